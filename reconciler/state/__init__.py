@@ -1,0 +1,1 @@
+"""Pure parts: what is declared, what is installed, and how the two differ."""

@@ -1,0 +1,267 @@
+"""What the service says of itself: the types behind `GET /status`, `--json` and the page.
+
+These structs are the contract with users (docs/http.md); a field is added, never
+renamed or removed. They hold no secret and nothing that cannot be shown.
+"""
+
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+SCHEMA = 1
+
+
+class Phase(StrEnum):
+    """Where one environment stands."""
+
+    IN_SYNC = "InSync"
+    DRIFTED = "Drifted"
+    RECONCILING = "Reconciling"
+    DEGRADED = "Degraded"
+    FAILED = "Failed"
+    PAUSED = "Paused"
+
+
+class PackageStatus(StrEnum):
+    """How one package compares with what is declared."""
+
+    OK = "ok"
+    MISSING = "missing"
+    MISMATCH = "mismatch"
+    BROKEN = "broken"
+    HELD = "held"
+    HELD_MISSING = "held-missing"
+    HELD_MISMATCH = "held-mismatch"
+    FAILED = "failed"
+
+
+class Result(StrEnum):
+    """How a pass ended."""
+
+    UNCHANGED = "unchanged"
+    CHANGED = "changed"
+    PARTIAL = "partial"
+    FAILED = "failed"
+
+
+class Trigger(StrEnum):
+    """What woke the pass up."""
+
+    START = "start"
+    FILE = "file"
+    ENVIRONMENT = "environment"
+    INTERVAL = "interval"
+    RETRY = "retry"
+    MANUAL = "manual"
+    RESUME = "resume"
+    ROLLBACK = "rollback"
+    RESTORE = "restore"
+    ACCEPT = "accept"
+    RELOAD = "reload"
+
+
+class ConditionType(StrEnum):
+    """The conditions of an environment, after the Kubernetes convention."""
+
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    HOLDS_INTACT = "HoldsIntact"
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True):
+    """The base of every struct here: immutable, and its fields are named."""
+
+
+class Condition(Struct):
+    """One aspect of an environment, with the reason in one CamelCase word."""
+
+    type: ConditionType
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+    last_transition_time: str
+
+
+class Package(Struct):
+    """A row of the package table."""
+
+    name: str
+    required: str | None
+    installed: str | None
+    status: PackageStatus
+    ok: bool
+    message: str | None = None
+    required_by: str | None = None
+    """What requires it: None for what the project itself declares."""
+
+
+class Hold(Struct):
+    """A package that no reconciliation touches."""
+
+    name: str
+    version: str | None
+    intact: bool
+    pinned_by: str | None = None
+    message: str | None = None
+    vaulted: bool = False
+    """Whether a copy stands ready to be restored offline."""
+    found: str | None = None
+    """The version found where the hold is broken by another one."""
+
+
+class HeldBack(Struct):
+    """A package that a hold keeps older than its specifier would admit."""
+
+    name: str
+    chosen: str | None
+    newest: str
+    because: str
+    message: str | None = None
+
+
+class Gpu(Struct):
+    """What torch in the target environment says of the GPU."""
+
+    available: bool
+    name: str | None = None
+    backend: str | None = None
+    torch: str | None = None
+    error: str | None = None
+    checked_at: str | None = None
+
+
+class Change(Struct):
+    """One package that a pass changed, or would change."""
+
+    name: str
+    action: Literal["install", "upgrade", "downgrade", "reinstall", "remove", "restore"]
+    from_: str | None = msgspec.field(name="from", default=None)
+    to: str | None = None
+
+
+class Failure(Struct):
+    """A requirement that could not be met, and why."""
+
+    name: str
+    requirement: str
+    reason: str
+    message: str
+
+
+class Pass(Struct):
+    """One reconciliation, from looking to a recorded outcome."""
+
+    id: int
+    trigger: str
+    result: Result | None
+    started_at: str
+    duration_seconds: float | None = None
+    revision: str | None = None
+    generation: int | None = None
+    changes: tuple[Change, ...] = ()
+    failed: tuple[Failure, ...] = ()
+    held_back: tuple[HeldBack, ...] = ()
+    message: str | None = None
+    phases: dict[str, float] = {}
+    """Seconds spent in each step."""
+
+
+class PassDetail(Pass):
+    """A pass with uv's own words."""
+
+    plan: tuple[Change, ...] = ()
+    log: str = ""
+
+
+class Problem(Struct):
+    """What is wrong with a file, and where."""
+
+    file: str
+    line: int | None
+    column: int | None
+    reason: str
+    mend: str
+    text: str | None = None
+    """The line itself."""
+
+
+class Interpreter(Struct):
+    """The Python of the environment."""
+
+    executable: str
+    version: str | None
+    platform: str | None
+
+
+class Suspension(Struct):
+    """Why and until when an environment is left alone."""
+
+    reason: str
+    since: str
+    until: str | None = None
+    revision: str | None = None
+    """Set after a rollback: the revision that is not to be applied again."""
+
+
+class Generation(Struct):
+    """A complete tree that was live once, or is."""
+
+    number: int
+    created_at: str
+    live: bool
+    packages: int
+    bytes_own: int | None = None
+    """Bytes that no other tree shares: what removing it would free."""
+
+
+class Environment(Struct):
+    """Everything about one environment."""
+
+    name: str
+    pyproject: str
+    python: Interpreter
+    phase: Phase
+    atomic: bool
+    atomic_reason: str | None = None
+    suspended: bool
+    suspension: Suspension | None = None
+    mode: str
+    revision: str | None = None
+    last_attempted_revision: str | None = None
+    last_applied_revision: str | None = None
+    generation: int
+    generations: tuple[Generation, ...] = ()
+    next_check_at: str | None = None
+    conditions: tuple[Condition, ...] = ()
+    packages: tuple[Package, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    held_back: tuple[HeldBack, ...] = ()
+    warnings: tuple[str, ...] = ()
+    gpu: Gpu | None = None
+    last_pass: Pass | None = None
+    current_pass: Pass | None = None
+    problem: Problem | None = None
+
+
+class Service(Struct):
+    """The process that answers."""
+
+    version: str
+    pid: int
+    started_at: str
+    uv: str | None
+    config: str | None = None
+    config_problem: Problem | None = None
+
+
+class Status(Struct):
+    """The document of `GET /status`."""
+
+    schema: int = SCHEMA
+    generation: int
+    """Rises by one with every change of this document; what `since` is compared with."""
+    service: Service
+    ready: bool
+    environments: tuple[Environment, ...]
