@@ -70,11 +70,7 @@ class ConditionType(StrEnum):
     HOLDS_INTACT = "HoldsIntact"
 
 
-class Struct(msgspec.Struct, frozen=True, kw_only=True):
-    """The base of every struct here: immutable, and its fields are named."""
-
-
-class Condition(Struct):
+class Condition(msgspec.Struct, frozen=True, kw_only=True):
     """One aspect of an environment, with the reason in one CamelCase word."""
 
     type: ConditionType
@@ -84,7 +80,7 @@ class Condition(Struct):
     last_transition_time: str
 
 
-class Package(Struct):
+class Package(msgspec.Struct, frozen=True, kw_only=True):
     """A row of the package table."""
 
     name: str
@@ -97,7 +93,7 @@ class Package(Struct):
     """What requires it: None for what the project itself declares."""
 
 
-class Hold(Struct):
+class Hold(msgspec.Struct, frozen=True, kw_only=True):
     """A package that no reconciliation touches."""
 
     name: str
@@ -111,7 +107,7 @@ class Hold(Struct):
     """The version found where the hold is broken by another one."""
 
 
-class HeldBack(Struct):
+class HeldBack(msgspec.Struct, frozen=True, kw_only=True):
     """A package that a hold keeps older than its specifier would admit."""
 
     name: str
@@ -121,7 +117,7 @@ class HeldBack(Struct):
     message: str | None = None
 
 
-class Gpu(Struct):
+class Gpu(msgspec.Struct, frozen=True, kw_only=True):
     """What torch in the target environment says of the GPU."""
 
     available: bool
@@ -132,7 +128,7 @@ class Gpu(Struct):
     checked_at: str | None = None
 
 
-class Change(Struct):
+class Change(msgspec.Struct, frozen=True, kw_only=True):
     """One package that a pass changed, or would change."""
 
     name: str
@@ -141,7 +137,7 @@ class Change(Struct):
     to: str | None = None
 
 
-class Failure(Struct):
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """A requirement that could not be met, and why."""
 
     name: str
@@ -150,7 +146,7 @@ class Failure(Struct):
     message: str
 
 
-class Pass(Struct):
+class Pass(msgspec.Struct, frozen=True, kw_only=True):
     """One reconciliation, from looking to a recorded outcome."""
 
     id: int
@@ -168,14 +164,14 @@ class Pass(Struct):
     """Seconds spent in each step."""
 
 
-class PassDetail(Pass):
+class PassDetail(Pass, frozen=True, kw_only=True):
     """A pass with uv's own words."""
 
     plan: tuple[Change, ...] = ()
     log: str = ""
 
 
-class Problem(Struct):
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """What is wrong with a file, and where."""
 
     file: str
@@ -187,7 +183,7 @@ class Problem(Struct):
     """The line itself."""
 
 
-class Interpreter(Struct):
+class Interpreter(msgspec.Struct, frozen=True, kw_only=True):
     """The Python of the environment."""
 
     executable: str
@@ -195,7 +191,7 @@ class Interpreter(Struct):
     platform: str | None
 
 
-class Suspension(Struct):
+class Suspension(msgspec.Struct, frozen=True, kw_only=True):
     """Why and until when an environment is left alone."""
 
     reason: str
@@ -205,7 +201,7 @@ class Suspension(Struct):
     """Set after a rollback: the revision that is not to be applied again."""
 
 
-class Generation(Struct):
+class Generation(msgspec.Struct, frozen=True, kw_only=True):
     """A complete tree that was live once, or is."""
 
     number: int
@@ -216,7 +212,7 @@ class Generation(Struct):
     """Bytes that no other tree shares: what removing it would free."""
 
 
-class Environment(Struct):
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about one environment."""
 
     name: str
@@ -245,7 +241,7 @@ class Environment(Struct):
     problem: Problem | None = None
 
 
-class Service(Struct):
+class Service(msgspec.Struct, frozen=True, kw_only=True):
     """The process that answers."""
 
     version: str
@@ -256,7 +252,7 @@ class Service(Struct):
     config_problem: Problem | None = None
 
 
-class Status(Struct):
+class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The document of `GET /status`."""
 
     schema: int = SCHEMA

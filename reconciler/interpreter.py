@@ -1,0 +1,172 @@
+"""What the target interpreter is: its PEP 508 environment and its folders.
+
+Asked of the interpreter itself, in one subprocess, and remembered until the
+interpreter or its `pyvenv.cfg` changes. Nothing of ours is imported there.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+QUERY_TIMEOUT_SECONDS = 60.0
+
+# Works on every Python from 3.8 on, alone, isolated from PYTHON* and the current folder.
+_QUERY = """
+import json, os, platform, sys, sysconfig
+v = sys.implementation.version
+iv = "%d.%d.%d" % v[:3] + ("" if v.releaselevel == "final" else v.releaselevel[0] + str(v.serial))
+paths = sysconfig.get_paths()
+print(json.dumps({
+    "markers": {
+        "implementation_name": sys.implementation.name,
+        "implementation_version": iv,
+        "os_name": os.name,
+        "platform_machine": platform.machine(),
+        "platform_python_implementation": platform.python_implementation(),
+        "platform_release": platform.release(),
+        "platform_system": platform.system(),
+        "platform_version": platform.version(),
+        "python_full_version": platform.python_version(),
+        "python_version": ".".join(platform.python_version_tuple()[:2]),
+        "sys_platform": sys.platform,
+    },
+    "prefix": sys.prefix,
+    "is_venv": sys.prefix != sys.base_prefix,
+    "purelib": paths["purelib"], "platlib": paths["platlib"], "scripts": paths["scripts"],
+    "externally_managed": os.path.exists(
+        os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")),
+}))
+"""
+
+
+class InterpreterError(Exception):
+    """The environment's interpreter cannot be used."""
+
+    def __init__(self, executable: Path, reason: str, mend: str) -> None:
+        super().__init__(f"{executable}: {reason}. {mend}")
+        self.executable = executable
+        self.reason = reason
+        self.mend = mend
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """The Python that an environment runs.
+
+    `markers` is the environment that PEP 508 markers are evaluated in; all paths
+    are absolute and free of symbolic links, except `executable`, which is the name
+    that scripts will be started by.
+    """
+
+    executable: Path
+    prefix: Path
+    is_venv: bool
+    externally_managed: bool
+    markers: Mapping[str, str]
+    purelib: Path
+    platlib: Path
+    scripts: Path
+
+    @property
+    def version(self) -> str:
+        """The full version, as `platform.python_version()` gives it."""
+        return self.markers["python_full_version"]
+
+    @property
+    def platform(self) -> str:
+        """`sys.platform` of the target."""
+        return self.markers["sys_platform"]
+
+    @property
+    def site_directories(self) -> tuple[Path, ...]:
+        """The folders that hold distributions: purelib, and platlib where it differs."""
+        return tuple(dict.fromkeys((self.purelib, self.platlib)))
+
+
+def locate(python: Path) -> Path:
+    """The interpreter that `python`, an environment's folder or an interpreter, means.
+
+    The result need not exist: a missing environment is created by whoever owns it.
+    """
+    if python.name.startswith("python") and (python.is_file() or python.parent.name == "bin"):
+        return python
+    return python / "bin" / "python"
+
+
+def _identity(executable: Path) -> tuple[object, ...]:
+    """What changes when the interpreter, or the environment around it, is another one."""
+    seen: list[object] = []
+    for path in (executable, executable.parent.parent / "pyvenv.cfg"):
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            seen.append(None)
+        else:
+            seen.append((found.st_ino, found.st_mtime_ns, found.st_size))
+    return tuple(seen)
+
+
+def inspect(executable: Path) -> Interpreter:
+    """Ask `executable` what it is.
+
+    Raises:
+        InterpreterError: It is missing, does not start, or is not a Python from 3.8 on.
+    """
+    try:
+        answer = subprocess.run(
+            [executable, "-I", "-c", _QUERY],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=QUERY_TIMEOUT_SECONDS,
+            stdin=subprocess.DEVNULL,
+            cwd="/",
+        )
+        facts = json.loads(answer.stdout.splitlines()[-1])
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise InterpreterError(
+            executable,
+            f"the interpreter does not start ({error})",
+            "Make the environment anew (delete its folder), or point `python` at another one.",
+        ) from error
+    except (subprocess.CalledProcessError, ValueError, IndexError) as error:
+        said = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else error
+        raise InterpreterError(
+            executable,
+            f"the interpreter does not answer as a Python from 3.8 on ({said})",
+            "Point `python` at an environment whose interpreter works.",
+        ) from error
+    return Interpreter(
+        executable=executable,
+        prefix=Path(os.path.realpath(facts["prefix"])),
+        is_venv=facts["is_venv"],
+        externally_managed=facts["externally_managed"] and not facts["is_venv"],
+        markers=facts["markers"],
+        purelib=Path(os.path.realpath(facts["purelib"])),
+        platlib=Path(os.path.realpath(facts["platlib"])),
+        scripts=Path(os.path.realpath(facts["scripts"])),
+    )
+
+
+class InterpreterCache:
+    """Remembers one interpreter until it, or its environment, becomes another one."""
+
+    def __init__(self, executable: Path) -> None:
+        self._executable = executable
+        self._identity: tuple[object, ...] | None = None
+        self._interpreter: Interpreter | None = None
+
+    def get(self) -> Interpreter:
+        """The interpreter as it is now; starts a process only if something changed.
+
+        Raises:
+            InterpreterError: As `inspect`.
+        """
+        identity = _identity(self._executable)
+        if self._interpreter is None or identity != self._identity:
+            self._interpreter = inspect(self._executable)
+            self._identity = identity
+        return self._interpreter

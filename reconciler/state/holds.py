@@ -1,0 +1,117 @@
+"""Which packages are held: the configured names, and what those pin exactly.
+
+Pure: from the configured patterns and the installed state to the set of names that no
+reconciliation may install, upgrade, reinstall or remove.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from packaging.requirements import Requirement
+from packaging.utils import NormalizedName
+from packaging.version import InvalidVersion, Version
+
+from reconciler.state.installed import Distribution, Installed
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An installed package that is held; `pinned_by` is the hold that needs just this version."""
+
+    distribution: Distribution
+    pinned_by: NormalizedName | None = None
+
+    @property
+    def name(self) -> NormalizedName:
+        """Its name, by PEP 503."""
+        return self.distribution.name
+
+    @property
+    def version(self) -> Version:
+        """Its installed version."""
+        return self.distribution.version
+
+    @property
+    def pin(self) -> str:
+        """The requirement that only this version meets."""
+        return f"{self.name}=={self.version}"
+
+
+@dataclass(frozen=True)
+class HoldSet:
+    """Everything held in one environment at one moment.
+
+    `patterns` are the configured names and globs; a name that matches one is held even
+    where nothing of that name is installed: then it is never installed either.
+    """
+
+    patterns: tuple[str, ...]
+    held: Mapping[NormalizedName, Held]
+
+    def covers(self, name: NormalizedName) -> bool:
+        """Whether nothing may be done to the package of that name."""
+        return name in self.held or matches(name, self.patterns)
+
+    def missing(self, names: Iterable[NormalizedName]) -> frozenset[NormalizedName]:
+        """Those of `names` that are held but not installed; plain configured names always."""
+        plain = {NormalizedName(p) for p in self.patterns if not _is_glob(p)}
+        return frozenset(n for n in plain | set(names) if n not in self.held and self.covers(n))
+
+
+def _is_glob(pattern: str) -> bool:
+    return any(c in pattern for c in "*?[")
+
+
+def matches(name: NormalizedName, patterns: Iterable[str]) -> bool:
+    """Whether a normalized name is one of the configured names or globs."""
+    return any(name == p or (_is_glob(p) and fnmatchcase(name, p)) for p in patterns)
+
+
+def hold_set(patterns: Sequence[str], installed: Installed, markers: Mapping[str, str]) -> HoldSet:
+    """The hold set: what `patterns` match, and transitively what held packages pin exactly.
+
+    Args:
+        patterns: Names and globs, already normalized by PEP 503.
+        installed: The environment.
+        markers: The target's PEP 508 environment.
+    """
+    held = {
+        name: Held(distribution)
+        for name, distribution in installed.distributions.items()
+        if matches(name, patterns)
+    }
+    waiting = list(held.values())
+    while waiting:
+        holder = waiting.pop()
+        for requirement in requires_of(holder.distribution, markers):
+            pinned = installed.get(requirement.name)
+            if pinned is None or pinned.name in held or not _pins(requirement, pinned.version):
+                continue
+            held[pinned.name] = Held(pinned, pinned_by=holder.name)
+            waiting.append(held[pinned.name])
+    return HoldSet(tuple(patterns), held)
+
+
+def requires_of(
+    distribution: Distribution, markers: Mapping[str, str], extras: Iterable[str] = ()
+) -> list[Requirement]:
+    """What a distribution requires on the target, with the given extras of it."""
+    environments = [{**markers, "extra": extra} for extra in ("", *extras)]
+    return [
+        r
+        for r in distribution.requires
+        if r.marker is None or any(r.marker.evaluate(e) for e in environments)
+    ]
+
+
+def _pins(requirement: Requirement, version: Version) -> bool:
+    """Whether `requirement` is an exact pin which `version` meets (PEP 440, `==` and `===`)."""
+    clauses = list(requirement.specifier)
+    if len(clauses) != 1 or clauses[0].operator not in ("==", "==="):
+        return False
+    try:
+        Version(clauses[0].version)
+    except InvalidVersion:  # `==2.3.*` is a prefix, not a pin
+        return False
+    return clauses[0].contains(version, prereleases=True)
