@@ -1,0 +1,46 @@
+"""What people may ask a running service to do, and how it says no; does nothing itself."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Action(StrEnum):
+    """A request about one environment; each ends in a pass with an id."""
+
+    RECONCILE = "reconcile"
+    PAUSE = "pause"
+    RESUME = "resume"
+    ROLLBACK = "rollback"
+    RESTORE = "restore"
+    ACCEPT = "accept"
+    GPU = "gpu"
+
+
+class Refusal(StrEnum):
+    """Why a request is refused: one word for scripts, part of the API."""
+
+    UNKNOWN_ENVIRONMENT = "UnknownEnvironment"
+    UNKNOWN_GENERATION = "UnknownGeneration"
+    UNKNOWN_HOLD = "UnknownHold"
+    NO_COPY = "NoCopy"
+    """There is nothing to restore the package from."""
+    NOTHING_TO_DO = "NothingToDo"
+    """What was asked for is so already: the hold is intact, the generation is live."""
+    OBSERVING = "Observing"
+    """The environment is only observed (`mode = "observe"`)."""
+    STOPPING = "Stopping"
+    """The service is about to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRefused(Exception):  # noqa: N818  # a verdict, not a defect
+    """A request that cannot be accepted; nothing was begun."""
+
+    reason: Refusal
+    message: str
+    """What stands in the way, naming the thing asked for."""
+    mend: str
+    """What to do."""
+
+    def __str__(self) -> str:
+        return f"{self.message}. {self.mend}"
