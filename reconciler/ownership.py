@@ -1,0 +1,140 @@
+"""Refuses to act as root on files that somebody else may write, as sshd's StrictModes does.
+
+Whoever can write a project file, the configuration or a folder above them decides what is
+installed and run, so for root's service that somebody must be root. Only looks at owners
+and modes; changes nothing and opens no file.
+"""
+
+import os
+import pwd
+import shlex
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from reconciler import status
+
+_LOOPS = 40
+"""Symbolic links followed before giving up, the kernel's own limit (path_resolution(7))."""
+
+
+def check_trust(paths: Iterable[Path], uid: int) -> list[status.Problem]:
+    """What stands in the way of acting on `paths` as `uid`; empty for anyone but root.
+
+    Every file or folder named, every folder above it up to the root, and every symbolic link
+    on the way with the folders above its target, must be root's and not writable by group or
+    others. (A POSIX ACL that lets another user write shows in the group's bits.) As with
+    sshd nothing excuses the file or folder itself; but a folder *above* it may be writable
+    by all if it has the sticky bit, like /tmp: there only the owner of an entry can rename
+    or remove it, and the next one on the path is root's. What does not exist is no problem:
+    once someone makes it, its owner counts.
+
+    Args:
+        paths: absolute paths, such as those of `environment_paths`.
+        uid: the user that the service runs as.
+
+    Returns:
+        One problem for each path to mend, in the order found.
+    """
+    if uid != 0:
+        return []
+    problems: dict[Path, status.Problem] = {}
+    for path in paths:
+        for entry, found, last in _way(path):
+            problem = _judge(entry, found, path, last=last)
+            if problem is not None:
+                problems.setdefault(entry, problem)
+    return list(problems.values())
+
+
+def environment_paths(pyproject: Path, root: Path, python: Path) -> tuple[Path, ...]:
+    """The files and folders of an environment that decide what runs in it.
+
+    Not every file: what stands in a trusted folder was put there by its owner.
+
+    Args:
+        pyproject: the project file.
+        root: the environment's folder.
+        python: its interpreter, which may be a symbolic link to somewhere else.
+    """
+    libraries = sorted(root.glob("lib/python*"))
+    packages = [folder / "site-packages" for folder in libraries]
+    inside = [root / "pyvenv.cfg", root / "bin", python, root / "lib", *libraries, *packages]
+    return (pyproject, root, *inside, root / ".reconciler")
+
+
+def _way(path: Path) -> Iterator[tuple[Path, os.stat_result, bool]]:
+    """Every entry that is looked up to reach `path`, and whether the path ends there."""
+    at, rest, loops = Path("/"), list(path.parts[1:]), 0
+    yield at, at.lstat(), not rest
+    while rest:
+        name = rest.pop(0)
+        if name == "..":
+            at = at.parent
+            continue
+        entry = at / name
+        try:
+            found = entry.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        yield entry, found, not rest
+        if stat.S_ISLNK(found.st_mode):
+            loops += 1
+            if loops > _LOOPS:
+                return
+            target = entry.readlink()
+            rest = [*target.parts, *rest]
+            if target.is_absolute():
+                at, rest = Path("/"), rest[1:]
+        else:
+            at = entry
+
+
+def _judge(entry: Path, found: os.stat_result, path: Path, *, last: bool) -> status.Problem | None:
+    if found.st_uid != 0:
+        return _foreign(entry, found.st_uid, path)
+    if stat.S_ISLNK(found.st_mode):  # its mode says nothing; its owner and folder do
+        return None
+    writers = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX and not last
+    if not writers or sticky:
+        return None
+    return _writable(entry, found.st_mode, path)
+
+
+def _foreign(entry: Path, owner: int, path: Path) -> status.Problem:
+    name = _user(owner)
+    return _problem(
+        entry,
+        f"{entry} belongs to {name}, who could change {_which(entry, path)} "
+        "that a service running as root acts on",
+        f"`chown root {shlex.quote(str(entry))}`, or run the service as that user: "
+        f"`systemctl enable --now reconciler@{name}`",
+    )
+
+
+def _writable(entry: Path, mode: int, path: Path) -> status.Problem:
+    by_all = mode & stat.S_IWOTH
+    who = "everyone" if by_all else "its group"
+    return _problem(
+        entry,
+        f"{entry} is writable by {who} (mode {stat.S_IMODE(mode):04o}), so others could change "
+        f"{_which(entry, path)} that a service running as root acts on",
+        f"`chmod go-w {shlex.quote(str(entry))}`, or run the service as a user of its own: "
+        "`systemctl enable --now reconciler@USER`",
+    )
+
+
+def _problem(entry: Path, reason: str, mend: str) -> status.Problem:
+    return status.Problem(file=str(entry), line=None, column=None, reason=reason, mend=mend)
+
+
+def _which(entry: Path, path: Path) -> str:
+    return "what" if entry == path else f"{path}, a path"
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
