@@ -1,0 +1,54 @@
+"""The configuration: read from TOML, checked as a whole, and then never changed.
+
+Importing this reads nothing; `load` reads one file. It never guesses at a value that it
+does not understand: whatever is wrong is raised as `ConfigRejected`, all of it at once.
+"""
+
+from reconciler.config.address import Address, TcpAddress, UnixAddress
+from reconciler.config.duration import format_duration, parse_duration
+from reconciler.config.load import load
+from reconciler.config.locate import find, for_project
+from reconciler.config.problem import ConfigProblem, ConfigRejected
+from reconciler.config.settings import (
+    Build,
+    Config,
+    EnvironmentConfig,
+    HttpConfig,
+    LogFormat,
+    LogLevel,
+    Mode,
+    Notify,
+    Occasion,
+    OnError,
+    OnHoldBroken,
+    ServiceConfig,
+    Update,
+    Window,
+)
+
+__all__ = [
+    "Address",
+    "Build",
+    "Config",
+    "ConfigProblem",
+    "ConfigRejected",
+    "EnvironmentConfig",
+    "HttpConfig",
+    "LogFormat",
+    "LogLevel",
+    "Mode",
+    "Notify",
+    "Occasion",
+    "OnError",
+    "OnHoldBroken",
+    "ServiceConfig",
+    "TcpAddress",
+    "UnixAddress",
+    "Update",
+    "Window",
+    "find",
+    "for_project",
+    "format_duration",
+    "load",
+    "parse_duration",
+]

@@ -1,0 +1,42 @@
+"""Durations as people write them, "300ms" or "1h30m", and as seconds."""
+
+import re
+
+from reconciler.config.problem import Unfit
+
+_UNITS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+"""In milliseconds, so that nothing is lost to binary fractions."""
+_PART = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|[dhms])")
+_WHOLE = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
+LONGEST = 366 * 86_400.0
+"""Seconds; beyond it a number is a slip, and timers of the system overflow."""
+
+
+def parse_duration(text: str, *, minimum: float = 0.0) -> float:
+    """Seconds of `text`: numbers with the units ms, s, m, h, d, largest first.
+
+    Raises:
+        Unfit: it is no duration, or shorter than `minimum` seconds, or longer than a year.
+    """
+    if not _WHOLE.fullmatch(text):
+        raise Unfit('a duration like "300ms" or "10m"')
+    parts = _PART.findall(text)
+    units = [unit for _, unit in parts]
+    if units != sorted(set(units), key=list(_UNITS).index):
+        raise Unfit('a duration with each unit once, the largest first, like "1h30m"')
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts) / 1000
+    if seconds < minimum:
+        raise Unfit(f'a duration of at least "{format_duration(minimum)}"')
+    if seconds > LONGEST:
+        raise Unfit(f'a duration of at most "{format_duration(LONGEST)}"')
+    return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest text that `parse_duration` reads as `seconds`, to the millisecond."""
+    rest = round(seconds * 1000)
+    text = ""
+    for unit, size in _UNITS.items():
+        count, rest = divmod(rest, size)
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"

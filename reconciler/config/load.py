@@ -1,0 +1,142 @@
+"""From a TOML file to a `Config`, or to everything that is wrong with it."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli
+
+from reconciler.config import names
+from reconciler.config.locate import default_state_dir, home_folder
+from reconciler.config.paths import interpreter
+from reconciler.config.problem import ConfigProblem, ConfigRejected, Unfit
+from reconciler.config.reading import Reading
+from reconciler.config.settings import Config, EnvironmentConfig, HttpConfig, ServiceConfig
+
+PER_ENVIRONMENT = ("pyproject", "python")
+"""What `[defaults]` cannot say for all."""
+
+
+def load(path: Path, env: Mapping[str, str] | None = None) -> Config:
+    """Read and check a configuration file.
+
+    Args:
+        path: the file.
+        env: the environment variables; by default those of this process.
+
+    Raises:
+        ConfigRejected: with every problem found, in file order.
+    """
+    env = os.environ if env is None else env
+    path = path.absolute()
+    text = _text_of(path)
+    document = _parsed(path, text)
+    reading = Reading.of(path, text, home_folder(env))
+    config = _config(reading, document, default_state_dir(env))
+    if config is None:
+        raise ConfigRejected(tuple(sorted(reading.problems, key=lambda it: it.line or 0)))
+    return config
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        problem = ConfigProblem(str(path), "", "not UTF-8 text", "Save it as UTF-8.", line)
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+        mend = "Name a readable file with --config, or mend its permissions."
+        problem = ConfigProblem(str(path), "", reason, mend)
+    raise ConfigRejected((problem,))
+
+
+def _parsed(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomli.loads(text)
+    except tomli.TOMLDecodeError as error:
+        lines = text.split("\n")
+        problem = ConfigProblem(
+            file=str(path),
+            key="",
+            reason=f"not valid TOML: {error.msg[:1].lower()}{error.msg[1:]}",
+            mend="Mend the syntax; see https://toml.io.",
+            line=error.lineno,
+            column=error.colno,
+            text=lines[error.lineno - 1] if error.lineno <= len(lines) else None,
+        )
+    raise ConfigRejected((problem,))
+
+
+def _config(reading: Reading, document: dict[str, Any], state_dir: Path) -> Config | None:
+    reading.only(document, ("service", "http", "defaults", "environments"), ())
+    service = reading.struct(
+        ServiceConfig,
+        document.get("service", {}),
+        ("service",),
+        lambda values: {"state_dir": state_dir, **values},
+    )
+    http = reading.struct(HttpConfig, document.get("http", {}), ("http",))
+    defaults = _defaults(reading, document.get("defaults", {}))
+    environments = _environments(reading, document.get("environments", {}), defaults)
+    if reading.problems or service is None or http is None:
+        return None
+    return Config(service=service, http=http, environments=environments, path=reading.file)
+
+
+def _defaults(reading: Reading, raw: object) -> dict[str, Any]:
+    table = dict(reading.table(raw, ("defaults",)))
+    for name in PER_ENVIRONMENT:
+        if table.pop(name, None) is not None:
+            reading.blame(
+                ("defaults", name),
+                "cannot be the same for all environments",
+                "Write it in each [environments.NAME].",
+            )
+    return reading.values(EnvironmentConfig, table, ("defaults",))
+
+
+def _environments(
+    reading: Reading, raw: object, defaults: dict[str, Any]
+) -> dict[str, EnvironmentConfig]:
+    table = reading.table(raw, ("environments",))
+    if table is raw and not table:
+        reading.blame(
+            ("environments",),
+            "there is no environment to look after",
+            'Write [environments.NAME], and pyproject = "..." below it.',
+        )
+    read = (_environment(reading, name, value, defaults) for name, value in table.items())
+    environments = {it.name: it for it in read if it is not None}
+    _refuse_twice(reading, environments)
+    return environments
+
+
+def _environment(
+    reading: Reading, name: str, raw: object, defaults: dict[str, Any]
+) -> EnvironmentConfig | None:
+    path = ("environments", name)
+    try:
+        names.environment(name)
+    except Unfit as unfit:
+        reading.blame(path, str(unfit), unfit.mend or "")
+
+    def complete(own: dict[str, Any]) -> dict[str, Any]:
+        values = {"name": name, **defaults, **own}
+        beside = values.get("pyproject", Path()).parent / ".venv"
+        return {"python": interpreter(str(beside), reading.place), **values}
+
+    return reading.struct(EnvironmentConfig, raw, path, complete)
+
+
+def _refuse_twice(reading: Reading, environments: dict[str, EnvironmentConfig]) -> None:
+    owners: dict[Path, str] = {}
+    for name, environment in environments.items():
+        owner = owners.setdefault(environment.identity, name)
+        if owner != name:
+            reading.blame(
+                ("environments", name, "python"),
+                f"{environment.root} is looked after as environments.{owner} already",
+                "Name another environment, or remove one of the two tables.",
+            )

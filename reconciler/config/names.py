@@ -1,0 +1,132 @@
+"""Names in the configuration: of packages, environments, hosts, users and addresses."""
+
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+from packaging.utils import canonicalize_name
+
+from reconciler.config.problem import Unfit
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_PATTERN = re.compile(r"[A-Za-z0-9*?](?:[A-Za-z0-9._*?-]*[A-Za-z0-9*?])?")
+_LEADING_NAME = re.compile(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*[\[(<>=!~;@ ]")
+_HOST = re.compile(r"(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.?)+")
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,254}\$?")
+_ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+HIGHEST_UID = 2**32 - 2
+"""The one above means "no user" to the kernel."""
+
+
+def normalised(name: str) -> str:
+    """The name of a package, an extra or a group, normalised by PEP 503 and PEP 685.
+
+    Raises:
+        Unfit: it is no such name.
+    """
+    if not _NAME.fullmatch(name):
+        raise _unfit_name(name, "a name of letters, digits, '-', '_' and '.'")
+    return canonicalize_name(name)
+
+
+def pattern(text: str) -> str:
+    """The same for a name with `*` and `?` in it."""
+    if not _PATTERN.fullmatch(text):
+        raise _unfit_name(text, "a package name, or a glob with * and ?")
+    return canonicalize_name(text)
+
+
+def _unfit_name(text: str, expected: str) -> Unfit:
+    leading = _LEADING_NAME.match(text)
+    return Unfit(
+        reason=f'expected {expected}, found the entry "{text}"',
+        mend=f'Write "{leading[1]}", without version, extras or markers.' if leading else None,
+    )
+
+
+def environment(name: str) -> str:
+    """The name of an environment, which is part of addresses and of file names.
+
+    Raises:
+        Unfit: it cannot be.
+    """
+    if not _ENVIRONMENT.fullmatch(name):
+        raise Unfit(
+            reason="expected a name of at most 64 letters, digits, '.', '_' and '-' that begins "
+            "with a letter or digit",
+            mend=f"Write [environments.{environment_like(name)}].",
+        )
+    return name
+
+
+def environment_like(text: str) -> str:
+    """The nearest name that an environment can have."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip("-._")[:64].rstrip("-")
+    return name or "default"
+
+
+def host(text: str) -> str:
+    """A name that a Host header may carry, in lower case, without port.
+
+    Raises:
+        Unfit: a wildcard, an address with port or path, or no host name at all.
+    """
+    lowered = text.lower()
+    bracketed = lowered.startswith("[") and lowered.endswith("]")
+    if (bracketed and _is_ip(lowered[1:-1])) or _HOST.fullmatch(lowered):
+        return lowered
+    if _is_ip(lowered):
+        return f"[{lowered}]"
+    mend = None
+    if "*" in text:
+        mend = "Write each name out; a wildcard would let any page in a browser in."
+    elif re.fullmatch(r".+:\d+", text):
+        mend = "Leave the port out."
+    raise Unfit(reason=f'expected a host name without port, found the entry "{text}"', mend=mend)
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def user(entry: str | int) -> str | int:
+    """A local user by name or uid; whether there is one shows later.
+
+    Raises:
+        Unfit: nobody can be called so.
+    """
+    if isinstance(entry, int):
+        if 0 <= entry <= HIGHEST_UID:
+            return entry
+        raise Unfit(reason=f"expected a user id from 0 to {HIGHEST_UID}, found the entry {entry}")
+    if not _USER.fullmatch(entry):
+        raise Unfit(
+            reason=f'expected a user name or a numeric user id, found the entry "{entry}"',
+            mend=f"Write {entry}, without quotes." if entry.isdecimal() else None,
+        )
+    return entry
+
+
+def url(text: str, expected: str) -> str:
+    """The address of a webhook, without credentials in it.
+
+    Raises:
+        Unfit: another scheme, no host, or a user name or password.
+    """
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid or re.search(r"\s", text):
+        raise Unfit(expected)
+    if "@" in parts.netloc:
+        raise Unfit(
+            reason="expected an address without user name and password",
+            mend="Put the whole address into a file and name that as url_file.",
+        )
+    return text

@@ -1,0 +1,67 @@
+"""Paths as written in a configuration file, made absolute."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.config.address import LONGEST_SOCKET_PATH
+from reconciler.config.problem import Unfit
+
+_INTERPRETER = re.compile(r"(?:python|pypy)[\d.]*t?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What paths in a file are relative to."""
+
+    folder: Path
+    home: Path
+
+
+def absolute(text: str, place: Place) -> Path:
+    """Expand a leading `~`, and take what is relative from the file's folder.
+
+    Raises:
+        Unfit: empty, or with a NUL, a variable or an unknown user in it.
+    """
+    if not text.strip() or "\0" in text:
+        raise Unfit("a path")
+    if text.startswith("$"):
+        raise Unfit("a path without variables", mend='Write it out, or begin it with "~/".')
+    return Path(os.path.abspath(place.folder / _expanded(text, place)))  # noqa: PTH100 # keeps symlinks
+
+
+def _expanded(text: str, place: Place) -> Path:
+    path = Path(text)
+    if path.parts[:1] == ("~",):
+        return place.home.joinpath(*path.parts[1:])
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise Unfit("the home of an existing user", mend="Write the path out.") from None
+
+
+def pyproject(text: str, place: Place) -> Path:
+    """A project's pyproject.toml; where a folder is named, the one in it."""
+    path = absolute(text, place)
+    names_file = path.suffix == ".toml" and not path.is_dir()
+    return path if names_file else path / "pyproject.toml"
+
+
+def interpreter(text: str, place: Place) -> Path:
+    """An environment's interpreter; where a folder is named, its `bin/python`.
+
+    What does not exist yet is told apart by its name.
+    """
+    path = absolute(text, place)
+    by_name = path.parent.name == "bin" and _INTERPRETER.fullmatch(path.name)
+    return path if by_name or path.is_file() else path / "bin" / "python"
+
+
+def socket_path(text: str, place: Place) -> Path:
+    """The path of a unix socket, short enough for the kernel."""
+    path = absolute(text, place)
+    if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+        raise Unfit(f"a socket path of at most {LONGEST_SOCKET_PATH} bytes")
+    return path

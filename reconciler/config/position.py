@@ -1,0 +1,95 @@
+"""Where a key stands in a TOML file, which tomli does not tell.
+
+A search by lines that understands headers, dotted keys and multi-line strings. It may miss
+a key (inside an inline table); then the nearest key around it answers. It never fails.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+Part = str | int
+KeyPath = tuple[Part, ...]
+
+_BARE = r"[A-Za-z0-9_-]+"
+_QUOTED = r"\"(?:[^\"\\]|\\.)*\"|'[^']*'"
+_DOTTED = rf"(?:{_BARE}|{_QUOTED})(?:\s*\.\s*(?:{_BARE}|{_QUOTED}))*"
+_HEADER = re.compile(rf"(\s*)(\[\[?)\s*({_DOTTED})\s*\]\]?\s*(?:#.*)?")
+_ASSIGNMENT = re.compile(rf"(\s*)({_DOTTED})\s*=\s*")
+_PART = re.compile(rf"{_BARE}|{_QUOTED}")
+_MULTILINE = re.compile(r'"""|\'\'\'')
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a file; both count from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(slots=True)
+class Positions:
+    """The places of all keys and headers that were found."""
+
+    places: dict[KeyPath, Position] = field(default_factory=dict)
+    lists: dict[KeyPath, int] = field(default_factory=dict)
+    """How many `[[header]]`s of a name came so far."""
+
+    def of(self, path: KeyPath) -> Position | None:
+        """Where `path` stands, or the nearest key around it; None for the file as a whole."""
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.places:
+                return self.places[path[:end]]
+        return None
+
+
+def positions(text: str) -> Positions:
+    """Find every key of a TOML document."""
+    found = Positions()
+    table: KeyPath = ()
+    inside = ""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not inside:
+            if header := _HEADER.fullmatch(line.rstrip()):
+                table = _enter(found, header, number)
+                continue
+            if match := _ASSIGNMENT.match(line):
+                path = table + _parts(match[2])
+                found.places.setdefault(path, Position(number, len(match[1]) + 1))
+        inside = _multiline_after(line, inside)
+    return found
+
+
+def _enter(found: Positions, header: re.Match[str], number: int) -> KeyPath:
+    path: KeyPath = ()
+    for part in _parts(header[3]):  # a table below [[a]] belongs to the last of them
+        path += (part,)
+        if path in found.lists and len(path) < len(_parts(header[3])):
+            path += (found.lists[path] - 1,)
+    position = Position(number, len(header[1]) + 1)
+    if header[2] == "[[":
+        found.places.setdefault(path, position)
+        found.lists[path] = found.lists.get(path, 0) + 1
+        path += (found.lists[path] - 1,)
+    found.places.setdefault(path, position)
+    return path
+
+
+def _parts(dotted: str) -> KeyPath:
+    return tuple(_unquoted(part) for part in _PART.findall(dotted))
+
+
+def _unquoted(part: str) -> str:
+    if part.startswith('"'):
+        return re.sub(r"\\(.)", r"\1", part[1:-1])
+    return part[1:-1] if part.startswith("'") else part
+
+
+def _multiline_after(line: str, inside: str) -> str:
+    """Which multi-line string is open after `line`, given what was open before."""
+    for delimiter in _MULTILINE.findall(line):
+        if not inside:
+            inside = delimiter
+        elif inside == delimiter:
+            inside = ""
+    return inside

@@ -1,0 +1,35 @@
+"""Values as TOML text, for messages and for the generated files."""
+
+import datetime as dt
+import json
+import math
+
+
+def toml_text(value: object) -> str:  # noqa: PLR0911  # one per type
+    """Write one value (what tomli returns, or tuples of it) on one line."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return json.dumps(value, ensure_ascii=False)
+        case float() if not math.isfinite(value):
+            return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+        case int() | float():
+            return str(value)
+        case dt.datetime() | dt.date() | dt.time():
+            return value.isoformat()
+        case list() | tuple():
+            return "[" + ", ".join(map(toml_text, value)) + "]"
+        case dict():
+            pairs = (f"{name} = {toml_text(item)}" for name, item in value.items())
+            return "{ " + ", ".join(pairs) + " }" if value else "{}"
+        case _:
+            raise TypeError(type(value))
+
+
+def found_text(value: object, *, longest: int = 60) -> str:
+    """The same for a message: shortened, and a table is only called one."""
+    if isinstance(value, dict):
+        return "a table"
+    text = toml_text(value)
+    return text if len(text) <= longest else text[: longest - 3] + "..."
