@@ -5,26 +5,22 @@ does not understand: whatever is wrong is raised as `ConfigRejected`, all of it 
 """
 
 from reconciler.config.address import Address, TcpAddress, UnixAddress
-from reconciler.config.duration import format_duration, parse_duration
-from reconciler.config.load import load
-from reconciler.config.locate import find, for_project
-from reconciler.config.problem import ConfigProblem, ConfigRejected
-from reconciler.config.settings import (
+from reconciler.config.choices import (
     Build,
-    Config,
-    EnvironmentConfig,
-    HttpConfig,
     LogFormat,
     LogLevel,
     Mode,
-    Notify,
     Occasion,
     OnError,
     OnHoldBroken,
-    ServiceConfig,
     Update,
-    Window,
 )
+from reconciler.config.duration import format_duration, parse_duration
+from reconciler.config.environment import EnvironmentConfig, Notify, Window
+from reconciler.config.load import load
+from reconciler.config.locate import find, for_project
+from reconciler.config.problem import ConfigProblem, ConfigRejected
+from reconciler.config.settings import Config, HttpConfig, ServiceConfig
 
 __all__ = [
     "Address",

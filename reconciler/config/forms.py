@@ -54,13 +54,20 @@ class Key:
     """In words, where the default is not a value."""
     example: Any
     """A value proper, for the reference and for mends, where the default shows nothing."""
+    note: str | None
+    """What else there is to know, in a paragraph."""
 
 
 def key(
-    form: Form | Tables, meaning: str, *, default: str | None = None, example: object = None
+    form: Form | Tables,
+    meaning: str,
+    *,
+    default: str | None = None,
+    example: object = None,
+    note: str | None = None,
 ) -> Key:
     """Describe a key, as metadata of its field's type (`typing.Annotated`)."""
-    return Key(form, meaning, default, example)
+    return Key(form, meaning, default, example, note)
 
 
 def strict(value: object, wanted: type[T], expected: str) -> T:
@@ -192,8 +199,14 @@ def _read_users(value: object, _: Place) -> tuple[str | int, ...]:
 
 BOOLEAN = Form("true or false", lambda value, _: strict(value, bool, "true or false"))
 PATH = _path("a path", paths.absolute)
-PYPROJECT = _path("the path of a pyproject.toml or of its folder", paths.pyproject)
-PYTHON = _path("the path of an environment's folder or of its interpreter", paths.interpreter)
+PYPROJECT = _path(
+    "the path of a pyproject.toml or of its folder",
+    lambda text, place: paths.pyproject_of(paths.absolute(text, place)),
+)
+PYTHON = _path(
+    "the path of an environment's folder or of its interpreter",
+    lambda text, place: paths.interpreter_of(paths.absolute(text, place)),
+)
 NAMES = _list("list of names", "a list of names", names.normalised)
 HOLD = _list("list of names or globs", "a list of package names or globs", names.pattern)
 HOSTS = _list("list of host names", "a list of host names", names.host)

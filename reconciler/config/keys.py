@@ -19,12 +19,26 @@ class Field:
     """`msgspec.NODEFAULT` where there is none that could be written down."""
 
     @property
-    def example(self) -> str | None:
-        """The default or an example, as TOML; None for a list of tables."""
-        if isinstance(self.key.form, Tables):
+    def default_text(self) -> str | None:
+        """The default as TOML; None where it is no value, or there is none."""
+        if self.default is msgspec.NODEFAULT or self.key.default is not None:
             return None
-        shown = self.key.example
-        return self.key.form.write(self.default if shown is None else shown)
+        return self._written(self.default)
+
+    @property
+    def example_text(self) -> str | None:
+        """An example as TOML; None where the default says enough."""
+        return None if self.key.example is None else self._written(self.key.example)
+
+    @property
+    def sample(self) -> str:
+        """Something that can be written, as TOML."""
+        default = self.default_text
+        return self.example_text or "[]" if default in {None, "[]"} else str(default)
+
+    def _written(self, value: Any) -> str:
+        form = self.key.form
+        return "[]" if isinstance(form, Tables) else form.write(value)
 
 
 @cache

@@ -8,14 +8,26 @@ from typing import Any
 import tomli
 
 from reconciler.config import names
+from reconciler.config.environment import EnvironmentConfig
+from reconciler.config.keys import fields_of
 from reconciler.config.locate import default_state_dir, home_folder
-from reconciler.config.paths import interpreter
+from reconciler.config.paths import Place, interpreter_of
+from reconciler.config.position import positions
 from reconciler.config.problem import ConfigProblem, ConfigRejected, Unfit
 from reconciler.config.reading import Reading
-from reconciler.config.settings import Config, EnvironmentConfig, HttpConfig, ServiceConfig
+from reconciler.config.settings import Config, HttpConfig, ServiceConfig
 
 PER_ENVIRONMENT = ("pyproject", "python")
 """What `[defaults]` cannot say for all."""
+HOMES = {
+    name: home
+    for struct, home in (
+        (ServiceConfig, "[service]"),
+        (HttpConfig, "[http]"),
+        (EnvironmentConfig, "[environments.NAME] or [defaults]"),
+    )
+    for name in fields_of(struct)
+}
 
 
 def load(path: Path, env: Mapping[str, str] | None = None) -> Config:
@@ -32,7 +44,8 @@ def load(path: Path, env: Mapping[str, str] | None = None) -> Config:
     path = path.absolute()
     text = _text_of(path)
     document = _parsed(path, text)
-    reading = Reading.of(path, text, home_folder(env))
+    place = Place(path.parent, home_folder(env))
+    reading = Reading(path, text.split("\n"), positions(text), place, HOMES)
     config = _config(reading, document, default_state_dir(env))
     if config is None:
         raise ConfigRejected(tuple(sorted(reading.problems, key=lambda it: it.line or 0)))
@@ -125,7 +138,7 @@ def _environment(
     def complete(own: dict[str, Any]) -> dict[str, Any]:
         values = {"name": name, **defaults, **own}
         beside = values.get("pyproject", Path()).parent / ".venv"
-        return {"python": interpreter(str(beside), reading.place), **values}
+        return {"python": interpreter_of(beside), **values}
 
     return reading.struct(EnvironmentConfig, raw, path, complete)
 

@@ -7,9 +7,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from reconciler.config.environment import EnvironmentConfig
 from reconciler.config.names import environment_like
-from reconciler.config.paths import Place, interpreter, pyproject
-from reconciler.config.settings import Config, EnvironmentConfig, HttpConfig, ServiceConfig
+from reconciler.config.paths import interpreter_of, pyproject_of
+from reconciler.config.settings import Config, HttpConfig, ServiceConfig
 
 SYSTEM_CONFIG = Path("/etc/reconciler/config.toml")
 SYSTEM_STATE = Path("/var/lib/reconciler")
@@ -39,13 +40,12 @@ def for_project(project: Path, python: Path | None, env: Mapping[str, str]) -> C
         python: the environment; by default `$VIRTUAL_ENV`, or the `.venv` beside it.
         env: the environment variables.
     """
-    place = Place(Path.cwd(), home_folder(env))
-    file = pyproject(str(project), place)
-    chosen = str(python or env.get("VIRTUAL_ENV") or file.parent / ".venv")
+    file = pyproject_of(_absolute(project))
+    chosen = python or Path(env.get("VIRTUAL_ENV") or file.parent / ".venv")
     environment = EnvironmentConfig(
         name=environment_like(file.parent.name),
         pyproject=file,
-        python=interpreter(chosen, place),
+        python=interpreter_of(_absolute(chosen)),
     )
     return Config(
         service=ServiceConfig(state_dir=default_state_dir(env)),
@@ -53,6 +53,10 @@ def for_project(project: Path, python: Path | None, env: Mapping[str, str]) -> C
         environments={environment.name: environment},
         path=None,
     )
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100  # `..` goes, symlinks stay
 
 
 def default_state_dir(env: Mapping[str, str], *, uid: int | None = None) -> Path:

@@ -42,19 +42,17 @@ def _expanded(text: str, place: Place) -> Path:
         raise Unfit("the home of an existing user", mend="Write the path out.") from None
 
 
-def pyproject(text: str, place: Place) -> Path:
+def pyproject_of(path: Path) -> Path:
     """A project's pyproject.toml; where a folder is named, the one in it."""
-    path = absolute(text, place)
     names_file = path.suffix == ".toml" and not path.is_dir()
     return path if names_file else path / "pyproject.toml"
 
 
-def interpreter(text: str, place: Place) -> Path:
+def interpreter_of(path: Path) -> Path:
     """An environment's interpreter; where a folder is named, its `bin/python`.
 
     What does not exist yet is told apart by its name.
     """
-    path = absolute(text, place)
     by_name = path.parent.name == "bin" and _INTERPRETER.fullmatch(path.name)
     return path if by_name or path.is_file() else path / "bin" / "python"
 

@@ -67,6 +67,8 @@ def _enter(found: Positions, header: re.Match[str], number: int) -> KeyPath:
         if path in found.lists and len(path) < len(_parts(header[3])):
             path += (found.lists[path] - 1,)
     position = Position(number, len(header[1]) + 1)
+    for end in range(1, len(path)):  # [a.b] is where `a` begins, unless it had its own
+        found.places.setdefault(path[:end], position)
     if header[2] == "[[":
         found.places.setdefault(path, position)
         found.lists[path] = found.lists.get(path, 0) + 1

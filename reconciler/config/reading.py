@@ -4,7 +4,7 @@ Knows keys only through their descriptions (`fields_of`); what a key means is no
 """
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ import msgspec
 from reconciler.config.forms import Tables
 from reconciler.config.keys import Field, fields_of
 from reconciler.config.paths import Place
-from reconciler.config.position import KeyPath, Positions, positions
+from reconciler.config.position import KeyPath, Positions
 from reconciler.config.problem import ConfigProblem, Unfit
 from reconciler.config.toml import found_text, toml_text
 
@@ -29,12 +29,9 @@ class Reading:
     lines: list[str]
     positions: Positions
     place: Place
+    homes: Mapping[str, str] = field(default_factory=dict)
+    """In which table a key is at home, for those that stand in the wrong one."""
     problems: list[ConfigProblem] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, file: Path, text: str, home: Path) -> "Reading":
-        """Start on the document `text`, which is the content of `file`."""
-        return cls(file, text.split("\n"), positions(text), Place(file.parent, home))
 
     def blame(self, path: KeyPath, reason: str, mend: str) -> None:
         """Note a problem of the key at `path`."""
@@ -85,7 +82,7 @@ class Reading:
         values = complete(self.values(struct, table, path))
         for key in fields_of(struct).values():
             if key.default is msgspec.NODEFAULT and key.name not in {*values, *table}:
-                mend = f"Write {key.name} = {key.example} there."
+                mend = f"Write {key.name} = {key.sample} there."
                 self.blame(path, f"{key.name} is missing", mend)
         if len(self.problems) > before:
             return None
@@ -145,7 +142,7 @@ class Reading:
 
     def _unfit(self, path: KeyPath, unfit: Unfit, raw: object, key: Field | None) -> None:
         reason = unfit.reason or f"expected {unfit.expected}, found {found_text(raw)}"
-        example = f"Write {key.name} = {key.example}." if key else "See docs/configuration.md."
+        example = f"Write {key.name} = {key.sample}." if key else "See docs/configuration.md."
         self.blame(path, reason, unfit.mend or example)
 
 

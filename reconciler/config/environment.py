@@ -1,0 +1,293 @@
+"""`[environments.NAME]` as types: every key with its default, its form and its meaning.
+
+A key is described here and nowhere else: the loader, docs/configuration.md and
+config.example.toml are driven by it. Values are final: paths absolute, durations in
+seconds, names normalised.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from reconciler.config import forms
+from reconciler.config.choices import Build, Mode, Occasion, OnError, OnHoldBroken, Update
+from reconciler.config.forms import key
+from reconciler.config.problem import Unfit
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of time, again and again, in which changes may go live.
+
+    Outside the windows, drift is still looked for and reported at once; it is mended when
+    the next window opens.
+    """
+
+    cron: Annotated[
+        str,
+        key(
+            forms.CRON,
+            "When it opens, in the five fields of cron: minute, hour, day of the month, "
+            "month, day of the week.",
+            example="0 3 * * *",
+        ),
+    ]
+    duration: Annotated[
+        float, key(forms.duration(minimum=60.0), "How long it stays open.", example=7200.0)
+    ]
+    timezone: Annotated[
+        str | None,
+        key(
+            forms.TIMEZONE,
+            "The time zone of `cron`.",
+            default="the machine's",
+            example="Europe/Berlin",
+        ),
+    ] = None
+
+
+class Notify(msgspec.Struct, frozen=True, kw_only=True):
+    """A command or a webhook that is told what happened.
+
+    Each has exactly one of `command`, `url` and `url_file`. A notice that cannot be
+    delivered is logged (`notify.failed`) and never fails a pass.
+    """
+
+    on: Annotated[
+        tuple[Occasion, ...],
+        key(
+            forms.some_of(Occasion),
+            "When to tell: a pass changed something, a pass failed, someone else changed a "
+            "held package.",
+            example=(Occasion.FAILED, Occasion.HOLD_BROKEN),
+        ),
+    ]
+    command: Annotated[
+        tuple[str, ...] | None,
+        key(
+            forms.COMMAND,
+            "A program with its arguments; it reads the notice as JSON from standard input. "
+            "No shell is involved.",
+            default="none",
+            example=("/usr/local/bin/tell", "--json"),
+        ),
+    ] = None
+    url: Annotated[
+        str | None,
+        key(
+            forms.URL,
+            "Where to POST the notice as JSON.",
+            default="none",
+            example="https://hooks.example.org/reconciler",
+        ),
+    ] = None
+    url_file: Annotated[
+        Path | None,
+        key(
+            forms.PATH,
+            "A file whose first line is such an address, where the address is a secret.",
+            default="none",
+            example="/etc/reconciler/webhook",
+        ),
+    ] = None
+    token_file: Annotated[
+        Path | None,
+        key(
+            forms.PATH,
+            "A file whose first line is sent along as bearer token.",
+            default="none",
+            example="/etc/reconciler/webhook-token",
+        ),
+    ] = None
+    timeout: Annotated[
+        float, key(forms.duration(minimum=0.1), "How long the command or the request may take.")
+    ] = 10.0
+
+    def __post_init__(self) -> None:
+        """Refuse a notice with no receiver or with two.
+
+        Raises:
+            Unfit: it has.
+        """
+        receivers = [
+            name for name in ("command", "url", "url_file") if getattr(self, name) is not None
+        ]
+        if len(receivers) != 1:
+            found = " and ".join(receivers) or "none of them"
+            raise Unfit(
+                reason=f"expected one of command, url and url_file, found {found}",
+                mend="Keep one of them in each notify table.",
+            )
+        if self.command is not None and self.token_file is not None:
+            raise Unfit(
+                key="token_file",
+                reason="a command is sent no token",
+                mend="Remove token_file, or send to a url.",
+            )
+
+
+class EnvironmentConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One Python environment and how it is looked after.
+
+    NAME is of at most 64 letters, digits, `.`, `_` and `-`, and begins with a letter or
+    digit. `[defaults]` takes the same keys except `pyproject` and `python`, and says them for
+    all environments; what an environment says itself replaces it, lists included. Two tables
+    for one environment are refused.
+    """
+
+    name: str
+    pyproject: Annotated[
+        Path,
+        key(
+            forms.PYPROJECT,
+            "The project whose dependencies the environment must hold: its pyproject.toml, "
+            "or the folder of it.",
+            example="/srv/studio/pyproject.toml",
+        ),
+    ]
+    python: Annotated[
+        Path,
+        key(
+            forms.PYTHON,
+            "The environment: its folder, or its interpreter. Created if there is none.",
+            default="the .venv beside pyproject",
+            example="/srv/studio/.venv",
+        ),
+    ]
+    """The interpreter, `bin/python` of the folder unless one was named. Symlinks are kept:
+    in a virtual environment they are what makes it one."""
+    extras: Annotated[
+        tuple[str, ...],
+        key(
+            forms.NAMES,
+            "Extras of the project to install (project.optional-dependencies).",
+            example=("gpu",),
+        ),
+    ] = ()
+    groups: Annotated[
+        tuple[str, ...],
+        key(forms.NAMES, "Dependency groups to install (PEP 735).", example=("dev",)),
+    ] = ()
+    hold: Annotated[
+        tuple[str, ...],
+        key(
+            forms.HOLD,
+            "Packages that are never installed, upgraded, reinstalled or removed, by name or "
+            "glob; [] holds nothing.",
+            example=("torch", "torchvision", "torchaudio", "xformers", "nvidia-*"),
+            note="What an installed held package pins exactly is held with it and needs no entry: "
+            "for torch that is its triton (triton, pytorch-triton-rocm, pytorch-triton-xpu) and "
+            "its nvidia-* libraries. Add what was built for this GPU as well and would be "
+            "replaced by another build from an index: torchaudio, xformers, flash-attn, "
+            "bitsandbytes, onnxruntime-gpu, deepspeed, vllm, torchao, cupy-*, jaxlib. A triton "
+            "or nvidia-* that was installed by hand, and that no held package pins, wants an "
+            "entry too. A held package that is not installed is never pulled in. An "
+            "environment's list replaces that of [defaults].",
+        ),
+    ] = ("torch", "torchvision")
+    update: Annotated[
+        Update,
+        key(
+            forms.one_of(Update),
+            "needed changes a package only where it does not fit; latest upgrades whatever "
+            "may be newer.",
+        ),
+    ] = Update.NEEDED
+    prune: Annotated[
+        bool,
+        key(forms.BOOLEAN, "Whether packages that nothing requires are removed."),
+    ] = False
+    on_error: Annotated[
+        OnError,
+        key(
+            forms.one_of(OnError),
+            "Where a requirement cannot be met: continue installs the rest, abort changes nothing.",
+        ),
+    ] = OnError.CONTINUE
+    on_hold_broken: Annotated[
+        OnHoldBroken,
+        key(
+            forms.one_of(OnHoldBroken),
+            "When someone else changed a held package: report it, or restore it from the vault.",
+        ),
+    ] = OnHoldBroken.REPORT
+    allow_downgrade: Annotated[
+        bool,
+        key(
+            forms.BOOLEAN,
+            "Whether a hold may push another package to an older version than is installed.",
+        ),
+    ] = False
+    verify: Annotated[
+        tuple[tuple[str, ...], ...],
+        key(
+            forms.COMMANDS,
+            "A command, or a list of them, that must succeed in the stage before it goes live; "
+            "its `python` is the stage's.",
+            example=(("python", "-c", "import torch"),),
+        ),
+    ] = ()
+    verify_timeout: Annotated[
+        float, key(forms.duration(minimum=1.0), "How long each verify command may take.")
+    ] = 300.0
+    interval: Annotated[
+        float,
+        key(forms.duration(minimum=1.0), "How often to look even if nothing was noticed."),
+    ] = 600.0
+    audit_interval: Annotated[
+        float,
+        key(forms.duration(minimum=1.0), "How often to check that every installed file is there."),
+    ] = 3600.0
+    debounce: Annotated[
+        float, key(forms.duration(), "How long a file must be quiet before it is read.")
+    ] = 0.3
+    timeout: Annotated[
+        float, key(forms.duration(minimum=1.0), "How long a pass may take before it is stopped.")
+    ] = 1800.0
+    keep_generations: Annotated[
+        int, key(forms.count(minimum=1), "How many trees to keep for a rollback.")
+    ] = 3
+    wait_while_in_use: Annotated[
+        float | None,
+        key(
+            forms.WAIT,
+            "Whether changes wait for processes that use the environment: false, true for as "
+            "long as it takes, or a duration after which they go live all the same.",
+        ),
+    ] = None
+    """Seconds; None: never wait; infinity: as long as it takes."""
+    build: Annotated[
+        Build,
+        key(forms.one_of(Build), "Whether packages may be built from source; never needs wheels."),
+    ] = Build.ALLOW
+    mode: Annotated[
+        Mode,
+        key(
+            forms.one_of(Mode),
+            "apply mends drift; observe only reports it, and never changes anything.",
+        ),
+    ] = Mode.APPLY
+    windows: Annotated[
+        tuple[Window, ...],
+        key(forms.tables(Window), "When changes may go live; [] means at any time."),
+    ] = ()
+    notify: Annotated[
+        tuple[Notify, ...],
+        key(forms.tables(Notify), "Who is told of what."),
+    ] = ()
+
+    @property
+    def root(self) -> Path:
+        """The environment's folder, going by the place of the interpreter."""
+        return self.python.parent.parent
+
+    @property
+    def identity(self) -> Path:
+        """What two names of one environment have in common: its folder, symlinks followed.
+
+        Outside a virtual environment several interpreters share `bin`; there it is the
+        interpreter itself.
+        """
+        root = self.root.resolve()
+        shared = self.python.exists() and not (root / "pyvenv.cfg").is_file()
+        return self.python.resolve() if shared else root

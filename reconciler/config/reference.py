@@ -1,0 +1,193 @@
+"""The reference of the configuration, written from the types: docs and example file.
+
+`python -m reconciler.config.reference` writes both into the current repository; a test
+holds that they are what this writes. What a key means is said in settings.py, not here.
+"""
+
+import inspect
+import textwrap
+from pathlib import Path
+
+import msgspec
+
+from reconciler.config.environment import EnvironmentConfig, Notify, Window
+from reconciler.config.forms import Tables
+from reconciler.config.keys import Field, fields_of
+from reconciler.config.load import PER_ENVIRONMENT
+from reconciler.config.settings import HttpConfig, ServiceConfig
+
+_EXAMPLE_HEAD = """\
+# Configuration of Reconciler: every key with its default.
+#
+# Read from --config FILE, else $XDG_CONFIG_HOME/reconciler/config.toml, else
+# /etc/reconciler/config.toml. Paths may begin with "~" and are relative to the folder of
+# this file. Durations are numbers with ms, s, m, h or d: "300ms", "10m", "1h30m".
+# A key that is commented out has a default that cannot be written down.
+"""
+
+_EXAMPLE_DEFAULTS = """\
+# For all environments, unless their own table says otherwise.
+"""
+
+_EXAMPLE_ENVIRONMENT = """\
+# One environment; there may be many. The name is of letters, digits, ".", "_" and "-".
+# Every key of [defaults] can stand here as well.
+"""
+
+_EXAMPLE_TABLES = """\
+# When changes may go live, drift is reported at any time:
+# [[environments.studio.windows]]
+# cron = "0 3 * * *"
+# duration = "2h"
+# timezone = "Europe/Berlin"
+
+# Who is told of what, by a program or over HTTP:
+# [[environments.studio.notify]]
+# on = ["failed", "hold-broken"]
+# command = ["/usr/local/bin/tell", "--json"]
+#
+# [[environments.studio.notify]]
+# on = ["changed"]
+# url_file = "/etc/reconciler/webhook"
+# token_file = "/etc/reconciler/webhook-token"
+# timeout = "10s"
+"""
+
+_DOCS_HEAD = """\
+# Configuration
+
+<!-- Written by `python -m reconciler.config.reference` from the types; edit those. -->
+
+Without a file, Reconciler looks after the project in the current folder with the defaults
+below. With one, it reads the first of
+
+1. what `--config FILE` names,
+2. `$XDG_CONFIG_HOME/reconciler/config.toml` (`~/.config/reconciler/config.toml`),
+3. `/etc/reconciler/config.toml`.
+
+The smallest one:
+
+```toml
+[environments.studio]
+pyproject = "/srv/studio"
+```
+
+[config.example.toml](../config.example.toml) shows every key.
+
+- **Paths** may begin with `~`; relative ones are relative to the folder of the file.
+- **Durations** are strings of numbers with `ms`, `s`, `m`, `h` or `d`, the largest first:
+  `"300ms"`, `"10m"`, `"1h30m"`.
+- **Names** of packages, extras and groups are compared in their normal form: `torch_vision`
+  and `Torch-Vision` are one.
+- An unknown key, a wrong type or a value that cannot be is refused, all of them at once, each
+  with file, line, key, what was expected and what to write instead:
+
+  ```text
+  /etc/reconciler/config.toml:12:1: environments.studio.interval: expected a duration \
+like "300ms" or "10m", found 10. Write interval = "10m".
+  ```
+
+  At the start, the service does not start. On a reload, the configuration that runs stays in
+  force, and `/status`, the log (`config.rejected`) and `systemctl reload` say what is wrong.
+"""
+
+_DOCS_TABLES = {
+    "`[service]`": ServiceConfig,
+    "`[http]`": HttpConfig,
+    "`[environments.NAME]` and `[defaults]`": EnvironmentConfig,
+    "`[[environments.NAME.windows]]`": Window,
+    "`[[environments.NAME.notify]]`": Notify,
+}
+
+
+def example_toml() -> str:
+    """The content of config.example.toml."""
+    fields = fields_of(EnvironmentConfig)
+    own = [fields[name] for name in PER_ENVIRONMENT]
+    shared = [field for name, field in fields.items() if name not in PER_ENVIRONMENT]
+    parts = [
+        _EXAMPLE_HEAD,
+        f"# {_title(ServiceConfig)}\n[service]\n",
+        *map(_example_key, fields_of(ServiceConfig).values()),
+        f"# {_title(HttpConfig)}\n[http]\n",
+        *map(_example_key, fields_of(HttpConfig).values()),
+        f"{_EXAMPLE_DEFAULTS}[defaults]\n",
+        *map(_example_key, shared),
+        f"{_EXAMPLE_ENVIRONMENT}[environments.studio]\n",
+        *map(_example_key, own),
+        _EXAMPLE_TABLES,
+    ]
+    return "\n".join(parts)
+
+
+def _example_key(field: Field) -> str:
+    lines = _comment(f"{field.key.meaning} ({field.key.form.words})")
+    if field.key.note:
+        lines += _comment(field.key.note)
+    default, example = field.default_text, field.example_text
+    if field.key.default:
+        lines += [*_comment(f"Default: {field.key.default}."), f"# {field.name} = {example}"]
+    elif default is None:
+        lines.append(f"{field.name} = {example}")
+    else:
+        lines += [f"# For example: {field.name} = {example}"] if example else []
+        lines.append(f"{field.name} = {default}")
+    return "\n".join(lines) + "\n"
+
+
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        width=92,
+        initial_indent="# ",
+        subsequent_indent="# ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def markdown() -> str:
+    """The content of docs/configuration.md."""
+    parts = [_DOCS_HEAD]
+    for title, struct in _DOCS_TABLES.items():
+        parts += [f"## {title}\n", f"{inspect.getdoc(struct)}\n", _docs_table(struct)]
+        parts += [_docs_note(field) for field in fields_of(struct).values() if field.key.note]
+    return "\n".join(parts)
+
+
+def _docs_table(struct: type[msgspec.Struct]) -> str:
+    rows = ["| Key | Type | Default | Meaning |", "|---|---|---|---|"]
+    rows += [_docs_row(field) for field in fields_of(struct).values()]
+    return "\n".join(rows) + "\n"
+
+
+def _docs_row(field: Field) -> str:
+    default = (
+        f"`{field.default_text}`" if field.default_text else field.key.default or "**required**"
+    )
+    meaning = field.key.meaning
+    if field.example_text:
+        meaning += f" Example: `{field.example_text}`"
+    elif isinstance(field.key.form, Tables):
+        meaning += " See below."
+    cells = (f"`{field.name}`", field.key.form.words, default, meaning)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _docs_note(field: Field) -> str:
+    note = f"`{field.name}`: {field.key.note}"
+    return textwrap.fill(note, width=92, break_on_hyphens=False) + "\n"
+
+
+def _title(struct: type[msgspec.Struct]) -> str:
+    return (struct.__doc__ or "").splitlines()[0]
+
+
+def write(root: Path) -> None:
+    """Write both files below `root`, the repository."""
+    (root / "config.example.toml").write_text(example_toml(), encoding="utf-8")
+    (root / "docs" / "configuration.md").write_text(markdown(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(Path.cwd())
