@@ -91,7 +91,7 @@ like "300ms" or "10m", found 10. Write interval = "10m".
   force, and `/status`, the log (`config.rejected`) and `systemctl reload` say what is wrong.
 """
 
-_DOCS_TABLES = {
+_DOCS_TABLES: dict[str, type[msgspec.Struct]] = {
     "`[service]`": ServiceConfig,
     "`[http]`": HttpConfig,
     "`[environments.NAME]` and `[defaults]`": EnvironmentConfig,
