@@ -32,7 +32,7 @@ class Refusal(StrEnum):
     """The service is about to end."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class RequestRefused(Exception):  # noqa: N818  # a verdict, not a defect
     """A request that cannot be accepted; nothing was begun."""
 

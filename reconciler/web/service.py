@@ -1,0 +1,67 @@
+"""What the routes need of the service; they know it by this protocol alone."""
+
+from typing import Protocol
+
+from reconciler.daemon.actions import Action
+from reconciler.daemon.events import EventHub
+from reconciler.status import Environment, Pass, PassDetail, Status
+
+
+class ServiceProtocol(Protocol):
+    """The running service, asked from the event loop. Nothing but the `wait_*` calls waits."""
+
+    events: EventHub
+
+    def status(self) -> Status:
+        """The latest published status: the same object until something changes."""
+
+    def environment(self, name: str) -> Environment:
+        """One environment of it.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+
+    async def wait_for_status(self, since: int, timeout: float) -> Status:  # noqa: ASYNC109  # no error, an answer
+        """The status, as soon as its generation is above `since`, or after `timeout` seconds."""
+
+    def request(  # noqa: PLR0913  # one door for all that can be asked
+        self,
+        environment: str,
+        action: Action,
+        *,
+        reason: str | None = None,
+        duration: float | None = None,
+        generation: int | None = None,
+        package: str | None = None,
+        apply: bool = False,
+    ) -> int:
+        """Ask for something and return the id of the pass that does it, which looks anew.
+
+        Args:
+            environment: its name.
+            action: what to do.
+            reason: why, in the words of whoever asks.
+            duration: seconds that a pause lasts; None: until resumed.
+            generation: the one to roll back to; None: the one before the live one.
+            package: the hold to restore or accept, by its normalised name.
+            apply: change things this once where `mode` is `observe`.
+
+        Raises:
+            RequestRefused: it cannot be done.
+        """
+
+    async def wait_for_pass(self, environment: str, pass_id: int) -> PassDetail:
+        """The pass, once it is over and recorded."""
+
+    def history(self, environment: str | None, limit: int, before: int | None) -> list[Pass]:
+        """Recorded passes, the newest first: at most `limit`, with ids below `before`."""
+
+    def history_entry(self, pass_id: int) -> PassDetail | None:
+        """One recorded pass with its log; None if there is none of that id."""
+
+    def alive(self) -> bool:
+        """Whether every loop that does work made progress lately."""
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether the service can do its job, and in one sentence why not."""
