@@ -1,0 +1,127 @@
+"""Takes secrets out of text that leaves the process: logs, status, journal rows, errors.
+
+Knows secrets by their place (credentials in an address, `Authorization`, `...token=`) and by
+their value, once registered. It would rather mask too much than too little, but never a
+package name such as `tokenizers`.
+"""
+
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+import msgspec
+
+MASK = "****"
+SHORTEST = 6
+"""Characters; a shorter secret would be found in ordinary words."""
+
+_WORDS = r"(?:password|passwd|token|secret|signature|credentials?|api[_-]?key|access[_-]?key)"
+_IN_ADDRESS = re.compile(r"""(?<=://)[^\s/?#"'<>]*(?=@)""")
+_IN_QUERY = re.compile(rf"""((?:{_WORDS}|[?&]sig)=(?!=))[^\s&#"',;<>]+""", re.IGNORECASE)
+_ASSIGNED = re.compile(
+    rf"""({_WORDS}(?:["']\s*:\s*|["']?\s+=\s+|=(?=["'])))(?:"[^"]*"|'[^']*'|[^\s"',;=][^\s"',;]*)""",
+    re.IGNORECASE,
+)
+_AUTHORIZATION = re.compile(
+    r"""(authorization["']?\s*[:=]\s*["']?)(?:(?:basic|bearer|token|digest)\s+)?[^\s"',;]+""",
+    re.IGNORECASE,
+)
+_BEARER = re.compile(r"(\bbearer\s+)(?=[^\s\d]*\d)[A-Za-z0-9._~+/=-]{16,}", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    rf"(?:^|.*[_-])(?:{_WORDS}|authorization|cookie)$", re.IGNORECASE | re.DOTALL
+)
+
+
+class Redactor:
+    """Masks secrets; safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._secrets: frozenset[str] = frozenset()
+        self._registered: re.Pattern[str] | None = None
+
+    def register(self, secret: str) -> None:
+        """Mask `secret` from now on wherever it occurs, percent-encoded too.
+
+        One shorter than `SHORTEST` is only masked by its place.
+        """
+        if len(secret) < SHORTEST:
+            return
+        with self._lock:
+            self._secrets |= {secret, quote(secret, safe="")}
+            longest_first = sorted(self._secrets, key=len, reverse=True)
+            self._registered = re.compile("|".join(map(re.escape, longest_first)))
+
+    def register_environment(self, env: Mapping[str, str]) -> None:
+        """Register the secrets among environment variables.
+
+        Those are what `UV_INDEX_NAME_PASSWORD` and other names that say so hold, and the
+        passwords in addresses of indexes and proxies.
+        """
+        for name, value in env.items():
+            if is_secret_name(name):
+                self.register(value)
+            for secret in _passwords(value):
+                self.register(secret)
+
+    def __call__(self, text: str) -> str:
+        """`text` with every secret masked."""
+        if self._registered is not None:
+            text = self._registered.sub(MASK, text)
+        if "://" in text:
+            text = _IN_ADDRESS.sub(_without_credentials, text)
+        text = _AUTHORIZATION.sub(rf"\1{MASK}", text)
+        text = _BEARER.sub(rf"\1{MASK}", text)
+        text = _IN_QUERY.sub(rf"\1{MASK}", text)
+        return _ASSIGNED.sub(rf"\1{MASK}", text)
+
+
+def _without_credentials(match: re.Match[str]) -> str:
+    return match[0] if match[0] == "git" else MASK  # git@ is how forges spell ssh, no secret
+
+
+def _passwords(value: str) -> Iterator[str]:
+    for word in value.split() if "://" in value else ():
+        try:
+            parts = urlsplit(word)
+        except ValueError:
+            continue
+        secret = parts.password or parts.username
+        if secret:
+            yield from {secret, unquote(secret)}
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a key, a header or a variable of this name holds a secret."""
+    return bool(_SECRET_NAME.match(name))
+
+
+redact = Redactor()
+"""The one that the whole process uses: `redact(text)`."""
+
+
+def register_secret(secret: str) -> None:
+    """Mask `secret` in everything from now on."""
+    redact.register(secret)
+
+
+def plain(value: Any, name: str = "") -> Any:
+    """`value` as JSON knows it, without secrets; what JSON does not know becomes its `str()`.
+
+    Args:
+        value: anything.
+        name: the key that it stands under, which may say that it is secret.
+    """
+    if isinstance(value, bool | int | float) or value is None:
+        return value
+    if name and is_secret_name(name):
+        return MASK
+    if isinstance(value, msgspec.Struct):
+        value = msgspec.to_builtins(value, enc_hook=str)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, str(key)) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    return redact(str(value).encode("utf-8", "backslashreplace").decode())
