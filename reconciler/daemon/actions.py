@@ -33,7 +33,7 @@ class Refusal(StrEnum):
 
 
 @dataclass(slots=True, eq=False)
-class RequestRefused(Exception):  # noqa: N818  # a verdict, not a defect
+class RequestRefused(Exception):  # a verdict, not a defect
     """A request that cannot be accepted; nothing was begun."""
 
     reason: Refusal

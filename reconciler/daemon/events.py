@@ -34,7 +34,7 @@ class Event:
     data: Mapping[str, Any]
 
 
-class TooManySubscribers(Exception):  # noqa: N818  # a limit, not a defect
+class TooManySubscribers(Exception):  # a limit, not a defect
     """As many listen as are allowed to; the message says how many."""
 
     def __init__(self, limit: int) -> None:
