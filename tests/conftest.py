@@ -16,8 +16,6 @@ from tests.support.universe import build_universe
 _FOREIGN = ("UV_", "PIP_", "RECONCILER_", "PYTHON", "XDG_")
 _FOREIGN_NAMES = frozenset(
     {"VIRTUAL_ENV", "CONDA_PREFIX", "NOTIFY_SOCKET", "WATCHDOG_USEC", "NETRC"}
-    | {f"{scheme}_proxy" for scheme in ("http", "https", "all", "no")}
-    | {f"{scheme}_PROXY" for scheme in ("HTTP", "HTTPS", "ALL", "NO")}
 )
 _OPT_IN = "RECONCILER_TEST_"
 
@@ -33,6 +31,9 @@ def isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             if foreign or name in _FOREIGN_NAMES:
                 patch.delenv(name)
         patch.setenv("HOME", str(home))
+        # Whatever proxy leads to the registry, the tests' own servers are here.
+        patch.setenv("NO_PROXY", "127.0.0.1,localhost")
+        patch.setenv("no_proxy", "127.0.0.1,localhost")
         for kind in ("CONFIG", "CACHE", "DATA", "STATE", "RUNTIME"):
             folder = home / kind.lower()
             folder.mkdir(mode=0o700)
