@@ -17,7 +17,7 @@ import httpx
 from tests.support.processes import DEADLINE, POLL, Mark, free_port, reconciler_command
 from tests.support.projects import Project
 
-Value: TypeAlias = str | int | float | bool | list[str]
+Value: TypeAlias = str | int | float | bool | list[str] | list[list[str]]
 Table: TypeAlias = Mapping[str, Value]
 Json: TypeAlias = dict[str, Any]
 
@@ -71,7 +71,9 @@ class ServiceProcess:
     def write_config(self, text: str | None = None) -> None:
         """Write the configuration from what was given, or this text."""
         tables: dict[str, Table] = {"service": self._service, "http": self._http}
-        tables |= {f"environments.{name}": table for name, table in self.environments.items()}
+        tables |= {
+            f"environments.{json.dumps(name)}": table for name, table in self.environments.items()
+        }
         self.config.write_text(toml(tables) if text is None else text)
 
     def start(self, *, until: str | None = "/readyz", timeout: float = DEADLINE) -> None:
@@ -229,7 +231,7 @@ class ServiceProcess:
 
 
 def toml(tables: Mapping[str, Table]) -> str:
-    """Return TOML text; JSON's strings, numbers and lists of strings are TOML's too."""
+    """Return TOML text; JSON's strings, numbers and lists are TOML's too."""
     lines: list[str] = []
     for name, table in tables.items():
         lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
