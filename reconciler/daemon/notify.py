@@ -13,11 +13,10 @@ import os
 import socket
 from collections.abc import Callable, MutableMapping
 
-import structlog
-
 from reconciler.daemon.reload import monotonic_usec
+from reconciler.log import get_logger
 
-_LOG: structlog.stdlib.BoundLogger = structlog.get_logger("reconciler.daemon.notify")
+_LOG = get_logger(__name__)
 
 
 class Notifier:

@@ -29,7 +29,7 @@ class ReloadOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """What changed, or every problem with its mend."""
 
 
-class ReloadUnanswered(Exception):  # noqa: N818  # a finding, not a fault of ours
+class ReloadUnanswered(Exception):
     """The service ended, or said nothing in time."""
 
 
