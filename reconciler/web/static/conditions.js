@@ -1,0 +1,50 @@
+// The conditions of an environment, each with its reason and since when.
+
+import { h, keyed, set, text } from "./dom.js";
+import { icon } from "./icons.js";
+import { restamp, stamp } from "./times.js";
+
+const GOOD = { Ready: "True", Reconciling: "False", Stalled: "False", HoldsIntact: "True" };
+const NAMES = { HoldsIntact: "Holds intact" };
+const SYMBOLS = { ok: "check", bad: "cross", busy: "turn", calm: "dot" };
+
+/** The conditions of one environment. */
+export function conditionList() {
+  const list = h("ul", { class: "conditions" });
+  const none = h("p", { class: "muted" }, "Nothing is known yet.");
+  return {
+    node: h("section", { class: "card" }, h("h3", {}, "Conditions"), list, none),
+    update(environment) {
+      none.hidden = environment.conditions.length > 0;
+      keyed(list, environment.conditions, (condition) => condition.type, conditionLine);
+    },
+  };
+}
+
+function toneOf({ type, status }) {
+  if (status === "Unknown") return "calm";
+  if (type === "Reconciling") return status === "True" ? "busy" : "calm";
+  return status === (GOOD[type] ?? "True") ? "ok" : "bad";
+}
+
+function conditionLine(first) {
+  const symbol = h("span", { class: "symbol" });
+  const name = h("span", { class: "type" }, NAMES[first.type] ?? first.type);
+  const reason = h("span", { class: "reason" });
+  const message = h("p", { class: "muted" });
+  const since = stamp(first.last_transition_time);
+  return {
+    node: h("li", {}, h("p", { class: "row" }, h("span", {}, symbol, name, h("span", { class: "unseen" }, ":"), " ", reason), since), message),
+    update(condition) {
+      const tone = toneOf(condition);
+      if (symbol.dataset.tone !== tone) {
+        symbol.dataset.tone = tone;
+        set(symbol, "class", `symbol ${tone}`);
+        symbol.replaceChildren(icon(SYMBOLS[tone]));
+      }
+      text(reason, `${condition.status === "Unknown" ? "unknown" : condition.status === "True" ? "yes" : "no"} · ${condition.reason}`);
+      text(message, condition.message);
+      restamp(since, condition.last_transition_time);
+    },
+  };
+}

@@ -1,0 +1,73 @@
+// Modal <dialog>s: the browser keeps focus inside and gives it back, Escape closes. Also the
+// short notes at the foot of the page.
+
+import { h, text, unique } from "./dom.js";
+
+/** Opens an empty modal with a heading; `buttons` go into its foot. It leaves the page when closed. */
+export function open(title, { className = "", body = [], buttons = [] } = {}) {
+  const id = unique("dialog");
+  const heading = h("h2", { id, tabindex: "-1" }, title);
+  const content = h("div", { class: "content" }, body);
+  const foot = h("div", { class: "buttons" }, buttons);
+  const dialog = h("dialog", { class: className, "aria-labelledby": id }, h("div", { class: "sheet" }, heading, content, foot));
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+  return { dialog, heading, content, foot };
+}
+
+/** A button that closes its dialog. */
+export function closing(label, attributes) {
+  return h("button", { type: "button", click: (event) => event.currentTarget.closest("dialog").close(), ...attributes }, label);
+}
+
+/**
+ * Asks before something is done. `act()` is awaited with the dialog open: a refusal is shown in
+ * it, and it can be tried again. Answers with what `act` answered, or null if it was called off.
+ */
+export function confirm(title, { body, label, act, danger = false, className = "" }) {
+  return new Promise((resolve) => {
+    let answer = null;
+    const refusal = h("p", { class: "refusal", role: "alert" });
+    const cancel = closing("Cancel");
+    const go = h("button", { type: "submit", class: danger ? "danger" : "primary" }, label);
+    const form = h("form", { class: "content", submit }, body, refusal);
+    const { dialog, content, foot } = open(title, { className });
+    content.replaceWith(form);
+    form.append(foot);
+    foot.append(cancel, go);
+    (form.querySelector("input, select") ?? (danger ? cancel : go)).focus();
+    dialog.addEventListener("close", () => resolve(answer));
+
+    async function submit(event) {
+      event.preventDefault();
+      if (go.getAttribute("aria-disabled") === "true") return;
+      go.setAttribute("aria-disabled", "true");
+      text(refusal, "");
+      try {
+        answer = (await act(new FormData(form))) ?? true;
+        dialog.close();
+      } catch (error) {
+        text(refusal, inWords(error));
+        go.removeAttribute("aria-disabled");
+      }
+    }
+  });
+}
+
+/** An error as one would say it. */
+export function inWords(error) {
+  if (error.status === 403 || error.status === 401) return `Not allowed: ${error.message}`;
+  return error.message;
+}
+
+let hiding = 0;
+
+/** Says something short at the foot of the page. */
+export function note(words) {
+  const toast = document.getElementById("toast");
+  text(toast, words);
+  toast.classList.add("shown");
+  clearTimeout(hiding);
+  hiding = setTimeout(() => toast.classList.remove("shown"), 6000);
+}

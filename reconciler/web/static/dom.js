@@ -1,0 +1,67 @@
+// Makes and updates elements. Whatever comes from the service becomes a text node or an
+// attribute value here, never markup: there is no innerHTML on this page.
+
+/** An element: `h("p", {class: "muted"}, "text", child)`. Functions become listeners. */
+export function h(tag, attributes, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes ?? {})) set(node, name, value);
+  node.append(...children.flat(2).filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+/** Sets an attribute or a listener; false, null and undefined take an attribute away. */
+export function set(node, name, value) {
+  if (typeof value === "function") node.addEventListener(name, value);
+  else if (value === false || value === null || value === undefined) node.removeAttribute(name);
+  else {
+    const wanted = value === true ? "" : String(value);
+    if (node.getAttribute(name) !== wanted) node.setAttribute(name, wanted);
+  }
+  return node;
+}
+
+/** Writes text only where it differs, so that a selection or a screen reader is left in peace. */
+export function text(node, value) {
+  const wanted = value ?? "";
+  if (node.textContent !== wanted) node.textContent = wanted;
+  return node;
+}
+
+/** Replaces the children, unless `signature` says that they would be the same. */
+export function fill(parent, signature, build) {
+  const wanted = JSON.stringify(signature);
+  if (parent.signature === wanted) return;
+  parent.signature = wanted;
+  parent.replaceChildren(...[build()].flat(2).filter(Boolean));
+}
+
+/**
+ * Keeps one child per item, in the items' order, reusing the node of the same key, so that
+ * focus, selection and scroll position survive an update. `make(item)` returns {node, update(item)}.
+ */
+export function keyed(parent, items, keyOf, make) {
+  const before = parent.parts ?? new Map();
+  const after = new Map();
+  for (const item of items) {
+    const key = keyOf(item);
+    const part = before.get(key) ?? make(item);
+    before.delete(key);
+    part.update?.(item);
+    after.set(key, part);
+  }
+  for (const part of before.values()) part.node.remove();
+  let place = parent.firstChild;
+  for (const { node } of after.values()) {
+    if (node === place) place = place.nextSibling;
+    else parent.insertBefore(node, place);
+  }
+  parent.parts = after;
+}
+
+let last = 0;
+
+/** An id that no other element of the page has. */
+export function unique(prefix) {
+  last += 1;
+  return `${prefix}-${last}`;
+}

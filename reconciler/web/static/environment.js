@@ -1,0 +1,79 @@
+// One environment on the page: its head with the buttons, facts, notices, table and side lists.
+
+import { conditionList } from "./conditions.js";
+import { fill, h, set, text, unique } from "./dom.js";
+import { factList } from "./facts.js";
+import { fix, watchFix } from "./fix.js";
+import { generationList } from "./generations.js";
+import { passHistory } from "./history.js";
+import { holdList } from "./holds.js";
+import { icon } from "./icons.js";
+import { noticeBoard } from "./notices.js";
+import { pause, resume } from "./pause.js";
+import { packageTable } from "./table.js";
+import { stamp } from "./times.js";
+import * as words from "./words.js";
+
+/** The view of the environment `name`. `page` is {store, progress}. */
+export function environmentView(page, name) {
+  const current = () => page.store.environment(name);
+  const table = packageTable();
+  const board = noticeBoard(page, {
+    resume: () => resume(page, current()),
+    attention: () => table.attention(),
+  });
+  const parts = [
+    headOf(page, name, current),
+    factList(),
+    board,
+    table,
+    holdList(),
+    conditionList(),
+    generationList(page),
+    passHistory(name),
+  ];
+  const [head, facts, , , ...side] = parts.map((part) => part.node);
+  const node = h("section", { class: "environment", "aria-label": name }, head, facts, board.node,
+    h("div", { class: "columns" }, table.node, h("div", { class: "side" }, side)));
+  return {
+    node,
+    update(environment) {
+      for (const part of parts) part.update(environment);
+    },
+  };
+}
+
+function headOf(page, name, current) {
+  const pill = h("span", { class: "pill" });
+  const watch = h("button", { type: "button", class: "link", hidden: true, click: () => watchFix(page, current(), current().current_pass.id) }, "Show its progress");
+  const lead = h("p", { class: "lead" });
+  const about = h("p", { class: "muted" });
+  const halt = h("button", { type: "button", class: "act", click: () => (current().suspended ? resume(page, current()) : pause(current())) });
+  const subtitle = unique("fix");
+  const go = h("button", { type: "button", class: "act primary", "aria-describedby": subtitle, click: () => fix(page, current()) },
+    h("span", { "aria-hidden": "true" }, "🔧 "), "Fix Dependencies");
+  const hint = h("p", { class: "hint", id: subtitle }, "This will install/update missing or outdated ML packages. Installation may take several minutes.");
+  return {
+    node: h("div", { class: "head" },
+      h("div", { class: "who" }, h("div", { class: "title" }, h("h2", {}, name), pill, watch), lead, about),
+      h("div", { class: "actions" }, h("div", { class: "row" }, halt, go), hint)),
+    update(environment) {
+      const { label, tone, symbol } = words.phase(environment.phase);
+      set(pill, "class", `pill ${tone}`);
+      fill(pill, environment.phase, () => [icon(symbol), label]);
+      set(watch, "hidden", !environment.current_pass);
+      text(lead, environment.conditions.find(({ type }) => type === "Ready")?.message ?? "");
+      fill(about, [environment.pyproject, environment.mode, environment.last_pass?.started_at, environment.next_check_at], () => aboutLine(environment));
+      fill(halt, environment.suspended, () => (environment.suspended ? [icon("play"), "Resume…"] : [icon("pause"), "Pause…"]));
+    },
+  };
+}
+
+function aboutLine({ pyproject, mode, last_pass: last, next_check_at: next }) {
+  return [
+    h("code", {}, pyproject),
+    mode === "observe" && " · only observed",
+    last && [" · last pass ", stamp(last.started_at)],
+    next && [" · next check ", stamp(next)],
+  ];
+}

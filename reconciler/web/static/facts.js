@@ -1,0 +1,50 @@
+// The four facts that people look at first: GPU, Python, PyTorch, platform.
+
+import { h, keyed, set, text } from "./dom.js";
+import { inFull } from "./times.js";
+
+/** The facts of one environment. */
+export function factList() {
+  const node = h("dl", { class: "facts" });
+  return {
+    node,
+    update(environment) {
+      keyed(node, factsOf(environment), (fact) => fact.label, fact);
+    },
+  };
+}
+
+function factsOf(environment) {
+  const { python, gpu, packages } = environment;
+  const torch = gpu?.torch ?? packages.find((row) => row.name === "torch")?.installed;
+  return [
+    { label: "GPU Status", ...gpuWords(gpu) },
+    { label: "Python Version", value: python.version ?? "Not known yet", more: python.executable },
+    { label: "PyTorch Version", value: torch ?? "Not installed", more: gpu?.backend ? `built for ${gpu.backend}` : "" },
+    { label: "Platform", value: python.platform ?? "Not known yet", more: "" },
+  ];
+}
+
+function gpuWords(gpu) {
+  if (!gpu) return { value: "Not looked at yet", more: "" };
+  const when = gpu.checked_at ? `Looked at ${inFull(gpu.checked_at)}` : null;
+  if (gpu.available) return { value: `✓ GPU Available${gpu.name ? ` (${gpu.name})` : ""}`, tone: "ok", more: "", title: when };
+  return { value: "✗ No GPU available", tone: "warn", more: gpu.error ?? "", title: when };
+}
+
+function fact() {
+  const label = h("dt");
+  const value = h("dd", { class: "value" });
+  const more = h("dd", { class: "more" });
+  return {
+    node: h("div", {}, label, value, more),
+    update(item) {
+      text(label, item.label);
+      text(value, item.value);
+      set(value, "class", `value ${item.tone ?? ""}`);
+      set(value, "title", item.title);
+      text(more, item.more);
+      set(more, "title", item.more || null);
+    },
+  };
+}

@@ -1,0 +1,64 @@
+// Past passes of an environment, the newest first, each opening with its changes and log.
+
+import { getHistory } from "./api.js";
+import { inWords } from "./dialogs.js";
+import { fill, h, keyed, set, text } from "./dom.js";
+import { inBrief, resultMark, showPass } from "./passes.js";
+import { restamp, stamp } from "./times.js";
+import * as words from "./words.js";
+
+const PAGE = 6;
+
+/** The history of the environment `name`; read anew whenever its last pass is another one. */
+export function passHistory(name) {
+  const list = h("ul", { class: "passes" });
+  const said = h("p", { class: "muted" }, "Reading…");
+  const more = h("button", { type: "button", class: "link", hidden: true, click: older }, "Show older ones");
+  let passes = [];
+  let newest;
+
+  async function older() {
+    await read(passes.at(-1)?.id ?? null);
+  }
+
+  async function read(before) {
+    try {
+      const page = await getHistory(name, PAGE, before);
+      const known = new Map(passes.map((pass) => [pass.id, pass]));
+      for (const pass of page) known.set(pass.id, pass);
+      passes = [...known.values()].sort((a, b) => b.id - a.id);
+      if (before !== null || passes.length <= PAGE) set(more, "hidden", page.length < PAGE);
+      text(said, passes.length ? "" : "No pass has been made yet.");
+    } catch (error) {
+      newest = undefined;
+      text(said, inWords(error));
+    }
+    set(said, "hidden", said.textContent === "");
+    keyed(list, passes, (pass) => pass.id, passLine);
+  }
+
+  return {
+    node: h("section", { class: "card" }, h("h3", {}, "History"), list, said, more),
+    update(environment) {
+      const id = environment.last_pass?.id ?? null;
+      if (id === newest) return;
+      newest = id;
+      read(null);
+    },
+  };
+}
+
+function passLine(first) {
+  const line = h("span", { class: "row" });
+  const when = stamp(first.started_at);
+  const what = h("span", { class: "muted" });
+  const node = h("li", {}, h("button", { type: "button", click: () => showPass(first.id) }, line, h("span", { class: "muted" }, when, what)));
+  return {
+    node,
+    update(pass) {
+      restamp(when, pass.started_at);
+      fill(line, [pass.result, pass.changes, pass.failed], () => [resultMark(pass.result), h("span", { class: "brief" }, inBrief(pass))]);
+      text(what, ` · ${words.trigger(pass.trigger)} · pass ${pass.id}`);
+    },
+  };
+}

@@ -1,0 +1,44 @@
+// Leaving an environment alone for a while, and taking care of it again.
+
+import { request } from "./api.js";
+import { confirm, note } from "./dialogs.js";
+import { h, unique } from "./dom.js";
+import { watchFix } from "./fix.js";
+
+const LENGTHS = [["", "Until I resume"], ["30m", "30 minutes"], ["1h", "1 hour"], ["4h", "4 hours"], ["24h", "1 day"], ["168h", "1 week"]];
+
+/** Asks why and for how long, and pauses. */
+export async function pause(environment) {
+  const [reason, length] = [unique("reason"), unique("length")];
+  const answer = await confirm(`Pause “${environment.name}”?`, {
+    body: [
+      h("p", {}, "Nothing is installed, upgraded or repaired until it is resumed. Drift is still shown."),
+      h("label", { for: reason }, "Reason"),
+      h("input", { id: reason, name: "reason", maxlength: "200", autocomplete: "off", placeholder: "Training run until tonight" }),
+      h("label", { for: length }, "For how long"),
+      h("select", { id: length, name: "duration" }, LENGTHS.map(([value, label]) => h("option", { value }, label))),
+    ],
+    label: "Pause",
+    act: (form) => request(environment.name, "pause", asked(form)),
+  });
+  if (answer !== null) note(`“${environment.name}” is paused.`);
+}
+
+function asked(form) {
+  const body = {};
+  for (const field of ["reason", "duration"]) if (form.get(field).trim()) body[field] = form.get(field).trim();
+  return body;
+}
+
+/** Resumes after a confirmation, and follows the pass that this makes. */
+export async function resume(page, environment) {
+  const rolledBack = Boolean(environment.suspension?.revision);
+  const id = await confirm(`Resume “${environment.name}”?`, {
+    body: h("p", {}, rolledBack
+      ? "The project file as it stands is applied again, so what was rolled back may come again."
+      : "A pass is made now, and then whenever something changes."),
+    label: "Resume",
+    act: () => request(environment.name, "resume"),
+  });
+  if (id !== null) await watchFix(page, environment, id);
+}
