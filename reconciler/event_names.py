@@ -22,8 +22,8 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "client.dropped": "A reader of the event stream was too slow and was let go.",
         "watch.failed": "Files cannot be watched; they are looked at by interval only.",
         "watch.restored": "Files are watched again.",
-        "watchdog.missed": "The loop that does the work was late to say that it is alive.",
-        "systemd.unreachable": "The service manager could not be told something.",
+        "watchdog.starved": "The loop that does the work was late to say that it is alive.",
+        "notify.unheard": "The service manager could not be told something.",
         "library.message": "A library said something; it stands in `message`.",
     },
     "The project and the environment": {

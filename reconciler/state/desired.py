@@ -23,7 +23,7 @@ from reconciler.state.sources import Source, sources_for
 
 
 @dataclass(frozen=True)
-class FileProblem(Exception):  # noqa: N818 -- it is a problem with a file, and is shown as one
+class FileProblem(Exception):
     """Why a file cannot be used: where, what for, and what to do. Lines and columns from 1."""
 
     file: Path

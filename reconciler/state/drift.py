@@ -6,10 +6,11 @@ that somebody uninstalled is drift too.
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
 from reconciler.state.desired import Declared, Desired
@@ -86,6 +87,7 @@ def diff(
     holds: HoldSet,
     broken: Mapping[NormalizedName, str],
     markers: Mapping[str, str],
+    adjustments: "Adjustments | None" = None,
 ) -> Drift:
     """Compare what is declared with what is installed.
 
@@ -95,8 +97,44 @@ def diff(
         holds: What may not be touched, and is reported in its own words.
         broken: Packages that are not whole, and why (from `installed.audit`).
         markers: The target's PEP 508 environment.
+        adjustments: What the user tells uv to override or leave out.
     """
-    return _Comparison(installed, holds, broken, markers).run(desired)
+    return _Comparison(installed, holds, broken, markers, adjustments or Adjustments()).run(desired)
+
+
+@dataclass(frozen=True)
+class Adjustments:
+    """uv's `override-dependencies` and `exclude-dependencies`: requirements seen differently."""
+
+    overrides: Mapping[NormalizedName, Requirement] = field(default_factory=dict)
+    excluded: frozenset[NormalizedName] = frozenset()
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Adjustments":
+        """From sifted uv settings; what uv would not understand is uv's to report."""
+        overrides: dict[NormalizedName, Requirement] = {}
+        for line in settings.get("override-dependencies", ()):
+            try:
+                requirement = Requirement(str(line))
+            except InvalidRequirement:
+                continue
+            overrides[canonicalize_name(requirement.name)] = requirement
+        excluded = settings.get("exclude-dependencies", ())
+        return cls(overrides, frozenset(canonicalize_name(str(n)) for n in excluded))
+
+    def apply(
+        self, requirements: Iterable[Requirement], markers: Mapping[str, str]
+    ) -> Iterator[Requirement]:
+        """The requirements as uv sees them."""
+        for requirement in requirements:
+            name = canonicalize_name(requirement.name)
+            override = self.overrides.get(name)
+            if name in self.excluded:
+                continue
+            if override is None:
+                yield requirement
+            elif override.marker is None or override.marker.evaluate({**markers, "extra": ""}):
+                yield override
 
 
 class _Comparison:
@@ -106,7 +144,9 @@ class _Comparison:
         holds: HoldSet,
         broken: Mapping[NormalizedName, str],
         markers: Mapping[str, str],
+        adjustments: Adjustments,
     ) -> None:
+        self.adjustments = adjustments
         self.installed = installed
         self.holds = holds
         self.broken = broken
@@ -125,7 +165,12 @@ class _Comparison:
 
     def _declared(self, declared: Declared) -> Row:
         found = self.installed.get(declared.name)
-        status, message = self._judge(declared.requirement, declared.source, found, None)
+        asked = next(self.adjustments.apply([declared.requirement], self.markers), None)
+        message: str | None
+        if asked is None:
+            status, message = Status.OK, "left out by uv's exclude-dependencies"
+        else:
+            status, message = self._judge(asked, declared.source, found, None)
         specifier = str(declared.requirement.specifier) or None
         required = (
             declared.requirement.url or (declared.source and declared.source.url) or specifier
@@ -193,7 +238,8 @@ class _Comparison:
             distribution = self.installed.distributions.get(name)
             if distribution is None:
                 continue
-            for requirement in requires_of(distribution, self.markers, sorted(fresh)):
+            required = requires_of(distribution, self.markers, sorted(fresh))
+            for requirement in self.adjustments.apply(required, self.markers):
                 child = canonicalize_name(requirement.name)
                 waiting.append((child, frozenset(requirement.extras)))
                 row = self._dependency(requirement, distribution)

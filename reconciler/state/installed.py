@@ -115,7 +115,7 @@ class Installed:
             yield from extra
 
 
-_Stamp = tuple[int, int, int, int]
+_Stamp = tuple[int, ...]
 
 
 class InstalledReader:
@@ -158,16 +158,24 @@ class InstalledReader:
 
 
 def _stamp(path: str) -> _Stamp | None:
-    """What tells an unchanged folder: its own identity, and that of its METADATA."""
-    try:
-        found = Path(path).stat()
+    """What tells an unchanged dist-info: its METADATA's and RECORD's identity.
+
+    Not the folder's own, so that a clone by hard links counts as unchanged.
+    """
+    stamp: list[int] = []
+    for name in ("METADATA", "RECORD"):
         try:
-            inside = Path(path, "METADATA").stat().st_mtime_ns
+            found = os.stat(f"{path}/{name}")  # noqa: PTH116 -- for each package, at every look
         except OSError:
-            inside = 0
-    except FileNotFoundError:  # removed since the listing: the next look sees the rest
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size, inside
+            stamp.append(0)
+        else:
+            stamp += (found.st_ino, found.st_mtime_ns, found.st_size)
+    if stamp == [0, 0]:  # an egg-info, an empty shell, or removed since the listing
+        try:
+            stamp.append(Path(path).stat().st_mtime_ns)
+        except OSError:
+            return None
+    return tuple(stamp)
 
 
 def collect(found: Iterable[Distribution]) -> Installed:

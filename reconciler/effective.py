@@ -1,0 +1,246 @@
+"""The effective project: what uv is really asked for, instead of the project's own file.
+
+The requirements that apply, with held names taken out; each installed hold pinned and
+backed by a metadata-only stub wheel, so that the resolution rests on its metadata alone
+(uv-facts 8 to 8d); missing holds excluded. Writes only into the folder it is given.
+"""
+
+import base64
+import hashlib
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from packaging.requirements import Requirement
+from packaging.utils import NormalizedName, canonicalize_name
+
+from reconciler.state.desired import Declared
+from reconciler.state.holds import Held, HoldSet, requires_of
+from reconciler.state.installed import Distribution
+from reconciler.uv import Ask, Planned
+
+_HELD_WEIGHT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One requirement that uv is asked to meet, and where it comes from.
+
+    `weight` tells how dear it is when not everything can be had: what a hold itself
+    requires is worth more than anything that the project declares.
+    """
+
+    name: NormalizedName
+    text: str
+    origin: str
+    source: Mapping[str, Any] | None = None
+    weight: int = 1
+
+
+def items_of(declared: Iterable[Declared], holds: HoldSet) -> tuple[Item, ...]:
+    """The declared requirements that uv is asked for: all but the held ones."""
+    return tuple(
+        Item(d.name, d.text, d.origin, d.source.table if d.source else None)
+        for d in declared
+        if not holds.covers(d.name)
+    )
+
+
+def items_of_holds(holds: HoldSet, markers: Mapping[str, str]) -> tuple[Item, ...]:
+    """What the held packages themselves require: bounds that only they declare (uv-facts 8d)."""
+    items: dict[str, Item] = {}
+    for held in holds.held.values():
+        for requirement in requires_of(held.distribution, markers):
+            name = canonicalize_name(requirement.name)
+            if not holds.covers(name):
+                text = without_marker(requirement)
+                origin = f"{held.name} {held.version} (held)"
+                items.setdefault(text, Item(name, text, origin, weight=_HELD_WEIGHT))
+    return tuple(items.values())
+
+
+def without_marker(requirement: Requirement) -> str:
+    """The requirement as text, its marker (already evaluated) left out."""
+    bare = Requirement(str(requirement))
+    bare.marker = None
+    return str(bare)
+
+
+@dataclass(frozen=True)
+class EffectiveProject:
+    """Writes what uv is told, for one pass.
+
+    Args:
+        folder: A private folder of this pass; credentials may end up in its files.
+        python: The target interpreter.
+        settings: The sifted uv settings (`uv_settings.settings_for`).
+        holds: The hold set.
+        required: Every name that anything could require, to know which holds are missing.
+    """
+
+    folder: Path
+    python: Path
+    settings: Mapping[str, Any]
+    holds: HoldSet
+    missing: frozenset[NormalizedName]
+    build: str = "allow"
+    timeout: float | None = None
+
+    def to_plan(
+        self,
+        items: Sequence[Item],
+        *,
+        label: str = "plan",
+        constraints: Sequence[str] = (),
+        reinstall: Iterable[NormalizedName] = (),
+        upgrade: bool = False,
+        free: bool = False,
+    ) -> Ask:
+        """What the dry run is told.
+
+        Args:
+            items: The requirements to meet.
+            label: Names the files, so that two runs of one pass do not meet.
+            constraints: Further constraints, such as what must stay as it is.
+            reinstall: Packages to put in anew though their version is right.
+            upgrade: Whether to look for newer versions of what is satisfied already.
+            free: Whether to plan as if nothing were held, to see what the holds hold back.
+        """
+        folder = self._new_folder(label)
+        held = () if free else tuple(self.holds.held.values())
+        excluded = sorted(self.missing | (set(self.holds.held) if free else set()))
+        settings = self._settings(folder, held)
+        requirements = [item.text for item in items] + [h.pin for h in held]
+        arguments = [
+            *self._list(folder, "-c", "constraints.txt", [*(h.pin for h in held), *constraints]),
+            *self._list(folder, "--excludes", "excludes.txt", excluded),
+            *self._build_arguments(folder),
+            *(f"--reinstall-package={name}" for name in reinstall),
+            *(["--upgrade"] if upgrade else []),
+        ]
+        project = _write_project(folder, requirements, items)
+        return self._ask(folder, project, settings, arguments)
+
+    def to_install(self, planned: Sequence[Planned], items: Sequence[Item]) -> Ask:
+        """What the installation is told: exactly the planned versions, nothing held.
+
+        Sources of declared requirements apply as they did in the plan; a package that the
+        plan took from a URL of its own is asked for by that URL.
+        """
+        folder = self._new_folder("install")
+        sources = {item.name: item for item in items if item.source}
+        requirements = [_exact(p, p.name in sources) for p in planned]
+        names = {p.name for p in planned}
+        pinned = [_at_commit(i, planned) for n, i in sources.items() if n in names]
+        project = _write_project(folder, requirements, pinned)
+        settings = self._settings(folder, ())
+        return self._ask(folder, project, settings, self._build_arguments(folder))
+
+    def _ask(self, folder: Path, project: Path, settings: Path, arguments: Sequence[str]) -> Ask:
+        return Ask(self.python, project, settings, folder, tuple(arguments), self.timeout)
+
+    def _new_folder(self, label: str) -> Path:
+        folder = self.folder / label
+        folder.mkdir(mode=0o700, parents=True)
+        return folder
+
+    def _settings(self, folder: Path, held: Sequence[Held]) -> Path:
+        settings = dict(self.settings)
+        # In a pip run --no-binary would refuse the stubs; the installation still honours it.
+        if held:
+            stubs = folder / "stubs"
+            stubs.mkdir()
+            for hold in held:
+                write_stub(stubs, hold.distribution, self.holds)
+            settings["find-links"] = [str(stubs), *settings.get("find-links", [])]
+            if settings.get("no-binary") in (True, [":all:"]):
+                del settings["no-binary"]
+            if "exclude-newer" in settings:  # a stub has no upload date
+                table = dict(settings.get("exclude-newer-package", {}))
+                table.update({hold.name: False for hold in held})
+                settings["exclude-newer-package"] = table
+        path = folder / "uv.toml"
+        path.write_text(tomli_w.dumps(settings), encoding="utf-8")
+        return path
+
+    def _build_arguments(self, folder: Path) -> list[str]:
+        """A build must not fetch another torch either: it fails loudly instead (uv-facts 8f)."""
+        pins = [h.pin for h in self.holds.held.values()] + [f"{n}<0" for n in sorted(self.missing)]
+        arguments = self._list(folder, "-b", "build-constraints.txt", pins)
+        return [*arguments, "--no-build"] if self.build == "never" else arguments
+
+    def _list(self, folder: Path, flag: str, name: str, lines: Sequence[str]) -> list[str]:
+        if not lines:
+            return []
+        path = folder / name
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        return [flag, str(path)]
+
+
+def _write_project(folder: Path, requirements: Sequence[str], items: Iterable[Item]) -> Path:
+    sources = {item.name: dict(item.source) for item in items if item.source}
+    document: dict[str, Any] = {
+        "project": {"name": "reconciler-effective", "version": "0", "dependencies": requirements}
+    }
+    if sources:
+        document["tool"] = {"uv": {"sources": sources}}
+    path = folder / "pyproject.toml"
+    path.write_text(tomli_w.dumps(document), encoding="utf-8")
+    return path
+
+
+def _exact(planned: Planned, has_source: bool) -> str:
+    if planned.version is not None and planned.url is None:
+        return f"{planned.name}=={planned.version}"
+    if planned.url is not None and not has_source:
+        return f"{planned.name} @ {planned.url}"
+    return planned.name
+
+
+def _at_commit(item: Item, planned: Sequence[Planned]) -> Item:
+    """A git source at just the commit that the plan found."""
+    source = dict(item.source or {})
+    url = next((p.url for p in planned if p.name == item.name), None)
+    if "git" in source and url and "@" in url:
+        for key in ("tag", "branch"):
+            source.pop(key, None)
+        source["rev"] = url.rpartition("@")[2].partition("#")[0]
+    return Item(item.name, item.text, item.origin, source)
+
+
+def write_stub(folder: Path, distribution: Distribution, holds: HoldSet) -> Path:
+    """Write a metadata-only wheel: same name and version, no files.
+
+    What a held package requires of other held ones is left out: those are pinned, or
+    excluded, in their own right. What it requires of the rest is asked for openly.
+    """
+    name = distribution.name.replace("-", "_")
+    version = str(distribution.version)
+    info = f"{name}-{version}.dist-info"
+    requires = [
+        f"Requires-Dist: {r}\n"
+        for r in distribution.requires
+        if "extra" in str(r.marker or "") and not holds.covers(canonicalize_name(r.name))
+    ]
+    extras = [f"Provides-Extra: {e}\n" for e in sorted(distribution.provides_extra)]
+    head = f"Metadata-Version: 2.1\nName: {distribution.name}\nVersion: {version}\n"
+    files = {
+        f"{info}/METADATA": head + "".join(requires) + "".join(extras),
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: reconciler\nRoot-Is-Purelib: true\n"
+        "Tag: py3-none-any\n",
+    }
+    rows = [f"{path},{_digest(text)},{len(text.encode())}\n" for path, text in files.items()]
+    files[f"{info}/RECORD"] = "".join(rows) + f"{info}/RECORD,,\n"
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        for inner, text in files.items():
+            wheel.writestr(inner, text)
+    return path
+
+
+def _digest(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return "sha256=" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

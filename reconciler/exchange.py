@@ -1,0 +1,264 @@
+"""The moment of truth: a staged tree and the live one change places.
+
+Each top-level folder of an environment that differs is exchanged by one system call,
+`lib` last: that is the commit. A durable record of the intent tells the next start which
+way to finish if the power goes between two of them; after it, the live environment is
+wholly the old one or wholly the new one.
+"""
+
+import ctypes
+import errno
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reconciler.workspace import Workspace, remove_tree, sync_folder, write_durably
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+COMMIT_ROOT = "lib"
+"""Exchanged last: it holds site-packages, and so decides which tree is live."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_KNOWS_NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+class ExchangeImpossible(Exception):
+    """These folders cannot change places, for instance on an overlay's lower layer."""
+
+
+def rename_exchange(one: Path, other: Path) -> None:
+    """Let two paths change places in one step (renameat2(2), RENAME_EXCHANGE).
+
+    Raises:
+        OSError: EINVAL where the file system knows no exchange, EXDEV between mounts or on
+            the lower layer of an overlay, EBUSY on a mount point.
+    """
+    failed = _libc.renameat2(
+        _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE
+    )
+    if failed:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(one), None, str(other))
+
+
+def sync_file_system(path: Path) -> None:
+    """Write out everything of the file system that `path` is on (syncfs(2)).
+
+    Without it a power cut after the exchange could leave a live tree of empty files.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if _libc.syncfs(descriptor):
+            os.sync()
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """One top-level entry of the environment that changes places, by its inodes."""
+
+    name: str
+    old: int
+    new: int
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """An exchange that is about to happen: everything needed to finish it, either way."""
+
+    stage: str
+    roots: tuple[Root, ...]
+    live: dict[str, Any]
+    """What `live.json` says once the exchange is done."""
+    archive: str | None
+    """The generation's folder that the old tree becomes; None to throw it away."""
+
+    def to_json(self) -> str:
+        """For the durable record."""
+        roots = [[r.name, r.old, r.new] for r in self.roots]
+        return json.dumps(
+            {"stage": self.stage, "roots": roots, "live": self.live, "archive": self.archive}
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "Intent":
+        """From the durable record."""
+        data = json.loads(text)
+        roots = tuple(Root(*row) for row in data["roots"])
+        return cls(data["stage"], roots, data["live"], data["archive"])
+
+
+def exchange(
+    workspace: Workspace,
+    stage: Path,
+    roots: Sequence[str],
+    *,
+    live: dict[str, Any],
+    archive: Path | None,
+) -> None:
+    """Make the staged `roots` live, and the live ones an archived generation.
+
+    The caller holds uv's lock and has made sure that the live tree did not change.
+
+    Args:
+        workspace: The environment's.
+        stage: The stage's folder; it is gone afterwards.
+        roots: Top-level names that differ; each must exist in the stage or in the
+            environment.
+        live: The new content of `live.json`.
+        archive: Where the old tree is kept, or None.
+
+    Raises:
+        ExchangeImpossible: Nothing has changed; another way is needed here.
+        OSError: Nothing has changed; the reason is in the error.
+    """
+    ordered = sorted(roots, key=lambda name: name == COMMIT_ROOT)
+    for name in ordered:
+        _make_pair(workspace.prefix / name, stage / name)
+    intent = Intent(
+        stage=stage.name,
+        roots=tuple(_root(workspace, stage, name) for name in ordered),
+        live=live,
+        archive=archive.name if archive else None,
+    )
+    sync_file_system(workspace.root)
+    write_durably(workspace.intent, intent.to_json())
+    done: list[Root] = []
+    try:
+        for root in intent.roots:
+            _swap(workspace.prefix / root.name, stage / root.name)
+            done.append(root)
+    except OSError as error:
+        for root in reversed(done):
+            _swap(workspace.prefix / root.name, stage / root.name)
+        workspace.intent.unlink()
+        if error.errno in (errno.EXDEV, errno.EBUSY):
+            raise ExchangeImpossible(str(error)) from error
+        raise
+    _finish(workspace, intent)
+
+
+def _root(workspace: Workspace, stage: Path, name: str) -> Root:
+    return Root(name, (workspace.prefix / name).lstat().st_ino, (stage / name).lstat().st_ino)
+
+
+def _make_pair(live: Path, staged: Path) -> None:
+    """An exchange needs both sides: an empty one stands in where a name is new, or goes."""
+    for missing, there in ((live, staged), (staged, live)):
+        if not os.path.lexists(missing):
+            if there.is_dir() and not there.is_symlink():
+                missing.mkdir()
+            else:
+                missing.touch()
+
+
+def _swap(live: Path, staged: Path) -> None:
+    """Exchange in one step; in two renames where the file system knows no exchange (NFS)."""
+    try:
+        rename_exchange(live, staged)
+    except OSError as error:
+        if error.errno not in _KNOWS_NO_EXCHANGE:
+            raise
+        aside = _aside(staged)
+        live.rename(aside)
+        staged.rename(live)
+        aside.rename(staged)
+
+
+def _aside(staged: Path) -> Path:
+    return staged.with_name(staged.name + ".aside")
+
+
+def _finish(workspace: Workspace, intent: Intent) -> None:
+    """After the commit: say which generation is live, keep the old tree, forget the intent."""
+    sync_folder(workspace.prefix)
+    stage = workspace.root / intent.stage
+    write_durably(workspace.live, json.dumps(intent.live))
+    _remove_stand_ins(workspace, stage, intent)
+    if stage.exists():
+        if intent.archive is None:
+            remove_tree(stage)
+        else:
+            workspace.generations.mkdir(exist_ok=True)
+            target = workspace.generations / intent.archive
+            if target.exists():  # an earlier rollback kept this tree under its number already
+                remove_tree(target)
+            stage.rename(target)
+            sync_folder(workspace.generations)
+    workspace.intent.unlink(missing_ok=True)
+    sync_folder(workspace.root)
+
+
+def _remove_stand_ins(workspace: Workspace, stage: Path, intent: Intent) -> None:
+    for root in intent.roots:
+        for path in (workspace.prefix / root.name, stage / root.name):
+            if path.is_symlink():
+                continue
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+            elif path.is_file() and path.stat().st_size == 0 and path.parent == stage:
+                path.unlink()
+
+
+def recover(workspace: Workspace) -> str | None:
+    """Finish an exchange that a crash interrupted; call with the pass lock held.
+
+    Returns:
+        "completed" or "undone", or None if nothing was interrupted.
+
+    Raises:
+        OSError: The file system does not let it be finished.
+    """
+    try:
+        intent = Intent.from_json(workspace.intent.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    stage = workspace.root / intent.stage
+    forward = _is_committed(workspace, intent)
+    for root in intent.roots:
+        _settle(workspace.prefix / root.name, stage / root.name, root, forward=forward)
+    if forward:
+        _finish(workspace, intent)
+        return "completed"
+    _remove_stand_ins(workspace, stage, intent)
+    workspace.intent.unlink()
+    return "undone"
+
+
+def _is_committed(workspace: Workspace, intent: Intent) -> bool:
+    """The last root decides: once it is live, everything of the new tree is to be."""
+    if not (workspace.root / intent.stage).exists():
+        return True  # archived already: only the last steps of `_finish` are missing
+    last = intent.roots[-1]
+    return _inode(workspace.prefix / last.name) == last.new
+
+
+def _settle(live: Path, staged: Path, root: Root, *, forward: bool) -> None:
+    """Bring one root to the side where it belongs, wherever the crash left it."""
+    wanted, other = (root.new, root.old) if forward else (root.old, root.new)
+    aside = _aside(staged)
+    if _inode(live) == other and _inode(staged) == wanted:
+        _swap(live, staged)
+        return
+    if _inode(live) == wanted:
+        if _inode(aside) == other:
+            aside.rename(staged)
+        return
+    for place in (staged, aside):
+        if _inode(place) == wanted and _inode(live) is None:
+            place.rename(live)
+            if _inode(aside) == other:
+                aside.rename(staged)
+            return
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.lstat().st_ino
+    except FileNotFoundError:
+        return None

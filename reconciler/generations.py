@@ -1,0 +1,154 @@
+"""The trees that were live once: which there are, which is live, and which may go.
+
+Each is a complete environment by hard links, in a folder named by its number. The live
+one is never among them, and never pruned.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reconciler.stage import Census, clonable_roots
+from reconciler.status import Generation
+from reconciler.workspace import Workspace, remove_tree
+
+META = "generation.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What `live.json` says: the number of the live tree, since when, how many packages."""
+
+    number: int = 0
+    created_at: str = ""
+    packages: int = 0
+    revision: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it is written."""
+        return {
+            "number": self.number,
+            "created_at": self.created_at,
+            "packages": self.packages,
+            "revision": self.revision,
+        }
+
+
+def live(workspace: Workspace) -> Live:
+    """The live generation; number 0 for an environment that we never changed."""
+    return _read(workspace.live) or Live()
+
+
+def _read(path: Path) -> Live | None:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return Live(**data)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def kept(workspace: Workspace) -> list[Live]:
+    """The generations that can be rolled back to, the newest first."""
+    found = []
+    with suppress(FileNotFoundError):
+        for path in workspace.generations.iterdir():
+            if path.name.isdigit():
+                meta = _read(path / META) or Live(number=int(path.name))
+                found.append(meta)
+    return sorted(found, key=lambda g: -g.number)
+
+
+def next_number(workspace: Workspace) -> int:
+    """A number that no generation has, or had."""
+    numbers = [live(workspace).number, *(g.number for g in kept(workspace))]
+    return max(numbers) + 1
+
+
+def folder_of(workspace: Workspace, number: int) -> Path:
+    """Where the generation of that number lies."""
+    return workspace.generations / str(number)
+
+
+def label(stage: Path, meta: Live) -> None:
+    """Say in a stage which generation the tree in it will be, once it is the old one."""
+    (stage / META).write_text(json.dumps(meta.to_dict()), encoding="utf-8")
+
+
+def prune(workspace: Workspace, keep: int) -> list[int]:
+    """Remove the oldest generations beyond `keep`; the numbers that went."""
+    gone = [g.number for g in kept(workspace)[keep:]]
+    for number in gone:
+        remove_tree(folder_of(workspace, number))
+    return gone
+
+
+def listed(workspace: Workspace, *, sizes: bool = False) -> tuple[Generation, ...]:
+    """All generations, the live one first, for people to look at.
+
+    Args:
+        workspace: The environment's.
+        sizes: Also count the bytes that only that tree holds: a `stat` for each file.
+    """
+    current = live(workspace)
+    rows = [_generation(current, is_live=True, own=None)]
+    for generation in kept(workspace):
+        own = own_bytes(folder_of(workspace, generation.number)) if sizes else None
+        rows.append(_generation(generation, is_live=False, own=own))
+    return tuple(rows)
+
+
+def _generation(meta: Live, *, is_live: bool, own: int | None) -> Generation:
+    return Generation(
+        number=meta.number,
+        created_at=meta.created_at,
+        live=is_live,
+        packages=meta.packages,
+        bytes_own=own,
+    )
+
+
+def own_bytes(folder: Path) -> int:
+    """Bytes on the disk that removing this tree would free: files without another link."""
+    return sum(s.st_blocks * 512 for s in _stats(folder) if s.st_nlink == 1)
+
+
+def _stats(folder: Path) -> Iterator[os.stat_result]:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                yield os.lstat(f"{parent}/{name}")
+
+
+def differing_roots(one: Path, other: Path) -> list[str]:
+    """The top-level names in which two trees differ (bytecode aside)."""
+    names = {*_roots(one), *_roots(other)} - {META}
+    return sorted(n for n in names if _inodes(one / n) != _inodes(other / n))
+
+
+def _roots(folder: Path) -> set[str]:
+    return set(clonable_roots(folder))
+
+
+def _inodes(path: Path) -> Census | int | str | None:
+    if path.is_symlink():
+        return os.readlink(path)  # noqa: PTH115
+    if not path.exists():
+        return None
+    if not path.is_dir():
+        return path.stat().st_ino
+    census: Census = {}
+    for parent, folders, names in os.walk(path):
+        folders[:] = [f for f in folders if f != "__pycache__"]
+        census[os.path.relpath(parent, path)] = {n: _inode(f"{parent}/{n}") for n in names}
+    return census
+
+
+def _inode(path: str) -> int:
+    # Symbolic links are made anew by a clone, so they are told by where they lead.
+    if os.path.islink(path):  # noqa: PTH114
+        return hash(os.readlink(path))  # noqa: PTH115
+    return os.lstat(path).st_ino

@@ -1,0 +1,373 @@
+"""From drift to a plan that may be applied: ask uv, guard the holds, tell what they cost.
+
+Decides, and changes nothing. If not everything can be had together, the largest
+installable subset is planned, and every requirement left out is reported with uv's reason.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from packaging.utils import NormalizedName, canonicalize_name
+from packaging.version import Version
+
+from reconciler.config import OnError, Update
+from reconciler.effective import EffectiveProject, Item, items_of, items_of_holds
+from reconciler.environment import Environment, Look
+from reconciler.processes import Cancellation
+from reconciler.state.culprits import Core, Refusal, UnsolvableError, divide
+from reconciler.state.holds import HoldSet
+from reconciler.state.installed import Distribution, Installed
+from reconciler.status import Change, Failure, HeldBack
+from reconciler.uv import NoSolution, OnLine, Plan, Planned, UvError
+
+_MOST_EXPLAINED = 8
+"""How many packages that are held back are explained by a run of uv of their own."""
+
+
+class HoldViolation(Exception):
+    """uv would change a held package; nothing has been written."""
+
+    def __init__(self, name: NormalizedName, change: str) -> None:
+        super().__init__(
+            f"uv's plan would {change} {name}, which is held, so nothing was changed. This should "
+            "be impossible: please report it with the log of this pass."
+        )
+        self.name = name
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to be done, complete before anything is done.
+
+    `install` are exact versions, none of them held; `remove` are installed packages that
+    go without a successor; `failed` is what cannot be had, and why.
+    """
+
+    install: Mapping[NormalizedName, Planned]
+    remove: frozenset[NormalizedName]
+    kept: tuple[Item, ...]
+    failed: tuple[Failure, ...] = ()
+    log: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self.install and not self.remove
+
+    def changes(self, installed: Installed) -> tuple[Change, ...]:
+        """The decision as changes from what is installed, by name."""
+        names = sorted({*self.install, *self.remove})
+        return tuple(_change(name, self.install.get(name), installed) for name in names)
+
+
+def _change(name: NormalizedName, planned: Planned | None, installed: Installed) -> Change:
+    before = installed.version(name)
+    from_ = str(before) if before is not None else None
+    if planned is None:
+        return Change(name=name, action="remove", from_=from_)
+    to = str(planned.version) if planned.version is not None else planned.url
+    if before is None:
+        return Change(name=name, action="install", to=to)
+    if planned.version is None or planned.version == before:
+        return Change(name=name, action="reinstall", from_=from_, to=to)
+    down = planned.version < before
+    return Change(name=name, action="downgrade" if down else "upgrade", from_=from_, to=to)
+
+
+@dataclass
+class Planner:
+    """Plans one pass; what is found out on the way (`exclude`) shapes the next plan of it."""
+
+    environment: Environment
+    look: Look
+    project: EffectiveProject
+    cancel: Cancellation
+    on_line: OnLine
+    excluded: dict[NormalizedName, Failure] = field(default_factory=dict)
+    pins: tuple[str, ...] = ()
+    _runs: int = 0
+
+    def exclude(self, failure: Failure, settled: Decision | None) -> None:
+        """From now on, plan without this package: it does not build, or may not come in.
+
+        Everything else of `settled` stays at its planned version, so that what depends on
+        the package is left out too rather than pushed back to some ancient version.
+        """
+        name = canonicalize_name(failure.name)
+        self.excluded[name] = failure
+        if settled is not None:
+            self.pins = tuple(
+                f"{p.name}=={p.version}"
+                for p in settled.install.values()
+                if p.version is not None and p.url is None and p.name not in self.excluded
+            )
+
+    def decide(self) -> Decision:
+        """Find what to do about the drift.
+
+        Raises:
+            HoldViolation: uv would change a held package.
+            NoSolution: There is none, and the configuration says to abort.
+            UvError: uv failed for a reason that is nobody's requirement.
+        """
+        look = self.look
+        hold_items = items_of_holds(look.holds, look.markers)
+        declared = items_of(look.desired.requirements if look.desired else (), look.holds)
+        items = [*hold_items, *(i for i in declared if i.name not in self.excluded)]
+        failed = self._left_out_with_excluded(declared)
+        plan, kept, cores = self._largest_plan(items)
+        failed += [self._failure(items[i], core, items) for i, core in cores.items()]
+        install = self._guarded(plan)
+        return Decision(
+            install=install,
+            remove=frozenset(self._to_prune()),
+            kept=tuple(kept),
+            failed=tuple(failed),
+            log=plan.log,
+        )
+
+    def _left_out_with_excluded(self, declared: Sequence[Item]) -> list[Failure]:
+        texts = {item.name: item.text for item in declared}
+        return [
+            Failure(
+                name=name,
+                requirement=texts.get(name, failure.requirement),
+                reason=failure.reason,
+                message=failure.message,
+            )
+            for name, failure in self.excluded.items()
+        ]
+
+    def _largest_plan(self, items: Sequence[Item]) -> tuple[Plan, list[Item], dict[int, Core]]:
+        """The plan of the whole set, or of the largest part of it that has one."""
+        plans: dict[tuple[int, ...], Plan] = {}
+
+        def solve(indices: Sequence[int]) -> Refusal | None:
+            try:
+                plans[tuple(indices)] = self._ask([items[i] for i in indices])
+            except NoSolution as refused:
+                return Refusal(refused.message, _suspects(refused.message, items))
+            return None
+
+        everything = tuple(range(len(items)))
+        refusal = solve(everything)
+        if refusal is None:
+            return plans[everything], list(items), {}
+        if self.environment.config.on_error is OnError.ABORT:
+            raise NoSolution(refusal.reason)
+        try:
+            division = divide([item.weight for item in items], solve)
+        except UnsolvableError as error:
+            raise NoSolution(str(error)) from error
+        return plans[division.kept], [items[i] for i in division.kept], division.left_out
+
+    def _ask(self, items: Sequence[Item], *, free: bool = False) -> Plan:
+        """Run the dry run; what a glob holds and nobody knew of is excluded, and asked again."""
+        while True:
+            plan = self._ask_once(items, free=free)
+            holds = self.look.holds
+            unknown = {n for n in plan.install if holds.covers(n) and n not in holds.held}
+            if not unknown or unknown <= self.project.missing:
+                return plan
+            self.project = replace(self.project, missing=self.project.missing | unknown)
+
+    def _ask_once(self, items: Sequence[Item], *, free: bool) -> Plan:
+        self._runs += 1
+        ask = self.project.to_plan(
+            items,
+            label=f"plan-{self._runs}",
+            constraints=() if free else self._constraints(),
+            reinstall=[row.name for row in self.look.drift.broken],
+            upgrade=self.environment.config.update is Update.LATEST,
+            free=free,
+        )
+        return self.environment.uv.plan(ask, self.cancel, self.on_line)
+
+    def _constraints(self) -> list[str]:
+        installed = self.look.installed
+        stay = [
+            f"{name}=={installed.version(name)}" if installed.get(name) else f"{name}<0"
+            for name in self.excluded
+        ]
+        return [*self.pins, *stay]
+
+    def _failure(self, item: Item, core: Core, items: Sequence[Item]) -> Failure:
+        causes = [e for n, e in self.excluded.items() if _mentions(core.reason, n)]
+        if causes:
+            first = causes[0]
+            return Failure(
+                name=item.name,
+                requirement=item.text,
+                reason="DependencyFailed",
+                message=f"it needs {first.name}, which is left out: {first.message}",
+            )
+        others = [items[i] for i in sorted(core.items) if items[i] != item]
+        beside = ", ".join(f"{o.text} ({o.origin})" for o in others)
+        message = core.reason + (f" It does not go together with {beside}." if beside else "")
+        return Failure(
+            name=item.name, requirement=item.text, reason=NoSolution.reason, message=message
+        )
+
+    def _guarded(self, plan: Plan) -> dict[NormalizedName, Planned]:
+        """The plan without the stubs of the holds.
+
+        Raises:
+            HoldViolation: It names a held package in any other way.
+        """
+        holds = self.look.holds
+        install = dict(plan.install)
+        for name in [n for n in install if holds.covers(n)]:
+            planned = install.pop(name)
+            held = holds.held.get(name)
+            if held is None or planned.version != held.version:
+                raise HoldViolation(name, f"install {planned.version or planned.url} of")
+        for name in plan.remove:
+            if holds.covers(name) and name not in plan.install:
+                raise HoldViolation(name, "remove")
+        return install
+
+    def _to_prune(self) -> list[NormalizedName]:
+        """With `prune`: what nothing declared needs, but for the holds."""
+        look = self.look
+        if not self.environment.config.prune or look.desired is None or look.problem:
+            return []
+        keep = look.drift.reachable | {look.desired.project}
+        return [
+            n for n in look.installed.distributions if n not in keep and not look.holds.covers(n)
+        ]
+
+    def held_back(self, decision: Decision) -> tuple[HeldBack, ...]:
+        """What the holds keep older than it would be without them, each with the hold's name.
+
+        Asks uv once more as if nothing were held; costs nothing where nothing is.
+        """
+        holds = self.look.holds
+        if not holds.held:
+            return ()
+        wanted = [item for item in decision.kept if item.weight == 1]
+        try:
+            free = self._ask(wanted, free=True)
+        except UvError:
+            return ()  # only information: the plan itself stands
+        older: list[tuple[Planned, Version | None]] = []
+        for name, planned in sorted(free.install.items()):
+            chosen = self._chosen(name, decision)
+            if planned.version and not holds.covers(name) and chosen and chosen < planned.version:
+                older.append((planned, chosen))
+        return tuple(
+            self._explain(newest, chosen, explain=n < _MOST_EXPLAINED)
+            for n, (newest, chosen) in enumerate(older)
+        )
+
+    def _chosen(self, name: NormalizedName, decision: Decision) -> Version | None:
+        planned = decision.install.get(name)
+        return planned.version if planned else self.look.installed.version(name)
+
+    def _explain(self, newest: Planned, chosen: Version | None, *, explain: bool) -> HeldBack:
+        """Ask uv why the newest version does not go beside the holds."""
+        reason = ""
+        if explain:
+            item = Item(newest.name, f"{newest.name}=={newest.version}", "held back")
+            hold_items = items_of_holds(self.look.holds, self.look.markers)
+            try:
+                self._ask([*hold_items, item])
+            except UvError as refused:
+                reason = refused.message
+        holds = [h for h in self.look.holds.held.values() if _mentions(reason, h.name)]
+        holds = holds or [h for h in self.look.holds.held.values() if h.pinned_by is None]
+        because = ", ".join(h.pin for h in holds)
+        message = f"{newest.name} {newest.version} is out, but {because} is held."
+        return HeldBack(
+            name=newest.name,
+            chosen=str(chosen) if chosen else None,
+            newest=str(newest.version),
+            because=because,
+            message=f"{message} {reason}".strip(),
+        )
+
+
+def objections(
+    held_back: Iterable[HeldBack], look: Look, incoming: Mapping[NormalizedName, Distribution]
+) -> list[Failure]:
+    """Which of the planned versions a hold has pushed too far back to be wanted silently.
+
+    Args:
+        held_back: What the holds keep older.
+        look: The environment as it is.
+        incoming: The distributions that uv has prepared, not live yet.
+    """
+    found: list[Failure] = []
+    for entry in held_back:
+        name = canonicalize_name(entry.name)
+        before = look.installed.version(name)
+        coming = incoming.get(name)
+        if coming is None:
+            continue
+        if before is not None and coming.version < before:
+            reason, fate = "WouldDowngrade", f"{name} stays at {before}; only {coming.version} fits"
+        elif _forgot_the_hold(entry, coming, look.holds):
+            reason = "HeldBackTooFar"
+            fate = f"only {name} {coming.version} fits, from before it declared what it needs"
+        else:
+            continue
+        found.append(
+            Failure(
+                name=name,
+                requirement=f"{name}=={entry.newest}",
+                reason=reason,
+                message=f"{fate} beside {entry.because}, which is held. Set allow_downgrade = true "
+                f"to let it through, or change the hold. {entry.message}",
+            )
+        )
+    return found
+
+
+def _forgot_the_hold(entry: HeldBack, coming: Distribution, holds: HoldSet) -> bool:
+    """Whether the newest version requires a hold, and the one that was chosen knows none."""
+    requires = {canonicalize_name(r.name) for r in coming.requires}
+    newest_requires = [
+        name
+        for name in holds.held
+        if re.search(
+            rf"\b{re.escape(entry.name)}(==\S+)? depends on {re.escape(name)}\b",
+            entry.message or "",
+        )
+    ]
+    return bool(newest_requires) and not requires & set(newest_requires)
+
+
+def _suspects(reason: str, items: Sequence[Item]) -> frozenset[int]:
+    return frozenset(i for i, item in enumerate(items) if _mentions(reason, item.name))
+
+
+def _mentions(text: str, name: str) -> bool:
+    return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text) is not None
+
+
+def project_for(environment: Environment, look: Look, folder: Path) -> EffectiveProject:
+    """The effective project of one pass; `folder` is private to it."""
+    return EffectiveProject(
+        folder=folder,
+        python=look.interpreter.executable,
+        settings=look.settings,
+        holds=look.holds,
+        missing=look.holds.missing(names_required(look)),
+        build=environment.config.build.value,
+        timeout=environment.config.timeout,
+    )
+
+
+def names_required(look: Look) -> Iterable[NormalizedName]:
+    """Every name that is declared, or required by something installed."""
+    for declared in look.desired.requirements if look.desired else ():
+        yield declared.name
+    for distribution in look.installed.all():
+        for requirement in distribution.requires:
+            yield canonicalize_name(requirement.name)
+
+
+def holds_in_words(holds: HoldSet) -> str:
+    """`torch==2.3.1+rocm5.7, torchvision==0.18.1+rocm5.7`, for messages."""
+    return ", ".join(h.pin for h in holds.held.values())

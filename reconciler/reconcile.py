@@ -1,0 +1,523 @@
+"""One pass: from looking to a tree that is live.
+
+Reads top to bottom in the order of `docs/how-it-works.md`: look, diff, plan, guard, stage,
+verify, exchange. Until the exchange nothing of it is live; recording and telling is the
+caller's part.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+from packaging.utils import NormalizedName
+
+from reconciler import generations
+from reconciler.config import Update
+from reconciler.creation import create_environment
+from reconciler.environment import Environment, Look
+from reconciler.exchange import ExchangeImpossible, exchange, recover
+from reconciler.generations import Live
+from reconciler.journal import iso
+from reconciler.planning import Decision, Planner, objections, project_for
+from reconciler.processes import Cancellation
+from reconciler.stage import (
+    Census,
+    HoldConflict,
+    StagingImpossible,
+    Tree,
+    clone,
+    fingerprints,
+    has_changed,
+    incoming_distributions,
+    owners_of,
+    packages_by_file,
+)
+from reconciler.state.desired import FileProblem
+from reconciler.state.installed import Distribution, Installed
+from reconciler.status import Change, Failure, HeldBack, Result
+from reconciler.uv import BuildFailed
+from reconciler.verify import (
+    check_consistency,
+    check_holds,
+    check_packages,
+    read_tree,
+    run_commands,
+    staged_drift,
+)
+from reconciler.workspace import Workspace
+
+log = structlog.get_logger()
+
+_STARTS = 4
+"""How often a pass starts over because the live tree changed under it."""
+
+
+class Listener(Protocol):
+    """Who follows a pass while it runs; called from several threads."""
+
+    def phase(self, name: str) -> None:
+        """A step begins: look, plan, install, verify, exchange."""
+
+    def line(self, text: str) -> None:
+        """uv said something."""
+
+
+class Gate(Protocol):
+    """Who may put off the moment in which a new tree goes live."""
+
+    def wait_until_open(self, environment: Environment, cancel: Cancellation) -> None:
+        """Return when the tree may go live; raise `Postponed` if that will not be soon."""
+
+
+class Postponed(Exception):
+    """The new tree may not go live now: a job is running, or it is outside the window."""
+
+    def __init__(self, reason: str, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.retry_after = retry_after
+        """Seconds."""
+
+
+class Unready(Exception):
+    """There is nothing to go by: the project's file never was good."""
+
+    def __init__(self, problem: FileProblem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+class KeepsChanging(Exception):
+    """The live tree changed under every attempt."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(
+            f"the environment kept changing while it was being reconciled (last in {where}). "
+            "Another installer is at work; this is tried again when it is done."
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a pass ended, with everything there is to tell of it."""
+
+    result: Result
+    look: Look
+    """The environment as it is afterwards."""
+    changes: tuple[Change, ...] = ()
+    plan: tuple[Change, ...] = ()
+    failed: tuple[Failure, ...] = ()
+    held_back: tuple[HeldBack, ...] | None = None
+    """None if this pass did not find out."""
+    generation: int = 0
+    atomic: bool = True
+    atomic_reason: str | None = None
+
+
+class _LiveTreeChanged(Exception):
+    def __init__(self, where: str) -> None:
+        super().__init__(where)
+        self.where = where
+
+
+@dataclass
+class Pass:
+    """One pass over one environment.
+
+    The caller holds the environment's pass lock. `log` and `phases` can be read whatever
+    way the pass ends.
+    """
+
+    environment: Environment
+    cancel: Cancellation
+    listener: Listener
+    gate: Gate | None = None
+    log: list[str] = field(default_factory=list)
+    phases: dict[str, float] = field(default_factory=dict)
+
+    def reconcile(self, *, audit: bool) -> Outcome:
+        """Bring the environment to what is declared, if it is not.
+
+        Args:
+            audit: Check the presence of every recorded file first.
+
+        Raises:
+            Unready: The project's file cannot be used and never could.
+            InterpreterError: There is no interpreter that works.
+            HoldViolation: The plan would change a held package.
+            VerifyFailed: The stage is not fit to go live.
+            Postponed: It may not go live now.
+            KeepsChanging: The live tree changed under every attempt.
+            UvError: uv failed.
+            Cancelled: The pass was asked to end.
+            OSError: Something could not be written.
+        """
+        look = self.look(audit=audit)
+        if self._nothing_to_do(look):
+            return self._unchanged(look)
+        where = ""
+        for _ in range(_STARTS):
+            try:
+                return self._attempt(look)
+            except _LiveTreeChanged as changed:
+                where = changed.where
+                log.info("live-tree.changed", folder=where)
+                look = self.look(audit=True)
+                if self._nothing_to_do(look):
+                    return self._unchanged(look)
+        raise KeepsChanging(where)
+
+    def plan(self, *, audit: bool = True) -> Outcome:
+        """Find out what `reconcile` would do, and change nothing."""
+        look = self.look(audit=audit, create=False)
+        if self._nothing_to_do(look):
+            return self._unchanged(look)
+        with self._workspace(look) as work:
+            planner = self._planner(look, work)
+            with self._phase("plan"):
+                decision = planner.decide()
+                held_back = planner.held_back(decision)
+        return Outcome(
+            result=Result.PARTIAL if decision.failed else Result.UNCHANGED,
+            look=look,
+            plan=decision.changes(look.installed),
+            failed=decision.failed,
+            held_back=held_back,
+            generation=generations.live(Workspace(look.interpreter.prefix)).number,
+        )
+
+    def look(self, *, audit: bool, create: bool = True) -> Look:
+        """The first step: desired, installed, holds, and how they differ."""
+        with self._phase("look"):
+            if create and not self.environment.exists:
+                create_environment(self.environment, self.cancel, self._line)
+            look = self.environment.look(audit_files=audit)
+        if look.desired is None and look.problem is not None:
+            raise Unready(look.problem)
+        return look
+
+    def _nothing_to_do(self, look: Look) -> bool:
+        return (
+            look.drift.in_sync
+            and self.environment.config.update is not Update.LATEST
+            and not (self.environment.config.prune and self._prunable(look))
+        )
+
+    def _prunable(self, look: Look) -> bool:
+        return any(
+            n not in look.drift.reachable and not look.holds.covers(n)
+            for n in look.installed.distributions
+            if look.desired is None or n != look.desired.project
+        )
+
+    def _unchanged(self, look: Look) -> Outcome:
+        number = generations.live(Workspace(look.interpreter.prefix)).number
+        return Outcome(Result.UNCHANGED, look, generation=number)
+
+    def _attempt(self, look: Look) -> Outcome:
+        """Plan, stage, verify, exchange: all of it on one view of the environment."""
+        drifted = [row.name for row in look.drift.drifted]
+        log.info("drift.detected", packages=drifted, revision=look.revision)
+        with self._workspace(look) as work, ThreadPoolExecutor(2, "pass") as pool:
+            staging = pool.submit(self._clone, look, work)
+            planner = self._planner(look, work)
+            with self._phase("plan"):
+                decision = planner.decide()
+            self._tell_plan(decision, look)
+            if decision.is_empty:
+                return self._only_failures(look, decision, planner)
+            decision, incoming, held_back = self._install(planner, decision, work, pool)
+            if decision.is_empty:
+                return self._only_failures(look, decision, planner)
+            return self._apply(look, decision, incoming, held_back, staging)
+
+    def _tell_plan(self, decision: Decision, look: Look) -> None:
+        changes = decision.changes(look.installed)
+        log.info(
+            "plan.ready",
+            changes=[f"{c.name} {c.from_ or '-'} -> {c.to or '-'}" for c in changes],
+            failed=[f.requirement for f in decision.failed],
+        )
+
+    def _only_failures(self, look: Look, decision: Decision, planner: Planner) -> Outcome:
+        held_back = planner.held_back(decision)
+        result = Result.PARTIAL if decision.failed else Result.UNCHANGED
+        number = generations.live(Workspace(look.interpreter.prefix)).number
+        return Outcome(result, look, failed=decision.failed, held_back=held_back, generation=number)
+
+    def _planner(self, look: Look, work: Path) -> Planner:
+        project = project_for(self.environment, look, work)
+        return Planner(self.environment, look, project, self.cancel, self._line)
+
+    def _install(
+        self, planner: Planner, decision: Decision, work: Path, pool: ThreadPoolExecutor
+    ) -> tuple[Decision, Path, tuple[HeldBack, ...]]:
+        """Let uv prepare the planned packages in a folder of their own.
+
+        A package that does not build, or that may not come in, is left out, what depends
+        on it too, and the rest goes on.
+        """
+        look = planner.look
+        for attempt in range(len(decision.install) + 2):
+            incoming = work / f"incoming-{attempt}"
+            explaining = pool.submit(planner.held_back, decision)
+            try:
+                found = self._prepare(planner, decision, incoming)
+            except BuildFailed as error:
+                version = decision.install.get(error.name)
+                failure = Failure(
+                    name=error.name,
+                    requirement=f"{error.name}=={version.version}" if version else error.name,
+                    reason=error.reason,
+                    message=error.message,
+                )
+                refused = [failure]
+            except HoldConflict as conflict:
+                text = str(conflict)
+                refused = [Failure(name=conflict.package, requirement=conflict.package,
+                                   reason="HoldConflict", message=text)]  # fmt: skip
+            else:
+                held_back = explaining.result()
+                allowed = self.environment.config.allow_downgrade
+                refused = [] if allowed else objections(held_back, look, found)
+                if not refused:
+                    return decision, incoming, held_back
+            explaining.result()
+            decision = self._decide_without(planner, refused, decision)
+            if decision.is_empty:
+                break
+        return decision, work / "nothing", ()
+
+    def _decide_without(
+        self, planner: Planner, refused: list[Failure], decision: Decision
+    ) -> Decision:
+        for failure in refused:
+            log.warning("requirement.failed", package=failure.name, reason=failure.reason)
+            pushed = failure.reason in ("WouldDowngrade", "HeldBackTooFar")
+            planner.exclude(failure, None if pushed else decision)
+        with self._phase("plan"):
+            decision = planner.decide()
+        self._tell_plan(decision, planner.look)
+        return decision
+
+    def _prepare(
+        self, planner: Planner, decision: Decision, incoming: Path
+    ) -> dict[NormalizedName, Distribution]:
+        """Run uv into `incoming`, and see whether any file of it would hit a held one."""
+        look = planner.look
+        prefix = look.interpreter.prefix
+        if decision.install:
+            with self._phase("install"):
+                ask = planner.project.to_install(list(decision.install.values()), decision.kept)
+                self.environment.uv.install(ask, incoming, self.cancel, self._line)
+        found = incoming_distributions(incoming, look.interpreter.purelib, prefix)
+        tree = Tree(prefix, prefix, owners_of(prefix, look.installed), look.holds)
+        conflict = tree.conflict(incoming, packages_by_file(found.values(), incoming))
+        if conflict:
+            raise conflict
+        return found
+
+    def _clone(self, look: Look, work: Path) -> "tuple[Path, Census] | StagingImpossible":
+        """The stage, cloned while uv resolves; or why there can be none."""
+        prefix = look.interpreter.prefix
+        if self.environment.in_place:
+            return StagingImpossible(self.environment.in_place)
+        if not look.interpreter.is_venv:
+            return StagingImpossible(
+                f"{prefix} is no virtual environment, and the tree of a whole Python cannot be "
+                "exchanged. Make a virtual environment (uv venv) for atomic changes"
+            )
+        stage = work / "stage"
+        stage.mkdir()
+        started = time.monotonic()
+        try:
+            census = clone(prefix, stage, self.cancel)
+        except StagingImpossible as impossible:
+            return impossible
+        self.phases["clone"] = self.phases.get("clone", 0.0) + time.monotonic() - started
+        return stage, census
+
+    def _apply(
+        self,
+        look: Look,
+        decision: Decision,
+        incoming: Path,
+        held_back: tuple[HeldBack, ...],
+        staging: "Future[tuple[Path, Census] | StagingImpossible]",
+    ) -> Outcome:
+        staged = staging.result()
+        if not isinstance(staged, StagingImpossible):
+            try:
+                number = self._go_live(look, decision, incoming, *staged)
+                return self._changed(look, decision, held_back, number, None)
+            except ExchangeImpossible as impossible:
+                # uv's folder was emptied into the stage, so begin again, in place.
+                self.environment.in_place = (
+                    f"the file system cannot exchange these folders ({impossible}). Put the "
+                    "environment on an ordinary local file system for atomic changes"
+                )
+                raise _LiveTreeChanged("the file system") from impossible
+        number = self._change_in_place(look, decision, incoming)
+        return self._changed(look, decision, held_back, number, str(staged))
+
+    def _go_live(
+        self, look: Look, decision: Decision, incoming: Path, stage: Path, census: Census
+    ) -> int:
+        """Complete the stage, verify it, and exchange it with the live tree."""
+        prefix = look.interpreter.prefix
+        before = fingerprints(look.holds, prefix, prefix)
+        tree = Tree(stage, prefix, owners_of(prefix, look.installed), look.holds)
+        self._merge(look, decision, incoming, tree)
+        log.info("stage.ready", packages=len(decision.install))
+        with self._phase("verify"):
+            staged = read_tree(look, stage)
+            check_packages(staged, decision.install, decision.remove)
+            broken = {n: w for n, w in look.broken.items() if n not in decision.install}
+            failing = [NormalizedName(f.name) for f in decision.failed]
+            check_consistency(look, staged_drift(look, staged, broken), failing)
+            check_holds(look, before, stage)
+            self._run_verify_commands(stage)
+        if self.gate is not None:
+            self.gate.wait_until_open(self.environment, self.cancel)
+        with self._phase("exchange"):
+            return self._exchange(look, stage, census, sorted(tree.touched), staged)
+
+    def _merge(self, look: Look, decision: Decision, incoming: Path, tree: Tree) -> None:
+        going = frozenset({*decision.install, *decision.remove})
+        for name in going:
+            for distribution in self._copies_of(look.installed, name):
+                tree.remove(distribution, going)
+        if decision.install:
+            tree.add(incoming, self.cancel)
+
+    def _copies_of(self, installed: Installed, name: NormalizedName) -> Iterator[Distribution]:
+        if name in installed.distributions:
+            yield installed.distributions[name]
+            yield from installed.duplicates.get(name, ())
+
+    def _run_verify_commands(self, stage: Path) -> None:
+        config = self.environment.config
+        if not config.verify:
+            return
+        output = run_commands(
+            config.verify, stage, self.environment.environ, config.verify_timeout, self.cancel
+        )
+        self.log.append(output)
+        log.info("verify.passed", commands=len(config.verify))
+
+    def _exchange(
+        self, look: Look, stage: Path, census: Census, roots: list[str], staged: Installed
+    ) -> int:
+        workspace = Workspace(look.interpreter.prefix)
+        with workspace.uv_lock(self.cancel, self.environment.config.timeout):
+            changed = has_changed(workspace.prefix, census)
+            if changed is not None:
+                raise _LiveTreeChanged(changed)
+            before = generations.live(workspace)
+            after = Live(
+                generations.next_number(workspace), iso(time.time()),
+                len(staged.distributions), look.revision,
+            )  # fmt: skip
+            generations.label(stage, before)
+            archive = generations.folder_of(workspace, before.number)
+            named = workspace.root / f"stage-{stage.parent.name}"
+            stage.rename(named)
+            self.cancel.check()
+            exchange(workspace, named, roots, live=after.to_dict(), archive=archive)
+        log.info("generation.activated", generation=after.number, roots=roots)
+        return after.number
+
+    def _change_in_place(self, look: Look, decision: Decision, incoming: Path) -> int:
+        """Without a stage: the same merge, into the live tree, as short as it can be."""
+        workspace = Workspace(look.interpreter.prefix)
+        prefix = workspace.prefix
+        tree = Tree(prefix, prefix, owners_of(prefix, look.installed), look.holds)
+        if self.gate is not None:
+            self.gate.wait_until_open(self.environment, self.cancel)
+        with self._phase("exchange"), workspace.uv_lock(self.cancel, None):
+            before = fingerprints(look.holds, prefix, prefix)
+            self._merge(look, decision, incoming, tree)
+            check_holds(look, before, prefix)
+        with self._phase("verify"):
+            installed = self.environment.look().installed
+            check_packages(installed, decision.install, decision.remove)
+        return generations.live(workspace).number
+
+    def _changed(
+        self,
+        look: Look,
+        decision: Decision,
+        held_back: tuple[HeldBack, ...],
+        number: int,
+        in_place: str | None,
+    ) -> Outcome:
+        changes = decision.changes(look.installed)
+        for change in changes:
+            log.info("package.changed", package=change.name, action=change.action,
+                     **{"from": change.from_, "to": change.to})  # fmt: skip
+        with self._phase("look"):
+            self.environment.forget_broken({*decision.install, *decision.remove})
+            after = self.environment.look()
+        return Outcome(
+            result=Result.PARTIAL if decision.failed else Result.CHANGED,
+            look=after,
+            changes=changes,
+            plan=changes,
+            failed=decision.failed,
+            held_back=held_back,
+            generation=number,
+            atomic=in_place is None,
+            atomic_reason=in_place,
+        )
+
+    @contextmanager
+    def _workspace(self, look: Look) -> Iterator[Path]:
+        """A private folder for this attempt, gone afterwards."""
+        workspace = Workspace(look.interpreter.prefix)
+        workspace.create()
+        work = workspace.new_work()
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        self.cancel.check()
+        self.listener.phase(name)
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.phases[name] = self.phases.get(name, 0.0) + time.monotonic() - started
+
+    def _line(self, text: str) -> None:
+        self.log.append(text + "\n")
+        self.listener.line(text)
+
+
+def put_in_order(environment: Environment) -> str | None:
+    """Finish or undo what a crash interrupted, and remove what it left behind.
+
+    The caller holds the pass lock.
+
+    Returns:
+        What was done, in words, or None.
+    """
+    workspace = environment.workspace
+    finished = recover(workspace)
+    removed = workspace.clean_up()
+    if finished:
+        return f"an exchange that was interrupted has been {finished}"
+    return f"{removed} unfinished stages have been removed" if removed else None
+
+
+__all__ = ["Gate", "KeepsChanging", "Listener", "Outcome", "Pass", "Postponed", "Unready",
+           "put_in_order"]  # fmt: skip

@@ -1,0 +1,124 @@
+"""Which requirements to leave out when not all can be had together.
+
+Pure: knows no uv, only a question that may be asked of any subset. Finds the largest
+subset that can be had (by weight; of equals, the one that keeps what is declared
+earlier), by implicit hitting sets: each answer "no" is shrunk to a minimal core, and a
+smallest choice that hits every core is left out next.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+Solve = Callable[[Sequence[int]], "Refusal | None"]
+"""Whether the items of those indices can be had together: None, or why not."""
+
+_MAX_COMBINED = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a set of items cannot be had; `suspects` are those that the reason names."""
+
+    reason: str
+    suspects: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """A minimal set of items that cannot be had together, and the reason."""
+
+    items: frozenset[int]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """What can be had, and for each item left out the core that it belongs to."""
+
+    kept: tuple[int, ...]
+    left_out: dict[int, Core]
+
+
+def divide(weights: Sequence[int], solve: Solve) -> Division:
+    """Split the items 0 to n-1 into a largest set that can be had, and the rest.
+
+    Args:
+        weights: What leaving out each item costs.
+        solve: Asked at most a few times for each item that is left out.
+    """
+    everything = range(len(weights))
+    cores: list[Core] = []
+    while True:
+        out = _cheapest_hitting_set([c.items for c in cores], weights)
+        kept = tuple(i for i in everything if i not in out)
+        refusal = solve(kept)
+        if refusal is None:
+            return Division(kept, {i: _core_of(i, cores) for i in sorted(out)})
+        if not kept:
+            # Not even nothing can be had: no item is to blame.
+            raise UnsolvableError(refusal.reason)
+        cores.append(_shrink(kept, refusal, solve))
+
+
+class UnsolvableError(Exception):
+    """The empty set is refused too; the message says why."""
+
+
+def _core_of(item: int, cores: Iterable[Core]) -> Core:
+    return next(core for core in cores if item in core.items)
+
+
+def _shrink(items: tuple[int, ...], refusal: Refusal, solve: Solve) -> Core:
+    """A minimal part of `items` that is refused: what the reason names first, then less."""
+    core = items
+    named = tuple(i for i in items if i in refusal.suspects)
+    if named and named != items:
+        again = solve(named)
+        if again is not None:
+            core, refusal = named, again
+    core, refusal = _drop_halves(core, refusal, solve)
+    for item in core if len(core) > 1 else ():
+        less = tuple(i for i in core if i != item)
+        again = solve(less)
+        if again is not None:
+            core, refusal = less, again
+    return Core(frozenset(core), refusal.reason)
+
+
+def _drop_halves(
+    core: tuple[int, ...], refusal: Refusal, solve: Solve
+) -> tuple[tuple[int, ...], Refusal]:
+    """While one half of a large core is refused by itself, go on with that half."""
+    while len(core) > 4:
+        middle = len(core) // 2
+        for half in (core[middle:], core[:middle]):
+            again = solve(half)
+            if again is not None:
+                core, refusal = half, again
+                break
+        else:
+            break
+    return core, refusal
+
+
+def _cheapest_hitting_set(
+    cores: Sequence[frozenset[int]], weights: Sequence[int]
+) -> frozenset[int]:
+    """The cheapest items that leave no core whole; of equals, the later ones go."""
+    forced = frozenset(i for core in cores if len(core) == 1 for i in core)
+    open_cores = [core for core in cores if not core & forced]
+    if not open_cores:
+        return forced
+    pool = sorted(frozenset().union(*open_cores))
+    best: tuple[int, tuple[int, ...], frozenset[int]] | None = None
+    for size in range(1, min(len(open_cores), _MAX_COMBINED) + 1):
+        for chosen in combinations(pool, size):
+            candidate = frozenset(chosen)
+            if all(core & candidate for core in open_cores):
+                key = (sum(weights[i] for i in chosen), tuple(sorted(-i for i in chosen)))
+                if best is None or key < best[:2]:
+                    best = (*key, candidate)
+    if best is None:  # too many at once to be exact: the latest of each core
+        return forced | frozenset(max(core) for core in open_cores)
+    return forced | best[2]

@@ -1,0 +1,211 @@
+"""The user's own uv configuration: read, and sifted for what could defeat a hold.
+
+Every setting about *where* packages come from is kept (indexes, credentials,
+certificates, proxies, caches, build settings); nothing that could replace, remove or
+look elsewhere for a held package is passed on (uv-facts 6 to 12). Read-only.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from reconciler.state.desired import FileProblem
+from reconciler.state.holds import HoldSet
+
+_KEPT = frozenset({
+    "index", "index-url", "extra-index-url", "find-links", "no-index", "index-strategy",
+    "keyring-provider", "allow-insecure-host", "trusted-publishing", "native-tls", "system-certs",
+    "offline", "cache-dir", "no-cache", "http-proxy", "https-proxy", "no-proxy",
+    "concurrent-builds", "concurrent-downloads", "concurrent-installs",
+    "exclude-newer", "exclude-newer-package", "prerelease", "resolution", "fork-strategy",
+    "no-build", "no-build-package", "no-binary", "no-binary-package", "only-binary",
+    "no-build-isolation", "no-build-isolation-package", "config-settings",
+    "config-settings-package", "extra-build-dependencies", "extra-build-variables",
+    "build-constraint-dependencies", "constraint-dependencies", "override-dependencies",
+    "exclude-dependencies", "dependency-metadata", "link-mode", "compile-bytecode",
+})  # fmt: skip
+
+_NAME_LISTS = ("no-build-package", "no-binary-package", "no-binary", "only-binary",
+               "no-build-isolation-package", "exclude-dependencies")  # fmt: skip
+_REQUIREMENT_LISTS = ("constraint-dependencies", "override-dependencies",
+                      "build-constraint-dependencies")  # fmt: skip
+_NAME_TABLES = ("extra-build-dependencies", "extra-build-variables", "config-settings-package",
+                "exclude-newer-package")  # fmt: skip
+
+_ENVIRON_KEPT = frozenset({
+    "UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS",
+    "UV_NO_INDEX", "UV_INDEX_STRATEGY", "UV_KEYRING_PROVIDER", "UV_INSECURE_HOST",
+    "UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "UV_OFFLINE", "UV_CACHE_DIR", "UV_NO_CACHE",
+    "UV_HTTP_TIMEOUT", "UV_HTTP_CONNECT_TIMEOUT", "UV_HTTP_RETRIES", "UV_HTTP_PROXY",
+    "UV_HTTPS_PROXY", "UV_NO_PROXY", "UV_REQUEST_TIMEOUT", "UV_CONCURRENT_BUILDS",
+    "UV_CONCURRENT_DOWNLOADS", "UV_CONCURRENT_INSTALLS", "UV_EXCLUDE_NEWER", "UV_PRERELEASE",
+    "UV_RESOLUTION", "UV_NO_BUILD", "UV_NO_BUILD_PACKAGE", "UV_LINK_MODE",
+    "UV_COMPILE_BYTECODE", "UV_CREDENTIALS_DIR", "UV_NETRC", "UV_LOCK_TIMEOUT",
+    "UV_PYTHON_INSTALL_DIR", "UV_TOOL_DIR",
+})  # fmt: skip
+_ENVIRON_DROPPED = ("UV_", "PIP_", "PYTHON", "VIRTUAL_ENV", "CONDA_", "__PYVENV")
+
+
+def environ_for_uv(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment variables that uv may see.
+
+    Of uv's own variables only those about where packages come from; of Python's and
+    pip's none; everything else as it is (proxies, certificates, HOME).
+    """
+    return {
+        key: value
+        for key, value in environ.items()
+        if key in _ENVIRON_KEPT
+        or (key.startswith("UV_INDEX_") and key.endswith(("_USERNAME", "_PASSWORD")))
+        or not key.startswith(_ENVIRON_DROPPED)
+    }
+
+
+def settings_for(
+    project_file: Path,
+    project_uv: Mapping[str, Any],
+    holds: HoldSet,
+    environ: Mapping[str, str],
+) -> dict[str, Any]:
+    """One table of uv settings, as uv itself would have merged them, sifted.
+
+    Args:
+        project_file: The project's `pyproject.toml`.
+        project_uv: Its `[tool.uv]` table.
+        holds: What no setting may name.
+        environ: The service's environment variables, for the places of the files.
+
+    Raises:
+        FileProblem: A uv configuration file is not TOML.
+    """
+    merged: dict[str, Any] = {}
+    for folder, table in _layers(project_file, project_uv, environ):
+        flat = {**table, **_table(table.get("pip"))}
+        for key, value in flat.items():
+            if key in _KEPT:
+                merged[key] = _combine(merged.get(key), _absolute(key, value, folder))
+    return _without_holds(merged, holds)
+
+
+def _layers(
+    project_file: Path, project_uv: Mapping[str, Any], environ: Mapping[str, str]
+) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """The configurations that uv would read, the strongest first (uv's own order)."""
+    if environ.get("UV_CONFIG_FILE"):
+        named = Path(environ["UV_CONFIG_FILE"])
+        yield named.parent, _read(named)
+        return
+    if environ.get("UV_NO_CONFIG", "").lower() in ("1", "true", "yes", "on"):
+        yield project_file.parent, project_uv
+        return
+    yield _project_layer(project_file, project_uv)
+    home = Path(environ.get("HOME") or "~").expanduser()
+    user = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
+    system = [Path(d) for d in environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":") if d]
+    yield user / "uv", _read(user / "uv" / "uv.toml")
+    for folder in [*system, Path("/etc")]:
+        if (folder / "uv" / "uv.toml").is_file():
+            yield folder / "uv", _read(folder / "uv" / "uv.toml")
+            return
+
+
+def _project_layer(
+    project_file: Path, project_uv: Mapping[str, Any]
+) -> tuple[Path, Mapping[str, Any]]:
+    """The nearest uv.toml or [tool.uv], from the project's folder upwards."""
+    for folder in project_file.parents:
+        if (folder / "uv.toml").is_file():
+            return folder, _read(folder / "uv.toml")
+        if folder == project_file.parent:
+            if project_uv:
+                return folder, project_uv
+            continue
+        outer = _read(folder / "pyproject.toml")
+        found = _table(_table(outer.get("tool")).get("uv"))
+        if found:
+            return folder, found
+    return project_file.parent, {}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomli.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return {}
+    except tomli.TOMLDecodeError as error:
+        raise FileProblem(
+            path, f"not valid TOML: {error.msg}", "Mend the line; uv would refuse it as well.",
+            error.lineno, error.colno,
+        ) from error  # fmt: skip
+    except UnicodeDecodeError as error:
+        raise FileProblem(path, "the file is not UTF-8", "Save it as UTF-8.") from error
+
+
+def _table(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _combine(stronger: Any, weaker: Any) -> Any:
+    """As uv merges: lists are joined, tables filled up, of anything else the stronger stays."""
+    if stronger is None:
+        return weaker
+    if isinstance(stronger, list) and isinstance(weaker, list):
+        return [*stronger, *weaker]
+    if isinstance(stronger, dict) and isinstance(weaker, dict):
+        return {**weaker, **stronger}
+    return stronger
+
+
+def _absolute(key: str, value: Any, folder: Path) -> Any:
+    """Paths in a setting start from its file's folder; the generated file lies elsewhere."""
+    if key == "find-links":
+        return [_place(v, folder) for v in value] if isinstance(value, list) else value
+    if key in ("index-url", "cache-dir"):
+        return _place(value, folder)
+    if key == "extra-index-url" and isinstance(value, list):
+        return [_place(v, folder) for v in value]
+    if key == "index" and isinstance(value, list):
+        return [{**_table(i), "url": _place(_table(i).get("url", ""), folder)} for i in value]
+    return value
+
+
+def _place(value: Any, folder: Path) -> Any:
+    if not isinstance(value, str) or "://" in value or value.startswith("file:"):
+        return value
+    return os.path.normpath(folder / Path(value).expanduser())
+
+
+def _without_holds(settings: dict[str, Any], holds: HoldSet) -> dict[str, Any]:
+    """Take every mention of a held package out."""
+    kept = dict(settings)
+    for key in _NAME_LISTS:
+        if isinstance(kept.get(key), list):
+            kept[key] = [n for n in kept[key] if not _is_held(n, holds)]
+    for key in _REQUIREMENT_LISTS:
+        if isinstance(kept.get(key), list):
+            kept[key] = [r for r in kept[key] if not _names_held(r, holds)]
+    for key in _NAME_TABLES:
+        if isinstance(kept.get(key), dict):
+            kept[key] = {n: v for n, v in kept[key].items() if not _is_held(n, holds)}
+    if isinstance(kept.get("dependency-metadata"), list):
+        kept["dependency-metadata"] = [
+            m for m in kept["dependency-metadata"] if not _is_held(_table(m).get("name"), holds)
+        ]
+    return {key: value for key, value in kept.items() if value not in ([], {})}
+
+
+def _is_held(name: object, holds: HoldSet) -> bool:
+    return isinstance(name, str) and holds.covers(canonicalize_name(name))
+
+
+def _names_held(requirement: object, holds: HoldSet) -> bool:
+    text = requirement.get("requirement") if isinstance(requirement, dict) else requirement
+    try:
+        return _is_held(Requirement(str(text)).name, holds)
+    except InvalidRequirement:
+        return False

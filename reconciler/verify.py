@@ -1,0 +1,196 @@
+"""Is the staged tree fit to go live? Files, dependencies, holds, and the user's own commands.
+
+Only looks, and runs the configured commands inside the stage, which is a virtual
+environment of its own (uv-facts 13b); the live tree is never part of it.
+"""
+
+import os
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.utils import NormalizedName
+
+from reconciler.environment import Look
+from reconciler.processes import Cancellation, die_with_parent, end_group
+from reconciler.redact import redact
+from reconciler.stage import fingerprints
+from reconciler.state.drift import Adjustments, Drift, diff
+from reconciler.state.holds import hold_set
+from reconciler.state.installed import Installed, InstalledReader, defect_of
+from reconciler.uv import Planned
+
+_KEPT_OUTPUT = 20_000
+
+
+@dataclass(frozen=True)
+class VerifyFailed(Exception):
+    """The stage may not go live; `reason` is one CamelCase word, `output` a command's."""
+
+    reason: str
+    message: str
+    output: str = ""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def read_tree(look: Look, tree: Path) -> Installed:
+    """The installed state of a tree that mirrors the environment."""
+    prefix = look.interpreter.prefix
+    folders = [tree / d.relative_to(prefix) for d in look.interpreter.site_directories]
+    return InstalledReader(folders).read()
+
+
+def check_packages(
+    staged: Installed,
+    install: Mapping[NormalizedName, Planned],
+    remove: Iterable[NormalizedName],
+) -> None:
+    """Everything that was planned is there, whole, and nothing that was to go.
+
+    Raises:
+        VerifyFailed: It is not.
+    """
+    for name, planned in install.items():
+        found = staged.get(name)
+        if found is None:
+            raise VerifyFailed("IncompleteStage", f"{name} is missing from the stage. Try again.")
+        if planned.version is not None and found.version != planned.version:
+            message = f"{name} {found.version} was installed, but {planned.version} was planned."
+            raise VerifyFailed("NotAsPlanned", message)
+        defect = defect_of(found, staged)
+        if defect:
+            raise VerifyFailed("IncompleteStage", f"{name} {found.version}: {defect}. Try again.")
+    for name in remove:
+        if staged.get(name) is not None:
+            raise VerifyFailed("IncompleteStage", f"{name} is still in the stage. Try again.")
+
+
+def staged_drift(look: Look, staged: Installed, broken: Mapping[NormalizedName, str]) -> Drift:
+    """How the stage differs from what is declared."""
+    if look.desired is None:
+        return Drift(())
+    holds = hold_set(look.holds.patterns, staged, look.markers)
+    adjustments = Adjustments.of(look.settings)
+    return diff(look.desired, staged, holds, broken, look.markers, adjustments)
+
+
+def check_consistency(look: Look, drift: Drift, expected: Iterable[NormalizedName]) -> None:
+    """Nothing that was right before is wrong in the stage, but for what is reported anyway.
+
+    Raises:
+        VerifyFailed: Some requirement that was met is not met any more.
+    """
+    known = {row.name for row in look.drift.rows if not row.ok} | set(expected)
+    worse = [row for row in drift.drifted if row.name not in known and row.required_by not in known]
+    if worse:
+        words = "; ".join(f"{row.name}: {row.message}" for row in worse[:5])
+        raise VerifyFailed(
+            "InconsistentStage",
+            f"the new tree would not fit together ({words}). The old one stays; look at the "
+            "packages named, or pin them.",
+        )
+
+
+def check_holds(look: Look, before: Mapping[str, tuple[int, int, int]], tree: Path) -> None:
+    """Every file of every held package is the very same: the inode, and so the bytes.
+
+    Raises:
+        VerifyFailed: One is not.
+    """
+    after = fingerprints(look.holds, look.interpreter.prefix, tree)
+    if after == before:
+        return
+    changed = sorted(p for p in {*before, *after} if before.get(p) != after.get(p))
+    raise VerifyFailed(
+        "HoldViolation",
+        f"files of a held package would change ({', '.join(changed[:3])}), so nothing went live. "
+        "Find out which package brings them, and take it out of what is required.",
+    )
+
+
+def run_commands(
+    commands: Iterable[tuple[str, ...]],
+    tree: Path,
+    environ: Mapping[str, str],
+    timeout: float,
+    cancel: Cancellation,
+) -> str:
+    """Run the configured commands inside the stage, one after the other.
+
+    Args:
+        commands: Each as a list of words; `python` and scripts are the stage's.
+        tree: The stage.
+        environ: The variables to start from.
+        timeout: Seconds for each command.
+        cancel: Ends a running command.
+
+    Returns:
+        What they printed.
+
+    Raises:
+        VerifyFailed: One failed, took too long, or could not be started.
+    """
+    output = ""
+    inside = {k: v for k, v in environ.items() if k not in ("PYTHONHOME", "PYTHONPATH")}
+    inside |= {
+        "VIRTUAL_ENV": str(tree),
+        "PATH": f"{tree / 'bin'}{os.pathsep}{environ.get('PATH', os.defpath)}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    for command in commands:
+        output += _run_one(_in_stage(command, tree), command, inside, timeout, cancel, tree)
+    return output
+
+
+def _in_stage(command: tuple[str, ...], tree: Path) -> list[str]:
+    """The command with the stage's own programs; scripts name the live interpreter inside."""
+    program = tree / "bin" / command[0]
+    if "/" in command[0] or not program.exists():
+        return list(command)
+    with program.open("rb") as file:
+        script = file.read(2) == b"#!" and b"python" in file.readline(500)
+    start = [str(tree / "bin" / "python"), str(program)] if script else [str(program)]
+    return [*start, *command[1:]]
+
+
+def _run_one(
+    words: list[str],
+    command: tuple[str, ...],
+    environ: Mapping[str, str],
+    timeout: float,
+    cancel: Cancellation,
+    tree: Path,
+) -> str:
+    shown = " ".join(command)
+    try:
+        process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, errors="replace", env=dict(environ), cwd=tree, start_new_session=True,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 -- it says itself why it is safe
+        )  # fmt: skip
+    except OSError as error:
+        message = f"the verify command `{shown}` does not start ({error}). Correct `verify`."
+        raise VerifyFailed("VerifyFailed", message) from error
+    timed_out = False
+    with cancel.ending(process):
+        try:
+            out, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            timed_out = True
+            end_group(process)
+            out, _ = process.communicate()
+    cancel.check()
+    out = redact(out[-_KEPT_OUTPUT:])
+    if timed_out or process.returncode != 0:
+        how = (
+            f"took longer than {timeout:.0f} s" if timed_out else f"ended with {process.returncode}"
+        )
+        raise VerifyFailed(
+            "VerifyFailed",
+            f"the verify command `{shown}` {how}, so the old tree stays. See the pass's log.",
+            out,
+        )
+    return f"$ {shown}\n{out}"

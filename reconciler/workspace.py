@@ -1,0 +1,189 @@
+"""Where everything of ours lies that belongs to one environment, and who may use it now.
+
+A folder `.reconciler` within the environment, on the same file system and mount as its
+packages, so that hard links and renames work. Never holds anything that Python imports.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.processes import Cancellation
+
+NAME = ".reconciler"
+_STAGE, _WORK = "stage-", "work-"
+_LOCK_POLL_SECONDS = 0.05
+
+
+class Busy(Exception):
+    """Another process holds the lock."""
+
+    def __init__(self, path: Path, holder: str) -> None:
+        super().__init__(f"{path} is held by {holder}")
+        self.path = path
+        self.holder = holder
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The folders of one environment; `prefix` is the environment's own, links resolved."""
+
+    prefix: Path
+
+    @property
+    def root(self) -> Path:
+        """`PREFIX/.reconciler`."""
+        return self.prefix / NAME
+
+    @property
+    def generations(self) -> Path:
+        """The trees that were live once."""
+        return self.root / "generations"
+
+    @property
+    def vault(self) -> Path:
+        """The copies of held packages."""
+        return self.root / "vault"
+
+    @property
+    def intent(self) -> Path:
+        """The record of an exchange that has begun."""
+        return self.root / "intent.json"
+
+    @property
+    def live(self) -> Path:
+        """The number of the live generation, and since when."""
+        return self.root / "live.json"
+
+    def create(self) -> None:
+        """Make the folder; private, since uv's settings with credentials pass through it."""
+        self.root.mkdir(mode=0o700, exist_ok=True)
+
+    def new_stage(self) -> Path:
+        """A new, empty folder for a stage."""
+        return Path(tempfile.mkdtemp(prefix=_STAGE, dir=self.root))
+
+    def new_work(self) -> Path:
+        """A new, empty folder for what uv reads and writes in one pass."""
+        return Path(tempfile.mkdtemp(prefix=_WORK, dir=self.root))
+
+    def leftovers(self) -> list[Path]:
+        """The stages and work folders that nobody will finish. Call with the pass lock held."""
+        if not self.root.is_dir():
+            return []
+        return [p for p in self.root.iterdir() if p.name.startswith((_STAGE, _WORK))]
+
+    def clean_up(self) -> int:
+        """Remove what a crash left behind; how many folders that were."""
+        found = self.leftovers()
+        for path in found:
+            remove_tree(path)
+        return len(found)
+
+    @contextmanager
+    def service_lock(self) -> Iterator[None]:
+        """Held by a service for as long as it looks after this environment.
+
+        Raises:
+            Busy: Another service does.
+        """
+        with _locked(self.root / "service.lock"):
+            yield
+
+    @contextmanager
+    def pass_lock(self, cancel: Cancellation, timeout: float | None) -> Iterator[None]:
+        """Held during a pass, by the service or by a command.
+
+        Raises:
+            Busy: It was not free within `timeout` seconds.
+            Cancelled: The pass was asked to end while it waited.
+        """
+        with _waited(self.root / "pass.lock", cancel, timeout):
+            yield
+
+    @contextmanager
+    def uv_lock(self, cancel: Cancellation, timeout: float | None) -> Iterator[None]:
+        """uv's own lock on the environment: keeps every other uv out (uv-facts 17).
+
+        Raises:
+            Busy: Another uv was at work for longer than `timeout` seconds.
+            Cancelled: The pass was asked to end while it waited.
+        """
+        with _waited(self.prefix / ".lock", cancel, timeout):
+            yield
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy(path, _holder(descriptor)) from None
+        if path.name != ".lock":  # uv's lock file is uv's
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps({"pid": os.getpid()}).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _waited(path: Path, cancel: Cancellation, timeout: float | None) -> Iterator[None]:
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
+        try:
+            with _locked(path):
+                yield
+                return
+        except Busy as busy:
+            if busy.path != path or (deadline is not None and time.monotonic() >= deadline):
+                raise
+        cancel.sleep(_LOCK_POLL_SECONDS)
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        return f"process {json.loads(os.pread(descriptor, 100, 0))['pid']}"
+    except (ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder of ours, wholly; what vanishes meanwhile is as good as removed."""
+    shutil.rmtree(path, onerror=_ignore_vanished)
+
+
+def _ignore_vanished(
+    _function: object, _path: str, info: tuple[object, BaseException, object]
+) -> None:
+    if not isinstance(info[1], FileNotFoundError):
+        raise info[1]
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Replace a small file so that a power cut leaves the old or the new one."""
+    fresh = path.with_name(path.name + ".new")
+    with fresh.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable (fsync(2) on the folder itself)."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
