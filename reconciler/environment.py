@@ -94,6 +94,11 @@ class Environment:
         """
         return Workspace(self.interpreters.get().prefix)
 
+    @property
+    def last_revision(self) -> str | None:
+        """The revision that was in force at the last look."""
+        return self._last.revision if self._last else None
+
     def look(self, *, audit_files: bool = False) -> Look:
         """Look at everything anew; what has not changed costs only a few `stat`s.
 

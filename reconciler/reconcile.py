@@ -176,7 +176,7 @@ class Pass:
 
     def plan(self, *, audit: bool = True) -> Outcome:
         """Find out what `reconcile` would do, and change nothing."""
-        look = self.look(audit=audit, create=False)
+        look = self.look(audit=audit)
         if self._nothing_to_do(look):
             return self._unchanged(look)
         with self._workspace(look) as work:
@@ -193,11 +193,14 @@ class Pass:
             generation=generations.live(Workspace(look.interpreter.prefix)).number,
         )
 
-    def look(self, *, audit: bool, create: bool = True) -> Look:
+    def create(self) -> None:
+        """Make the environment, where there is none yet."""
+        with self._phase("create"):
+            create_environment(self.environment, self.cancel, self._line)
+
+    def look(self, *, audit: bool) -> Look:
         """The first step: desired, installed, holds, and how they differ."""
         with self._phase("look"):
-            if create and not self.environment.exists:
-                create_environment(self.environment, self.cancel, self._line)
             look = self.environment.look(audit_files=audit)
         if look.desired is None and look.problem is not None:
             raise Unready(look.problem)
