@@ -5,18 +5,17 @@ const PATIENCE = 10_000;
 
 /** An answer that is no success, in words for people. `status` is 0 where nobody answered. */
 export class ApiError extends Error {
-  constructor(status, title, detail) {
+  constructor(status, title, { detail, reason } = {}) {
     super(detail || title);
     this.name = "ApiError";
     this.status = status;
-    this.title = title;
+    this.reason = reason;
   }
 }
 
 async function problem(response) {
   const body = await response.json().catch(() => null);
-  const title = body?.title ?? response.statusText ?? "";
-  return new ApiError(response.status, title || `The service answered ${response.status}`, body?.detail);
+  return new ApiError(response.status, body?.title || `The service answered ${response.status}`, body ?? {});
 }
 
 async function ask(path, { signal, patience = PATIENCE, ...options } = {}) {
@@ -25,7 +24,7 @@ async function ask(path, { signal, patience = PATIENCE, ...options } = {}) {
   try {
     response = await fetch(path, { cache: "no-store", signal: AbortSignal.any(limits), ...options });
   } catch (error) {
-    throw new ApiError(0, "The service does not answer", `The service does not answer. Is it running? (${error.message})`);
+    throw new ApiError(0, `The service does not answer. Is it running? (${error.message})`);
   }
   if (!response.ok && response.status !== 304) throw await problem(response);
   return response;
@@ -59,10 +58,18 @@ export async function getPass(id) {
   }
 }
 
+let token = "";
+
+/** Sends this bearer token with what is asked for from now on; it is kept nowhere else. */
+export function useToken(value) {
+  token = value;
+}
+
 async function post(path, body) {
+  const authorization = token ? { Authorization: `Bearer ${token}` } : {};
   const response = await ask(path, {
     method: "POST",
-    headers: { "Content-Type": "application/json" },
+    headers: { "Content-Type": "application/json", ...authorization },
     body: JSON.stringify(body ?? {}),
   });
   return (await response.json()).pass;

@@ -1,7 +1,8 @@
 // Modal <dialog>s: the browser keeps focus inside and gives it back, Escape closes. Also the
 // short notes at the foot of the page.
 
-import { h, text, unique } from "./dom.js";
+import { useToken } from "./api.js";
+import { h, set, text, unique } from "./dom.js";
 
 /** Opens an empty modal with a heading; `buttons` go into its foot. It leaves the page when closed. */
 export function open(title, { className = "", body = [], buttons = [] } = {}) {
@@ -31,7 +32,8 @@ export function confirm(title, { body, label, act, danger = false, className = "
     const refusal = h("p", { class: "refusal", role: "alert" });
     const cancel = closing("Cancel");
     const go = h("button", { type: "submit", class: danger ? "danger" : "primary" }, label);
-    const form = h("form", { class: "content", submit }, body, refusal);
+    const token = tokenField();
+    const form = h("form", { class: "content", submit }, body, refusal, token.field);
     const { dialog, content, foot } = open(title, { className });
     content.replaceWith(form);
     form.append(foot);
@@ -44,15 +46,29 @@ export function confirm(title, { body, label, act, danger = false, className = "
       if (go.getAttribute("aria-disabled") === "true") return;
       go.setAttribute("aria-disabled", "true");
       text(refusal, "");
+      token.use();
       try {
         answer = (await act(new FormData(form))) ?? true;
         dialog.close();
       } catch (error) {
         text(refusal, inWords(error));
+        if (error.status === 401 || error.status === 403) set(token.field, "hidden", false);
         go.removeAttribute("aria-disabled");
       }
     }
   });
+}
+
+/** Where a token can be given, once it turned out that one is needed. */
+function tokenField() {
+  const input = h("input", { type: "password", autocomplete: "off", id: unique("token") });
+  const label = h("label", { for: input.id }, "Access token");
+  return {
+    field: h("div", { class: "field", hidden: true }, label, input),
+    use() {
+      if (input.value) useToken(input.value.trim());
+    },
+  };
 }
 
 /** An error as one would say it. */

@@ -52,7 +52,7 @@ function question(environment) {
       h("h3", {}, `${words.count(held.length, "package")} held: kept exactly as ${held.length === 1 ? "it is" : "they are"}`),
       h("ul", { class: "kept" }, held.map((hold) => h("li", {}, h("span", { class: "package" }, hold.name), " ", h("span", { class: "versions" }, hold.version ?? "")))),
     ],
-    h("p", { class: "muted" }, "Installation may take several minutes. What runs now keeps running: the new packages are put in place at the end, all at once."),
+    h("p", { class: "muted" }, "Installation may take several minutes.", environment.atomic && " Until it is over nothing changes; then the new packages are put in place all at once."),
   ];
 }
 

@@ -8,9 +8,12 @@ import { icon } from "./icons.js";
 import { inFull, stamp } from "./times.js";
 import * as words from "./words.js";
 
-/** A list of changes, each "name from → to". */
+/** For lists within a dialog, which scrolls. */
+export const REACHABLE = { tabindex: "0", "aria-label": "Failed" };
+
+/** A list of changes, each "name from → to"; it may scroll, so it can be reached by keyboard. */
 export function changeList(changes) {
-  return h("ul", { class: "changes" }, changes.map(changeLine));
+  return h("ul", { class: "changes", tabindex: "0", "aria-label": "Changes" }, changes.map(changeLine));
 }
 
 function changeLine(change) {
@@ -21,8 +24,8 @@ function changeLine(change) {
 }
 
 /** What failed, with the reason and what to do. */
-export function failureList(failed) {
-  return h("ul", { class: "failures" }, failed.map(({ name, requirement, reason, message }) =>
+export function failureList(failed, attributes) {
+  return h("ul", { class: "failures", ...attributes }, failed.map(({ name, requirement, reason, message }) =>
     h("li", {}, h("p", {}, h("strong", {}, name), " ", h("code", {}, requirement), h("span", { class: "badge bad" }, reason)), h("p", { class: "message" }, message))));
 }
 
@@ -65,7 +68,7 @@ function detail(pass) {
     h("p", {}, resultMark(pass.result), pass.message ? ` ${pass.message}` : ""),
     facts,
     pass.changes.length > 0 && [h("h3", {}, "Changes"), changeList(pass.changes)],
-    pass.failed.length > 0 && [h("h3", {}, "Failed"), failureList(pass.failed)],
+    pass.failed.length > 0 && [h("h3", {}, "Failed"), failureList(pass.failed, REACHABLE)],
     pass.changes.length + pass.failed.length === 0 && h("p", {}, "Nothing was changed."),
     h("div", { class: "row" }, h("h3", {}, "Log"), pass.log && copyButton(pass.log)),
     logText(pass.log || "uv was not started in this pass.", "Log of this pass"),

@@ -5,7 +5,8 @@ import { confirm, note } from "./dialogs.js";
 import { h, unique } from "./dom.js";
 import { watchFix } from "./fix.js";
 
-const LENGTHS = [["", "Until I resume"], ["30m", "30 minutes"], ["1h", "1 hour"], ["4h", "4 hours"], ["24h", "1 day"], ["168h", "1 week"]];
+const HOUR = 3600;
+const LENGTHS = [["", "Until I resume"], [HOUR / 2, "30 minutes"], [HOUR, "1 hour"], [4 * HOUR, "4 hours"], [24 * HOUR, "1 day"], [168 * HOUR, "1 week"]];
 
 /** Asks why and for how long, and pauses. */
 export async function pause(environment) {
@@ -25,9 +26,8 @@ export async function pause(environment) {
 }
 
 function asked(form) {
-  const body = {};
-  for (const field of ["reason", "duration"]) if (form.get(field).trim()) body[field] = form.get(field).trim();
-  return body;
+  const [reason, duration] = [form.get("reason").trim(), form.get("duration")];
+  return { ...(reason && { reason }), ...(duration && { duration: Number(duration) }) };
 }
 
 /** Resumes after a confirmation, and follows the pass that this makes. */

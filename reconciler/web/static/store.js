@@ -130,7 +130,7 @@ export class Store {
     this.#streamStartedAt = performance.now();
     stream.addEventListener("open", () => this.nudge());
     stream.addEventListener("error", () => this.#streamFailed(stream));
-    stream.addEventListener("status", () => this.nudge());
+    for (const kind of ["status", "reset"]) stream.addEventListener(kind, () => this.nudge());
     for (const kind of ["progress", "log", "event"]) {
       stream.addEventListener(kind, (message) => this.#emit(kind, JSON.parse(message.data)));
     }

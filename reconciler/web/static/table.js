@@ -69,6 +69,7 @@ export function packageTable() {
     const matching = rows.filter((row) => row.visible).length;
     text(shown, matching === rows.length ? words.count(rows.length, "package") : `${matching} of ${words.count(rows.length, "package")}`);
     set(none, "hidden", matching > 0);
+    set(table, "hidden", matching === 0);
     text(none, rows.length === 0 ? "Nothing is declared or installed here yet." : "No package matches the filter.");
   }
 

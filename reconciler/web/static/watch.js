@@ -5,7 +5,7 @@ import { getPass } from "./api.js";
 import { closing, note, open } from "./dialogs.js";
 import { h, keyed, set, text } from "./dom.js";
 import { icon } from "./icons.js";
-import { changeList, failureList, showPass } from "./passes.js";
+import { changeList, failureList, REACHABLE, showPass } from "./passes.js";
 import * as words from "./words.js";
 
 const LOOK = 2000;
@@ -154,7 +154,7 @@ function result(pass, sentence) {
   return [
     announced,
     counts,
-    pass.failed.length > 0 && [h("h3", {}, "Failed"), failureList(pass.failed)],
+    pass.failed.length > 0 && [h("h3", {}, "Failed"), failureList(pass.failed, REACHABLE)],
     pass.changes.length > 0 && [h("h3", {}, "Changes"), changeList(pass.changes)],
   ].flat().filter(Boolean);
 }
