@@ -15,9 +15,18 @@ const store = new Store();
 const page = { store, progress: new Progress(store) };
 const at = (id) => document.getElementById(id);
 const service = serviceBoard();
-const none = h("section", { class: "card empty" },
+const none = h(
+  "section",
+  { class: "card empty" },
   h("h2", {}, "No environment is configured"),
-  h("p", {}, "Name one in the configuration file, under ", h("code", {}, "[environments.NAME]"), ", and it appears here by itself."));
+  h(
+    "p",
+    {},
+    "Name one in the configuration file, under ",
+    h("code", {}, "[environments.NAME]"),
+    ", and it appears here by itself.",
+  ),
+);
 
 function showStatus() {
   const { status } = store;
@@ -27,7 +36,12 @@ function showStatus() {
   service.update(status);
   showTabs(at("tabs"), environments, chosen?.name);
   const shown = chosen ? [chosen] : [];
-  keyed(views, shown, ({ name }) => name, ({ name }) => environmentView(page, name));
+  keyed(
+    views,
+    shown,
+    ({ name }) => name,
+    ({ name }) => environmentView(page, name),
+  );
   none.hidden = environments.length > 0;
   showService(status);
   showState();
@@ -36,7 +50,14 @@ function showStatus() {
 function showService({ service: { version, uv, pid, started_at: started } }) {
   fill(at("about"), [version, uv, pid, started], () => [
     h("p", {}, `Reconciler ${version} · uv ${uv ?? "not found"} · process ${pid} · started `, stamp(started)),
-    h("p", {}, h("a", { href: "status" }, "Status"), h("a", { href: "history" }, "History"), h("a", { href: "metrics" }, "Metrics"), h("a", { href: "openapi.json" }, "API")),
+    h(
+      "p",
+      {},
+      h("a", { href: "status" }, "Status"),
+      h("a", { href: "history" }, "History"),
+      h("a", { href: "metrics" }, "Metrics"),
+      h("a", { href: "openapi.json" }, "API"),
+    ),
   ]);
 }
 
@@ -46,8 +67,8 @@ function showState() {
   const { label, tone } = gone ? { label: lost(), tone: "gone" } : overall(status);
   set(at("top"), "class", `top ${tone}`);
   text(at("state"), label);
-  const words = { connecting: "Connecting", live: "Live", polling: "Polling", gone: "Offline" }[connection];
-  fill(at("connection"), connection, () => [icon("circle"), words]);
+  const said = { connecting: "Connecting", live: "Live", polling: "Polling", gone: "Offline" }[connection];
+  fill(at("connection"), connection, () => [icon("circle"), said]);
   set(at("connection"), "class", `connection ${connection}`);
   document.body.classList.toggle("gone", gone);
   for (const button of document.querySelectorAll(".act")) set(button, "aria-disabled", gone ? "true" : null);
@@ -63,23 +84,34 @@ function overall(status) {
   if (!status) return { label: "Connecting to the service…", tone: "calm" };
   const phases = status.environments.map(({ phase }) => phase);
   if (!phases.length) return { label: "No environment is configured", tone: "calm" };
-  const worst = ["Failed", "Degraded", "Drifted", "Reconciling", "Paused"].find((phase) => phases.includes(phase)) ?? phases[0];
+  const worst =
+    ["Failed", "Degraded", "Drifted", "Reconciling", "Paused"].find((phase) => phases.includes(phase)) ?? phases[0];
   const { label, tone } = words.phase(worst);
   if (phases.length === 1) return { label, tone };
   const like = phases.filter((phase) => phase === worst).length;
-  return { label: like === phases.length ? `All ${like} ${label.toLowerCase()}` : `${like} of ${phases.length} ${label.toLowerCase()}`, tone };
+  return {
+    label:
+      like === phases.length
+        ? `All ${like} ${label.toLowerCase()}`
+        : `${like} of ${phases.length} ${label.toLowerCase()}`,
+    tone,
+  };
 }
 
 const views = h("div", { class: "views" });
 at("main").append(service.node, views, none);
 none.hidden = true;
 
-document.addEventListener("click", (event) => {
-  if (!event.target.closest?.('.act[aria-disabled="true"]')) return;
-  event.preventDefault();
-  event.stopPropagation();
-  note("The service is unreachable; this works again when it is back.");
-}, { capture: true });
+document.addEventListener(
+  "click",
+  (event) => {
+    if (!event.target.closest?.('.act[aria-disabled="true"]')) return;
+    event.preventDefault();
+    event.stopPropagation();
+    note("The service is unreachable; this works again when it is back.");
+  },
+  { capture: true },
+);
 
 window.addEventListener("hashchange", () => {
   if (location.hash === "#main") return;

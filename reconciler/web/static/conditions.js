@@ -34,7 +34,12 @@ function conditionLine(first) {
   const message = h("p", { class: "muted" });
   const since = stamp(first.last_transition_time);
   return {
-    node: h("li", {}, h("p", { class: "row" }, h("span", {}, symbol, name, h("span", { class: "unseen" }, ":"), " ", reason), since), message),
+    node: h(
+      "li",
+      {},
+      h("p", { class: "row" }, h("span", {}, symbol, name, h("span", { class: "unseen" }, ":"), " ", reason), since),
+      message,
+    ),
     update(condition) {
       const tone = toneOf(condition);
       if (symbol.dataset.tone !== tone) {
@@ -42,7 +47,10 @@ function conditionLine(first) {
         set(symbol, "class", `symbol ${tone}`);
         symbol.replaceChildren(icon(SYMBOLS[tone]));
       }
-      text(reason, `${condition.status === "Unknown" ? "unknown" : condition.status === "True" ? "yes" : "no"} · ${condition.reason}`);
+      text(
+        reason,
+        `${condition.status === "Unknown" ? "unknown" : condition.status === "True" ? "yes" : "no"} · ${condition.reason}`,
+      );
       text(message, condition.message);
       restamp(since, condition.last_transition_time);
     },

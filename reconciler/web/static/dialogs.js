@@ -10,7 +10,11 @@ export function open(title, { className = "", body = [], buttons = [] } = {}) {
   const heading = h("h2", { id, tabindex: "-1" }, title);
   const content = h("div", { class: "content" }, body);
   const foot = h("div", { class: "buttons" }, buttons);
-  const dialog = h("dialog", { class: className, "aria-labelledby": id }, h("div", { class: "sheet" }, heading, content, foot));
+  const dialog = h(
+    "dialog",
+    { class: className, "aria-labelledby": id },
+    h("div", { class: "sheet" }, heading, content, foot),
+  );
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
@@ -19,7 +23,11 @@ export function open(title, { className = "", body = [], buttons = [] } = {}) {
 
 /** A button that closes its dialog. */
 export function closing(label, attributes) {
-  return h("button", { type: "button", click: (event) => event.currentTarget.closest("dialog").close(), ...attributes }, label);
+  return h(
+    "button",
+    { type: "button", click: (event) => event.currentTarget.closest("dialog").close(), ...attributes },
+    label,
+  );
 }
 
 /**

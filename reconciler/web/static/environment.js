@@ -33,8 +33,14 @@ export function environmentView(page, name) {
     passHistory(name),
   ];
   const [head, facts, , , ...side] = parts.map((part) => part.node);
-  const node = h("section", { class: "environment", "aria-label": name }, head, facts, board.node,
-    h("div", { class: "columns" }, table.node, h("div", { class: "side" }, side)));
+  const node = h(
+    "section",
+    { class: "environment", "aria-label": name },
+    head,
+    facts,
+    board.node,
+    h("div", { class: "columns" }, table.node, h("div", { class: "side" }, side)),
+  );
   return {
     node,
     update(environment) {
@@ -45,26 +51,51 @@ export function environmentView(page, name) {
 
 function headOf(page, name, current) {
   const pill = h("span", { class: "pill" });
-  const watch = h("button", { type: "button", class: "link", hidden: true, click: () => watchFix(page, current(), current().current_pass.id) }, "Show its progress");
+  const watch = h(
+    "button",
+    { type: "button", class: "link", hidden: true, click: () => watchFix(page, current(), current().current_pass.id) },
+    "Show its progress",
+  );
   const lead = h("p", { class: "lead" });
   const about = h("p", { class: "muted" });
-  const halt = h("button", { type: "button", class: "act", click: () => (current().suspended ? resume(page, current()) : pause(current())) });
+  const halt = h("button", {
+    type: "button",
+    class: "act",
+    click: () => (current().suspended ? resume(page, current()) : pause(current())),
+  });
   const subtitle = unique("fix");
-  const go = h("button", { type: "button", class: "act primary", "aria-describedby": subtitle, click: () => fix(page, current()) },
-    h("span", { "aria-hidden": "true" }, "🔧 "), "Fix Dependencies");
-  const hint = h("p", { class: "hint", id: subtitle }, "This will install/update missing or outdated ML packages. Installation may take several minutes.");
+  const go = h(
+    "button",
+    { type: "button", class: "act primary", "aria-describedby": subtitle, click: () => fix(page, current()) },
+    h("span", { "aria-hidden": "true" }, "🔧 "),
+    "Fix Dependencies",
+  );
+  const hint = h(
+    "p",
+    { class: "hint", id: subtitle },
+    "This will install/update missing or outdated ML packages. Installation may take several minutes.",
+  );
   return {
-    node: h("div", { class: "head" },
+    node: h(
+      "div",
+      { class: "head" },
       h("div", { class: "who" }, h("div", { class: "title" }, h("h2", {}, name), pill, watch), lead, about),
-      h("div", { class: "actions" }, h("div", { class: "row" }, halt, go), hint)),
+      h("div", { class: "actions" }, h("div", { class: "row" }, halt, go), hint),
+    ),
     update(environment) {
       const { label, tone, symbol } = words.phase(environment.phase);
       set(pill, "class", `pill ${tone}`);
       fill(pill, environment.phase, () => [icon(symbol), label]);
       set(watch, "hidden", !environment.current_pass);
       text(lead, environment.conditions.find(({ type }) => type === "Ready")?.message ?? "");
-      fill(about, [environment.pyproject, environment.mode, environment.last_pass?.started_at, environment.next_check_at], () => aboutLine(environment));
-      fill(halt, environment.suspended, () => (environment.suspended ? [icon("play"), "Resume…"] : [icon("pause"), "Pause…"]));
+      fill(
+        about,
+        [environment.pyproject, environment.mode, environment.last_pass?.started_at, environment.next_check_at],
+        () => aboutLine(environment),
+      );
+      fill(halt, environment.suspended, () =>
+        environment.suspended ? [icon("play"), "Resume…"] : [icon("pause"), "Pause…"],
+      );
     },
   };
 }

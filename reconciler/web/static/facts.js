@@ -28,7 +28,8 @@ function factsOf(environment) {
 function gpuWords(gpu) {
   if (!gpu) return { value: "Not looked at yet", more: "" };
   const when = gpu.checked_at ? `Looked at ${inFull(gpu.checked_at)}` : null;
-  if (gpu.available) return { value: `✓ GPU Available${gpu.name ? ` (${gpu.name})` : ""}`, tone: "ok", more: "", title: when };
+  if (gpu.available)
+    return { value: `✓ GPU Available${gpu.name ? ` (${gpu.name})` : ""}`, tone: "ok", more: "", title: when };
   return { value: "✗ No GPU available", tone: "warn", more: gpu.error ?? "", title: when };
 }
 

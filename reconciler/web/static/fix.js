@@ -13,7 +13,12 @@ export async function fix(page, environment) {
     body: question(environment),
     label: paused ? "Resume and install" : "Install/update",
     className: "medium",
-    act: () => request(environment.name, paused ? "resume" : "reconcile", paused ? {} : { apply: environment.mode === "observe" }),
+    act: () =>
+      request(
+        environment.name,
+        paused ? "resume" : "reconcile",
+        paused ? {} : { apply: environment.mode === "observe" },
+      ),
   });
   if (id !== null) await watchFix(page, environment, id);
 }
@@ -35,7 +40,8 @@ export function sentence(pass, held) {
   const preserved = held ? ` (${held} preserved)` : "";
   const installed = pass.changes.filter((change) => change.action !== "remove").length;
   if (pass.result === "failed") return `❌ ${pass.message ?? "The pass failed; nothing was changed"}${preserved}`;
-  if (pass.failed.length > 0) return `⚠️ Installed/upgraded ${words.count(installed, "package")}, ${pass.failed.length} failed${preserved}`;
+  if (pass.failed.length > 0)
+    return `⚠️ Installed/upgraded ${words.count(installed, "package")}, ${pass.failed.length} failed${preserved}`;
   if (installed > 0) return `✅ Successfully installed/upgraded all ${words.count(installed, "package")}${preserved}`;
   return `✅ Nothing to install: everything is as declared${preserved}`;
 }
@@ -44,21 +50,66 @@ function question(environment) {
   const rows = words.drifted(environment.packages);
   const held = environment.holds;
   return [
-    environment.suspended && h("p", {}, `“${environment.name}” is paused: ${environment.suspension?.reason ?? "no reason was given"}. It is resumed first.`),
-    h("h3", {}, rows.length ? `${words.count(rows.length, "package")} will be installed or updated` : "Nothing has drifted"),
-    rows.length ? h("ul", { class: "changes", tabindex: "0", "aria-label": "What will change" }, rows.map(driftLine))
-      : h("p", { class: "muted" }, "Everything declared is in place. A pass looks at all of it anew and repairs what is damaged."),
+    environment.suspended &&
+      h(
+        "p",
+        {},
+        `“${environment.name}” is paused: ${environment.suspension?.reason ?? "no reason was given"}. It is resumed first.`,
+      ),
+    h(
+      "h3",
+      {},
+      rows.length ? `${words.count(rows.length, "package")} will be installed or updated` : "Nothing has drifted",
+    ),
+    rows.length
+      ? h("ul", { class: "changes", tabindex: "0", "aria-label": "What will change" }, rows.map(driftLine))
+      : h(
+          "p",
+          { class: "muted" },
+          "Everything declared is in place. A pass looks at all of it anew and repairs what is damaged.",
+        ),
     held.length > 0 && [
-      h("h3", {}, `${words.count(held.length, "package")} held: kept exactly as ${held.length === 1 ? "it is" : "they are"}`),
-      h("ul", { class: "kept" }, held.map((hold) => h("li", {}, h("span", { class: "package" }, hold.name), " ", h("span", { class: "versions" }, hold.version ?? "")))),
+      h(
+        "h3",
+        {},
+        `${words.count(held.length, "package")} held: kept exactly as ${held.length === 1 ? "it is" : "they are"}`,
+      ),
+      h(
+        "ul",
+        { class: "kept" },
+        held.map((hold) =>
+          h(
+            "li",
+            {},
+            h("span", { class: "package" }, hold.name),
+            " ",
+            h("span", { class: "versions" }, hold.version ?? ""),
+          ),
+        ),
+      ),
     ],
-    h("p", { class: "muted" }, "Installation may take several minutes.", environment.atomic && " Until it is over nothing changes; then the new packages are put in place all at once."),
+    h(
+      "p",
+      { class: "muted" },
+      "Installation may take several minutes.",
+      environment.atomic && " Until it is over nothing changes; then the new packages are put in place all at once.",
+    ),
   ];
 }
 
 /** "pandas 1.5.3 → >=2.0.0" */
 export function driftLine(row) {
   const from = row.status === "broken" ? `${row.installed}, files missing` : (row.installed ?? "Not installed");
-  return h("li", {}, h("span", { class: "package" }, row.name),
-    h("span", { class: "versions" }, h("span", { class: "from" }, from), h("span", { class: "to-sign", role: "img", "aria-label": "to" }, "→"), h("span", { class: "to" }, row.required || "any version")));
+  return h(
+    "li",
+    {},
+    h("span", { class: "package" }, row.name),
+    h(
+      "span",
+      { class: "versions" },
+      h("span", { class: "from" }, from),
+      h("span", { class: "to-sign", role: "img", "aria-label": "to" }, "→"),
+      h("span", { class: "to" }, row.required || "any version"),
+    ),
+  );
 }

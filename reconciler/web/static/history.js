@@ -52,12 +52,19 @@ function passLine(first) {
   const line = h("span", { class: "row" });
   const when = stamp(first.started_at);
   const what = h("span", { class: "muted" });
-  const node = h("li", {}, h("button", { type: "button", click: () => showPass(first.id) }, line, h("span", { class: "muted" }, when, what)));
+  const node = h(
+    "li",
+    {},
+    h("button", { type: "button", click: () => showPass(first.id) }, line, h("span", { class: "muted" }, when, what)),
+  );
   return {
     node,
     update(pass) {
       restamp(when, pass.started_at);
-      fill(line, [pass.result, pass.changes, pass.failed], () => [resultMark(pass.result), h("span", { class: "brief" }, inBrief(pass))]);
+      fill(line, [pass.result, pass.changes, pass.failed], () => [
+        resultMark(pass.result),
+        h("span", { class: "brief" }, inBrief(pass)),
+      ]);
       text(what, ` · ${words.trigger(pass.trigger)} · pass ${pass.id}`);
     },
   };

@@ -27,8 +27,24 @@ function holdLine() {
     update(hold) {
       node.className = hold.intact ? "" : "broken";
       fill(node, hold, () => [
-        h("p", { class: "row" }, h("span", {}, icon("lock"), h("span", { class: "package" }, hold.name), " ", h("span", { class: "versions" }, hold.version ?? "")),
-          h("span", { class: `mark ${hold.intact ? "ok" : "bad"}` }, icon(hold.intact ? "check" : "cross"), hold.intact ? "intact" : "broken")),
+        h(
+          "p",
+          { class: "row" },
+          h(
+            "span",
+            {},
+            icon("lock"),
+            h("span", { class: "package" }, hold.name),
+            " ",
+            h("span", { class: "versions" }, hold.version ?? ""),
+          ),
+          h(
+            "span",
+            { class: `mark ${hold.intact ? "ok" : "bad"}` },
+            icon(hold.intact ? "check" : "cross"),
+            hold.intact ? "intact" : "broken",
+          ),
+        ),
         hold.pinned_by && h("p", { class: "muted" }, `pinned by ${hold.pinned_by}`),
         whatIsWrong(hold),
       ]);
@@ -36,16 +52,49 @@ function holdLine() {
   };
 }
 
-const whatIsWrong = ({ message, found, intact }) => (message || (!intact && found)) && h("p", {}, message || `${found} was found.`);
+const whatIsWrong = ({ message, found, intact }) =>
+  (message || (!intact && found)) && h("p", {}, message || `${found} was found.`);
 
 /** A broken hold and the two ways out. */
 export function brokenHold(page, environment, hold) {
-  const restore = h("button", { type: "button", class: "act small", "aria-label": `Restore ${named(hold)}…`, click: () => restoreHold(page, environment, hold) }, "Restore…");
-  const accept = h("button", { type: "button", class: "act small", "aria-label": `Accept ${hold.name} as it is…`, click: () => acceptHold(page, environment, hold) }, "Accept…");
-  return h("li", {}, h("div", {}, h("p", {}, h("strong", { class: "package" }, hold.name), " ", h("span", { class: "versions" }, hold.version ?? "")),
-    whatIsWrong(hold),
-    !hold.vaulted && h("p", { class: "muted" }, "No copy of it is kept, so it cannot be restored from here.")),
-    h("p", { class: "row start" }, hold.vaulted && restore, accept));
+  const restore = h(
+    "button",
+    {
+      type: "button",
+      class: "act small",
+      "aria-label": `Restore ${named(hold)}…`,
+      click: () => restoreHold(page, environment, hold),
+    },
+    "Restore…",
+  );
+  const accept = h(
+    "button",
+    {
+      type: "button",
+      class: "act small",
+      "aria-label": `Accept ${hold.name} as it is…`,
+      click: () => acceptHold(page, environment, hold),
+    },
+    "Accept…",
+  );
+  return h(
+    "li",
+    {},
+    h(
+      "div",
+      {},
+      h(
+        "p",
+        {},
+        h("strong", { class: "package" }, hold.name),
+        " ",
+        h("span", { class: "versions" }, hold.version ?? ""),
+      ),
+      whatIsWrong(hold),
+      !hold.vaulted && h("p", { class: "muted" }, "No copy of it is kept, so it cannot be restored from here."),
+    ),
+    h("p", { class: "row start" }, hold.vaulted && restore, accept),
+  );
 }
 
 const named = (hold) => (hold.version ? `${hold.name} ${hold.version}` : hold.name);
@@ -53,7 +102,11 @@ const named = (hold) => (hold.version ? `${hold.name} ${hold.version}` : hold.na
 async function restoreHold(page, environment, hold) {
   const id = await confirm(`Restore ${named(hold)}?`, {
     body: [
-      h("p", {}, `The copy that was kept of ${named(hold)} is put back in “${environment}”, byte for byte, without the network.`),
+      h(
+        "p",
+        {},
+        `The copy that was kept of ${named(hold)} is put back in “${environment}”, byte for byte, without the network.`,
+      ),
       hold.found && h("p", {}, `What is there now (${hold.found}) is replaced.`),
     ],
     label: "Restore",
@@ -67,7 +120,11 @@ async function acceptHold(page, environment, hold) {
   const found = hold.found ? `${hold.name} ${hold.found}` : `${hold.name} as it is now`;
   const id = await confirm(`Accept ${found}?`, {
     body: [
-      h("p", {}, `What is installed in “${environment}” now becomes what is held. From then on it is kept exactly as it is.`),
+      h(
+        "p",
+        {},
+        `What is installed in “${environment}” now becomes what is held. From then on it is kept exactly as it is.`,
+      ),
       h("p", {}, `${named(hold)} is given up.`),
     ],
     label: "Accept",
@@ -78,6 +135,7 @@ async function acceptHold(page, environment, hold) {
 }
 
 function follow(page, environment, id, title, done) {
-  const sum = (pass) => (pass.result === "failed" ? `❌ ${pass.message ?? "This failed; the log says why"}` : `✅ ${done}`);
+  const sum = (pass) =>
+    pass.result === "failed" ? `❌ ${pass.message ?? "This failed; the log says why"}` : `✅ ${done}`;
   return watchPass({ ...page, environment, id, title, sum });
 }

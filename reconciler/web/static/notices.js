@@ -28,45 +28,78 @@ export function serviceBoard() {
     node,
     update(status) {
       const problem = status.service.config_problem;
-      show(node, problem ? [problemNotice("config", "The configuration cannot be used; the running one stays in force", problem)] : []);
+      show(
+        node,
+        problem
+          ? [problemNotice("config", "The configuration cannot be used; the running one stays in force", problem)]
+          : [],
+      );
     },
   };
 }
 
 function show(node, notices) {
-  keyed(node, notices, (notice) => notice.key, (first) => {
-    const part = h("section", { class: `notice ${first.tone} ${first.key}` });
-    return {
-      node: part,
-      update(notice) {
-        fill(part, notice.data, () => [
-          h("h3", {}, icon(notice.symbol ?? SYMBOLS[notice.tone]), notice.title),
-          ...[notice.body()].flat(2).filter(Boolean),
-        ]);
-      },
-    };
-  });
+  keyed(
+    node,
+    notices,
+    (notice) => notice.key,
+    (first) => {
+      const part = h("section", { class: `notice ${first.tone} ${first.key}` });
+      return {
+        node: part,
+        update(notice) {
+          fill(part, notice.data, () => [
+            h("h3", {}, icon(notice.symbol ?? SYMBOLS[notice.tone]), notice.title),
+            ...[notice.body()].flat(2).filter(Boolean),
+          ]);
+        },
+      };
+    },
+  );
 }
 
 function noticesOf(page, environment, actions) {
   const list = [];
-  if (environment.problem) list.push(problemNotice("problem", "The project file cannot be used; the last good state stays in force", environment.problem));
+  if (environment.problem)
+    list.push(
+      problemNotice(
+        "problem",
+        "The project file cannot be used; the last good state stays in force",
+        environment.problem,
+      ),
+    );
   if (environment.suspended) list.push(pauseNotice(environment, actions));
   const broken = environment.holds.filter((hold) => !hold.intact);
   if (broken.length) list.push(holdNotice(page, environment.name, broken));
   const failed = environment.last_pass?.failed ?? [];
-  if (failed.length) list.push({ key: "failed", tone: "bad", title: `${words.count(failed.length, "package")} failed`, data: failed, body: () => failureList(failed) });
+  if (failed.length)
+    list.push({
+      key: "failed",
+      tone: "bad",
+      title: `${words.count(failed.length, "package")} failed`,
+      data: failed,
+      body: () => failureList(failed),
+    });
   else if (environment.last_pass?.result === "failed") list.push(failedPass(environment.last_pass));
   const rows = words.drifted(environment.packages).filter((row) => row.status !== "failed");
   if (rows.length) list.push(driftNotice(rows, actions));
   if (environment.held_back.length) list.push(heldBackNotice(environment.held_back));
   if (environment.warnings.length) list.push(warningNotice(environment.warnings));
-  if (!environment.atomic) list.push({ key: "atomic", tone: "calm", title: "Changes here are not all-at-once", data: environment.atomic_reason, body: () => h("p", {}, environment.atomic_reason ?? "no reason was given") });
+  if (!environment.atomic)
+    list.push({
+      key: "atomic",
+      tone: "calm",
+      title: "Changes here are not all-at-once",
+      data: environment.atomic_reason,
+      body: () => h("p", {}, environment.atomic_reason ?? "no reason was given"),
+    });
   return list;
 }
 
 function problemNotice(key, title, problem) {
-  const place = [problem.file, problem.line, problem.column].filter((part) => part !== null && part !== undefined).join(":");
+  const place = [problem.file, problem.line, problem.column]
+    .filter((part) => part !== null && part !== undefined)
+    .join(":");
   return {
     key,
     tone: "bad",
@@ -86,9 +119,17 @@ function sourceLine({ line, column, text }) {
   const shown = [h("span", { class: "number", "aria-hidden": "true" }, `${number}│ `), text];
   if (column) {
     const indent = text.slice(0, column - 1).replace(/[^\t]/g, " ");
-    shown.push("\n", h("span", { class: "number", "aria-hidden": "true" }, `${" ".repeat(number.length)}│ `), h("span", { class: "caret", "aria-hidden": "true" }, `${indent}^`));
+    shown.push(
+      "\n",
+      h("span", { class: "number", "aria-hidden": "true" }, `${" ".repeat(number.length)}│ `),
+      h("span", { class: "caret", "aria-hidden": "true" }, `${indent}^`),
+    );
   }
-  return h("pre", { class: "source", tabindex: "0", role: "region", "aria-label": line === null ? "The line" : `Line ${line}` }, shown);
+  return h(
+    "pre",
+    { class: "source", tabindex: "0", role: "region", "aria-label": line === null ? "The line" : `Line ${line}` },
+    shown,
+  );
 }
 
 function pauseNotice(environment, actions) {
@@ -97,10 +138,20 @@ function pauseNotice(environment, actions) {
     key: "paused",
     tone: "calm",
     symbol: "pause",
-    title: pause?.revision ? "Rolled back, and left alone until the file changes or you resume" : "Paused: nothing is installed",
+    title: pause?.revision
+      ? "Rolled back, and left alone until the file changes or you resume"
+      : "Paused: nothing is installed",
     data: pause,
     body: () => [
-      pause && h("p", {}, pause.reason, " · since ", stamp(pause.since), pause.until ? [" · until ", inFull(pause.until)] : ""),
+      pause &&
+        h(
+          "p",
+          {},
+          pause.reason,
+          " · since ",
+          stamp(pause.since),
+          pause.until ? [" · until ", inFull(pause.until)] : "",
+        ),
       h("p", {}, h("button", { type: "button", class: "act", click: actions.resume }, icon("play"), "Resume…")),
     ],
   };
@@ -113,12 +164,23 @@ function holdNotice(page, environment, broken) {
     symbol: "lock",
     title: `${words.count(broken.length, "held package")} ${broken.length === 1 ? "is" : "are"} not what was recorded`,
     data: broken,
-    body: () => h("ul", { class: "plain" }, broken.map((hold) => brokenHold(page, environment, hold))),
+    body: () =>
+      h(
+        "ul",
+        { class: "plain" },
+        broken.map((hold) => brokenHold(page, environment, hold)),
+      ),
   };
 }
 
 function failedPass(pass) {
-  return { key: "failed", tone: "bad", title: "The last pass failed; nothing was changed", data: [pass.id, pass.message], body: () => h("p", {}, pass.message ?? "Its log says why.") };
+  return {
+    key: "failed",
+    tone: "bad",
+    title: "The last pass failed; nothing was changed",
+    data: [pass.id, pass.message],
+    body: () => h("p", {}, pass.message ?? "Its log says why."),
+  };
 }
 
 function driftNotice(rows, actions) {
@@ -129,18 +191,56 @@ function driftNotice(rows, actions) {
     data: rows,
     body: () => [
       h("ul", { class: "changes" }, rows.slice(0, MOST).map(driftLine)),
-      rows.length > MOST && h("p", {}, h("button", { type: "button", class: "link", click: actions.attention }, `Show all ${rows.length} in the table`)),
+      rows.length > MOST &&
+        h(
+          "p",
+          {},
+          h(
+            "button",
+            { type: "button", class: "link", click: actions.attention },
+            `Show all ${rows.length} in the table`,
+          ),
+        ),
     ],
   };
 }
 
 function heldBackNotice(heldBack) {
   const line = ({ name, chosen, newest, because, message }) =>
-    h("li", {}, h("p", {}, h("strong", { class: "package" }, name), chosen ? ` stays at ${chosen}, though ${newest} is out: ` : ` ${newest} cannot be installed: `, h("code", {}, because), " holds it back."),
-      message && h("p", { class: "muted" }, message));
-  return { key: "held-back", tone: "calm", symbol: "lock", title: `${words.count(heldBack.length, "package")} held back`, data: heldBack, body: () => h("ul", { class: "plain" }, heldBack.map(line)) };
+    h(
+      "li",
+      {},
+      h(
+        "p",
+        {},
+        h("strong", { class: "package" }, name),
+        chosen ? ` stays at ${chosen}, though ${newest} is out: ` : ` ${newest} cannot be installed: `,
+        h("code", {}, because),
+        " holds it back.",
+      ),
+      message && h("p", { class: "muted" }, message),
+    );
+  return {
+    key: "held-back",
+    tone: "calm",
+    symbol: "lock",
+    title: `${words.count(heldBack.length, "package")} held back`,
+    data: heldBack,
+    body: () => h("ul", { class: "plain" }, heldBack.map(line)),
+  };
 }
 
 function warningNotice(warnings) {
-  return { key: "warnings", tone: "warn", title: words.count(warnings.length, "warning"), data: warnings, body: () => h("ul", { class: "plain" }, warnings.map((words) => h("li", {}, words))) };
+  return {
+    key: "warnings",
+    tone: "warn",
+    title: words.count(warnings.length, "warning"),
+    data: warnings,
+    body: () =>
+      h(
+        "ul",
+        { class: "plain" },
+        warnings.map((warning) => h("li", {}, warning)),
+      ),
+  };
 }

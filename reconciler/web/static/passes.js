@@ -19,14 +19,36 @@ export function changeList(changes) {
 function changeLine(change) {
   const from = h("span", { class: "from" }, change.from ?? "not installed");
   const to = h("span", { class: "to" }, change.to ?? "removed");
-  const versions = h("span", { class: "versions" }, from, h("span", { class: "to-sign", role: "img", "aria-label": "to" }, "→"), to);
-  return h("li", { class: change.action }, h("span", { class: "package" }, change.name), versions, h("span", { class: "action" }, change.action));
+  const versions = h(
+    "span",
+    { class: "versions" },
+    from,
+    h("span", { class: "to-sign", role: "img", "aria-label": "to" }, "→"),
+    to,
+  );
+  return h(
+    "li",
+    { class: change.action },
+    h("span", { class: "package" }, change.name),
+    versions,
+    h("span", { class: "action" }, change.action),
+  );
 }
 
 /** What failed, with the reason and what to do. */
 export function failureList(failed, attributes) {
-  return h("ul", { class: "failures", ...attributes }, failed.map(({ name, requirement, reason, message }) =>
-    h("li", {}, h("p", {}, h("strong", {}, name), " ", h("code", {}, requirement), h("span", { class: "badge bad" }, reason)), h("p", { class: "message" }, message))));
+  return h(
+    "ul",
+    { class: "failures", ...attributes },
+    failed.map(({ name, requirement, reason, message }) =>
+      h(
+        "li",
+        {},
+        h("p", {}, h("strong", {}, name), " ", h("code", {}, requirement), h("span", { class: "badge bad" }, reason)),
+        h("p", { class: "message" }, message),
+      ),
+    ),
+  );
 }
 
 /** "3 changes, 1 failed" */
@@ -50,7 +72,11 @@ export function logText(log, label) {
 
 /** Opens a dialog with everything about one pass. */
 export async function showPass(id) {
-  const { content, dialog } = open(`Pass ${id}`, { className: "large", body: h("p", {}, "Reading…"), buttons: closing("Close") });
+  const { content, dialog } = open(`Pass ${id}`, {
+    className: "large",
+    body: h("p", {}, "Reading…"),
+    buttons: closing("Close"),
+  });
   try {
     const pass = await getPass(id);
     if (!dialog.open) return;
@@ -61,9 +87,15 @@ export async function showPass(id) {
 }
 
 function detail(pass) {
-  const facts = h("p", { class: "muted" }, `${words.trigger(pass.trigger)} · `, stamp(pass.started_at), ` (${inFull(pass.started_at)})`,
+  const facts = h(
+    "p",
+    { class: "muted" },
+    `${words.trigger(pass.trigger)} · `,
+    stamp(pass.started_at),
+    ` (${inFull(pass.started_at)})`,
     pass.duration_seconds === null ? "" : ` · took ${words.seconds(pass.duration_seconds)}`,
-    pass.generation === null ? "" : ` · generation ${pass.generation}`);
+    pass.generation === null ? "" : ` · generation ${pass.generation}`,
+  );
   return [
     h("p", {}, resultMark(pass.result), pass.message ? ` ${pass.message}` : ""),
     facts,
@@ -72,8 +104,18 @@ function detail(pass) {
     pass.changes.length + pass.failed.length === 0 && h("p", {}, "Nothing was changed."),
     h("div", { class: "row" }, h("h3", {}, "Log"), pass.log && copyButton(pass.log)),
     logText(pass.log || "uv was not started in this pass.", "Log of this pass"),
-    Object.keys(pass.phases).length > 0 && h("p", { class: "muted" }, "Time: ", Object.entries(pass.phases).map(([name, took]) => `${name} ${words.seconds(took)}`).join(" · ")),
-  ].flat().filter(Boolean);
+    Object.keys(pass.phases).length > 0 &&
+      h(
+        "p",
+        { class: "muted" },
+        "Time: ",
+        Object.entries(pass.phases)
+          .map(([name, took]) => `${name} ${words.seconds(took)}`)
+          .join(" · "),
+      ),
+  ]
+    .flat()
+    .filter(Boolean);
 }
 
 function copyButton(log) {

@@ -6,7 +6,14 @@ import { h, unique } from "./dom.js";
 import { watchFix } from "./fix.js";
 
 const HOUR = 3600;
-const LENGTHS = [["", "Until I resume"], [HOUR / 2, "30 minutes"], [HOUR, "1 hour"], [4 * HOUR, "4 hours"], [24 * HOUR, "1 day"], [168 * HOUR, "1 week"]];
+const LENGTHS = [
+  ["", "Until I resume"],
+  [HOUR / 2, "30 minutes"],
+  [HOUR, "1 hour"],
+  [4 * HOUR, "4 hours"],
+  [24 * HOUR, "1 day"],
+  [168 * HOUR, "1 week"],
+];
 
 /** Asks why and for how long, and pauses. */
 export async function pause(environment) {
@@ -15,9 +22,19 @@ export async function pause(environment) {
     body: [
       h("p", {}, "Nothing is installed, upgraded or repaired until it is resumed. Drift is still shown."),
       h("label", { for: reason }, "Reason"),
-      h("input", { id: reason, name: "reason", maxlength: "200", autocomplete: "off", placeholder: "Training run until tonight" }),
+      h("input", {
+        id: reason,
+        name: "reason",
+        maxlength: "200",
+        autocomplete: "off",
+        placeholder: "Training run until tonight",
+      }),
       h("label", { for: length }, "For how long"),
-      h("select", { id: length, name: "duration" }, LENGTHS.map(([value, label]) => h("option", { value }, label))),
+      h(
+        "select",
+        { id: length, name: "duration" },
+        LENGTHS.map(([value, label]) => h("option", { value }, label)),
+      ),
     ],
     label: "Pause",
     act: (form) => request(environment.name, "pause", asked(form)),
@@ -34,9 +51,13 @@ function asked(form) {
 export async function resume(page, environment) {
   const rolledBack = Boolean(environment.suspension?.revision);
   const id = await confirm(`Resume “${environment.name}”?`, {
-    body: h("p", {}, rolledBack
-      ? "The project file as it stands is applied again, so what was rolled back may come again."
-      : "A pass is made now, and then whenever something changes."),
+    body: h(
+      "p",
+      {},
+      rolledBack
+        ? "The project file as it stands is applied again, so what was rolled back may come again."
+        : "A pass is made now, and then whenever something changes.",
+    ),
     label: "Resume",
     act: () => request(environment.name, "resume"),
   });

@@ -25,7 +25,9 @@ export class Store {
   #failures = 0;
   #wanted = false;
   #wake = null;
-  #listeners = Object.fromEntries(["status", "connection", "progress", "log", "event"].map((kind) => [kind, new Set()]));
+  #listeners = Object.fromEntries(
+    ["status", "connection", "progress", "log", "event"].map((kind) => [kind, new Set()]),
+  );
 
   /** Calls `listener` with each status, connection, progress, log or event; returns what ends that. */
   on(kind, listener) {

@@ -34,7 +34,13 @@ const compare = {
 export function packageTable() {
   const view = { rows: [], column: null, down: false };
   const title = unique("packages");
-  const search = h("input", { type: "search", placeholder: "Filter by name", "aria-label": "Filter packages by name", spellcheck: "false", input: show });
+  const search = h("input", {
+    type: "search",
+    placeholder: "Filter by name",
+    "aria-label": "Filter packages by name",
+    spellcheck: "false",
+    input: show,
+  });
   const options = FILTERS.map(([value]) => h("option", { value }));
   const select = h("select", { "aria-label": "Filter packages by status", change: show }, options);
   const shown = h("p", { class: "shown", role: "status" });
@@ -49,7 +55,15 @@ export function packageTable() {
     body,
   );
   const tools = h("div", { class: "tools" }, search, select, shown);
-  const node = h("section", { class: "card wide" }, h("h3", { id: title }, "ML Package Versions"), legend, tools, table, none);
+  const node = h(
+    "section",
+    { class: "card wide" },
+    h("h3", { id: title }, "ML Package Versions"),
+    legend,
+    tools,
+    table,
+    none,
+  );
 
   function sortBy(key) {
     if (view.column !== key) Object.assign(view, { column: key, down: false });
@@ -67,7 +81,12 @@ export function packageTable() {
     keyed(body, rows, (row) => row.name, tableRow);
     heads.forEach((cell, at) => mark(cell, COLUMNS[at][0] === view.column ? view.down : null));
     const matching = rows.filter((row) => row.visible).length;
-    text(shown, matching === rows.length ? words.count(rows.length, "package") : `${matching} of ${words.count(rows.length, "package")}`);
+    text(
+      shown,
+      matching === rows.length
+        ? words.count(rows.length, "package")
+        : `${matching} of ${words.count(rows.length, "package")}`,
+    );
     set(none, "hidden", matching > 0);
     set(table, "hidden", matching === 0);
     text(none, rows.length === 0 ? "Nothing is declared or installed here yet." : "No package matches the filter.");
@@ -77,7 +96,11 @@ export function packageTable() {
     node,
     update(environment) {
       const pins = new Map(environment.holds.map((hold) => [hold.name, hold.pinned_by]));
-      view.rows = environment.packages.map((row) => ({ ...row, held: pins.has(row.name) || row.status.startsWith("held"), pin: pins.get(row.name) }));
+      view.rows = environment.packages.map((row) => ({
+        ...row,
+        held: pins.has(row.name) || row.status.startsWith("held"),
+        pin: pins.get(row.name),
+      }));
       FILTERS.forEach(([, label, matches], at) => text(options[at], `${label} (${view.rows.filter(matches).length})`));
       explain(legend, environment);
       show();
@@ -106,7 +129,12 @@ function explain(legend, environment) {
   set(legend, "hidden", names.length === 0);
   const pinned = environment.holds.length - names.length;
   const more = pinned ? `, and ${words.count(pinned, "package")} that they pin` : "";
-  text(legend, names.length ? `Held: ${names.join(", ")}${more}. A held package is never installed, upgraded or removed by the service.` : "");
+  text(
+    legend,
+    names.length
+      ? `Held: ${names.join(", ")}${more}. A held package is never installed, upgraded or removed by the service.`
+      : "",
+  );
 }
 
 function tableRow() {
@@ -117,8 +145,21 @@ function tableRow() {
   const installed = h("td", { role: "cell", class: "installed" });
   const required = h("td", { role: "cell", class: "required" });
   const state = h("td", { role: "cell", class: "status" });
-  const title = h("th", { scope: "row", role: "rowheader", class: "name" }, h("span", { class: "line" }, name, badge), origin, message);
-  const node = h("tr", { role: "row", animationend: () => node.classList.remove("changed") }, title, installed, required, state);
+  const title = h(
+    "th",
+    { scope: "row", role: "rowheader", class: "name" },
+    h("span", { class: "line" }, name, badge),
+    origin,
+    message,
+  );
+  const node = h(
+    "tr",
+    { role: "row", animationend: () => node.classList.remove("changed") },
+    title,
+    installed,
+    required,
+    state,
+  );
   let known;
 
   return {

@@ -1,7 +1,12 @@
 // Points in time as people say them ("2 min ago"), with the full one as a title, kept current.
 
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const clock = new Intl.DateTimeFormat(undefined, {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hourCycle: "h23",
+});
 
 /** The time of day, "12:03:11". */
 export const ofDay = (date) => clock.format(date);
@@ -18,7 +23,12 @@ export function relative(iso, now = Date.now()) {
   if (Number.isNaN(distance)) return String(iso);
   const size = Math.abs(distance);
   if (size < 10) return distance > 0 ? "in a moment" : "just now";
-  const [unit, length] = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]].find(([, least]) => size >= least * (least === 86400 ? 2 : 1));
+  const [unit, length] = [
+    ["d", 86400],
+    ["h", 3600],
+    ["min", 60],
+    ["s", 1],
+  ].find(([, least]) => size >= least * (least === 86400 ? 2 : 1));
   const words = `${Math.round(size / length)} ${unit === "d" ? "days" : unit}`;
   return distance > 0 ? `in ${words}` : `${words} ago`;
 }

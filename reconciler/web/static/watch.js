@@ -26,16 +26,21 @@ export async function watchPass({ store, progress, environment, id, title, sum }
   const pass = await recorded(store, environment, id);
   stop();
   lost();
-  const words = pass ? sum(pass) : "The service was restarted during this pass. It looks at everything anew by itself; the page shows what it finds.";
+  const sentence = pass
+    ? sum(pass)
+    : "The service was restarted during this pass. It looks at everything anew by itself; the page shows what it finds.";
   if (!modal.dialog.open) {
-    note(words);
+    note(sentence);
     return pass;
   }
   text(leave, "Close");
   set(modal.dialog, "class", `${modal.dialog.className} over`);
   text(modal.heading, pass ? "Result" : "Interrupted");
-  modal.content.replaceChildren(...result(pass, words));
-  if (pass) modal.foot.prepend(h("button", { type: "button", class: "aside", click: () => showPass(id) }, "View detailed logs"));
+  modal.content.replaceChildren(...result(pass, sentence));
+  if (pass)
+    modal.foot.prepend(
+      h("button", { type: "button", class: "aside", click: () => showPass(id) }, "View detailed logs"),
+    );
   return pass;
 }
 
@@ -89,7 +94,8 @@ function runningView() {
     drawing = false;
     keyed(list, [...known.packages], ([name]) => name, stepLine);
     const active = [...known.packages].findLastIndex(([, step]) => step !== "planned");
-    if (active >= 0 && !list.matches(":hover, :focus")) list.scrollTop = list.children[active].offsetTop - list.clientHeight / 2;
+    if (active >= 0 && !list.matches(":hover, :focus"))
+      list.scrollTop = list.children[active].offsetTop - list.clientHeight / 2;
     if (known.total > 0) {
       bar.max = known.total;
       bar.value = known.done;
@@ -148,13 +154,23 @@ function result(pass, sentence) {
   setTimeout(() => text(announced, sentence), 30);
   if (!pass) return [announced];
   const installed = pass.changes.filter((change) => change.action !== "remove").length;
-  const counts = h("dl", { class: "counts" },
+  const counts = h(
+    "dl",
+    { class: "counts" },
     h("div", {}, h("dt", {}, "Installed:"), h("dd", {}, String(installed))),
-    h("div", { class: pass.failed.length ? "bad" : "" }, h("dt", {}, "Failed:"), h("dd", {}, String(pass.failed.length))));
+    h(
+      "div",
+      { class: pass.failed.length ? "bad" : "" },
+      h("dt", {}, "Failed:"),
+      h("dd", {}, String(pass.failed.length)),
+    ),
+  );
   return [
     announced,
     counts,
     pass.failed.length > 0 && [h("h3", {}, "Failed"), failureList(pass.failed, REACHABLE)],
     pass.changes.length > 0 && [h("h3", {}, "Changes"), changeList(pass.changes)],
-  ].flat().filter(Boolean);
+  ]
+    .flat()
+    .filter(Boolean);
 }

@@ -57,7 +57,8 @@ function entry(table, value, unknown) {
 
 export const phase = (value) => entry(phases, value, "dot");
 export const status = (value) => entry(statuses, value, "dot");
-export const result = (value) => (value ? entry(results, value, "dot") : { label: "Running", tone: "busy", symbol: "turn" });
+export const result = (value) =>
+  value ? entry(results, value, "dot") : { label: "Running", tone: "busy", symbol: "turn" };
 export const step = (value) => entry(steps, value, "circle");
 export const trigger = (value) => (Object.hasOwn(triggers, value) ? triggers[value] : String(value));
 

@@ -1,0 +1,195 @@
+"""Fix Dependencies as in the guide: ask, show progress, say what came of it, keep torch."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import DECLARED, Opener
+from tests.browser.test_table import row
+from tests.support.environments import snapshot, tree_fingerprint
+from tests.support.index import PackageIndex
+from tests.support.projects import Project
+from tests.support.service import ServiceProcess
+from tests.support.wheels import BUILD_FAILURE, make_sdist
+
+pytestmark = pytest.mark.xdist_group("browser")
+
+Shoot = Callable[..., object]
+
+
+def start_fix(page: Page) -> None:
+    """Click through to the progress."""
+    page.get_by_role("button", name="Fix Dependencies").click()
+    page.get_by_role("button", name="Install/update").click()
+
+
+def result_of(page: Page) -> str:
+    """Wait for the result and return its sentence."""
+    expect(page.get_by_role("heading", name="Result")).to_be_visible()
+    sentence = page.locator("dialog .sentence")
+    expect(sentence).not_to_be_empty()
+    return sentence.inner_text()
+
+
+def test_confirmation_says_what_changes_and_what_is_kept(
+    drifted: ServiceProcess, open_page: Opener, shoot: Shoot
+) -> None:
+    page = open_page(drifted)
+
+    page.get_by_role("button", name="Fix Dependencies").click()
+
+    dialog = page.get_by_role("dialog", name="Install/update ML dependencies?")
+    missing = [name for name, one in drifted.packages().items() if one["status"] == "missing"]
+    expect(dialog.locator(".changes .package")).to_have_text(missing)
+    expect(dialog.locator(".kept")).to_contain_text("torch 2.3.1+rocm5.7")
+    expect(dialog.locator(".kept")).to_contain_text("torchvision 0.18.1+rocm5.7")
+    shoot(page, "fix-asks")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(dialog).to_have_count(0)
+    assert drifted.environment()["phase"] == "Drifted"
+
+
+def test_from_drift_to_in_sync_with_torch_untouched(
+    drifted: ServiceProcess,
+    studio: Project,
+    universe: PackageIndex,
+    open_page: Opener,
+    shoot: Shoot,
+) -> None:
+    torch = tree_fingerprint(studio.venv, "torch")
+    page = open_page(drifted)
+    stall = universe.stall_downloads(for_name="pandas")
+
+    start_fix(page)
+
+    running = page.get_by_role(
+        "dialog", name="Installing dependencies (excluding torch/torchvision)..."
+    )
+    expect(running).to_be_visible()
+    stall.wait_reached()
+    steps = running.locator(".steps .package")
+    expect(steps.filter(has_text=re.compile("^pandas$"))).to_be_visible()
+    expect(steps.filter(has_text=re.compile("^torch$"))).to_have_count(0)
+    expect(running.locator(".counted")).to_have_text(re.compile(r"^\d+ of \d+ packages$"))
+    shoot(page, "fix-runs")
+    stall.release()
+
+    sentence = result_of(page)
+    pattern = (
+        r"✅ Successfully installed/upgraded all (\d+) packages \(torch/torchvision preserved\)"
+    )
+    match = re.fullmatch(pattern, sentence)
+    assert match, sentence
+    changes = drifted.environment()["last_pass"]["changes"]
+    assert int(match[1]) == len(changes)
+    counts = page.locator("dialog .counts")
+    expect(counts).to_contain_text(f"Installed:{len(changes)}")
+    expect(counts).to_contain_text("Failed:0")
+    shoot(page, "fix-result")
+
+    page.get_by_role("button", name="View detailed logs").click()
+    log = page.get_by_role("region", name="Log of this pass")
+    expect(log).to_contain_text("numpy")
+    page.keyboard.press("Escape")
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    expect(row(page, "numpy").locator(".installed")).to_have_text("1.26.4")
+    expect(row(page, "numpy").locator(".status")).to_have_text("OK")
+    expect(page.locator(".pill")).to_have_text("In sync")
+    assert snapshot(studio.venv)["numpy"] == "1.26.4"
+    assert tree_fingerprint(studio.venv, "torch") == torch
+
+
+def test_a_package_that_cannot_be_built(
+    drifted: ServiceProcess,
+    studio: Project,
+    universe: PackageIndex,
+    open_page: Opener,
+    shoot: Shoot,
+    tmp_path: Path,
+) -> None:
+    universe.add(make_sdist(tmp_path, "flash-attn", "2.6.3", fails=True))
+    studio.write([*DECLARED, "flash-attn>=2"])
+    drifted.wait_for_environment(
+        lambda one: any(p["name"] == "flash-attn" for p in one["packages"])
+    )
+    page = open_page(drifted)
+
+    start_fix(page)
+
+    sentence = result_of(page)
+    assert sentence.startswith("⚠️ Installed/upgraded ")
+    assert sentence.endswith(" packages, 1 failed (torch/torchvision preserved)")
+    failures = page.locator("dialog .failures")
+    expect(failures).to_contain_text("flash-attn>=2")
+    expect(failures).to_contain_text(BUILD_FAILURE)
+    expect(page.locator("dialog .counts")).to_contain_text("Failed:1")
+    shoot(page, "fix-partly")
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    expect(row(page, "flash-attn").locator(".status")).to_have_text("Failed")
+    expect(page.locator(".notice.failed")).to_contain_text("flash-attn")
+    assert snapshot(studio.venv)["numpy"] == "1.26.4"
+
+
+def test_hidden_progress_goes_on_and_can_be_shown_again(
+    drifted: ServiceProcess, universe: PackageIndex, open_page: Opener
+) -> None:
+    page = open_page(drifted)
+    stall = universe.stall_downloads(for_name="pandas")
+    start_fix(page)
+    stall.wait_reached()
+
+    page.get_by_role("button", name="Hide").click()
+    page.get_by_role("button", name="Show its progress").click()
+    expect(page.locator("dialog .steps .package").first).to_be_visible()
+    page.get_by_role("button", name="Hide").click()
+    stall.release()
+
+    expect(page.locator("#toast")).to_contain_text("Successfully installed/upgraded all")
+    expect(page.locator(".pill")).to_have_text("In sync")
+
+
+def test_nothing_to_do(steady: ServiceProcess, open_page: Opener) -> None:
+    page = open_page(steady)
+
+    start_fix(page)
+
+    nothing = "✅ Nothing to install: everything is as declared (torch/torchvision preserved)"
+    assert result_of(page) == nothing
+
+
+def test_an_index_that_is_down(
+    drifted: ServiceProcess, universe: PackageIndex, open_page: Opener, studio: Project
+) -> None:
+    page = open_page(drifted)
+    universe.down()
+    before = snapshot(studio.venv)
+
+    start_fix(page)
+
+    sentence = result_of(page)
+    assert sentence.startswith("❌ ")
+    assert sentence.endswith("(torch/torchvision preserved)")
+    assert snapshot(studio.venv) == before
+
+
+def test_a_refused_request_is_explained_and_can_be_tried_again(
+    drifted: ServiceProcess, open_page: Opener, shoot: Shoot
+) -> None:
+    page = open_page(drifted)
+    # The service itself refuses: the request reaches it as if from another site.
+    page.route("**/reconcile", lambda route: route.continue_(
+        headers={**route.request.headers, "origin": "http://elsewhere.example"}
+    ))  # fmt: skip
+
+    start_fix(page)
+
+    refusal = page.get_by_role("alert")
+    expect(refusal).to_have_text(re.compile("^Not allowed: The request comes from"))
+    expect(page.get_by_label("Access token")).to_be_visible()
+    shoot(page, "refused")
+    page.unroute("**/reconcile")
+    page.get_by_role("button", name="Install/update").click()
+    assert result_of(page).startswith("✅ ")

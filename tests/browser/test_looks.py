@@ -1,0 +1,107 @@
+"""Light, dark and narrow; nothing that axe-core calls serious, on the page and in its dialogs."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Opener
+from tests.browser.test_fix import result_of
+from tests.support.environments import install
+from tests.support.projects import Project
+from tests.support.service import ServiceProcess
+from tests.support.torch import fake_torch
+
+pytestmark = pytest.mark.xdist_group("browser")
+
+Shoot = Callable[..., object]
+Scheme = Literal["light", "dark"]
+
+
+def findings(page: Page, axe: str) -> list[str]:
+    """What axe-core calls serious or critical."""
+    page.evaluate(axe)
+    page.evaluate("Promise.all(document.getAnimations().map((one) => one.finished.catch(() => 0)))")
+    report = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{one['id']}: {one['help']}: {[node['target'] for node in one['nodes']]}"
+        for one in report["violations"]
+        if one["impact"] in {"serious", "critical"}
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_axe_finds_nothing_serious(
+    drifted: ServiceProcess, open_page: Opener, axe: str, shoot: Shoot, scheme: Scheme, width: int
+) -> None:
+    page = open_page(drifted, width=width, color_scheme=scheme, reduced_motion="reduce")
+    found = findings(page, axe)
+    shoot(page, f"drifted-{scheme}-{width}", full_page=True)
+
+    page.get_by_role("button", name="Pause…").click()
+    found += findings(page, axe)
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Fix Dependencies").click()
+    found += findings(page, axe)
+    page.get_by_role("button", name="Install/update").click()
+    result_of(page)
+    found += findings(page, axe)
+    page.get_by_role("button", name="View detailed logs").click()
+    expect(page.get_by_role("region", name="Log of this pass")).to_be_visible()
+    found += findings(page, axe)
+
+    assert found == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_in_trouble(
+    steady: ServiceProcess,
+    studio: Project,
+    open_page: Opener,
+    axe: str,
+    shoot: Shoot,
+    scheme: Scheme,
+    tmp_path: Path,
+) -> None:
+    page = open_page(steady, color_scheme=scheme, reduced_motion="reduce")
+    install(studio.venv, fake_torch(tmp_path, "2.8.0"))
+    expect(page.locator(".notice.holds")).to_be_visible()
+    studio.write(["numpy ==,"])
+    expect(page.locator(".notice.problem")).to_be_visible()
+    found = findings(page, axe)
+    shoot(page, f"trouble-{scheme}", full_page=True)
+
+    page.get_by_role("button", name="Restore torch 2.3.1+rocm5.7…").click()
+    found += findings(page, axe)
+    page.keyboard.press("Escape")
+    steady.kill()
+    expect(page.locator("#connection")).to_have_text("Offline")
+    found += findings(page, axe)
+
+    assert found == []
+
+
+def test_dark_follows_the_system(steady: ServiceProcess, open_page: Opener) -> None:
+    light = open_page(steady, color_scheme="light")
+    dark = open_page(steady, color_scheme="dark")
+    brightness = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0]"
+
+    assert light.evaluate(brightness) > 200
+    assert dark.evaluate(brightness) < 60
+
+
+def test_360_pixels_are_enough(steady: ServiceProcess, open_page: Opener) -> None:
+    page = open_page(steady, width=360, height=740)
+
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    expect(page.get_by_role("button", name="Fix Dependencies")).to_be_in_viewport()
+    torch = page.get_by_role("row").filter(has_text="2.3.1+rocm5.7").first
+    # As cards the rows keep their cells, for the eye and for a screen reader.
+    expect(torch.get_by_role("cell")).to_have_count(3)
+    box = torch.bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 360
