@@ -16,7 +16,8 @@ _DOTTED = rf"(?:{_BARE}|{_QUOTED})(?:\s*\.\s*(?:{_BARE}|{_QUOTED}))*"
 _HEADER = re.compile(rf"(\s*)(\[\[?)\s*({_DOTTED})\s*\]\]?\s*(?:#.*)?")
 _ASSIGNMENT = re.compile(rf"(\s*)({_DOTTED})\s*=\s*")
 _PART = re.compile(rf"{_BARE}|{_QUOTED}")
-_MULTILINE = re.compile(r'"""|\'\'\'')
+_OPENING = re.compile(rf"\"\"\"|'''|{_QUOTED}|#.*")
+_CLOSING = {'"""': re.compile(r'\\.|"{3,5}'), "'''": re.compile(r"'{3,5}")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +90,15 @@ def _unquoted(part: str) -> str:
 
 def _multiline_after(line: str, inside: str) -> str:
     """Which multi-line string is open after `line`, given what was open before."""
-    for delimiter in _MULTILINE.findall(line):
-        if not inside:
-            inside = delimiter
-        elif inside == delimiter:
-            inside = ""
-    return inside
+    at = 0
+    while True:
+        match = (_CLOSING[inside] if inside else _OPENING).search(line, at)
+        if match is None:
+            return inside
+        if inside:
+            inside = "" if match[0].startswith(inside) else inside
+        elif match[0].startswith("#"):
+            return ""
+        elif match[0] in _CLOSING:
+            inside = match[0]
+        at = match.end()

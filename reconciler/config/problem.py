@@ -41,7 +41,7 @@ class ConfigProblem:
         )
 
 
-class ConfigRejected(Exception):  # noqa: N818  # a verdict, named as the event config.rejected is
+class ConfigRejected(Exception):  # a verdict, named as the event config.rejected is
     """The configuration cannot be used; `problems` has at least one entry, in file order."""
 
     def __init__(self, problems: tuple[ConfigProblem, ...]) -> None:
@@ -49,7 +49,7 @@ class ConfigRejected(Exception):  # noqa: N818  # a verdict, named as the event 
         self.problems = problems
 
 
-class Unfit(ValueError):  # noqa: N818  # read as "raise Unfit(...)"
+class Unfit(ValueError):  # read as "raise Unfit(...)"
     """A value that a key cannot take; the loader adds key, file and place.
 
     Args:

@@ -52,9 +52,9 @@ class Reading:
         """`raw`, if it is a table; else an empty one, and a problem."""
         if isinstance(raw, dict):
             return raw
-        self.blame(
-            path, f"expected a table, found {found_text(raw)}", f"Write it as [{dotted(path)}]."
-        )
+        in_list = isinstance(path[-1], int)
+        header = f"[[{dotted(path[:-1])}]]" if in_list else f"[{dotted(path)}]"
+        self.blame(path, f"expected a table, found {found_text(raw)}", f"Write it as {header}.")
         return {}
 
     def struct(
@@ -114,9 +114,12 @@ class Reading:
             if name in known:
                 continue
             near = difflib.get_close_matches(name, known, n=1)
-            mend = (
-                f'Did you mean "{near[0]}"?' if near else f"Remove it; known: {', '.join(known)}."
-            )
+            if path and name in self.homes:
+                mend = f"It belongs in {self.homes[name]}."
+            elif near:
+                mend = f'Did you mean "{near[0]}"?'
+            else:
+                mend = f"Remove it; there are {', '.join(known)}."
             self.blame((*path, name), "unknown key" if path else "unknown table", mend)
 
     def _value(self, key: Field, raw: object, path: KeyPath) -> Any:

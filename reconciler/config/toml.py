@@ -31,5 +31,7 @@ def found_text(value: object, *, longest: int = 60) -> str:
     """The same for a message: shortened, and a table is only called one."""
     if isinstance(value, dict):
         return "a table"
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return "a list of tables"
     text = toml_text(value)
     return text if len(text) <= longest else text[: longest - 3] + "..."

@@ -1,0 +1,116 @@
+"""The reference and the example file are those that the types give, and they are true."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from reconciler.config import EnvironmentConfig, HttpConfig, ServiceConfig, load
+from reconciler.config.environment import Notify, Window
+from reconciler.config.keys import fields_of
+from reconciler.config.reference import example_toml, markdown
+
+ROOT = Path(__file__).parents[2]
+STALE = "run `python -m reconciler.config.reference` in the repository"
+ENV = {"HOME": "/home/alice", "STATE_DIRECTORY": "/state"}
+STRUCTS = [ServiceConfig, HttpConfig, EnvironmentConfig, Window, Notify]
+
+
+def test_the_documentation_is_up_to_date():
+    assert (ROOT / "docs/configuration.md").read_text() == markdown(), STALE
+
+
+def test_the_example_is_up_to_date():
+    assert (ROOT / "config.example.toml").read_text() == example_toml(), STALE
+
+
+def test_the_example_says_the_defaults():
+    config = load(ROOT / "config.example.toml", ENV)
+
+    assert config.service == ServiceConfig(state_dir=Path("/state"))
+    assert config.http == HttpConfig()
+    assert config.environments == {
+        "studio": EnvironmentConfig(
+            name="studio",
+            pyproject=Path("/srv/studio/pyproject.toml"),
+            python=Path("/srv/studio/.venv/bin/python"),
+        )
+    }
+
+
+@pytest.mark.parametrize("struct", STRUCTS, ids=lambda it: it.__name__)
+def test_every_field_is_a_described_key(struct):
+    derived = {"name"} if struct is EnvironmentConfig else set()
+
+    assert set(fields_of(struct)) == set(struct.__struct_fields__) - derived
+    for field in fields_of(struct).values():
+        assert field.key.meaning.endswith("."), field.name
+
+
+def test_the_example_shows_every_key():
+    shown = set(re.findall(r"^(?:# )?(\w+) = ", example_toml(), re.MULTILINE))
+
+    for struct in (ServiceConfig, HttpConfig, EnvironmentConfig):
+        assert set(fields_of(struct)) <= shown
+
+
+def commented_out():
+    """The keys of the example that are commented out, and the examples for those that are not."""
+    pattern = r"^# (?:For example: )?(\w+) = (.*)$"
+    plain = example_toml().split("# When changes may go live, drift")[0]
+    return [match.group(1, 2) for match in re.finditer(pattern, plain, re.MULTILINE)]
+
+
+@pytest.mark.parametrize(("name", "value"), commented_out())
+def test_what_is_commented_out_can_be_written(tmp_path, name, value):
+    lines = [line for line in example_toml().splitlines() if not line.startswith(f"{name} = ")]
+    at = next(n for n, line in enumerate(lines) if re.match(rf"# (For example: )?{name} = ", line))
+    lines[at] = f"{name} = {value}"
+    file = tmp_path / "config.toml"
+    file.write_text("\n".join(lines))
+
+    config = load(file, ENV)
+
+    (environment,) = config.environments.values()
+    (owner,) = (it for it in (config.service, config.http, environment) if hasattr(it, name))
+    assert fields_of(type(owner))[name].key.form.write(getattr(owner, name)).rstrip("/") in {
+        value,
+        value.replace('.venv"', '.venv/bin/python"'),
+    }
+
+
+def test_the_tables_that_are_commented_out_can_be_written(tmp_path):
+    head, tables = example_toml().split("# When changes may go live, drift", maxsplit=1)
+    lines = [re.sub(r"^# (?=\[|\w+ = )", "", line) for line in tables.splitlines()[1:]]
+    file = tmp_path / "config.toml"
+    file.write_text(head + "\n".join(lines))
+
+    environment = load(file, ENV).environments["studio"]
+
+    assert [window.timezone for window in environment.windows] == ["Europe/Berlin"]
+    assert [bool(notice.command) for notice in environment.notify] == [True, False]
+
+
+def test_the_example_explains_what_else_to_hold():
+    comment = example_toml().split("\nhold = ")[0].rsplit("\n\n", maxsplit=1)[1]
+
+    for name in ("torchaudio", "triton", "pytorch-triton-rocm", "xformers", "nvidia-*"):
+        assert name in comment
+
+
+def test_the_examples_of_the_documentation_can_be_written(tmp_path):
+    blocks = re.findall(r"```toml\n(.*?)```", markdown(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        file = tmp_path / "config.toml"
+        file.write_text(block)
+        assert load(file, ENV).environments
+
+
+def test_the_message_of_the_documentation_is_a_real_one(tmp_path):
+    (message,) = re.findall(r"```text\n  /etc/reconciler/config.toml:12:1: (.*?)\n", markdown())
+    file = tmp_path / "config.toml"
+    file.write_text('[environments.studio]\npyproject = "p"' + "\n" * 10 + "interval = 10")
+
+    with pytest.raises(Exception, match=re.escape(f"{file}:12:1: {message}")):
+        load(file, ENV)
