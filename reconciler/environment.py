@@ -22,6 +22,7 @@ from reconciler.state.holds import HoldSet, hold_set
 from reconciler.state.installed import Installed, InstalledReader, audit
 from reconciler.uv import Uv
 from reconciler.uv_settings import environ_for_uv, settings_for
+from reconciler.vault import Vault, expected_holds
 from reconciler.workspace import Workspace, write_durably
 
 _MAX_PROJECT_BYTES = 4 * 1024 * 1024
@@ -99,11 +100,12 @@ class Environment:
         """The revision that was in force at the last look."""
         return self._last.revision if self._last else None
 
-    def look(self, *, audit_files: bool = False) -> Look:
+    def look(self, *, audit_files: bool = False, refresh: bool = False) -> Look:
         """Look at everything anew; what has not changed costs only a few `stat`s.
 
         Args:
             audit_files: Also check that every recorded file is there.
+            refresh: Compare anew even if nothing seems to have changed.
 
         Raises:
             InterpreterError: There is no interpreter that works.
@@ -117,7 +119,7 @@ class Environment:
         if audit_files:
             self._audit(installed)
         key = (interpreter, desired, installed, dict(self._broken), problem)
-        if self._last is None or not self._same(key):
+        if self._last is None or refresh or not self._same(key):
             self._last = self._compare(interpreter, desired, problem, installed)
             self._last_key = key
         return self._last
@@ -145,6 +147,7 @@ class Environment:
         installed: Installed,
     ) -> Look:
         holds = hold_set(self.config.hold, installed, interpreter.markers)
+        holds = expected_holds(holds, installed, Vault(Workspace(interpreter.prefix)))
         defects = {n: d.defect for n, d in installed.distributions.items() if d.defect}
         doubled = dict.fromkeys(installed.duplicates, "there is a second dist-info folder of it")
         broken = {**doubled, **defects, **self._broken}

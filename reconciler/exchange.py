@@ -22,6 +22,9 @@ _RENAME_EXCHANGE = 2
 COMMIT_ROOT = "lib"
 """Exchanged last: it holds site-packages, and so decides which tree is live."""
 
+META = "generation.json"
+"""In each generation's folder: its label."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _KNOWS_NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -75,14 +78,22 @@ class Intent:
     roots: tuple[Root, ...]
     live: dict[str, Any]
     """What `live.json` says once the exchange is done."""
-    archive: str | None
-    """The generation's folder that the old tree becomes; None to throw it away."""
+    old: dict[str, Any]
+    """What `live.json` said of the tree that goes: the label of its generation."""
+    archive: str
+    """The generation's folder that the old tree becomes."""
 
     def to_json(self) -> str:
         """For the durable record."""
         roots = [[r.name, r.old, r.new] for r in self.roots]
         return json.dumps(
-            {"stage": self.stage, "roots": roots, "live": self.live, "archive": self.archive}
+            {
+                "stage": self.stage,
+                "roots": roots,
+                "live": self.live,
+                "old": self.old,
+                "archive": self.archive,
+            }
         )
 
     @classmethod
@@ -90,7 +101,7 @@ class Intent:
         """From the durable record."""
         data = json.loads(text)
         roots = tuple(Root(*row) for row in data["roots"])
-        return cls(data["stage"], roots, data["live"], data["archive"])
+        return cls(data["stage"], roots, data["live"], data["old"], data["archive"])
 
 
 def exchange(
@@ -99,7 +110,8 @@ def exchange(
     roots: Sequence[str],
     *,
     live: dict[str, Any],
-    archive: Path | None,
+    old: dict[str, Any],
+    archive: Path,
 ) -> None:
     """Make the staged `roots` live, and the live ones an archived generation.
 
@@ -111,7 +123,8 @@ def exchange(
         roots: Top-level names that differ; each must exist in the stage or in the
             environment.
         live: The new content of `live.json`.
-        archive: Where the old tree is kept, or None.
+        old: The present content of `live.json`.
+        archive: Where the old tree is kept, below the workspace's generations.
 
     Raises:
         ExchangeImpossible: Nothing has changed; another way is needed here.
@@ -121,10 +134,11 @@ def exchange(
     for name in ordered:
         _make_pair(workspace.prefix / name, stage / name)
     intent = Intent(
-        stage=stage.name,
+        stage=str(stage.relative_to(workspace.root)),
         roots=tuple(_root(workspace, stage, name) for name in ordered),
         live=live,
-        archive=archive.name if archive else None,
+        old=old,
+        archive=archive.name,
     )
     sync_file_system(workspace.root)
     write_durably(workspace.intent, intent.to_json())
@@ -181,15 +195,13 @@ def _finish(workspace: Workspace, intent: Intent) -> None:
     write_durably(workspace.live, json.dumps(intent.live))
     _remove_stand_ins(workspace, stage, intent)
     if stage.exists():
-        if intent.archive is None:
-            remove_tree(stage)
-        else:
-            workspace.generations.mkdir(exist_ok=True)
-            target = workspace.generations / intent.archive
-            if target.exists():  # an earlier rollback kept this tree under its number already
-                remove_tree(target)
-            stage.rename(target)
-            sync_folder(workspace.generations)
+        write_durably(stage / META, json.dumps(intent.old))
+        workspace.generations.mkdir(exist_ok=True)
+        target = workspace.generations / intent.archive
+        if target.exists() and target != stage:
+            remove_tree(target)
+        stage.rename(target)
+        sync_folder(workspace.generations)
     workspace.intent.unlink(missing_ok=True)
     sync_folder(workspace.root)
 

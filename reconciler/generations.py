@@ -8,15 +8,14 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from reconciler.exchange import META
 from reconciler.stage import Census, clonable_roots
 from reconciler.status import Generation
 from reconciler.workspace import Workspace, remove_tree
-
-META = "generation.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +56,9 @@ def kept(workspace: Workspace) -> list[Live]:
     with suppress(FileNotFoundError):
         for path in workspace.generations.iterdir():
             if path.name.isdigit():
-                meta = _read(path / META) or Live(number=int(path.name))
-                found.append(meta)
+                number = int(path.name)  # the folder's name counts: a label can be older
+                meta = _read(path / META) or Live()
+                found.append(replace(meta, number=number))
     return sorted(found, key=lambda g: -g.number)
 
 
@@ -71,11 +71,6 @@ def next_number(workspace: Workspace) -> int:
 def folder_of(workspace: Workspace, number: int) -> Path:
     """Where the generation of that number lies."""
     return workspace.generations / str(number)
-
-
-def label(stage: Path, meta: Live) -> None:
-    """Say in a stage which generation the tree in it will be, once it is the old one."""
-    (stage / META).write_text(json.dumps(meta.to_dict()), encoding="utf-8")
 
 
 def prune(workspace: Workspace, keep: int) -> list[int]:

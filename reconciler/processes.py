@@ -35,6 +35,12 @@ class Cancellation:
             signal_group(process, signal.SIGTERM)
 
     @property
+    def has_children(self) -> bool:
+        """Whether a child is being waited for right now."""
+        with self._lock:
+            return bool(self._running)
+
+    @property
     def cancelled(self) -> bool:
         """Whether the pass should end."""
         return self._event.is_set()

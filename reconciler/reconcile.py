@@ -86,6 +86,12 @@ class Postponed(Exception):
         """Seconds."""
 
 
+class Refused(Exception):
+    """The pass cannot do what it was asked for; `reason` is one CamelCase word."""
+
+    reason = "Refused"
+
+
 class Unready(Exception):
     """There is nothing to go by: the project's file never was good."""
 
@@ -179,9 +185,9 @@ class Pass:
         look = self.look(audit=audit)
         if self._nothing_to_do(look):
             return self._unchanged(look)
-        with self._workspace(look) as work:
+        with self.workspace(look) as work:
             planner = self._planner(look, work)
-            with self._phase("plan"):
+            with self.phase("plan"):
                 decision = planner.decide()
                 held_back = planner.held_back(decision)
         return Outcome(
@@ -193,14 +199,18 @@ class Pass:
             generation=generations.live(Workspace(look.interpreter.prefix)).number,
         )
 
+    def observe(self, look: Look) -> Outcome:
+        """Only report what `look` found."""
+        return self._unchanged(look)
+
     def create(self) -> None:
         """Make the environment, where there is none yet."""
-        with self._phase("create"):
-            create_environment(self.environment, self.cancel, self._line)
+        with self.phase("create"):
+            create_environment(self.environment, self.cancel, self.line)
 
     def look(self, *, audit: bool) -> Look:
         """The first step: desired, installed, holds, and how they differ."""
-        with self._phase("look"):
+        with self.phase("look"):
             look = self.environment.look(audit_files=audit)
         if look.desired is None and look.problem is not None:
             raise Unready(look.problem)
@@ -228,10 +238,10 @@ class Pass:
         """Plan, stage, verify, exchange: all of it on one view of the environment."""
         drifted = [row.name for row in look.drift.drifted]
         log.info("drift.detected", packages=drifted, revision=look.revision)
-        with self._workspace(look) as work, ThreadPoolExecutor(2, "pass") as pool:
-            staging = pool.submit(self._clone, look, work)
+        with self.workspace(look) as work, ThreadPoolExecutor(2, "pass") as pool:
+            staging = pool.submit(self.clone, look, work)
             planner = self._planner(look, work)
-            with self._phase("plan"):
+            with self.phase("plan"):
                 decision = planner.decide()
             self._tell_plan(decision, look)
             if decision.is_empty:
@@ -257,7 +267,7 @@ class Pass:
 
     def _planner(self, look: Look, work: Path) -> Planner:
         project = project_for(self.environment, look, work)
-        return Planner(self.environment, look, project, self.cancel, self._line)
+        return Planner(self.environment, look, project, self.cancel, self.line)
 
     def _install(
         self, planner: Planner, decision: Decision, work: Path, pool: ThreadPoolExecutor
@@ -305,7 +315,7 @@ class Pass:
             log.warning("requirement.failed", package=failure.name, reason=failure.reason)
             pushed = failure.reason in ("WouldDowngrade", "HeldBackTooFar")
             planner.exclude(failure, None if pushed else decision)
-        with self._phase("plan"):
+        with self.phase("plan"):
             decision = planner.decide()
         self._tell_plan(decision, planner.look)
         return decision
@@ -317,9 +327,9 @@ class Pass:
         look = planner.look
         prefix = look.interpreter.prefix
         if decision.install:
-            with self._phase("install"):
+            with self.phase("install"):
                 ask = planner.project.to_install(list(decision.install.values()), decision.kept)
-                self.environment.uv.install(ask, incoming, self.cancel, self._line)
+                self.environment.uv.install(ask, incoming, self.cancel, self.line)
         found = incoming_distributions(incoming, look.interpreter.purelib, prefix)
         tree = Tree(prefix, prefix, owners_of(prefix, look.installed), look.holds)
         conflict = tree.conflict(incoming, packages_by_file(found.values(), incoming))
@@ -327,7 +337,7 @@ class Pass:
             raise conflict
         return found
 
-    def _clone(self, look: Look, work: Path) -> "tuple[Path, Census] | StagingImpossible":
+    def clone(self, look: Look, work: Path) -> "tuple[Path, Census] | StagingImpossible":
         """The stage, cloned while uv resolves; or why there can be none."""
         prefix = look.interpreter.prefix
         if self.environment.in_place:
@@ -379,7 +389,7 @@ class Pass:
         tree = Tree(stage, prefix, owners_of(prefix, look.installed), look.holds)
         self._merge(look, decision, incoming, tree)
         log.info("stage.ready", packages=len(decision.install))
-        with self._phase("verify"):
+        with self.phase("verify"):
             staged = read_tree(look, stage)
             check_packages(staged, decision.install, decision.remove)
             broken = {n: w for n, w in look.broken.items() if n not in decision.install}
@@ -389,21 +399,16 @@ class Pass:
             self._run_verify_commands(stage)
         if self.gate is not None:
             self.gate.wait_until_open(self.environment, self.cancel)
-        with self._phase("exchange"):
-            return self._exchange(look, stage, census, sorted(tree.touched), staged)
+        with self.phase("exchange"):
+            return self.exchange(look, stage, census, sorted(tree.touched), staged)
 
     def _merge(self, look: Look, decision: Decision, incoming: Path, tree: Tree) -> None:
         going = frozenset({*decision.install, *decision.remove})
         for name in going:
-            for distribution in self._copies_of(look.installed, name):
+            for distribution in look.installed.copies(name):
                 tree.remove(distribution, going)
         if decision.install:
             tree.add(incoming, self.cancel)
-
-    def _copies_of(self, installed: Installed, name: NormalizedName) -> Iterator[Distribution]:
-        if name in installed.distributions:
-            yield installed.distributions[name]
-            yield from installed.duplicates.get(name, ())
 
     def _run_verify_commands(self, stage: Path) -> None:
         config = self.environment.config
@@ -415,9 +420,10 @@ class Pass:
         self.log.append(output)
         log.info("verify.passed", commands=len(config.verify))
 
-    def _exchange(
+    def exchange(
         self, look: Look, stage: Path, census: Census, roots: list[str], staged: Installed
     ) -> int:
+        """Make `roots` of the stage live, unless the live tree has changed; the new number."""
         workspace = Workspace(look.interpreter.prefix)
         with workspace.uv_lock(self.cancel, self.environment.config.timeout):
             changed = has_changed(workspace.prefix, census)
@@ -428,12 +434,18 @@ class Pass:
                 generations.next_number(workspace), iso(time.time()),
                 len(staged.distributions), look.revision,
             )  # fmt: skip
-            generations.label(stage, before)
             archive = generations.folder_of(workspace, before.number)
             named = workspace.root / f"stage-{stage.parent.name}"
             stage.rename(named)
             self.cancel.check()
-            exchange(workspace, named, roots, live=after.to_dict(), archive=archive)
+            exchange(
+                workspace,
+                named,
+                roots,
+                live=after.to_dict(),
+                old=before.to_dict(),
+                archive=archive,
+            )
         log.info("generation.activated", generation=after.number, roots=roots)
         return after.number
 
@@ -444,11 +456,11 @@ class Pass:
         tree = Tree(prefix, prefix, owners_of(prefix, look.installed), look.holds)
         if self.gate is not None:
             self.gate.wait_until_open(self.environment, self.cancel)
-        with self._phase("exchange"), workspace.uv_lock(self.cancel, None):
+        with self.phase("exchange"), workspace.uv_lock(self.cancel, None):
             before = fingerprints(look.holds, prefix, prefix)
             self._merge(look, decision, incoming, tree)
             check_holds(look, before, prefix)
-        with self._phase("verify"):
+        with self.phase("verify"):
             installed = self.environment.look().installed
             check_packages(installed, decision.install, decision.remove)
         return generations.live(workspace).number
@@ -465,7 +477,7 @@ class Pass:
         for change in changes:
             log.info("package.changed", package=change.name, action=change.action,
                      **{"from": change.from_, "to": change.to})  # fmt: skip
-        with self._phase("look"):
+        with self.phase("look"):
             self.environment.forget_broken({*decision.install, *decision.remove})
             after = self.environment.look()
         return Outcome(
@@ -481,7 +493,7 @@ class Pass:
         )
 
     @contextmanager
-    def _workspace(self, look: Look) -> Iterator[Path]:
+    def workspace(self, look: Look) -> Iterator[Path]:
         """A private folder for this attempt, gone afterwards."""
         workspace = Workspace(look.interpreter.prefix)
         workspace.create()
@@ -492,7 +504,8 @@ class Pass:
             shutil.rmtree(work, ignore_errors=True)
 
     @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: str) -> Iterator[None]:
+        """A step of the pass: told to the listener, and timed."""
         self.cancel.check()
         self.listener.phase(name)
         started = time.monotonic()
@@ -501,7 +514,8 @@ class Pass:
         finally:
             self.phases[name] = self.phases.get(name, 0.0) + time.monotonic() - started
 
-    def _line(self, text: str) -> None:
+    def line(self, text: str) -> None:
+        """A line for the pass's log and its listener."""
         self.log.append(text + "\n")
         self.listener.line(text)
 

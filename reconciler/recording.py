@@ -14,6 +14,7 @@ from enum import StrEnum
 
 import msgspec
 
+from reconciler.config import Mode
 from reconciler.environment import Environment
 from reconciler.exchange import ExchangeImpossible
 from reconciler.interpreter import InterpreterError
@@ -28,6 +29,7 @@ from reconciler.reconcile import (
     Outcome,
     Pass,
     Postponed,
+    Refused,
     Unready,
     put_in_order,
 )
@@ -35,6 +37,7 @@ from reconciler.redact import redact
 from reconciler.state.desired import FileProblem
 from reconciler.status import HeldBack, PassDetail, Problem, Result
 from reconciler.uv import UvError
+from reconciler.vault import Damaged
 from reconciler.verify import VerifyFailed
 from reconciler.workspace import Busy
 
@@ -52,6 +55,7 @@ class Reason(StrEnum):
     HOLD_VIOLATION = "HoldViolation"
     KEEPS_CHANGING = "KeepsChanging"
     BUSY = "Busy"
+    VAULT_DAMAGED = "VaultDamaged"
     DISK_FULL = "DiskFull"
     NOT_WRITABLE = "NotWritable"
     FILE_SYSTEM = "FileSystemError"
@@ -134,7 +138,7 @@ class Recorder:
         self, running: Pass, work: Work, cancel: Cancellation
     ) -> tuple[Outcome | None, Trouble | None]:
         try:
-            if not self.environment.exists:
+            if not self.environment.exists and self.environment.config.mode is Mode.APPLY:
                 running.create()
             workspace = self.environment.workspace
             workspace.create()
@@ -255,7 +259,7 @@ def problem_of(problem: FileProblem) -> Problem:
     )
 
 
-def trouble_of(error: Exception) -> Trouble:  # noqa: PLR0911 -- one line for each way to end
+def trouble_of(error: Exception) -> Trouble:  # noqa: C901, PLR0911 -- one line for each way to end
     """The words for whatever ended a pass; what nobody foresaw is logged with its traceback."""
     message = redact(str(error))
     match error:
@@ -269,6 +273,10 @@ def trouble_of(error: Exception) -> Trouble:  # noqa: PLR0911 -- one line for ea
         case HoldViolation():
             log.error("hold.violation", package=error.name, message=message)
             return Trouble(Reason.HOLD_VIOLATION, message)
+        case Refused():
+            return Trouble(error.reason, message)
+        case Damaged():
+            return Trouble(Reason.VAULT_DAMAGED, message)
         case Postponed():
             return Trouble(error.reason, message, retry_after=error.retry_after)
         case InterpreterError():
@@ -281,7 +289,7 @@ def trouble_of(error: Exception) -> Trouble:  # noqa: PLR0911 -- one line for ea
             return Trouble(Reason.STOPPED, "the pass was stopped; the environment is as it was")
         case OSError() | ExchangeImpossible():
             return _file_trouble(error)
-    log.exception("pass.unexpected")
+    log.error("pass.unexpected", exc_info=error)
     kind = type(error).__name__
     return Trouble(
         Reason.UNEXPECTED,

@@ -17,7 +17,7 @@ from packaging.utils import NormalizedName
 from reconciler.processes import Cancellation
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Distribution, Installed, read_distribution
-from reconciler.workspace import NAME, Workspace
+from reconciler.workspace import NAME
 
 _NOT_CLONED = frozenset({NAME, ".lock", ".gitignore", "CACHEDIR.TAG"})
 _BYTECODE = "__pycache__"
@@ -269,6 +269,29 @@ class Tree:
                 shutil.rmtree(target)
             _move(incoming / path, target)
 
+    def link(self, source: Path, path: str) -> None:
+        """Put a hard link of `source` at `path`, in place of whatever is there."""
+        target = self._clear(path)
+        try:
+            os.link(source, target)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
+                raise
+            shutil.copy2(source, target)
+
+    def symlink(self, destination: str, path: str) -> None:
+        """Put a symbolic link at `path`, in place of whatever is there."""
+        self._clear(path).symlink_to(destination)
+
+    def _clear(self, path: str) -> Path:
+        target = self.folder / path
+        self.touched.add(path.partition("/")[0])
+        self._make_folder(target.parent)
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        target.unlink(missing_ok=True)
+        return target
+
     def conflict(
         self, incoming: Path, packages: Mapping[str, NormalizedName]
     ) -> HoldConflict | None:
@@ -359,8 +382,3 @@ def fingerprints(holds: HoldSet, prefix: Path, tree: Path) -> dict[str, tuple[in
             found[path] = (0 if (tree / path).is_symlink() else stat.st_ino,
                            stat.st_size, stat.st_mtime_ns)  # fmt: skip
     return found
-
-
-def tree_of(workspace: Workspace, stage: Path | None) -> Path:
-    """The folder that changes are made in."""
-    return stage if stage is not None else workspace.prefix

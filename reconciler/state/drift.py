@@ -215,6 +215,13 @@ class _Comparison:
                 f"{self.broken[name]}. It is held, so it is not reinstalled: put it back with "
                 f"`reconciler hold restore {name}`."
             )
+        held = self.holds.held.get(name)
+        if held is not None and held.version != found.version:
+            return Status.BROKEN, (
+                f"{found.version} is installed in place of {held.version}, which is held: someone "
+                f"else replaced it. `reconciler hold restore {name}` puts it back, "
+                f"`reconciler hold accept {name}` keeps the new one."
+            )
         if _mismatch(requirement, None, found):
             return Status.HELD_MISMATCH, (
                 f"{found.version} is held and kept, though {by} {asked}. Change the requirement, "

@@ -108,6 +108,12 @@ class Installed:
         found = self.get(name)
         return found.version if found else None
 
+    def copies(self, name: NormalizedName) -> Iterator[Distribution]:
+        """Every dist-info of that name: one, or none, or several after an interrupted install."""
+        if name in self.distributions:
+            yield self.distributions[name]
+            yield from self.duplicates.get(name, ())
+
     def all(self) -> Iterator[Distribution]:
         """Every distribution, duplicates too."""
         yield from self.distributions.values()

@@ -1,0 +1,186 @@
+"""Watching over the holds: into the vault when first seen whole, compared ever after.
+
+Says how each hold stands. Restoring is another module's part; nothing live is changed here.
+"""
+
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from packaging.utils import NormalizedName
+
+from reconciler.environment import Environment, Look
+from reconciler.log import get_logger
+from reconciler.state.holds import Held, hold_set, matches
+from reconciler.state.installed import Installed, defect_of
+from reconciler.status import Hold
+from reconciler.vault import Break, Vault, find_breaks
+from reconciler.workspace import Workspace
+
+log = get_logger(__name__)
+
+
+@dataclass
+class Keeper:
+    """Knows how the holds of one environment stand."""
+
+    environment: Environment
+    _compared: Installed | None = None
+    _breaks: dict[NormalizedName, Break] = field(default_factory=dict)
+    _vault: Vault | None = None
+
+    def vault(self, look: Look) -> Vault:
+        """The environment's vault."""
+        workspace = Workspace(look.interpreter.prefix)
+        if self._vault is None or self._vault.prefix != workspace.prefix:
+            self._vault = Vault(workspace)
+        return self._vault
+
+    def keep(self, look: Look, *, compare: bool) -> tuple[Hold, ...]:
+        """Bring the vault up to date, and say how each hold stands.
+
+        Args:
+            look: The environment as it is.
+            compare: Compare every file, even if no package has changed since the last time.
+
+        Raises:
+            OSError: A copy cannot be made.
+        """
+        vault = self.vault(look)
+        self._release(look, vault)
+        if compare or self._compared is not look.installed:
+            before = self._breaks
+            prefix = look.interpreter.prefix
+            self._breaks = find_breaks(vault, look.installed, prefix, list(vault.current()))
+            self._compared = look.installed
+            self._accept_declared(look, vault)
+            self._tell(before, look)
+        for held in self._worth_keeping(look, vault):
+            manifest = vault.put(held)
+            log.info("hold.vaulted", package=held.name, version=manifest.version,
+                     files=len(manifest.files))  # fmt: skip
+        vault.prune(self.environment.config.keep_generations)
+        return self.holds(look)
+
+    def accept(self, look: Look, name: NormalizedName) -> None:
+        """Take what is installed now as the held build.
+
+        Raises:
+            KeyError: It is not installed, or not whole.
+            OSError: A copy cannot be made.
+        """
+        vault = self.vault(look)
+        fresh = hold_set(self.environment.config.hold, look.installed, look.markers)
+        held = fresh.held.get(name)
+        if held is None or defect_of(held.distribution, look.installed) is not None:
+            raise KeyError(name)
+        for copy in vault.companions(name):
+            if copy.name not in fresh.held:
+                vault.forget(NormalizedName(copy.name))
+        vault.put(held)
+        for companion in [h for h in fresh.held.values() if h.pinned_by == name]:
+            vault.put(companion)
+        self._compared = None
+        log.info("hold.accepted", package=name, version=str(held.version))
+
+    def accept_what_is(self, look: Look) -> None:
+        """After a roll-back: the held builds of that tree are the held ones again."""
+        vault = self.vault(look)
+        breaks = find_breaks(vault, look.installed, look.interpreter.prefix, list(vault.current()))
+        for name, broken in breaks.items():
+            with suppress(KeyError):
+                if broken.found is not None:
+                    self.accept(look, name)
+
+    def _release(self, look: Look, vault: Vault) -> None:
+        """Forget copies of what the configuration does not hold any more."""
+        patterns = look.holds.patterns
+        for name, manifest in list(vault.current().items()):
+            root = manifest.pinned_by or name
+            if not matches(NormalizedName(root), patterns) and root not in look.holds.held:
+                vault.forget(name)
+
+    def _accept_declared(self, look: Look, vault: Vault) -> None:
+        """A declared requirement that the new build meets and the old one did not accepts it."""
+        declared = {
+            d.name: d.requirement for d in (look.desired.requirements if look.desired else ())
+        }
+        for name, broken in list(self._breaks.items()):
+            requirement = declared.get(name)
+            if requirement is None or broken.found is None or broken.found == broken.expected:
+                continue
+            admits = requirement.specifier.contains
+            if admits(broken.found, prereleases=True) and not admits(
+                broken.expected, prereleases=True
+            ):
+                self.accept(look, name)
+                prefix = look.interpreter.prefix
+                names = list(vault.current())
+                self._breaks = find_breaks(vault, look.installed, prefix, names)
+                self._compared = look.installed
+
+    def _worth_keeping(self, look: Look, vault: Vault) -> list[Held]:
+        """The held packages that are whole, and not in the vault yet."""
+        known = vault.current()
+        return [
+            held
+            for name, held in look.holds.held.items()
+            if name not in known
+            and not self._belongs_to_broken(held)
+            and defect_of(held.distribution, look.installed) is None
+        ]
+
+    def _belongs_to_broken(self, held: Held) -> bool:
+        """What an intruder pins is not held: it came with it."""
+        return held.pinned_by is not None and held.pinned_by in self._breaks
+
+    def _tell(self, before: dict[NormalizedName, Break], look: Look) -> None:
+        for name, broken in self._breaks.items():
+            if name not in before or before[name] != broken:
+                log.error("hold.broken", package=name, expected=str(broken.expected),
+                          found=str(broken.found) if broken.found else None,
+                          message=self._message(broken, look))  # fmt: skip
+
+    def _message(self, broken: Break, look: Look) -> str:
+        brought = self._brought_along(broken, look)
+        also = f" It brought along {', '.join(brought)}." if brought else ""
+        return broken.words + also
+
+    def _brought_along(self, broken: Break, look: Look) -> list[str]:
+        """What the intruder pins, and what was not there for the held build."""
+        if broken.found is None or broken.found == broken.expected:
+            return []
+        known = self.vault(look).current()
+        fresh = hold_set((broken.name,), look.installed, look.markers)
+        return sorted(
+            held.pin
+            for name, held in fresh.held.items()
+            if name != broken.name
+            and (name not in known or known[name].version != str(held.version))
+        )
+
+    def holds(self, look: Look) -> tuple[Hold, ...]:
+        """How each hold stands, for the status."""
+        known = self.vault(look).current()
+        rows = [self._row(held, look, known.keys()) for held in look.holds.held.values()]
+        return tuple(sorted(rows, key=lambda row: (row.pinned_by is not None, row.name)))
+
+    def _row(self, held: Held, look: Look, vaulted: Collection[NormalizedName]) -> Hold:
+        broken = self._breaks.get(held.name)
+        defect = look.broken.get(held.name)
+        message = self._message(broken, look) if broken else defect
+        found = look.installed.version(held.name)
+        return Hold(
+            name=held.name,
+            version=str(held.version),
+            intact=broken is None and defect is None,
+            pinned_by=held.pinned_by,
+            message=message,
+            vaulted=held.name in vaulted,
+            found=str(found) if found is not None and broken else None,
+        )
+
+    @property
+    def breaks(self) -> dict[NormalizedName, Break]:
+        """The holds that are not as they were."""
+        return self._breaks

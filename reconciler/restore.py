@@ -1,0 +1,145 @@
+"""Putting a broken hold back from the vault: offline, checked, through stage and exchange.
+
+Only the hold and what it pins change. What an intruder brought along stays, and is named.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from packaging.utils import NormalizedName
+from packaging.version import Version
+
+from reconciler import generations
+from reconciler.environment import Look
+from reconciler.log import get_logger
+from reconciler.reconcile import Outcome, Pass, Refused
+from reconciler.stage import Census, StagingImpossible, Tree, fingerprints, owners_of
+from reconciler.state.holds import HoldSet
+from reconciler.state.installed import Installed, defect_of
+from reconciler.status import Change, Result
+from reconciler.vault import Manifest, Vault
+from reconciler.verify import VerifyFailed, check_holds, read_tree
+from reconciler.workspace import Workspace
+
+log = get_logger(__name__)
+
+
+class NothingToRestore(Refused):
+    """The vault has no copy of that package."""
+
+    reason = "NoCopy"
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        listed = ", ".join(known) or "none"
+        super().__init__(
+            f"the vault has no copy of {name}; it has: {listed}. A copy is taken when a held "
+            "package is first seen whole; install that build by hand once more."
+        )
+        self.name = name
+
+
+def restore(running: Pass, name: NormalizedName) -> Outcome:
+    """Put the held build of a package back, and of everything that it pins.
+
+    Raises:
+        NothingToRestore: There is no copy of it.
+        Damaged: The copy is not what was put into the vault.
+        VerifyFailed: The stage is not as it should be.
+        OSError, Cancelled, KeepsChanging: As `Pass.reconcile`.
+    """
+    look = running.look(audit=True)
+    vault = Vault(Workspace(look.interpreter.prefix))
+    wanted = vault.companions(name)
+    if not wanted:
+        raise NothingToRestore(name, sorted(vault.current()))
+    with running.phase("check"):
+        for manifest in wanted:
+            vault.check(manifest)
+    with running.workspace(look) as work:
+        staged = running.clone(look, work)
+        if isinstance(staged, StagingImpossible):
+            number, reason = _restore_in_place(running, look, vault, wanted), str(staged)
+        else:
+            number, reason = _restore_staged(running, look, vault, wanted, *staged), None
+    changes = tuple(_change(m, look.installed) for m in wanted)
+    for change in changes:
+        log.info("hold.restored", package=change.name, version=change.to, found=change.from_)
+    running.environment.forget_broken(NormalizedName(m.name) for m in wanted)
+    return Outcome(
+        result=Result.CHANGED,
+        look=running.environment.look(audit_files=True),
+        changes=changes,
+        generation=number,
+        atomic=reason is None,
+        atomic_reason=reason,
+    )
+
+
+def _change(manifest: Manifest, installed: Installed) -> Change:
+    found = installed.version(manifest.name)
+    return Change(
+        name=manifest.name, action="restore", from_=str(found) if found else None,
+        to=manifest.version,
+    )  # fmt: skip
+
+
+def _restore_staged(
+    running: Pass, look: Look, vault: Vault, wanted: list[Manifest], stage: Path, census: Census
+) -> int:
+    prefix = look.interpreter.prefix
+    others = _others(look, wanted)
+    before = fingerprints(others, prefix, prefix)
+    tree = Tree(stage, prefix, owners_of(prefix, look.installed), HoldSet((), {}))
+    _put_back(look, vault, wanted, tree)
+    with running.phase("verify"):
+        staged = read_tree(look, stage)
+        _check(staged, wanted)
+        check_holds(replace(look, holds=others), before, stage)
+    with running.phase("exchange"):
+        return running.exchange(look, stage, census, sorted(tree.touched), staged)
+
+
+def _restore_in_place(running: Pass, look: Look, vault: Vault, wanted: list[Manifest]) -> int:
+    prefix = look.interpreter.prefix
+    workspace = Workspace(prefix)
+    tree = Tree(prefix, prefix, owners_of(prefix, look.installed), HoldSet((), {}))
+    with running.phase("exchange"), workspace.uv_lock(running.cancel, None):
+        _put_back(look, vault, wanted, tree)
+    _check(running.environment.look().installed, wanted)
+    return generations.live(workspace).number
+
+
+def _others(look: Look, wanted: list[Manifest]) -> HoldSet:
+    """The holds that are not restored: their files must stay the very same."""
+    names = {m.name for m in wanted}
+    held = {
+        n: h
+        for n, h in look.holds.held.items()
+        if n not in names and look.installed.get(n) is h.distribution
+    }
+    return HoldSet(look.holds.patterns, held)
+
+
+def _put_back(look: Look, vault: Vault, wanted: list[Manifest], tree: Tree) -> None:
+    going = frozenset(NormalizedName(m.name) for m in wanted)
+    for name in going:
+        for distribution in look.installed.copies(name):
+            tree.remove(distribution, going)
+    for manifest in wanted:
+        source = vault.folder(manifest)
+        for file in manifest.files:
+            tree.link(source / file.path, file.path)
+        for path, target in manifest.links.items():
+            tree.symlink(target, path)
+
+
+def _check(staged: Installed, wanted: list[Manifest]) -> None:
+    for manifest in wanted:
+        found = staged.get(manifest.name)
+        defect = defect_of(found, staged) if found else "it is missing"
+        if found is None or defect or found.version != Version(manifest.version):
+            raise VerifyFailed(
+                "IncompleteStage",
+                f"{manifest.name} {manifest.version} could not be put back whole ({defect}). "
+                "Nothing has changed; install that build by hand.",
+            )

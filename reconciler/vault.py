@@ -1,0 +1,327 @@
+"""Copies of held packages, so that a broken hold can be put back at once, offline.
+
+Hard links beside the environment: no data blocks while the originals exist. A copy is
+restored only if every file still has the SHA-256 that was recorded when it was whole.
+"""
+
+import base64
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from packaging.utils import NormalizedName
+from packaging.version import Version
+
+from reconciler.stage import recorded_paths
+from reconciler.state.holds import Held, HoldSet, matches
+from reconciler.state.installed import Distribution, Installed, read_distribution
+from reconciler.workspace import Workspace, remove_tree, write_durably
+
+MANIFEST = "manifest.json"
+_TREE = "tree"
+_CHUNK = 1024 * 1024
+
+
+class VaultFile(msgspec.Struct, frozen=True, array_like=True):
+    """One file of a copy: path below the environment, SHA-256 (hex), size, inode, mtime."""
+
+    path: str
+    sha256: str
+    size: int
+    inode: int
+    mtime: int
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a copy is of: enough to recognise the original, and to check the copy."""
+
+    name: str
+    version: str
+    pinned_by: str | None
+    files: tuple[VaultFile, ...]
+    links: dict[str, str] = {}
+    """Symbolic links: path below the environment to where they lead."""
+    number: int = 0
+    """Counts up with each copy of this package that was taken as the held one."""
+
+
+@dataclass(frozen=True)
+class Damaged(Exception):
+    """A copy in the vault is not what was put there, so it is not restored."""
+
+    name: str
+    version: str
+    path: str
+
+    def __str__(self) -> str:
+        return (
+            f"the vault's copy of {self.name} {self.version} is damaged ({self.path} has another "
+            "content than when it was taken), so it is not restored. Install that build by hand "
+            f"and `reconciler hold accept {self.name}`."
+        )
+
+
+class Vault:
+    """The copies of one environment's held packages.
+
+    One folder for each package, in it one for each build that was held, numbered; the
+    highest number is the build that counts as held.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._root = workspace.vault
+        self.prefix = workspace.prefix
+        self._known: dict[NormalizedName, Manifest] | None = None
+
+    def current(self) -> dict[NormalizedName, Manifest]:
+        """The build of each package that counts as the held one."""
+        if self._known is None:
+            self._known = {}
+            for name, folders in self._folders():
+                for folder in reversed(folders):
+                    manifest = _read(folder / MANIFEST)
+                    if manifest is not None:
+                        self._known[name] = manifest
+                        break
+        return self._known
+
+    def _folders(self) -> Iterator[tuple[NormalizedName, list[Path]]]:
+        with suppress(FileNotFoundError):
+            for package in self._root.iterdir():
+                numbered = [p for p in package.iterdir() if p.name.isdigit()]
+                yield NormalizedName(package.name), sorted(numbered, key=lambda p: int(p.name))
+
+    def put(self, held: Held) -> Manifest:
+        """Take a copy of an installed package, which from now on counts as the held one.
+
+        Raises:
+            OSError: It cannot be linked, nor copied.
+        """
+        number = self._newest_number(held.name) + 1
+        folder = self._root / held.name / str(number)
+        fresh = folder.with_name(f".new-{number}-{os.getpid()}")
+        if fresh.exists():
+            remove_tree(fresh)
+        (fresh / _TREE).mkdir(parents=True)
+        paths = [p for p in recorded_paths(held.distribution, self.prefix) if _counts(p)]
+        links = {p: os.readlink(f) for p in paths if (f := self.prefix / p).is_symlink()}  # noqa: PTH115
+        plain = [p for p in paths if p not in links and (self.prefix / p).is_file()]
+        for path in plain:
+            _link_or_copy(self.prefix / path, fresh / _TREE / path)
+        recorded = self._recorded_hashes(held.distribution)
+        files = tuple(_describe(fresh / _TREE / p, p, recorded.get(p)) for p in plain)
+        manifest = Manifest(
+            name=held.name, version=str(held.version), pinned_by=held.pinned_by,
+            files=files, links=links, number=number,
+        )  # fmt: skip
+        write_durably(fresh / MANIFEST, msgspec.json.encode(manifest).decode())
+        fresh.rename(folder)
+        self.current()[held.name] = manifest
+        return manifest
+
+    def _recorded_hashes(self, distribution: Distribution) -> dict[str, str]:
+        """What RECORD says of each file: a copy that differs from it is never restored."""
+        start = f"{self.prefix}/"
+        return {
+            file.path.removeprefix(start): _hex(file.hash)
+            for file in distribution.files()
+            if file.hash and file.hash.startswith("sha256=")
+        }
+
+    def _newest_number(self, name: str) -> int:
+        with suppress(FileNotFoundError):
+            numbers = [int(p.name) for p in (self._root / name).iterdir() if p.name.isdigit()]
+            return max(numbers, default=0)
+        return 0
+
+    def folder(self, manifest: Manifest) -> Path:
+        """Where the files of a copy lie, as they lay below the environment."""
+        return self._root / manifest.name / str(manifest.number) / _TREE
+
+    def check(self, manifest: Manifest) -> None:
+        """Compare every file of a copy with what was recorded when it was taken.
+
+        Raises:
+            Damaged: One has another content, or is gone.
+        """
+        tree = self.folder(manifest)
+
+        def is_bad(file: VaultFile) -> bool:
+            try:
+                return _digest(tree / file.path) != file.sha256
+            except OSError:
+                return True
+
+        with ThreadPoolExecutor(4) as pool:
+            for file, bad in zip(manifest.files, pool.map(is_bad, manifest.files), strict=True):
+                if bad:
+                    raise Damaged(manifest.name, manifest.version, file.path)
+
+    def distribution(self, manifest: Manifest) -> Distribution | None:
+        """The copy's metadata."""
+        for file in manifest.files:
+            if file.path.endswith(".dist-info/METADATA"):
+                info = Path(file.path).parent
+                found = read_distribution(self.folder(manifest) / info)
+                if found.defect is None:
+                    return found
+        return None
+
+    def companions(self, name: NormalizedName) -> list[Manifest]:
+        """A package and, transitively, what it pins: all that is restored together."""
+        current = self.current()
+        wanted = [name]
+        for one in wanted:
+            wanted += [n for n, m in current.items() if m.pinned_by == one and n not in wanted]
+        return [current[n] for n in wanted if n in current]
+
+    def prune(self, keep: int) -> None:
+        """Forget copies of builds that are not held any more, but for the newest `keep`."""
+        for _, folders in self._folders():
+            for folder in folders[: -(keep + 1)]:
+                remove_tree(folder)
+        with suppress(FileNotFoundError):
+            for package in self._root.iterdir():
+                for leftover in package.glob(".new-*"):
+                    remove_tree(leftover)
+
+    def forget(self, name: NormalizedName) -> None:
+        """Forget everything about a package that is not held any more."""
+        self.current().pop(name, None)
+        with suppress(FileNotFoundError):
+            remove_tree(self._root / name)
+
+
+def _counts(path: str) -> bool:
+    return not path.endswith((".pyc", ".pyo"))
+
+
+def _read(path: Path) -> Manifest | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError):
+        return None
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except PermissionError:  # another user's file: a copy costs space, and is as good
+        shutil.copy2(source, target)
+
+
+def _describe(file: Path, path: str, recorded: str | None) -> VaultFile:
+    found = file.stat()
+    digest = recorded or _digest(file)
+    return VaultFile(path, digest, found.st_size, found.st_ino, found.st_mtime_ns)
+
+
+def _hex(recorded: str) -> str:
+    """A RECORD's hash (PEP 376: URL-safe base64 without padding) as hexadecimal digits."""
+    value = recorded.partition("=")[2]
+    return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """How an installed package differs from the one that counts as held."""
+
+    name: NormalizedName
+    expected: Version
+    found: Version | None
+    """None where it is not installed at all."""
+    files: tuple[str, ...] = ()
+    """Of the same version: the files that are gone or changed."""
+
+    @property
+    def words(self) -> str:
+        """What happened, and what to do."""
+        mend = (
+            f"`reconciler hold restore {self.name}` puts {self.expected} back, offline; "
+            f"`reconciler hold accept {self.name}` takes what is there as the held one."
+        )
+        if self.found is None:
+            return f"{self.name} {self.expected} has been removed by someone else. {mend}"
+        if self.found != self.expected:
+            return (
+                f"{self.name} {self.expected} has been replaced by {self.found} by someone else. "
+                f"{mend}"
+            )
+        shown = ", ".join(self.files[:3]) + (" ..." if len(self.files) > 3 else "")
+        return (
+            f"{len(self.files)} files of {self.name} {self.expected} are gone or changed "
+            f"({shown}). {mend}"
+        )
+
+
+def find_breaks(
+    vault: Vault, installed: Installed, prefix: Path, names: Iterable[NormalizedName]
+) -> dict[NormalizedName, Break]:
+    """Compare what is installed with what counts as held.
+
+    A file is unchanged if its inode, size and modification time are; else its content
+    is compared, so a restored or copied file is as good as the original.
+
+    Args:
+        vault: The copies.
+        installed: The environment.
+        prefix: Its folder.
+        names: The packages to compare.
+    """
+    current = vault.current()
+    found: dict[NormalizedName, Break] = {}
+    for name in names:
+        manifest = current.get(name)
+        if manifest is None:
+            continue
+        expected = Version(manifest.version)
+        distribution = installed.get(name)
+        if distribution is None or distribution.version != expected:
+            version = distribution.version if distribution else None
+            found[name] = Break(name, expected, version)
+            continue
+        changed = tuple(f.path for f in manifest.files if not _is_same(prefix / f.path, f))
+        if changed or name in installed.duplicates:
+            found[name] = Break(name, expected, expected, changed)
+    return found
+
+
+def _is_same(path: Path, file: VaultFile) -> bool:
+    try:
+        stat = os.stat(path)  # noqa: PTH116 -- 14,600 files of torch
+        if (stat.st_ino, stat.st_size, stat.st_mtime_ns) == (file.inode, file.size, file.mtime):
+            return True
+        return stat.st_size == file.size and _digest(path) == file.sha256
+    except OSError:
+        return False
+
+
+def expected_holds(holds: HoldSet, installed: Installed, vault: Vault) -> HoldSet:
+    """The hold set with the held builds in place of what someone else put there instead.
+
+    While a hold is broken, everything else is still planned around the build that is
+    held, so that it fits again once the hold is restored.
+    """
+    held = dict(holds.held)
+    current = vault.current()
+    for name, manifest in current.items():
+        pinned = NormalizedName(manifest.pinned_by) if manifest.pinned_by else None
+        covered = matches(name, holds.patterns) if pinned is None else pinned in current
+        if not covered or installed.version(name) == Version(manifest.version):
+            continue
+        copy = vault.distribution(manifest)
+        if copy is not None:
+            held[name] = Held(copy, pinned_by=pinned)
+    return HoldSet(holds.patterns, held)
