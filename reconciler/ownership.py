@@ -109,7 +109,7 @@ def _foreign(entry: Path, owner: int, path: Path) -> status.Problem:
         f"{entry} belongs to {name}, who could change {_which(entry, path)} "
         "that a service running as root acts on",
         f"`chown root {shlex.quote(str(entry))}`, or run the service as that user: "
-        f"`systemctl enable --now reconciler@{name}`",
+        f"`reconciler service install --for {name}`",
     )
 
 
@@ -121,7 +121,7 @@ def _writable(entry: Path, mode: int, path: Path) -> status.Problem:
         f"{entry} is writable by {who} (mode {stat.S_IMODE(mode):04o}), so others could change "
         f"{_which(entry, path)} that a service running as root acts on",
         f"`chmod go-w {shlex.quote(str(entry))}`, or run the service as a user of its own: "
-        "`systemctl enable --now reconciler@USER`",
+        "`reconciler service install --for USER`",
     )
 
 

@@ -86,7 +86,7 @@ def test_a_file_of_another_user_is_refused_and_the_way_out_is_named(project):
     assert reason.startswith(f"{project}/pyproject.toml belongs to nobody")
     assert mend == (
         f"`chown root {project}/pyproject.toml`, or run the service as that user: "
-        "`systemctl enable --now reconciler@nobody`"
+        "`reconciler service install --for nobody`"
     )
 
 
