@@ -6,6 +6,7 @@ into words; nothing is swallowed.
 """
 
 import errno
+import os
 import random
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from reconciler.exchange import ExchangeImpossible
 from reconciler.interpreter import InterpreterError
 from reconciler.journal import Journal, State, iso
 from reconciler.log import context, get_logger
+from reconciler.ownership import check_trust, environment_paths
 from reconciler.planning import HoldViolation
 from reconciler.processes import Cancellation, Cancelled
 from reconciler.reconcile import (
@@ -84,6 +86,16 @@ class Recorded:
     state: State
 
 
+class Untrusted(Refused):
+    """The service runs as root on what others may write."""
+
+    reason = "Insecure"
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(f"{problem.file}: {problem.reason}. {problem.mend}")
+        self.problem = problem
+
+
 Work = Callable[[Pass], Outcome]
 
 
@@ -138,6 +150,7 @@ class Recorder:
         self, running: Pass, work: Work, cancel: Cancellation
     ) -> tuple[Outcome | None, Trouble | None]:
         try:
+            self._refuse_untrusted()
             if not self.environment.exists and self.environment.config.mode is Mode.APPLY:
                 running.create()
             workspace = self.environment.workspace
@@ -149,6 +162,14 @@ class Recorder:
                 return work(running), None
         except Exception as error:  # noqa: BLE001 -- one of the two places that keep it alive
             return None, trouble_of(error)
+
+    def _refuse_untrusted(self) -> None:
+        """As root, act only on files that nobody else can write (as sshd does with keys)."""
+        config = self.environment.config
+        root = config.python.parent.parent
+        paths = environment_paths(config.pyproject, root, config.python)
+        for problem in check_trust(paths, os.geteuid()):
+            raise Untrusted(problem)
 
     def _detail(
         self,

@@ -1,0 +1,175 @@
+"""Running the service: signals, reload, the service manager, and an orderly end.
+
+Ends within five seconds of SIGTERM or SIGINT, in the middle of anything; SIGHUP reads the
+configuration again. Knows the HTTP server only as something that is up while it is entered.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+
+from reconciler import __version__
+from reconciler.config import Config, ConfigRejected
+from reconciler.daemon.activation import inherited_sockets
+from reconciler.daemon.notify import Notifier, feed_watchdog
+from reconciler.daemon.reload import (
+    ReloadOutcome,
+    monotonic_usec,
+    record_outcome,
+    runtime_directory,
+)
+from reconciler.daemon.supervisor import Supervisor
+from reconciler.journald import sink_under_systemd
+from reconciler.log import configure, get_logger, tapped
+from reconciler.ownership import check_trust
+from reconciler.status import Problem
+from reconciler.workspace import Busy
+
+log = get_logger(__name__)
+
+Load = Callable[[], Config]
+Serving = Callable[[Supervisor, Config, Sequence[socket.socket]], AbstractAsyncContextManager[str]]
+"""While entered, the HTTP server answers; the value is its address, for people."""
+
+
+class CannotListen(Exception):
+    """The status server cannot have its address."""
+
+
+def main(load: Load, environ: Mapping[str, str], serving: Serving) -> int:
+    """Run the service until it is told to end.
+
+    Args:
+        load: Reads the configuration; called again at each reload.
+        environ: The environment variables.
+        serving: Starts the HTTP server.
+
+    Returns:
+        The process's exit status.
+    """
+    try:
+        config = _trusted(load())
+    except (ConfigRejected, UntrustedConfig) as rejected:
+        print(rejected, file=sys.stderr)  # noqa: T201 -- there is no log yet
+        return 1
+    _set_up_log(config)
+    try:
+        return asyncio.run(_Service(load, config, environ).run(serving))
+    except (Busy, CannotListen) as error:
+        log.error("service.failed", message=str(error), mend=_mend(error))
+        return 1
+
+
+class UntrustedConfig(Exception):
+    """The service runs as root with a configuration that others may write."""
+
+
+def _trusted(config: Config) -> Config:
+    paths = [config.path] if config.path else []
+    for problem in check_trust(paths, os.geteuid()):
+        raise UntrustedConfig(f"{problem.file}: {problem.reason}. {problem.mend}")
+    return config
+
+
+def _mend(error: Exception) -> str:
+    if isinstance(error, Busy):
+        return "Another service looks after this environment: stop it, or leave it to that one."
+    return "Free the address, or set another one as `listen` in [http]."
+
+
+def _set_up_log(config: Config) -> None:
+    service = config.service
+    configure(service.log_format, service.log_level, sink=sink_under_systemd(service.log_format))
+
+
+class _Service:
+    """One run of the service."""
+
+    def __init__(self, load: Load, config: Config, environ: Mapping[str, str]) -> None:
+        self._load = load
+        self._config = config
+        self._environ = environ
+        self._notifier = Notifier.from_environment()
+        self._ending = asyncio.Event()
+        self._reload = asyncio.Event()
+
+    async def run(self, serving: Serving) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._ending.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        supervisor = Supervisor(self._config, self._environ)
+        supervisor.on_status = lambda _: self._notifier.status(supervisor.sentence())
+        with tapped(lambda record: supervisor.events.publish("event", dict(record))):
+            async with serving(supervisor, self._config, inherited_sockets()) as address:
+                await supervisor.start()
+                log.info("service.started", version=__version__, listen=address)
+                self._notifier.ready(supervisor.sentence())
+                try:
+                    await self._until_told_to_end(supervisor)
+                finally:
+                    log.info("service.stopping")
+                    self._notifier.stopping("Stopping; the environments stay as they are")
+                    await supervisor.stop()
+        log.info("service.stopped")
+        return 0
+
+    async def _until_told_to_end(self, supervisor: Supervisor) -> None:
+        tasks = [
+            asyncio.create_task(feed_watchdog(self._notifier, supervisor.alive)),
+            asyncio.create_task(self._reload_when_asked(supervisor)),
+        ]
+        await self._ending.wait()
+        for task in tasks:
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks)
+
+    async def _reload_when_asked(self, supervisor: Supervisor) -> None:
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            started = monotonic_usec()
+            self._notifier.reloading()
+            accepted, message = await self._apply_new(supervisor)
+            folder = runtime_directory(self._environ)
+            outcome = ReloadOutcome(started_usec=started, accepted=accepted, message=message)
+            record_outcome(folder, outcome)
+            self._notifier.ready(supervisor.sentence())
+
+    async def _apply_new(self, supervisor: Supervisor) -> tuple[bool, str]:
+        try:
+            config = _trusted(await asyncio.to_thread(self._load))
+        except (ConfigRejected, UntrustedConfig) as rejected:
+            log.error("config.rejected", message=str(rejected))
+            supervisor.reject(_problem(rejected, self._config))
+            return False, str(rejected)
+        try:
+            changed = await supervisor.apply(config)
+        except Busy as busy:
+            log.error("config.rejected", message=str(busy))
+            return False, str(busy)
+        _set_up_log(config)
+        if config.http != self._config.http:
+            changed += "; [http] has changed: restart the service for that"
+        self._config = config
+        log.info("service.reloaded", changes=changed)
+        return True, changed
+
+
+def _problem(rejected: ConfigRejected | UntrustedConfig, old: Config) -> Problem:
+    """The first thing that is wrong with a configuration, as the status shows it."""
+    if isinstance(rejected, UntrustedConfig):
+        return Problem(file=str(old.path), line=None, column=None, reason=str(rejected), mend="")
+    first = rejected.problems[0]
+    return Problem(
+        file=str(first.file), line=first.line, column=first.column, reason=first.reason,
+        mend=first.mend,
+    )  # fmt: skip
+
+
+__all__ = ["CannotListen", "Load", "Serving", "main"]

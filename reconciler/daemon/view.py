@@ -1,0 +1,234 @@
+"""From what a worker knows to what the status shows of its environment. Pure."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from reconciler.config import EnvironmentConfig, Mode
+from reconciler.environment import Look
+from reconciler.journal import State, iso
+from reconciler.recording import Trouble, problem_of
+from reconciler.state.companions import warnings_for
+from reconciler.state.drift import Row
+from reconciler.status import (
+    Condition,
+    ConditionType,
+    Environment,
+    Failure,
+    Generation,
+    Gpu,
+    Hold,
+    Interpreter,
+    Package,
+    PackageStatus,
+    Pass,
+    Phase,
+    Problem,
+)
+
+Truth = Literal["True", "False", "Unknown"]
+
+
+@dataclass(frozen=True)
+class Known:
+    """Everything that a worker knows of its environment at one moment."""
+
+    config: EnvironmentConfig
+    state: State = field(default_factory=State)
+    look: Look | None = None
+    holds: tuple[Hold, ...] = ()
+    trouble: Trouble | None = None
+    """Why the last pass did not end well."""
+    failed: tuple[Failure, ...] = ()
+    """What the last pass could not meet."""
+    last_pass: Pass | None = None
+    current: Pass | None = None
+    step: str = ""
+    """What the running pass is doing."""
+    gpu: Gpu | None = None
+    atomic: bool = True
+    atomic_reason: str | None = None
+    generations: tuple[Generation, ...] = ()
+    next_check_at: float | None = None
+
+    def update(self, **changes: object) -> "Known":
+        """The same, but for some fields."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+def environment_status(known: Known, previous: Environment | None, now: float) -> Environment:
+    """What `/status` says of the environment.
+
+    Args:
+        known: What the worker knows.
+        previous: What was said last, for the times at which conditions changed.
+        now: The time, in seconds since the epoch.
+    """
+    look, state, config = known.look, known.state, known.config
+    problem = _problem(known)
+    packages = _packages(known)
+    phase, reason, message = _phase(known, packages, problem)
+    conditions = _conditions(known, phase, reason, message)
+    return Environment(
+        name=config.name,
+        pyproject=str(config.pyproject),
+        python=Interpreter(
+            executable=str(config.python),
+            version=look.interpreter.version if look else None,
+            platform=look.interpreter.platform if look else None,
+        ),
+        phase=phase,
+        atomic=known.atomic,
+        atomic_reason=known.atomic_reason,
+        suspended=state.suspension is not None,
+        suspension=state.suspension,
+        mode=config.mode.value,
+        revision=look.revision if look else None,
+        last_attempted_revision=state.last_attempted_revision,
+        last_applied_revision=state.last_applied_revision,
+        generation=next((g.number for g in known.generations if g.live), 0),
+        generations=known.generations,
+        next_check_at=iso(known.next_check_at) if known.next_check_at else None,
+        conditions=_with_times(conditions, previous, now),
+        packages=packages,
+        holds=known.holds,
+        held_back=state.held_back,
+        warnings=warnings_for(look.installed, look.holds) if look else (),
+        gpu=known.gpu,
+        last_pass=known.last_pass,
+        current_pass=known.current,
+        problem=problem,
+    )
+
+
+def _problem(known: Known) -> Problem | None:
+    if known.look is not None and known.look.problem is not None:
+        return problem_of(known.look.problem)
+    return known.trouble.problem if known.trouble else None
+
+
+def _packages(known: Known) -> tuple[Package, ...]:
+    if known.look is None:
+        return ()
+    failures = {f.name: f for f in known.failed}
+    return tuple(_package(row, failures.get(row.name)) for row in known.look.drift.rows)
+
+
+def _package(row: Row, failure: Failure | None) -> Package:
+    failed = failure is not None and row.fixable
+    message = f"{failure.reason}: {failure.message}" if failed and failure else row.message
+    return Package(
+        name=row.name,
+        required=row.required,
+        installed=row.installed,
+        status=PackageStatus.FAILED if failed else row.status,
+        ok=row.ok,
+        message=message,
+        required_by=row.required_by,
+    )
+
+
+def _phase(
+    known: Known, packages: tuple[Package, ...], problem: Problem | None
+) -> tuple[Phase, str, str]:
+    """The phase, the reason in one word, and a sentence."""
+    if known.current is not None:
+        return Phase.RECONCILING, "Reconciling", f"a pass is running: {known.step or 'look'}"
+    if known.state.suspension is not None:
+        return Phase.PAUSED, "Paused", known.state.suspension.reason
+    if known.look is None:
+        if known.trouble is None:
+            return Phase.RECONCILING, "Starting", "not looked at yet"
+        return Phase.FAILED, known.trouble.reason, known.trouble.message
+    drift = known.look.drift
+    wrong = [p for p in packages if not p.ok]
+    words = _count(packages, known)
+    if known.trouble is not None and not (drift.in_sync and _is_about_drift(known.trouble)):
+        waiting = known.trouble.retry_after is not None
+        phase = Phase.DRIFTED if waiting else Phase.FAILED
+        return phase, known.trouble.reason, known.trouble.message
+    broken = [h for h in known.holds if not h.intact]
+    if broken:
+        named = ", ".join(h.name for h in broken)
+        return Phase.DEGRADED, "HoldBroken", f"held packages are not as they were: {named}; {words}"
+    if not drift.in_sync and not known.failed:
+        reason = "Observing" if known.config.mode is Mode.OBSERVE else "Drifted"
+        return Phase.DRIFTED, reason, f"{_names(wrong)} not as declared; {words}"
+    if known.failed:
+        return Phase.DEGRADED, "PackagesFailed", f"{_names(wrong)} could not be met; {words}"
+    if problem is not None:
+        return Phase.DEGRADED, "BadFile", f"{problem.reason}; the last good state is in force"
+    if wrong:
+        return Phase.DEGRADED, "HoldMismatch", f"{_names(wrong)} held, not as declared; {words}"
+    return Phase.IN_SYNC, "InSync", words
+
+
+def _is_about_drift(trouble: Trouble) -> bool:
+    """Whether a failure is over once nothing is left to do."""
+    return trouble.problem is None
+
+
+def _names(packages: list[Package]) -> str:
+    names = [p.name for p in packages[:5]]
+    more = f" and {len(packages) - 5} more" if len(packages) > 5 else ""
+    return ", ".join(names) + more
+
+
+def _count(packages: tuple[Package, ...], known: Known) -> str:
+    declared = [p for p in packages if p.required_by is None]
+    met = sum(p.ok for p in declared)
+    return f"{met} of {len(declared)} requirements satisfied, {len(known.holds)} held"
+
+
+def _conditions(
+    known: Known, phase: Phase, reason: str, message: str
+) -> dict[ConditionType, tuple[Truth, str, str]]:
+    ready: Truth = "True" if phase is Phase.IN_SYNC else "False"
+    if known.look is None and known.trouble is None:
+        ready = "Unknown"
+    running = known.current is not None
+    stalled = phase in (Phase.FAILED, Phase.PAUSED) or (
+        known.look is not None and known.look.problem is not None
+    )
+    stalled_reason = "BadFile" if known.look and known.look.problem else reason
+    broken = [h for h in known.holds if not h.intact]
+    holds = "; ".join(h.message or h.name for h in broken) or f"{len(known.holds)} held, all intact"
+    return {
+        ConditionType.READY: (ready, reason, message),
+        ConditionType.RECONCILING: (
+            "True" if running else "False",
+            "PassRunning" if running else "Idle",
+            known.step if running else "no pass is running",
+        ),
+        ConditionType.STALLED: (
+            "True" if stalled else "False",
+            stalled_reason if stalled else "Progressing",
+            message if stalled else "nothing stands in the way",
+        ),
+        ConditionType.HOLDS_INTACT: (
+            "Unknown" if known.look is None else "False" if broken else "True",
+            "NotLooked" if known.look is None else "HoldBroken" if broken else "Intact",
+            holds,
+        ),
+    }
+
+
+def _with_times(
+    conditions: dict[ConditionType, tuple[Truth, str, str]],
+    previous: Environment | None,
+    now: float,
+) -> tuple[Condition, ...]:
+    before = {c.type: c for c in previous.conditions} if previous else {}
+    found = []
+    for kind, (truth, reason, message) in conditions.items():
+        last = before.get(kind)
+        same = last is not None and last.status == truth
+        found.append(
+            Condition(
+                type=kind,
+                status=truth,
+                reason=reason,
+                message=message,
+                last_transition_time=last.last_transition_time if same and last else iso(now),
+            )
+        )
+    return tuple(found)
