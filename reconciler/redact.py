@@ -18,6 +18,7 @@ SHORTEST = 6
 """Characters; a shorter secret would be found in ordinary words."""
 
 _WORDS = r"(?:password|passwd|token|secret|signature|credentials?|api[_-]?key|access[_-]?key)"
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 _IN_ADDRESS = re.compile(r"""(?<=://)[^\s/?#"'<>]*(?=@)""")
 _IN_QUERY = re.compile(rf"""((?:{_WORDS}|[?&]sig)=(?!=))[^\s&#"',;<>]+""", re.IGNORECASE)
 _ASSIGNED = re.compile(
@@ -83,9 +84,9 @@ def _without_credentials(match: re.Match[str]) -> str:
 
 
 def _passwords(value: str) -> Iterator[str]:
-    for word in value.split() if "://" in value else ():
+    for address in _ADDRESS.findall(value):
         try:
-            parts = urlsplit(word)
+            parts = urlsplit(address)
         except ValueError:
             continue
         secret = parts.password or parts.username
