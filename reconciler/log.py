@@ -18,7 +18,7 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from reconciler.config import LogFormat, LogLevel
-from reconciler.redact import plain
+from reconciler.redact import plain, redact
 
 Record = Mapping[str, Any]
 """Keys: event, level, timestamp (UTC, ISO 8601), logger, environment, pass, and the event's
@@ -60,12 +60,15 @@ def configure(
         level: the least severe level that is let through. Libraries are let through from
             WARNING, and at DEBUG from INFO.
         stream: by default standard error.
-        env: the environment variables, for NO_COLOR and TERM; by default our own.
+        env: the environment variables, for NO_COLOR, TERM and the secrets that are never to
+            be shown; by default our own.
         sink: takes the records in place of `stream`, such as the journal's.
     """
     chosen = sys.stderr if stream is None else stream
+    env = os.environ if env is None else env
+    redact.register_environment(env)
     number = logging.getLevelNamesMapping()[level.upper()]
-    _OUTLETS.main = sink or stream_sink(log_format, chosen, os.environ if env is None else env)
+    _OUTLETS.main = sink or stream_sink(log_format, chosen, env)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

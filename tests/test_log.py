@@ -252,6 +252,15 @@ def test_no_secret_is_written(log, stream, records):
     assert record["words"] == ["uv", "****"]
 
 
+def test_the_secrets_of_the_environment_are_known(stream, records):
+    configure(stream=stream, env={"UV_INDEX_LAB_PASSWORD": "open-sesame"})
+
+    get_logger("reconciler.tests").error("package.failed", message="401 for open-sesame")
+
+    (record,) = records()
+    assert record["message"] == "401 for ****"
+
+
 # Taps and sinks
 
 
@@ -305,7 +314,7 @@ def test_a_closed_stream_stops_nobody(log, stream):
 
 
 def test_a_full_disk_stops_nobody():
-    full = Path("/dev/full").open("w", encoding="utf-8")
+    full = Path("/dev/full").open("w", encoding="utf-8")  # noqa: SIM115  # closing fails
     configure(stream=full, env={})
     log = get_logger("reconciler.tests")
     seen = []
