@@ -1,0 +1,58 @@
+"""The routes that ask for something: each hands the request on and names the pass to watch."""
+
+import msgspec
+from packaging.utils import canonicalize_name
+from starlette.requests import Request
+from starlette.responses import Response
+
+from reconciler.daemon.actions import Action
+from reconciler.web import environments
+from reconciler.web.documents import json_response
+from reconciler.web.forms import Accepted, Nothing, Pause, Reconcile, Rollback, Why
+from reconciler.web.operations import Endpoint
+from reconciler.web.requests import body_of
+from reconciler.web.service import ServiceProtocol
+
+FORMS: dict[Action, type[msgspec.Struct]] = {
+    Action.RECONCILE: Reconcile,
+    Action.PAUSE: Pause,
+    Action.RESUME: Why,
+    Action.ROLLBACK: Rollback,
+    Action.RESTORE: Why,
+    Action.ACCEPT: Why,
+    Action.GPU: Nothing,
+}
+"""What the body of each request may say; its fields are those of `ServiceProtocol.request`."""
+
+
+class Acting:
+    """Hands requests to `service`."""
+
+    def __init__(self, service: ServiceProtocol) -> None:
+        self._service = service
+
+    def endpoint(self, action: Action) -> Endpoint:
+        """The route that asks for `action`, about the environment and the hold in its path."""
+
+        async def act(request: Request) -> Response:
+            name = request.path_params.get("environment")
+            current = self._service.status()
+            if name is None:
+                instead = "/environments/NAME/holds/PACKAGE/" + action
+                name = environments.only(current, instead).name
+            else:
+                environments.named(current, name)
+            form = await body_of(request, FORMS[action])
+            return self._ask(name, action, form, request.path_params.get("package"))
+
+        return act
+
+    def _ask(
+        self, environment: str, action: Action, form: msgspec.Struct, package: str | None
+    ) -> Response:
+        wanted = msgspec.structs.asdict(form)
+        if package is not None:
+            wanted["package"] = canonicalize_name(package)
+        number = self._service.request(environment, action, **wanted)
+        accepted = Accepted(pass_=number, environment=environment)
+        return json_response(accepted, 202, {"Location": f"/history/{number}"})

@@ -1,0 +1,86 @@
+"""Answers as bytes with their ETag: encoded once per change, however many ask."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from reconciler.status import Status
+
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Something to serve."""
+
+    body: bytes
+    media_type: str
+    etag: str
+    """As it stands in the header, with its quotes."""
+
+    @classmethod
+    def of(cls, body: bytes, media_type: str) -> "Document":
+        """Make one; the ETag says what is in it."""
+        digest = hashlib.blake2b(body, digest_size=12, usedforsecurity=False).hexdigest()
+        return cls(body, media_type, f'"{digest}"')
+
+    @classmethod
+    def of_json(cls, value: object) -> "Document":
+        """Make one of a value, laid out for people too."""
+        return cls.of(json_bytes(value), JSON)
+
+    def response(self, request: Request, headers: Mapping[str, str] | None = None) -> Response:
+        """Answer with it, or with 304 where the client has it already."""
+        known = {"ETag": self.etag, **(headers or {})}
+        if _matches(request.headers.getlist("if-none-match"), self.etag):
+            return Response(status_code=304, headers=known)
+        return Response(self.body, headers={**known, "Content-Type": self.media_type})
+
+
+class StatusDocuments:
+    """The status as a whole and by environment, encoded when somebody first asks."""
+
+    def __init__(self) -> None:
+        self._status: Status | None = None
+        self._known: dict[str | None, Document] = {}
+
+    def whole(self, current: Status) -> Document:
+        """The status."""
+        return self._document(current, None, current)
+
+    def environment(self, current: Status, name: str) -> Document | None:
+        """One environment of it; None if there is none of that name."""
+        for environment in current.environments:
+            if environment.name == name:
+                return self._document(current, name, environment)
+        return None
+
+    def _document(self, current: Status, key: str | None, value: object) -> Document:
+        if current is not self._status:
+            self._status = current
+            self._known = {}
+        if key not in self._known:
+            self._known[key] = Document.of_json(value)
+        return self._known[key]
+
+
+def json_bytes(value: object) -> bytes:
+    """The value as JSON, indented, with a line end: for `curl` as well as for programs."""
+    return msgspec.json.format(msgspec.json.encode(value)) + b"\n"
+
+
+def json_response(
+    value: object, code: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Answer with a value."""
+    return Response(json_bytes(value), code, headers, JSON)
+
+
+def _matches(conditions: list[str], etag: str) -> bool:
+    """By RFC 9110, 13.1.2: any of the list, compared weakly, or `*`."""
+    tags = [tag.strip() for condition in conditions for tag in condition.split(",")]
+    return "*" in tags or etag in (tag.removeprefix("W/") for tag in tags)

@@ -1,0 +1,54 @@
+"""Fix Dependencies, as the guide has it: runs a pass, and answers when it is over."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from reconciler.daemon.actions import Action, Refusal
+from reconciler.status import Environment, PassDetail, Result
+from reconciler.web import environments
+from reconciler.web.connection import Connection
+from reconciler.web.documents import json_response
+from reconciler.web.fixed import summary
+from reconciler.web.forms import EnvironmentQuery, Nothing
+from reconciler.web.problems import HttpProblem
+from reconciler.web.requests import body_of, query_of
+from reconciler.web.service import ServiceProtocol
+
+
+class Fixing:
+    """Runs passes of `service` for whoever waits for them."""
+
+    def __init__(self, service: ServiceProtocol) -> None:
+        self._service = service
+
+    async def fix(self, request: Request) -> Response:
+        """Bring one environment in order and say what was done."""
+        query = query_of(request, EnvironmentQuery)
+        await body_of(request, Nothing)
+        current = self._service.status()
+        chosen = (
+            environments.first(current)
+            if query.environment is None
+            else environments.named(current, query.environment)
+        )
+        connection = Connection.of(request.scope)
+        outcome = await connection.while_open(self._outcome(chosen))
+        if outcome is None:
+            detail = "The service ends. Ask again when it is back."
+            raise HttpProblem(503, Refusal.STOPPING, detail)
+        after = environments.named(self._service.status(), chosen.name)
+        return json_response(summary(after, outcome))
+
+    async def _outcome(self, environment: Environment) -> PassDetail:
+        """What became of it.
+
+        The pass that runs already may have looked before the file was saved, so only one that
+        begins now says how things are; where it had nothing left to do, the work was the other's.
+        """
+        running = environment.current_pass
+        asked = self._service.request(environment.name, Action.RECONCILE)
+        outcome = await self._service.wait_for_pass(environment.name, asked)
+        if running is None or running.id == asked or outcome.result is not Result.UNCHANGED:
+            return outcome
+        joined = await self._service.wait_for_pass(environment.name, running.id)
+        return joined if joined.result is Result.CHANGED else outcome

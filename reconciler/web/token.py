@@ -1,0 +1,43 @@
+"""The bearer token, from a file that nobody else may read; never shown, never logged."""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+SHORTEST = 16
+
+
+@dataclass(slots=True, eq=False)
+class TokenUnusable(Exception):
+    """The token file cannot be used."""
+
+    path: Path
+    reason: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"token_file {self.path}: {self.reason}. {self.mend}"
+
+
+def read_token(path: Path) -> str:
+    """The token: the first line of the file.
+
+    Raises:
+        TokenUnusable: the file cannot be read, others may read it, or it holds no good token.
+    """
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            line = file.readline(4096).strip()
+    except OSError as error:
+        mend = "Make it readable for the service's user, or take http.token_file out."
+        raise TokenUnusable(path, error.strerror or str(error), mend) from error
+    if mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
+        raise TokenUnusable(path, "other users may read or change it", f"chmod 600 {path}")
+    if len(line) < SHORTEST or not line.isascii() or b" " in line:
+        mend = f"head -c 24 /dev/urandom | base64 > {path}"
+        raise TokenUnusable(
+            path, f"its first line is no token of at least {SHORTEST} plain characters", mend
+        )
+    return line.decode()
