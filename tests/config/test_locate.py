@@ -66,7 +66,7 @@ def test_a_named_one_is_taken_though_it_does_not_exist(places, monkeypatch, tmp_
     [
         ({"STATE_DIRECTORY": "/run/a:/run/b", "HOME": "/h"}, 0, "/run/a"),
         ({"STATE_DIRECTORY": "/run/a", "HOME": "/h"}, 1000, "/run/a"),
-        ({"HOME": "/root", "XDG_STATE_HOME": "/x"}, 0, "/var/lib/reconciler"),
+        ({"HOME": "/h", "XDG_STATE_HOME": "/x"}, 0, "/var/lib/reconciler"),
         ({"HOME": "/h"}, 1000, "/h/.local/state/reconciler"),
         ({"HOME": "/h", "XDG_STATE_HOME": "/x"}, 1000, "/x/reconciler"),
         ({"HOME": "/h", "XDG_STATE_HOME": "x", "STATE_DIRECTORY": ""}, 1000,

@@ -1,8 +1,11 @@
 """Where a project and its environment are, and when two names mean one environment."""
 
+import pwd
 from pathlib import Path
 
 import pytest
+
+ROOTS_HOME = pwd.getpwuid(0).pw_dir
 
 
 @pytest.mark.parametrize(
@@ -14,7 +17,7 @@ import pytest
         ("~", "/home/alice/pyproject.toml"),
         (".", "{}/pyproject.toml"),
         ("../x/gpu.toml", "{}/../x/gpu.toml"),
-        ("~root/x", "/root/x/pyproject.toml"),
+        ("~root/x", f"{ROOTS_HOME}/x/pyproject.toml"),
     ],
 )
 def test_where_the_project_is(read, file, written, expected):
