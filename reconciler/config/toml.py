@@ -5,7 +5,7 @@ import json
 import math
 
 
-def toml_text(value: object) -> str:  # noqa: PLR0911  # one per type
+def toml_text(value: object) -> str:
     """Write one value (what tomli returns, or tuples of it) on one line."""
     match value:
         case bool():
