@@ -18,7 +18,7 @@ from reconciler.web.rules import LARGEST_HEAD
 _LOG = get_logger(__name__)
 KEEP_ALIVE = 5
 """Seconds that an idle connection stays open."""
-FINISH_WITHIN = 2
+FINISH_WITHIN = 1
 """Seconds that requests get to end when the service does."""
 
 
@@ -27,10 +27,12 @@ class Server(uvicorn.Server):
 
     Attributes:
         addresses: where it listens, in the words of the configuration.
+        ready: set once it accepts connections.
     """
 
     def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], *, own: bool) -> None:
         self._exit = asyncio.Event()
+        self.ready = asyncio.Event()
         super().__init__(config)
         self._sockets = sockets
         self._made = {
@@ -65,6 +67,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         for address in self.addresses:
             _LOG.info("listening", address=address)
+        self.ready.set()
 
     async def main_loop(self) -> None:
         """Wait for the end; uvicorn's own would wake up ten times a second."""
