@@ -36,7 +36,7 @@ Serving = Callable[[Supervisor, Config, Sequence[socket.socket]], AbstractAsyncC
 """While entered, the HTTP server answers; the value is its address, for people."""
 
 
-class CannotListen(Exception):
+class CannotServe(Exception):
     """The status server cannot have its address."""
 
 
@@ -59,7 +59,7 @@ def main(load: Load, environ: Mapping[str, str], serving: Serving) -> int:
     _set_up_log(config)
     try:
         return asyncio.run(_Service(load, config, environ).run(serving))
-    except (Busy, CannotListen) as error:
+    except (Busy, CannotServe) as error:
         log.error("service.failed", message=str(error), mend=_mend(error))
         return 1
 
@@ -172,4 +172,4 @@ def _problem(rejected: ConfigRejected | UntrustedConfig, old: Config) -> Problem
     )  # fmt: skip
 
 
-__all__ = ["CannotListen", "Load", "Serving", "main"]
+__all__ = ["CannotServe", "Load", "Serving", "main"]
