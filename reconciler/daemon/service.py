@@ -5,12 +5,13 @@ configuration again. Knows the HTTP server only as something that is up while it
 """
 
 import asyncio
+import faulthandler
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 
 from reconciler import __version__
 from reconciler.config import Config, ConfigRejected
@@ -55,8 +56,10 @@ def main(load: Load, environ: Mapping[str, str], serving: Serving) -> int:
         config = _trusted(load())
     except (ConfigRejected, UntrustedConfig) as rejected:
         print(rejected, file=sys.stderr)  # noqa: T201 -- there is no log yet
-        return 1
+        return os.EX_CONFIG  # the units do not start again for this one
     _set_up_log(config)
+    # What systemd's watchdog sends to a hung service: say where it hangs, then die.
+    faulthandler.enable()
     try:
         return asyncio.run(_Service(load, config, environ).run(serving))
     except (Busy, CannotServe) as error:
@@ -119,15 +122,15 @@ class _Service:
         return 0
 
     async def _until_told_to_end(self, supervisor: Supervisor) -> None:
-        tasks = [
-            asyncio.create_task(feed_watchdog(self._notifier, supervisor.alive)),
-            asyncio.create_task(self._reload_when_asked(supervisor)),
-        ]
-        await self._ending.wait()
-        for task in tasks:
-            task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(*tasks)
+        """Return when told; an error in what runs beside the workers ends the service."""
+        async with asyncio.TaskGroup() as together:
+            beside = [
+                together.create_task(feed_watchdog(self._notifier, supervisor.alive)),
+                together.create_task(self._reload_when_asked(supervisor)),
+            ]
+            await self._ending.wait()
+            for task in beside:
+                task.cancel()
 
     async def _reload_when_asked(self, supervisor: Supervisor) -> None:
         while True:
@@ -149,10 +152,11 @@ class _Service:
             supervisor.reject(_problem(rejected, self._config))
             return False, str(rejected)
         try:
-            changed = await supervisor.apply(config)
+            changed = supervisor.apply(config)
         except Busy as busy:
             log.error("config.rejected", message=str(busy))
-            return False, str(busy)
+            supervisor.reject(_problem(busy, config))
+            return False, f"{busy}. {_mend(busy)}"
         _set_up_log(config)
         if config.http != self._config.http:
             changed += "; [http] has changed: restart the service for that"
@@ -161,10 +165,12 @@ class _Service:
         return True, changed
 
 
-def _problem(rejected: ConfigRejected | UntrustedConfig, old: Config) -> Problem:
+def _problem(rejected: ConfigRejected | UntrustedConfig | Busy, config: Config) -> Problem:
     """The first thing that is wrong with a configuration, as the status shows it."""
-    if isinstance(rejected, UntrustedConfig):
-        return Problem(file=str(old.path), line=None, column=None, reason=str(rejected), mend="")
+    if not isinstance(rejected, ConfigRejected):
+        mend = _mend(rejected) if isinstance(rejected, Busy) else ""
+        file = str(config.path)
+        return Problem(file=file, line=None, column=None, reason=str(rejected), mend=mend)
     first = rejected.problems[0]
     return Problem(
         file=str(first.file), line=first.line, column=first.column, reason=first.reason,

@@ -48,6 +48,8 @@ class _Care:
     task: asyncio.Task[None]
     lock: ExitStack
     claimed: bool
+    leaving: asyncio.Task[None] | None = None
+    """Set once it is to end, after the pass that runs."""
 
 
 class Supervisor:
@@ -118,9 +120,16 @@ class Supervisor:
             log.error("service.failed", reason=error.reason, message=error.message)
             return None
 
-    def _look_after(self, config: EnvironmentConfig, claim: tuple[ExitStack, bool]) -> None:
+    def _look_after(
+        self,
+        config: EnvironmentConfig,
+        claim: tuple[ExitStack, bool],
+        before: Worker | None = None,
+    ) -> None:
         environment = self._environment(config)
         worker = Worker(environment, self.journal, self._publish, self.events.publish)
+        if before is not None:
+            before.hand_over(worker)
         worker.on_recorded = self._recorded
         watcher = Watcher(environment, worker.wake, lambda: held_trees(worker))
         task = self._loop.create_task(watcher.run(), name=f"watch-{config.name}")
@@ -159,43 +168,64 @@ class Supervisor:
         for care, ended in zip(cares, await asyncio.gather(*waits), strict=True):
             if not ended:
                 log.error("worker.stuck", environment=care.worker.name)
-        await asyncio.gather(*(c.task for c in cares), return_exceptions=True)
+        ending = [task for c in cares for task in (c.task, c.leaving) if task is not None]
+        await asyncio.gather(*ending, return_exceptions=True)
         self.events.close()
         for care in cares:
             care.lock.close()
         self.journal.close()
 
-    async def apply(self, config: Config) -> str:
-        """Go over to another configuration; running passes come to their end first.
+    def apply(self, config: Config) -> str:
+        """Go over to another configuration, without waiting for running passes.
+
+        A worker whose environment changed or left comes to the end of its pass first, in the
+        background; what follows it is then decided by the configuration in force at that time.
 
         Returns:
             What changed, in words.
+
+        Raises:
+            Busy: Another service looks after one of the new environments; nothing was changed.
         """
         before, after = self.config.environments, config.environments
         gone = [n for n in before if n not in after]
         changed = [n for n in after if n in before and after[n] != before[n]]
         fresh = [n for n in after if n not in before]
-        locks = {n: self._claim(after[n]) for n in fresh}
+        claims = {n: self._claim(after[n]) for n in fresh if n not in self._cares}
         self.config = config
         self._config_problem = None
+        for name, claim in claims.items():
+            self._look_after(after[name], claim)
         for name in (*gone, *changed):
-            await self._let_go(name)
-        for name in (*changed, *fresh):
-            self._look_after(after[name], locks.get(name) or self._claim(after[name]))
-        with self._lock:
-            for name in gone:
-                self._published.pop(name, None)
+            self._replace(name)
         self._refresh_status()
         words = [f"{len(fresh)} added", f"{len(gone)} removed", f"{len(changed)} changed"]
         return ", ".join(words)
 
-    async def _let_go(self, name: str) -> None:
-        care = self._cares.pop(name)
-        care.task.cancel()
-        await asyncio.to_thread(care.worker.stop, care.worker.environment.config.timeout,
-                                finish=True)  # fmt: skip
+    def _replace(self, name: str) -> None:
+        """Once its worker has come to its end, go on as the configuration then says."""
+        care = self._cares.get(name)
+        if care is not None and care.leaving is None:
+            care.task.cancel()
+            care.leaving = self._loop.create_task(self._let_go(care), name=f"leave-{name}")
+
+    async def _let_go(self, care: _Care) -> None:
+        config = care.worker.environment.config
+        await asyncio.to_thread(care.worker.stop, config.timeout, finish=True)
+        if self.stopping:
+            return
         care.lock.close()
-        log.info("environment.removed", environment=name)
+        del self._cares[config.name]
+        log.info("environment.removed", environment=config.name)
+        wanted = self.config.environments.get(config.name)
+        if wanted is None:
+            with self._lock:
+                self._published.pop(config.name, None)
+            return
+        try:
+            self._look_after(wanted, self._claim(wanted), care.worker)
+        except Busy as busy:
+            log.error("environment.taken", environment=config.name, message=str(busy))
 
     def reject(self, problem: Problem) -> None:
         """The new configuration cannot be used: say so, and go on with the old one."""
@@ -300,12 +330,8 @@ class Supervisor:
             RequestRefused: It cannot be done.
         """
         care = self._cares.get(environment)
-        if care is None:
-            raise RequestRefused(
-                Refusal.UNKNOWN_ENVIRONMENT,
-                f"there is no environment `{environment}`",
-                f"Known are: {', '.join(self._cares) or 'none'}.",
-            )
+        if care is None or environment not in self.config.environments:
+            raise self._unknown(environment)
         if self.stopping:
             raise RequestRefused(Refusal.STOPPING, "the service is stopping", "Ask again later.")
         asked = Request(action, reason, duration, generation, package, apply)
@@ -313,13 +339,21 @@ class Supervisor:
 
     async def wait_for_pass(self, environment: str, pass_id: int) -> PassDetail:
         """The pass, once it is over and recorded."""
-        worker = self._cares[environment].worker
-        while True:
+        while environment in self._cares:
+            worker = self._cares[environment].worker  # a reload may have put another there
             found = await asyncio.to_thread(worker.wait_for_pass, pass_id, 1.0)
             if found is not None:
                 return found
             if self.stopping:
                 raise RequestRefused(Refusal.STOPPING, "the service is stopping", "Ask again.")
+        raise self._unknown(environment)
+
+    def _unknown(self, environment: str) -> RequestRefused:
+        return RequestRefused(
+            Refusal.UNKNOWN_ENVIRONMENT,
+            f"there is no environment `{environment}`",
+            f"Known are: {', '.join(self.config.environments) or 'none'}.",
+        )
 
     def history(self, environment: str | None, limit: int, before: int | None) -> list[Pass]:
         """Recorded passes, the newest first."""

@@ -6,7 +6,7 @@ during a pass make one more pass after it; none is lost, and no two passes run a
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -139,6 +139,16 @@ class Worker:
             self._inbox.orders.append(order)
             self._inbox.condition.notify_all()
             return order.pass_id
+
+    def hand_over(self, successor: "Worker") -> None:
+        """After its end: let another do what was asked of this one, and know what it did."""
+        successor.adopt(self._inbox.orders, self._done)
+        self._inbox.orders = []
+
+    def adopt(self, orders: Iterable[Order], done: Mapping[int, PassDetail]) -> None:
+        """Before its start: see `hand_over`."""
+        self._inbox.orders += orders
+        self._done.update(done)
 
     def suspend(self, suspension: Suspension, until: float | None) -> None:
         """Leave the environment alone from now on; a running pass is finished."""
