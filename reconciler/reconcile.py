@@ -238,6 +238,8 @@ class Pass:
         """Plan, stage, verify, exchange: all of it on one view of the environment."""
         drifted = [row.name for row in look.drift.drifted]
         log.info("drift.detected", packages=drifted, revision=look.revision)
+        if self.gate is not None:  # asked again before the exchange; here it saves the work
+            self.gate.wait_until_open(self.environment, self.cancel)
         with self.workspace(look) as work, ThreadPoolExecutor(2, "pass") as pool:
             staging = pool.submit(self.clone, look, work)
             planner = self._planner(look, work)

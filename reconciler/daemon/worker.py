@@ -13,16 +13,18 @@ import msgspec
 from packaging.utils import NormalizedName
 
 from reconciler import generations
-from reconciler.config import Mode, OnHoldBroken
+from reconciler.config import Mode, Occasion, OnHoldBroken
 from reconciler.daemon.view import Known, environment_status
 from reconciler.environment import Environment, Look
+from reconciler.gates import Gates
 from reconciler.gpu import probe
 from reconciler.interpreter import InterpreterError
 from reconciler.journal import Journal, iso
 from reconciler.keeping import Keeper
 from reconciler.log import context, get_logger
+from reconciler.notices import Notices
 from reconciler.processes import Cancellation, Cancelled
-from reconciler.reconcile import Gate, Outcome, Pass
+from reconciler.reconcile import Outcome, Pass
 from reconciler.recording import Recorded, Recorder, Work
 from reconciler.restore import restore
 from reconciler.status import Environment as EnvironmentStatus
@@ -74,13 +76,13 @@ class Worker:
         journal: Journal,
         publish: Publish,
         emit: Emit,
-        gate: Gate | None = None,
     ) -> None:
         self.environment = environment
         self.journal = journal
         self._publish = publish
         self._emit = emit
-        self._gate = gate
+        self._gate = Gates()
+        self._notices = Notices(environment.config.name, environment.config.notify)
         self.keeper = Keeper(environment)
         self.on_recorded: OnRecorded = lambda _name, _detail, _reason: None
         self._inbox = _Inbox()
@@ -92,6 +94,7 @@ class Worker:
         self._gpu_lock = threading.Lock()
         self._finished = threading.Condition()
         self._done: dict[int, PassDetail] = {}
+        self._told_broken: dict[str, str | None] = {}
         self._audit_due = True
         self._lock: object | None = None
         self.beat = time.monotonic()
@@ -285,7 +288,8 @@ class Worker:
             self.resume()
 
     def _pass(self, order: Order) -> None:
-        recorder = Recorder(self.environment, self.journal, self._gate)
+        by_hand = order.forced or order.work is not None
+        recorder = Recorder(self.environment, self.journal, None if by_hand else self._gate)
         started = time.time()
         current = PassStatus(
             id=order.pass_id or 0, trigger=order.trigger, result=None, started_at=iso(started)
@@ -363,6 +367,7 @@ class Worker:
         self._learn(**changes, generations=self._generations(), current=None, step="")
         reason = recorded.trouble.reason if recorded.trouble else None
         self.on_recorded(self.name, detail, reason)
+        self._tell_others(detail, recorded)
         if detail.changes or self._known.gpu is None:
             self.check_gpu()
         with self._finished:
@@ -375,6 +380,19 @@ class Worker:
         """After a mere look: the failures of the last pass that still show."""
         drifted = {row.name for row in outcome.look.drift.drifted}
         return tuple(f for f in self._known.failed if f.name in drifted)
+
+    def _tell_others(self, detail: PassDetail, recorded: Recorded) -> None:
+        """Commands and webhooks hear of changes, failures and broken holds."""
+        told = {"pass": msgspec.to_builtins(_shown(detail))}
+        postponed = recorded.trouble is not None and recorded.trouble.retry_after is not None
+        if detail.changes:
+            self._notices.tell(Occasion.CHANGED, told)
+        if (detail.failed or recorded.trouble) and not postponed:
+            self._notices.tell(Occasion.FAILED, told)
+        broken = {hold.name: hold.message for hold in self._known.holds if not hold.intact}
+        if broken and broken != self._told_broken:
+            self._notices.tell(Occasion.HOLD_BROKEN, {"holds": broken})
+        self._told_broken = broken
 
     def check_gpu(self) -> None:
         """Ask torch what it sees, without holding anything up."""

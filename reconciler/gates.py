@@ -1,0 +1,103 @@
+"""When a new tree may go live: inside the maintenance windows, and not under a running job.
+
+Decides from the clock and from /proc; puts nothing off by itself, but says how long to wait.
+"""
+
+import datetime as dt
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim
+
+from reconciler.config import Window
+from reconciler.environment import Environment
+from reconciler.log import get_logger
+from reconciler.processes import Cancellation
+from reconciler.reconcile import Postponed
+from reconciler.usage import User, users_of
+
+log = get_logger(__name__)
+
+_LOOK_AGAIN_SECONDS = 30.0
+_SHOWN = 3
+
+
+@dataclass
+class Gates:
+    """The gate of one environment; remembers since when it is in use."""
+
+    now: Callable[[], float] = time.time
+    users: Callable[[Path], list[User]] = users_of
+    _in_use_since: float | None = field(default=None)
+
+    def wait_until_open(self, environment: Environment, cancel: Cancellation) -> None:
+        """Return if the new tree may go live now.
+
+        Raises:
+            Postponed: It may not, and for how long.
+            Cancelled: The pass was asked to end.
+        """
+        cancel.check()
+        self._check_window(environment.config.windows)
+        limit = environment.config.wait_while_in_use
+        if limit is not None:
+            self._check_use(environment, limit)
+
+    def _check_window(self, windows: tuple[Window, ...]) -> None:
+        if not windows:
+            return
+        waits = [seconds_until_open(window, self.now()) for window in windows]
+        if min(waits) > 0:
+            opens = dt.datetime.fromtimestamp(self.now() + min(waits), dt.UTC)
+            raise Postponed(
+                "OutsideWindow",
+                f"changes wait for the maintenance window, which opens at {opens:%Y-%m-%d %H:%M} "
+                "UTC. `reconciler trigger --apply` does not wait.",
+                min(waits),
+            )
+
+    def _check_use(self, environment: Environment, limit: float) -> None:
+        users = self.users(environment.interpreters.get().prefix)
+        if not users:
+            self._in_use_since = None
+            return
+        now = self.now()
+        self._in_use_since = self._in_use_since or now
+        waited = now - self._in_use_since
+        named = ", ".join(str(u) for u in users[:_SHOWN])
+        named += f" and {len(users) - _SHOWN} more" if len(users) > _SHOWN else ""
+        if waited >= limit:
+            log.warning("environment.busy", users=named, waited=round(waited), proceeding=True)
+            self._in_use_since = None
+            return
+        log.info("environment.busy", users=named, waited=round(waited), proceeding=False)
+        left = "until it ends" if limit == float("inf") else f"for {limit - waited:.0f} s at most"
+        raise Postponed(
+            "InUse",
+            f"the environment is in use by {named}; changes wait {left}. "
+            "`reconciler trigger --apply` does not wait.",
+            min(_LOOK_AGAIN_SECONDS, limit - waited),
+        )
+
+
+def seconds_until_open(window: Window, now: float) -> float:
+    """How long until the window is open: 0 while it is.
+
+    Args:
+        window: When it opens, by cron and time zone, and for how long.
+        now: Seconds since the epoch.
+    """
+    zone = ZoneInfo(window.timezone) if window.timezone else None
+    moment = (
+        dt.datetime.fromtimestamp(now, zone)
+        if zone
+        else dt.datetime.fromtimestamp(now).astimezone()
+    )
+    # One second on, so that a window which opens just now counts as open.
+    last = next(CronSim(window.cron, moment + dt.timedelta(seconds=1), reverse=True))
+    if moment.timestamp() - last.timestamp() < window.duration:
+        return 0.0
+    return next(CronSim(window.cron, moment)).timestamp() - now

@@ -1,0 +1,134 @@
+"""When a new tree may go live: windows by the clock, running jobs by the real /proc."""
+
+import datetime as dt
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from reconciler.config import EnvironmentConfig, Window
+from reconciler.environment import Environment
+from reconciler.gates import Gates, seconds_until_open
+from reconciler.processes import Cancellation
+from reconciler.reconcile import Postponed
+from reconciler.usage import User, users_of
+from tests.support.processes import wait_until
+
+NIGHT = Window(cron="0 3 * * *", duration=7200.0, timezone="Europe/Berlin")
+
+
+def at(text: str) -> float:
+    return dt.datetime.fromisoformat(text).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("moment", "wait"),
+    [
+        ("2026-01-10T03:00:00+01:00", 0.0),
+        ("2026-01-10T04:59:59+01:00", 0.0),
+        ("2026-01-10T05:00:00+01:00", 22 * 3600.0),
+        ("2026-01-10T02:59:00+01:00", 60.0),
+        ("2026-07-10T03:30:00+02:00", 0.0),
+        ("2026-07-10T02:00:00+00:00", 0.0),
+        ("2026-07-10T00:30:00+00:00", 1800.0),
+    ],
+)
+def test_window_opens_by_its_own_clock(moment, wait):
+    assert seconds_until_open(NIGHT, at(moment)) == wait
+
+
+def environment(project, **settings) -> Environment:
+    config = EnvironmentConfig(
+        name="studio", pyproject=project.path, python=project.venv / "bin" / "python", **settings
+    )
+    return Environment(config, dict(os.environ))
+
+
+def test_changes_wait_for_the_window_and_say_when_it_opens(project):
+    gates = Gates(now=lambda: at("2026-01-10T12:00:00+01:00"))
+    with pytest.raises(Postponed) as raised:
+        gates.wait_until_open(environment(project, windows=(NIGHT,)), Cancellation())
+    assert raised.value.reason == "OutsideWindow"
+    assert raised.value.retry_after == 15 * 3600
+    assert "2026-01-11 02:00 UTC" in raised.value.message
+
+
+def test_open_window_lets_changes_through(project):
+    gates = Gates(now=lambda: at("2026-01-10T03:30:00+01:00"))
+    gates.wait_until_open(environment(project, windows=(NIGHT,)), Cancellation())
+
+
+@pytest.fixture
+def job(venv: Path):
+    """A real process that runs the environment's Python until it is ended."""
+    process = subprocess.Popen(
+        [venv / "bin" / "python", "-c", "import sys; print('up', flush=True); sys.stdin.read()"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    process.stdout.readline()
+    yield process
+    process.stdin.close()
+    process.wait(10)
+    process.stdout.close()
+
+
+def test_own_children_do_not_count_as_users(venv, job):
+    assert users_of(venv.resolve()) == []
+
+
+def test_a_running_job_is_found_by_its_interpreter(venv, tmp_path):
+    """Started by somebody else: adopted by init, as after a double fork."""
+    pid_file = tmp_path / "pid"
+    release = tmp_path / "release"
+    code = (
+        "import os,sys,time\n"
+        "if os.fork(): os._exit(0)\n"
+        "os.setsid()\n"
+        f"open({str(pid_file)!r}+'.new','w').write(str(os.getpid()))\n"
+        f"os.rename({str(pid_file)!r}+'.new', {str(pid_file)!r})\n"
+        f"end=time.monotonic()+60\n"
+        f"while not os.path.exists({str(release)!r}) and time.monotonic()<end: time.sleep(0.05)\n"
+    )
+    subprocess.run([venv / "bin" / "python", "-c", code], check=True)
+    wait_until(pid_file.exists, what="the job to run")
+    pid = int(pid_file.read_text())
+    try:
+        wait_until(lambda: users_of(venv.resolve()), what="the job to be seen")
+        [user] = users_of(venv.resolve())
+        assert user.pid == pid
+        assert str(venv / "bin" / "python") in user.command
+    finally:
+        release.touch()
+    wait_until(lambda: not users_of(venv.resolve()), what="the job to be gone")
+
+
+def test_a_job_puts_changes_off_until_the_limit_decides(project, venv):
+    now = [1000.0]
+    jobs = [User(77, "python train.py")]
+    gates = Gates(now=lambda: now[0], users=lambda _: jobs)
+    wanted = environment(project, wait_while_in_use=60.0)
+    with pytest.raises(Postponed) as raised:
+        gates.wait_until_open(wanted, Cancellation())
+    assert "process 77 (python train.py)" in raised.value.message
+    assert raised.value.retry_after == 30.0
+    now[0] += 45
+    with pytest.raises(Postponed) as raised:
+        gates.wait_until_open(wanted, Cancellation())
+    assert raised.value.retry_after == 15.0
+    now[0] += 15
+    gates.wait_until_open(wanted, Cancellation())
+
+
+def test_a_new_job_gets_the_whole_limit_again(project, venv):
+    now, jobs = [1000.0], [User(77, "python")]
+    gates = Gates(now=lambda: now[0], users=lambda _: list(jobs))
+    wanted = environment(project, wait_while_in_use=60.0)
+    with pytest.raises(Postponed):
+        gates.wait_until_open(wanted, Cancellation())
+    jobs.clear()
+    now[0] += 100
+    gates.wait_until_open(wanted, Cancellation())
+    jobs.append(User(78, "python"))
+    with pytest.raises(Postponed):
+        gates.wait_until_open(wanted, Cancellation())
