@@ -21,9 +21,8 @@ def webhook():
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
             received.append((self.path, self.headers.get("Authorization"), json.loads(body)))
-            self.send_response(
-                302 if self.path == "/moved" else 500 if self.path == "/bad" else 204
-            )
+            path = self.path.partition("?")[0]
+            self.send_response({"/moved": 302, "/bad": 500}.get(path, 204))
             self.send_header("Location", "/elsewhere")
             self.send_header("Content-Length", "0")
             self.end_headers()
