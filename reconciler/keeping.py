@@ -3,7 +3,6 @@
 Says how each hold stands. Restoring is another module's part; nothing live is changed here.
 """
 
-from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -11,6 +10,7 @@ from packaging.utils import NormalizedName
 
 from reconciler.environment import Environment, Look
 from reconciler.log import get_logger
+from reconciler.standing import rows, words
 from reconciler.state.holds import Held, hold_set, matches
 from reconciler.state.installed import Installed, defect_of
 from reconciler.status import Hold
@@ -139,46 +139,11 @@ class Keeper:
             if name not in before or before[name] != broken:
                 log.error("hold.broken", package=name, expected=str(broken.expected),
                           found=str(broken.found) if broken.found else None,
-                          message=self._message(broken, look))  # fmt: skip
-
-    def _message(self, broken: Break, look: Look) -> str:
-        brought = self._brought_along(broken, look)
-        also = f" It brought along {', '.join(brought)}." if brought else ""
-        return broken.words + also
-
-    def _brought_along(self, broken: Break, look: Look) -> list[str]:
-        """What the intruder pins, and what was not there for the held build."""
-        if broken.found is None or broken.found == broken.expected:
-            return []
-        known = self.vault(look).current()
-        fresh = hold_set((broken.name,), look.installed, look.markers)
-        return sorted(
-            held.pin
-            for name, held in fresh.held.items()
-            if name != broken.name
-            and (name not in known or known[name].version != str(held.version))
-        )
+                          message=words(broken, look, self.vault(look)))  # fmt: skip
 
     def holds(self, look: Look) -> tuple[Hold, ...]:
         """How each hold stands, for the status."""
-        known = self.vault(look).current()
-        rows = [self._row(held, look, known.keys()) for held in look.holds.held.values()]
-        return tuple(sorted(rows, key=lambda row: (row.pinned_by is not None, row.name)))
-
-    def _row(self, held: Held, look: Look, vaulted: Collection[NormalizedName]) -> Hold:
-        broken = self._breaks.get(held.name)
-        defect = look.broken.get(held.name)
-        message = self._message(broken, look) if broken else defect
-        found = look.installed.version(held.name)
-        return Hold(
-            name=held.name,
-            version=str(held.version),
-            intact=broken is None and defect is None,
-            pinned_by=held.pinned_by,
-            message=message,
-            vaulted=held.name in vaulted,
-            found=str(found) if found is not None and broken else None,
-        )
+        return rows(look, self.vault(look), self._breaks)
 
     @property
     def breaks(self) -> dict[NormalizedName, Break]:

@@ -1,0 +1,64 @@
+"""How the holds of an environment stand, for people: each hold, intact or not, and why.
+
+Only compares and words; the vault and the environment are as they were.
+"""
+
+from collections.abc import Mapping
+
+from packaging.utils import NormalizedName
+
+from reconciler.environment import Look
+from reconciler.state.holds import Held, hold_set
+from reconciler.status import Hold
+from reconciler.vault import Break, Vault, find_breaks
+from reconciler.workspace import Workspace
+
+Breaks = Mapping[NormalizedName, Break]
+
+
+def holds_found(look: Look) -> tuple[Hold, ...]:
+    """How each hold stands, compared with the vault's copies file by file."""
+    vault = Vault(Workspace(look.interpreter.prefix))
+    breaks = find_breaks(vault, look.installed, look.interpreter.prefix, list(vault.current()))
+    return rows(look, vault, breaks)
+
+
+def rows(look: Look, vault: Vault, breaks: Breaks) -> tuple[Hold, ...]:
+    """One row for each hold: the configured ones first, then what they pin."""
+    found = [_row(held, look, vault, breaks) for held in look.holds.held.values()]
+    return tuple(sorted(found, key=lambda row: (row.pinned_by is not None, row.name)))
+
+
+def _row(held: Held, look: Look, vault: Vault, breaks: Breaks) -> Hold:
+    broken = breaks.get(held.name)
+    defect = look.broken.get(held.name)
+    found = look.installed.version(held.name)
+    return Hold(
+        name=held.name,
+        version=str(held.version),
+        intact=broken is None and defect is None,
+        pinned_by=held.pinned_by,
+        message=words(broken, look, vault) if broken else defect,
+        vaulted=held.name in vault.current(),
+        found=str(found) if found is not None and broken else None,
+    )
+
+
+def words(broken: Break, look: Look, vault: Vault) -> str:
+    """What happened to a hold, what came with it, and what to do."""
+    brought = _brought_along(broken, look, vault)
+    also = f" It brought along {', '.join(brought)}." if brought else ""
+    return broken.words + also
+
+
+def _brought_along(broken: Break, look: Look, vault: Vault) -> list[str]:
+    """What the intruder pins, and what was not there for the held build."""
+    if broken.found is None or broken.found == broken.expected:
+        return []
+    known = vault.current()
+    fresh = hold_set((broken.name,), look.installed, look.markers)
+    return sorted(
+        held.pin
+        for name, held in fresh.held.items()
+        if name != broken.name and (name not in known or known[name].version != str(held.version))
+    )
