@@ -163,17 +163,17 @@ class Planner:
             raise NoSolution(str(error)) from error
         return plans[division.kept], [items[i] for i in division.kept], division.left_out
 
-    def _ask(self, items: Sequence[Item], *, free: bool = False) -> Plan:
+    def _ask(self, items: Sequence[Item], *, free: bool = False, aside: bool = False) -> Plan:
         """Run the dry run; what a glob holds and nobody knew of is excluded, and asked again."""
         while True:
-            plan = self._ask_once(items, free=free)
+            plan = self._ask_once(items, free=free, aside=aside)
             holds = self.look.holds
             unknown = {n for n in plan.install if holds.covers(n) and n not in holds.held}
             if not unknown or unknown <= self.project.missing:
                 return plan
             self.project = replace(self.project, missing=self.project.missing | unknown)
 
-    def _ask_once(self, items: Sequence[Item], *, free: bool) -> Plan:
+    def _ask_once(self, items: Sequence[Item], *, free: bool, aside: bool) -> Plan:
         self._runs += 1
         ask = self.project.to_plan(
             items,
@@ -183,7 +183,7 @@ class Planner:
             upgrade=self.environment.config.update is Update.LATEST,
             free=free,
         )
-        return self.environment.uv.plan(ask, self.cancel, self.on_line)
+        return self.environment.uv.plan(ask, self.cancel, None if aside else self.on_line)
 
     def _constraints(self) -> list[str]:
         installed = self.look.installed
@@ -248,7 +248,7 @@ class Planner:
             return ()
         wanted = [item for item in decision.kept if item.weight == 1]
         try:
-            free = self._ask(wanted, free=True)
+            free = self._ask(wanted, free=True, aside=True)
         except UvError:
             return ()  # only information: the plan itself stands
         older: list[tuple[Planned, Version | None]] = []
@@ -272,7 +272,7 @@ class Planner:
             item = Item(newest.name, f"{newest.name}=={newest.version}", "held back")
             hold_items = items_of_holds(self.look.holds, self.look.markers)
             try:
-                self._ask([*hold_items, item])
+                self._ask([*hold_items, item], aside=True)
             except UvError as refused:
                 reason = refused.message
         holds = [h for h in self.look.holds.held.values() if _mentions(reason, h.name)]

@@ -14,6 +14,7 @@ from packaging.utils import NormalizedName
 
 from reconciler import generations
 from reconciler.config import Mode, Occasion, OnHoldBroken
+from reconciler.daemon.progress import Progress, Step
 from reconciler.daemon.view import Known, environment_status
 from reconciler.environment import Environment, Look
 from reconciler.gates import Gates
@@ -291,14 +292,15 @@ class Worker:
         by_hand = order.forced or order.work is not None
         recorder = Recorder(self.environment, self.journal, None if by_hand else self._gate)
         started = time.time()
+        number = order.pass_id or self.journal.begin(self.environment.key, order.trigger, started)
         current = PassStatus(
-            id=order.pass_id or 0, trigger=order.trigger, result=None, started_at=iso(started)
+            id=number, trigger=order.trigger, result=None, started_at=iso(started)
         )
         work = order.work or self._work(order)
         recorded = recorder.run(
             work,
             trigger=order.trigger,
-            pass_id=order.pass_id,
+            pass_id=number,
             cancel=self._cancel,
             listener=_Follower(self, current),
             keep_unchanged=order.pass_id is not None,
@@ -432,10 +434,14 @@ class Worker:
             return  # a mere look is over in milliseconds; showing it would only flicker
         self._learn(current=current, step=step)
 
-    def said(self, line: str) -> None:
-        """uv said something."""
+    def said(self, pass_id: int, line: str, step: Step | None) -> None:
+        """uv said something, which may be the progress of one package."""
         self.beat = time.monotonic()
-        self._emit("log", {"environment": self.name, "line": line})
+        about = {"environment": self.name, "pass": pass_id}
+        self._emit("log", {**about, "line": line})
+        if step is not None:
+            told = {"package": step.package, "step": step.step, "done": step.done}
+            self._emit("progress", {**about, **told, "total": step.total})
 
     def _learn(self, **changes: object) -> None:
         """Know something new, and say so if it shows."""
@@ -457,11 +463,14 @@ class _Follower:
     worker: Worker
     current: PassStatus
 
+    progress: Progress = field(default_factory=Progress)
+
     def phase(self, name: str) -> None:
+        self.progress.enter(name)
         self.worker.follow(self.current, name)
 
     def line(self, text: str) -> None:
-        self.worker.said(text)
+        self.worker.said(self.current.id, text, self.progress.read(text))
 
 
 def _shown(detail: PassDetail) -> PassStatus:
