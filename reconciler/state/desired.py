@@ -6,7 +6,6 @@ touches no disk and starts no process. A file that cannot be understood raises
 """
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -15,11 +14,16 @@ from typing import Any
 
 import tomli
 from packaging.dependency_groups import resolve_dependency_groups
+from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
 
-from reconciler.state.sources import Source, sources_for
+from reconciler.config.position import KeyPath, Position
+from reconciler.state.places import Places
+from reconciler.state.sources import BadSource, Source, owner_of, sources_for
+
+_LOOKS_LIKE = 'A requirement looks like "numpy>=1.24,<2.0" (PEP 508).'
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class _Reader:
         self.file = file
         self.bytes = text
         self.markers = {**markers, "extra": ""}
-        self.text = self._decode()
+        self.places = Places(self._decode())
         self.document = self._toml()
 
     def _decode(self) -> str:
@@ -124,53 +128,32 @@ class _Reader:
                 "the file is not UTF-8, as TOML requires",
                 "Save it as UTF-8.",
                 line=before.count(b"\n") + 1,
-                column=error.start - (before.rfind(b"\n") + 1) + 1,
+                column=len(before[before.rfind(b"\n") + 1 :].decode("utf-8")) + 1,
             ) from error
 
     def _toml(self) -> dict[str, Any]:
         try:
-            return tomli.loads(self.text)
+            return tomli.loads(self.places.text)
         except tomli.TOMLDecodeError as error:
             raise self._problem(
                 f"not valid TOML: {error.msg}",
                 "Mend the line; until then the last good state of the file stays in force.",
-                line=error.lineno,
-                column=error.colno,
+                Position(error.lineno, error.colno),
             ) from error
 
-    def _problem(
-        self, reason: str, mend: str, *, line: int | None = None, column: int | None = None
-    ) -> FileProblem:
-        lines = self.text.splitlines()
-        shown = lines[line - 1] if line is not None and 0 < line <= len(lines) else None
-        return FileProblem(self.file, reason, mend, line, column, shown)
-
-    def _place(self, literal: str, occurrence: int = 0) -> tuple[int | None, int | None]:
-        """Line and column of a string literal (tomli gives no positions for values)."""
-        inner = re.escape(literal)
-        escaped = re.escape(literal.replace("\\", "\\\\").replace('"', '\\"'))
-        found = list(re.finditer(f"'{inner}'|\"{escaped}\"", self.text))
-        if not found:
-            return None, None
-        start = found[min(occurrence, len(found) - 1)].start()
-        line = self.text.count("\n", 0, start) + 1
-        return line, start - (self.text.rfind("\n", 0, start) + 1) + 1
-
-    def _heading(self, key: str) -> int | None:
-        """The line on which a table or a key starts."""
-        pattern = rf"^\s*(\[+\s*{re.escape(key)}\s*\]+|{re.escape(key.rsplit('.', 1)[-1])}\s*=)"
-        found = re.search(pattern, self.text, re.MULTILINE)
-        return self.text.count("\n", 0, found.end()) + 1 if found else None
+    def _problem(self, reason: str, mend: str, at: Position | None = None) -> FileProblem:
+        line, column = (at.line, at.column) if at else (None, None)
+        return FileProblem(self.file, reason, mend, line, column, self.places.line(line))
 
     def read(self, extras: Sequence[str], groups: Sequence[str]) -> Desired:
         project = self._table(self.document, "project", required=True)
-        tool_uv = self._table(self._table(self.document, "tool"), "uv", path="tool.uv")
+        tool_uv = self._table(self._table(self.document, "tool"), "tool", "uv")
         self._refuse_dynamic(project)
-        self.sources = self._table(tool_uv, "sources", path="tool.uv.sources")
+        self.sources = self._table(tool_uv, "tool", "uv", "sources")
         name = project.get("name")
         self.name = canonicalize_name(name) if isinstance(name, str) else None
         declared = [
-            *self._requirements(project.get("dependencies", []), "project.dependencies"),
+            *self._requirements(project.get("dependencies", []), ("project", "dependencies")),
             *self._extras(project, extras),
             *self._groups(groups),
         ]
@@ -184,14 +167,9 @@ class _Reader:
         )
 
     def _table(
-        self,
-        parent: Mapping[str, Any],
-        key: str,
-        *,
-        path: str | None = None,
-        required: bool = False,
+        self, parent: Mapping[str, Any], *path: str, required: bool = False
     ) -> dict[str, Any]:
-        path = path or key
+        key, shown = path[-1], ".".join(path)
         if key not in parent and not required:
             return {}
         table = parent.get(key)
@@ -199,14 +177,14 @@ class _Reader:
             return table
         if table is None:
             raise self._problem(
-                f"there is no [{path}] table",
+                f"there is no [{shown}] table",
                 "Declare the project by PEP 621: a [project] table with `name`, `version` and "
                 "`dependencies`. (If the file is just being written, it will be read again.)",
             )
         raise self._problem(
-            f"`{path}` must be a table, not {_kind(table)}",
-            f"Write it as [{path}].",
-            line=self._heading(path),
+            f"`{shown}` must be a table, not {_kind(table)}",
+            f"Write it as [{shown}].",
+            self.places.key(path),
         )
 
     def _refuse_dynamic(self, project: Mapping[str, Any]) -> None:
@@ -216,7 +194,7 @@ class _Reader:
                 "`dependencies` is declared dynamic, so only the project's build backend, which "
                 "is code of the project, could tell them",
                 "List them in `project.dependencies`, and take them out of `dynamic`.",
-                line=self._heading("project.dynamic"),
+                self.places.key(("project", "dynamic")),
             )
 
     def _requires_python(self, project: Mapping[str, Any]) -> SpecifierSet | None:
@@ -226,76 +204,102 @@ class _Reader:
         try:
             return SpecifierSet(value)
         except (InvalidSpecifier, TypeError, AttributeError) as error:
-            line = self._heading("project.requires-python")
             raise self._problem(
                 f"`requires-python` is no version specifier: {value!r}",
                 'Write it by PEP 440, for example ">=3.11".',
-                line=line,
+                self.places.key(("project", "requires-python")),
             ) from error
 
-    def _requirements(self, values: object, origin: str) -> Iterator[Declared]:
+    def _requirements(
+        self, values: object, path: KeyPath, *, seen: frozenset[KeyPath] = frozenset()
+    ) -> Iterator[Declared]:
         """The requirements of one list that apply to the target."""
+        origin = ".".join(map(str, path))
         if not isinstance(values, list):
             raise self._problem(
                 f"`{origin}` must be a list of strings, not {_kind(values)}",
                 'Write it as [ "numpy>=1.24", ... ].',
-                line=self._heading(origin),
+                self.places.key(path),
             )
         for index, value in enumerate(values):
             place = f"{origin}[{index}]"
+            if not isinstance(value, str):
+                raise self._problem(
+                    f"`{place}` must be a string, not {_kind(value)}", _LOOKS_LIKE,
+                    self.places.key(path),
+                )  # fmt: skip
             earlier = sum(1 for other in values[:index] if other == value)
-            requirement = self._requirement(value, place, origin, earlier)
-            if requirement.marker is None or requirement.marker.evaluate(self.markers):
-                yield from self._declared(requirement, place, value, origin)
+            at = self.places.string(value, within=path, occurrence=earlier)
+            requirement = self._requirement(value, place, at)
+            if self._applies(requirement.marker, place, at):
+                yield from self._declared(requirement, place, at, path, seen)
 
-    def _requirement(self, value: object, place: str, origin: str, occurrence: int) -> Requirement:
-        if not isinstance(value, str):
-            raise self._problem(
-                f"`{place}` must be a string, not {_kind(value)}",
-                'A requirement looks like "numpy>=1.24,<2.0" (PEP 508).',
-                line=self._heading(origin),
-            )
+    def _requirement(self, value: str, place: str, at: Position | None) -> Requirement:
         try:
             return Requirement(value)
         except InvalidRequirement as error:
-            line, column = self._place(value, occurrence)
             reason = str(error).splitlines()[0].rstrip(".")
             raise self._problem(
-                f"`{place}` is no valid requirement, {value!r}: {reason}",
-                'A requirement looks like "numpy>=1.24,<2.0" (PEP 508).',
-                line=line,
-                column=column,
+                f"`{place}` is no valid requirement, {value!r}: {reason}", _LOOKS_LIKE, at
+            ) from error
+
+    def _applies(self, marker: Marker | None, place: str, at: Position | None) -> bool:
+        try:
+            return marker is None or marker.evaluate(self.markers)
+        except (UndefinedComparison, UndefinedEnvironmentName) as error:
+            raise self._problem(
+                f"the marker of `{place}` cannot be evaluated: {marker}",
+                "Compare a variable of PEP 508 with a string, by an operator that both know.",
+                at,
             ) from error
 
     def _declared(
-        self, requirement: Requirement, place: str, literal: str, origin: str
+        self,
+        requirement: Requirement,
+        place: str,
+        at: Position | None,
+        path: KeyPath,
+        seen: frozenset[KeyPath],
     ) -> Iterator[Declared]:
         if self.name and canonicalize_name(requirement.name) == self.name and requirement.extras:
             # `project[extra]` within the project itself: those extras, not a package.
             project = self.document["project"]
-            yield from self._extras(project, sorted(requirement.extras), seen=(place,))
+            yield from self._extras(project, sorted(requirement.extras), seen=seen | {path})
             return
-        source = sources_for(requirement.name, self.sources, self.file.parent, self.markers, origin)
-        yield Declared(requirement, place, source, self._place(literal)[0])
+        yield Declared(requirement, place, self._source(requirement, path), at.line if at else None)
+
+    def _source(self, requirement: Requirement, path: KeyPath) -> Source | None:
+        try:
+            return sources_for(
+                requirement.name, self.sources, self.file.parent, self.markers, owner_of(path)
+            )
+        except BadSource as error:
+            at = self.places.key(("tool", "uv", "sources", error.key))
+            mend = "Write it as uv's documentation of sources shows."
+            raise self._problem(
+                f"`tool.uv.sources.{error.key}` {error.reason}", mend, at
+            ) from error
 
     def _extras(
-        self, project: Mapping[str, Any], extras: Iterable[str], *, seen: tuple[str, ...] = ()
+        self,
+        project: Mapping[str, Any],
+        extras: Iterable[str],
+        *,
+        seen: frozenset[KeyPath] = frozenset(),
     ) -> Iterator[Declared]:
-        path = "project.optional-dependencies"
-        tables = self._table(project, "optional-dependencies", path=path)
+        table = ("project", "optional-dependencies")
+        tables = self._table(project, *table)
         by_name = {canonicalize_name(key): key for key in tables}
         for extra in extras:
             key = by_name.get(canonicalize_name(extra))
             if key is None:
                 raise self._problem(
-                    f"there is no extra `{extra}` in [{path}]{_nearest(extra, by_name)}",
+                    f"there is no extra `{extra}` in [{'.'.join(table)}]{_nearest(extra, by_name)}",
                     "Correct `extras` in the configuration, or declare the extra.",
-                    line=self._heading(path),
+                    self.places.key(table),
                 )
-            origin = f"{path}.{key}"
-            if any(place.startswith(origin + "[") for place in seen):
-                continue
-            yield from self._requirements(tables[key], origin)
+            if (*table, key) not in seen:
+                yield from self._requirements(tables[key], (*table, key), seen=seen)
 
     def _groups(self, groups: Sequence[str]) -> Iterator[Declared]:
         if not groups:
@@ -309,13 +313,14 @@ class _Reader:
                     f"the dependency group `{group}` cannot be read: {_causes(error)}"
                     f"{_nearest(group, tables)}",
                     "Correct [dependency-groups] (PEP 735), or `groups` in the configuration.",
-                    line=self._heading("dependency-groups"),
+                    self.places.key(("dependency-groups", group)),
                 ) from error
-            yield from self._requirements(list(resolved), f"dependency-groups.{group}")
+            yield from self._requirements(list(resolved), ("dependency-groups", group))
 
 
 def _kind(value: object) -> str:
-    names = {dict: "a table", list: "a list", str: "a string", bool: "a boolean"}
+    names = {dict: "a table", list: "a list", str: "a string", bool: "a boolean",
+             int: "an integer", float: "a number"}  # fmt: skip
     return names.get(type(value), f"a {type(value).__name__}")
 
 

@@ -16,6 +16,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 from reconciler.state.desired import Declared, Desired
 from reconciler.state.holds import HoldSet, requires_of
 from reconciler.state.installed import Distribution, Installed
+from reconciler.state.markers import applies
 from reconciler.state.sources import Source, same_place
 from reconciler.status import PackageStatus as Status
 
@@ -133,7 +134,7 @@ class Adjustments:
                 continue
             if override is None:
                 yield requirement
-            elif override.marker is None or override.marker.evaluate({**markers, "extra": ""}):
+            elif applies(override.marker, markers):
                 yield override
 
 

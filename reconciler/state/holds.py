@@ -13,6 +13,7 @@ from packaging.utils import NormalizedName
 from packaging.version import InvalidVersion, Version
 
 from reconciler.state.installed import Distribution, Installed
+from reconciler.state.markers import applies
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +98,11 @@ def requires_of(
     distribution: Distribution, markers: Mapping[str, str], extras: Iterable[str] = ()
 ) -> list[Requirement]:
     """What a distribution requires on the target, with the given extras of it."""
-    environments = [{**markers, "extra": extra} for extra in ("", *extras)]
+    asked = ("", *extras)
     return [
         r
         for r in distribution.requires
-        if r.marker is None or any(r.marker.evaluate(e) for e in environments)
+        if any(applies(r.marker, markers, extra=extra) for extra in asked)
     ]
 
 

@@ -4,14 +4,19 @@
 an installed copy shows the same origin (PEP 610).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from packaging.markers import InvalidMarker, Marker
-from packaging.utils import canonicalize_name
+from packaging.markers import (
+    InvalidMarker,
+    Marker,
+    UndefinedComparison,
+    UndefinedEnvironmentName,
+)
+from packaging.utils import NormalizedName, canonicalize_name
 
 _PLACE_KEYS = ("path", "url", "git")
 
@@ -75,8 +80,33 @@ class DirectUrl:
         )
 
 
+class BadSource(Exception):
+    """An entry of `[tool.uv.sources]` that cannot be understood; `reason` follows its key."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(key, reason)
+        self.key = key
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The extra or the group that a requirement stands in, if any; names by PEP 503."""
+
+    extra: NormalizedName | None = None
+    group: NormalizedName | None = None
+
+
+def owner_of(path: Sequence[str | int]) -> Owner:
+    """The owner of the list of requirements at that key of a `pyproject.toml`."""
+    name = canonicalize_name(str(path[-1]))
+    if path[0] == "dependency-groups":
+        return Owner(group=name)
+    return Owner(extra=name) if "optional-dependencies" in path[:-1] else Owner()
+
+
 def sources_for(
-    name: str, sources: Mapping[str, Any], base: Path, markers: Mapping[str, str], origin: str
+    name: str, sources: Mapping[str, Any], base: Path, markers: Mapping[str, str], owner: Owner
 ) -> Source | None:
     """The source that applies to `name` on the target, or None.
 
@@ -85,26 +115,32 @@ def sources_for(
         sources: The `[tool.uv.sources]` table.
         base: The folder that relative paths start from.
         markers: The target's PEP 508 environment.
-        origin: Where the requirement stands, to match `extra` and `group`.
+        owner: Where the requirement stands, to match `extra` and `group`.
+
+    Raises:
+        BadSource: The entry cannot be understood. To go on without it would be to take a
+            package of that name from somewhere else.
     """
     wanted = canonicalize_name(name)
     for key, entry in sources.items():
         if canonicalize_name(key) != wanted:
             continue
         for table in entry if isinstance(entry, list) else [entry]:
-            if isinstance(table, dict) and _applies(table, markers, origin):
+            if not isinstance(table, dict):
+                raise BadSource(key, "must be a table, or a list of tables")
+            if _applies(table, markers, owner, key):
                 return Source(_absolute(table, base))
     return None
 
 
-def _applies(table: Mapping[str, Any], markers: Mapping[str, str], origin: str) -> bool:
-    owner = origin.rsplit(".", 1)[-1]
-    if any(key in table and table[key] != owner for key in ("extra", "group")):
-        return False
+def _applies(table: Mapping[str, Any], markers: Mapping[str, str], owner: Owner, key: str) -> bool:
+    for word, own in (("extra", owner.extra), ("group", owner.group)):
+        if word in table and (own is None or canonicalize_name(str(table[word])) != own):
+            return False
     try:
         return "marker" not in table or Marker(table["marker"]).evaluate(dict(markers))
-    except InvalidMarker:
-        return False
+    except (InvalidMarker, UndefinedComparison, UndefinedEnvironmentName, TypeError) as error:
+        raise BadSource(key, f"has a marker that means nothing: {table['marker']!r}") from error
 
 
 def _absolute(table: Mapping[str, Any], base: Path) -> dict[str, Any]:
