@@ -57,10 +57,14 @@ def _message(outcome: PassDetail, met: int, failed: int, preserved: str) -> str:
         why = (outcome.message or "the pass failed").rstrip(".")
         return f"Nothing was changed: {why}{preserved}"
     if failed or outcome.result is Result.PARTIAL:
-        return f"Installed {met} packages, {failed} failed{preserved}"
+        return f"Installed {_packages(met)}, {failed} failed{preserved}"
     if outcome.result is Result.UNCHANGED:
-        return f"Nothing to do: all {met} packages are installed{preserved}"
-    return f"Successfully installed/upgraded all {met} packages{preserved}"
+        return f"Nothing to do: all {_packages(met)} are installed{preserved}"
+    return f"Successfully installed/upgraded all {_packages(met)}{preserved}"
+
+
+def _packages(count: int) -> str:
+    return "1 package" if count == 1 else f"{count} packages"
 
 
 def _sections(declared: list[Package], outcome: PassDetail) -> Iterator[str]:

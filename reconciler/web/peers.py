@@ -53,9 +53,10 @@ class TcpPeer:
         if not self.remote.address.is_loopback:
             return None
         for _ in range(_ATTEMPTS):
-            first = _owner(self, tables)
-            if first is not None:
-                return first.uid if first == _owner(self, tables) else None
+            found = _find(self, tables)
+            if found is not None:
+                # Closed between two columns, it would have its inode still and uid 0 already.
+                return found.uid if found.owned and found == _find(self, tables) else None
         return None
 
 
@@ -95,32 +96,40 @@ def peer_of(connection: socket.socket) -> Peer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Owner:
+class _Row:
+    """What the kernel lists of one socket."""
+
+    state: bytes
     uid: int
     inode: int
 
+    @property
+    def owned(self) -> bool:
+        """Whether a process has it open; otherwise its uid says nothing."""
+        return self.state == _ESTABLISHED and self.inode != 0
 
-def _owner(peer: TcpPeer, tables: Iterable[Path]) -> _Owner | None:
-    """The owner of the client's own socket, which has our remote end as its local one."""
-    wanted = {
-        b"%s %s" % (_shown(peer.remote, mapped=mapped), _shown(peer.local, mapped=mapped))
+
+def _find(peer: TcpPeer, tables: Iterable[Path]) -> _Row | None:
+    """The client's own socket: its local end is our remote one."""
+    ends = [
+        b" %s %s " % (_shown(peer.remote, mapped=mapped), _shown(peer.local, mapped=mapped))
         for mapped in (False, True)
-    }
+    ]
     for table in tables:
-        for line in _lines(table):
-            fields = line.split()
-            if len(fields) < 10 or b" ".join(fields[1:3]) not in wanted:
-                continue
-            uid, inode = int(fields[7]), int(fields[9])
-            return _Owner(uid, inode) if fields[3] == _ESTABLISHED and inode else None
+        text = _read(table)
+        for end in ends:
+            place = text.find(end)
+            if place >= 0:
+                fields = text[place : text.index(b"\n", place)].split()
+                return _Row(state=fields[2], uid=int(fields[6]), inode=int(fields[8]))
     return None
 
 
-def _lines(table: Path) -> list[bytes]:
+def _read(table: Path) -> bytes:
     try:
-        return table.read_bytes().splitlines()
+        return table.read_bytes()
     except FileNotFoundError:  # IPv6 is switched off
-        return []
+        return b""
 
 
 def _shown(endpoint: Endpoint, *, mapped: bool) -> bytes:

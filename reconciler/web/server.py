@@ -20,6 +20,7 @@ KEEP_ALIVE = 5
 """Seconds that an idle connection stays open."""
 FINISH_WITHIN = 1
 """Seconds that requests get to end when the service does."""
+_TOLD = ("Exception in ASGI application", "Invalid HTTP request received")
 
 
 class Server(uvicorn.Server):
@@ -118,11 +119,11 @@ def make_server(
 
 
 def _quiet() -> None:
-    """An error in the application is logged there, with its path; once is enough."""
+    """What uvicorn says of these is logged by us, with the path and the user; once is enough."""
     logger = logging.getLogger("uvicorn.error")
-    if _told_already not in logger.filters:
-        logger.addFilter(_told_already)
+    if _not_told_yet not in logger.filters:
+        logger.addFilter(_not_told_yet)
 
 
-def _told_already(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith("Exception in ASGI application")
+def _not_told_yet(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(_TOLD)

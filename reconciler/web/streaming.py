@@ -24,6 +24,8 @@ HEARTBEAT = 15.0
 """Seconds between two comments, so that both sides notice when the other is gone."""
 SEND_WITHIN = 10.0
 """Seconds that the socket of a reader may stay full."""
+_LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
+"""To Python's `splitlines()`, and so to many a client, but not to the standard nor to JSON."""
 
 
 class Streaming:
@@ -97,7 +99,7 @@ async def _written(
         event = await connection.while_open(_next(subscription))
         if event is None:
             return
-        data = msgspec.json.encode(event.data).decode()
+        data = msgspec.json.encode(event.data).decode().translate(_LINE_ENDS)
         yield ServerSentEvent(data, event=event.kind, id=str(event.id))
 
 

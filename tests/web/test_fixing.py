@@ -1,0 +1,104 @@
+"""Fix Dependencies over HTTP: the guide's shape, its words, and who waits for which pass."""
+
+import threading
+
+import httpx
+
+from reconciler.daemon.actions import Action, Refusal, RequestRefused
+from tests.support.processes import wait_until
+from tests.web.hosting import DEADLINE, Host, environment
+
+FIX = "/api/v1/setup/ai-models/fix-dependencies"
+GUIDE = {
+    "success",
+    "message",
+    "packages_installed",
+    "packages_failed",
+    "failed_packages",
+    "stdout",
+    "stderr",
+}
+
+
+def test_the_answer_is_that_of_the_guide(client: httpx.Client) -> None:
+    answer = client.post(FIX)
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body.keys() >= GUIDE
+    assert body["success"] is True
+    assert body["message"] == (
+        "Successfully installed/upgraded all 2 packages (torch/torchvision preserved)"
+    )
+    assert (body["packages_installed"], body["packages_failed"]) == (2, 0)
+    assert body["failed_packages"] == []
+    assert body["stdout"] == (
+        "=== Installing diffusers>=0.28.0 ===\n"
+        "Requirement already satisfied: diffusers>=0.28.0 (0.35.1)\n"
+        "=== Installing numpy>=1.24.0,<2.0 ===\n"
+        "Successfully installed numpy-1.26.4\n"
+    )
+    assert body["stderr"] == ""
+    assert (body["environment"], body["pass"]) == ("studio", 12)
+    assert "torch==2.3.1+rocm5.7" in body["held"]
+
+
+def test_a_second_time_there_is_nothing_to_do(client: httpx.Client) -> None:
+    client.post(FIX)
+    body = client.post(FIX).json()
+    assert body["success"] is True
+    assert body["message"].startswith("Nothing to do: all 2 packages are installed")
+    assert body["packages_installed"] == 2
+
+
+class _Caller(threading.Thread):
+    """Presses the button and waits."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__()
+        self._address = f"http://127.0.0.1:{host.port}{FIX}"
+        self.answer: httpx.Response
+        self.start()
+
+    def run(self) -> None:
+        self.answer = httpx.post(self._address, timeout=DEADLINE)
+
+
+def test_one_who_presses_during_a_pass_joins_it(host: Host) -> None:
+    host.service.hold_passes = True
+    first = _Caller(host)
+    wait_until(lambda: len(host.service.asked) == 1)
+    second = _Caller(host)
+    wait_until(lambda: len(host.service.asked) == 2)
+    host.do(lambda: host.service.release("studio", 12))
+    first.join(DEADLINE)
+    host.do(lambda: host.service.release("studio", 13))
+    second.join(DEADLINE)
+    for caller in (first, second):
+        assert caller.answer.json()["pass"] == 12
+        assert "Successfully installed numpy-1.26.4" in caller.answer.json()["stdout"]
+
+
+def test_an_environment_can_be_named(client: httpx.Client, host: Host) -> None:
+    host.do(lambda: host.service.publish(environment(), environment("other")))
+    assert client.post(FIX).json()["environment"] == "studio"
+    assert client.post(FIX, params={"environment": "other"}).json()["environment"] == "other"
+    assert client.post(FIX, params={"environment": "x"}).status_code == 404
+    assert [name for name, _, _ in host.service.asked] == ["studio", "other"]
+    assert {action for _, action, _ in host.service.asked} == {Action.RECONCILE}
+
+
+def test_a_service_that_will_not_says_why(client: httpx.Client, host: Host) -> None:
+    host.service.refuse = RequestRefused(Refusal.OBSERVING, "It is only observed", "Change mode.")
+    answer = client.post(FIX)
+    assert (answer.status_code, answer.json()["reason"]) == (409, "Observing")
+
+
+def test_the_end_of_the_service_does_not_wait_for_the_pass(host: Host) -> None:
+    host.service.hold_passes = True
+    caller = _Caller(host)
+    wait_until(lambda: len(host.service.asked) == 1)
+    host.stop()
+    caller.join(DEADLINE)
+    assert caller.answer.status_code == 503
+    assert caller.answer.json()["reason"] == "Stopping"
+    assert not [one for one in host.records if one["level"] == "error"]
