@@ -118,7 +118,8 @@ class Environment:
         installed = self._reader.read()
         if audit_files:
             self._audit(installed)
-        key = (interpreter, desired, installed, dict(self._broken), problem)
+        vaulted = Vault(Workspace(interpreter.prefix)).stamp()
+        key = (interpreter, desired, installed, (dict(self._broken), vaulted), problem)
         if self._last is None or refresh or not self._same(key):
             self._last = self._compare(interpreter, desired, problem, installed)
             self._last_key = key

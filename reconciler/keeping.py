@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from packaging.utils import NormalizedName
 
+from reconciler.config import Mode
 from reconciler.environment import Environment, Look
 from reconciler.log import get_logger
 from reconciler.standing import rows, words
@@ -55,7 +56,8 @@ class Keeper:
             self._compared = look.installed
             self._accept_declared(look, vault)
             self._tell(before, look)
-        for held in self._worth_keeping(look, vault):
+        changing = self.environment.config.mode is Mode.APPLY
+        for held in self._worth_keeping(look, vault) if changing else ():
             manifest = vault.put(held)
             log.info("hold.vaulted", package=held.name, version=manifest.version,
                      files=len(manifest.files))  # fmt: skip

@@ -387,7 +387,7 @@ class Pass:
     ) -> int:
         """Complete the stage, verify it, and exchange it with the live tree."""
         prefix = look.interpreter.prefix
-        before = fingerprints(look.holds, prefix, prefix)
+        before = fingerprints(look.holds, look.installed, prefix, prefix)
         tree = Tree(stage, prefix, owners_of(prefix, look.installed), look.holds)
         self._merge(look, decision, incoming, tree)
         log.info("stage.ready", packages=len(decision.install))
@@ -459,7 +459,7 @@ class Pass:
         if self.gate is not None:
             self.gate.wait_until_open(self.environment, self.cancel)
         with self.phase("exchange"), workspace.uv_lock(self.cancel, None):
-            before = fingerprints(look.holds, prefix, prefix)
+            before = fingerprints(look.holds, look.installed, prefix, prefix)
             self._merge(look, decision, incoming, tree)
             check_holds(look, before, prefix)
         with self.phase("verify"):

@@ -217,13 +217,15 @@ class Recorder:
             if outcome.held_back is not None
             else still_held_back(state.held_back, outcome)
         )
-        state = msgspec.structs.replace(
-            state, last_attempted_revision=revision, held_back=held_back
-        )
+        state = msgspec.structs.replace(state, held_back=held_back)
         if outcome.failed or not outcome.look.drift.in_sync:
             return self._after_failure(state, revision, None)
         return msgspec.structs.replace(
-            state, last_applied_revision=revision, failures=0, retry_at=None
+            state,
+            last_attempted_revision=revision,
+            last_applied_revision=revision,
+            failures=0,
+            retry_at=None,
         )
 
     def _after_failure(

@@ -88,7 +88,7 @@ def _restore_staged(
 ) -> int:
     prefix = look.interpreter.prefix
     others = _others(look, wanted)
-    before = fingerprints(others, prefix, prefix)
+    before = fingerprints(others, look.installed, prefix, prefix)
     tree = Tree(stage, prefix, owners_of(prefix, look.installed), HoldSet((), {}))
     _put_back(look, vault, wanted, tree)
     with running.phase("verify"):

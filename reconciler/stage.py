@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISLNK
 
 from packaging.utils import NormalizedName
 
@@ -261,7 +262,7 @@ class Tree:
         """
         for path in _files_below(incoming):
             cancel.check()
-            if self._held_owner(path):
+            if self._held_owner(path) and os.path.lexists(self.folder / path):
                 continue  # known to be the same, by `conflict`
             target = self.folder / path
             self.touched.add(path.partition("/")[0])
@@ -371,15 +372,24 @@ Fingerprints = Mapping[str, tuple[int, int, int]]
 """Of each held file, relative to the environment: inode, size, modification time (ns)."""
 
 
-def fingerprints(holds: HoldSet, prefix: Path, tree: Path) -> dict[str, tuple[int, int, int]]:
-    """What tells that held files are the very same: clones share the inode, so the bytes too."""
+def fingerprints(
+    holds: HoldSet, installed: Installed, prefix: Path, tree: Path
+) -> dict[str, tuple[int, int, int]]:
+    """What tells that held files are the very same: clones share the inode, so the bytes too.
+
+    Args:
+        holds: Whose files; of a hold that someone else replaced, what is there instead.
+        installed: The live environment.
+        prefix: Its folder.
+        tree: Where to look: the environment itself, or a stage.
+    """
     found: dict[str, tuple[int, int, int]] = {}
-    for held in holds.held.values():
-        for path in recorded_paths(held.distribution, prefix):
-            try:
-                stat = os.lstat(tree / path)
-            except OSError:
-                continue
-            found[path] = (0 if (tree / path).is_symlink() else stat.st_ino,
-                           stat.st_size, stat.st_mtime_ns)  # fmt: skip
+    copies = (d for name in holds.held for d in installed.copies(name))
+    for path in (p for d in copies for p in recorded_paths(d, prefix)):
+        try:
+            stat = os.lstat(tree / path)
+        except OSError:
+            continue
+        inode = 0 if S_ISLNK(stat.st_mode) else stat.st_ino
+        found[path] = (inode, stat.st_size, stat.st_mtime_ns)
     return found

@@ -234,6 +234,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     packages: tuple[Package, ...] = ()
     holds: tuple[Hold, ...] = ()
     held_back: tuple[HeldBack, ...] = ()
+    planned: tuple[Change, ...] = ()
+    """What would change, where it may not now: observed, paused, or waiting."""
     warnings: tuple[str, ...] = ()
     gpu: Gpu | None = None
     last_pass: Pass | None = None

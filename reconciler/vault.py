@@ -77,19 +77,29 @@ class Vault:
     def __init__(self, workspace: Workspace) -> None:
         self._root = workspace.vault
         self.prefix = workspace.prefix
-        self._known: dict[NormalizedName, Manifest] | None = None
+        self._known: dict[NormalizedName, Manifest] = {}
+        self._stamp: tuple[tuple[str, tuple[int, ...]], ...] | None = None
 
     def current(self) -> dict[NormalizedName, Manifest]:
         """The build of each package that counts as the held one."""
-        if self._known is None:
-            self._known = {}
-            for name, folders in self._folders():
-                for folder in reversed(folders):
-                    manifest = _read(folder / MANIFEST)
+        stamp = self.stamp()
+        if stamp != self._stamp:
+            known: dict[NormalizedName, Manifest] = {}
+            for name, numbers in stamp:
+                for number in reversed(numbers):
+                    manifest = _read(self._root / name / str(number) / MANIFEST)
                     if manifest is not None:
-                        self._known[name] = manifest
+                        known[NormalizedName(name)] = manifest
                         break
+            self._known, self._stamp = known, stamp
         return self._known
+
+    def stamp(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """What changes when a copy comes or goes, whoever made it."""
+        return tuple(
+            (name, tuple(int(folder.name) for folder in folders))
+            for name, folders in sorted(self._folders())
+        )
 
     def _folders(self) -> Iterator[tuple[NormalizedName, list[Path]]]:
         with suppress(FileNotFoundError):
@@ -122,7 +132,6 @@ class Vault:
         )  # fmt: skip
         write_durably(fresh / MANIFEST, msgspec.json.encode(manifest).decode())
         fresh.rename(folder)
-        self.current()[held.name] = manifest
         return manifest
 
     def _recorded_hashes(self, distribution: Distribution) -> dict[str, str]:
@@ -193,7 +202,6 @@ class Vault:
 
     def forget(self, name: NormalizedName) -> None:
         """Forget everything about a package that is not held any more."""
-        self.current().pop(name, None)
         with suppress(FileNotFoundError):
             remove_tree(self._root / name)
 

@@ -100,7 +100,7 @@ def check_holds(look: Look, before: Mapping[str, tuple[int, int, int]], tree: Pa
     Raises:
         VerifyFailed: One is not.
     """
-    after = fingerprints(look.holds, look.interpreter.prefix, tree)
+    after = fingerprints(look.holds, look.installed, look.interpreter.prefix, tree)
     if after == before:
         return
     changed = sorted(p for p in {*before, *after} if before.get(p) != after.get(p))

@@ -10,6 +10,7 @@ from reconciler.recording import Trouble, problem_of
 from reconciler.state.companions import warnings_for
 from reconciler.state.drift import Row
 from reconciler.status import (
+    Change,
     Condition,
     ConditionType,
     Environment,
@@ -40,6 +41,7 @@ class Known:
     """Why the last pass did not end well."""
     failed: tuple[Failure, ...] = ()
     """What the last pass could not meet."""
+    planned: tuple[Change, ...] = ()
     last_pass: Pass | None = None
     current: Pass | None = None
     step: str = ""
@@ -92,6 +94,7 @@ def environment_status(known: Known, previous: Environment | None, now: float) -
         packages=packages,
         holds=known.holds,
         held_back=state.held_back,
+        planned=known.planned,
         warnings=warnings_for(look.installed, look.holds) if look else (),
         gpu=known.gpu,
         last_pass=known.last_pass,

@@ -96,6 +96,7 @@ class Worker:
         self._finished = threading.Condition()
         self._done: dict[int, PassDetail] = {}
         self._told_broken: dict[str, str | None] = {}
+        self._planned_for: tuple[str | None, object] | None = None
         self._audit_due = True
         self._lock: object | None = None
         self.beat = time.monotonic()
@@ -293,9 +294,7 @@ class Worker:
         recorder = Recorder(self.environment, self.journal, None if by_hand else self._gate)
         started = time.time()
         number = order.pass_id or self.journal.begin(self.environment.key, order.trigger, started)
-        current = PassStatus(
-            id=number, trigger=order.trigger, result=None, started_at=iso(started)
-        )
+        current = PassStatus(id=number, trigger=order.trigger, result=None, started_at=iso(started))
         work = order.work or self._work(order)
         recorded = recorder.run(
             work,
@@ -322,9 +321,19 @@ class Worker:
                 return restore(running, broken)
             if order.forced or self._may_change(look.revision, order.trigger):
                 return running.reconcile(audit=False)
-            return running.observe(look)
+            return self._only_look(running, look)
 
         return work
+
+    def _only_look(self, running: Pass, look: Look) -> Outcome:
+        """Report the drift; and the plan, once for each revision and set of packages."""
+        seen = (look.revision, look.installed)
+        if look.drift.in_sync or self._planned_for == seen:
+            return running.observe(look)
+        outcome = running.plan(audit=False)
+        self._planned_for = seen
+        self._learn(planned=outcome.plan)
+        return outcome
 
     def _to_restore(self, look: Look, order: Order) -> NormalizedName | None:
         """The broken hold that is to be put back without being asked, if any."""
@@ -360,6 +369,8 @@ class Worker:
         changes: dict[str, object] = {"state": recorded.state, "trouble": recorded.trouble}
         if outcome is not None:
             changes |= {"look": outcome.look, "failed": outcome.failed or self._still(outcome)}
+            if outcome.look.drift.in_sync or outcome.changes:
+                changes["planned"] = ()
             if outcome.changes:
                 changes |= {"atomic": outcome.atomic, "atomic_reason": outcome.atomic_reason}
             self.environment.remember_good(outcome.look)
