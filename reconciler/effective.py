@@ -20,7 +20,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 from reconciler.state.desired import Declared
 from reconciler.state.holds import Held, HoldSet, requires_of
 from reconciler.state.installed import Distribution
-from reconciler.uv import Ask, Planned
+from reconciler.uv import EFFECTIVE_NAME, Ask, Planned
 
 _HELD_WEIGHT = 1000
 
@@ -183,7 +183,7 @@ class EffectiveProject:
 def _write_project(folder: Path, requirements: Sequence[str], items: Iterable[Item]) -> Path:
     sources = {item.name: dict(item.source) for item in items if item.source}
     document: dict[str, Any] = {
-        "project": {"name": "reconciler-effective", "version": "0", "dependencies": requirements}
+        "project": {"name": EFFECTIVE_NAME, "version": "0", "dependencies": requirements}
     }
     if sources:
         document["tool"] = {"uv": {"sources": sources}}

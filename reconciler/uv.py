@@ -25,6 +25,9 @@ from reconciler.redact import redact
 OLDEST = Version("0.9.0")
 """The oldest uv whose dry run answers in JSON as it is read here."""
 
+EFFECTIVE_NAME = "reconciler-effective"
+"""The name of the generated project that uv is given."""
+
 OnLine = Callable[[str], None]
 
 
@@ -306,6 +309,11 @@ _NETWORK = re.compile(
 )
 
 
+# uv tells of the generated project by its name; to the user it is what he requires.
+_OUR_NEED = re.compile(rf"\b{EFFECTIVE_NAME}(?:==0)? depends on")
+_OURS = re.compile(rf"\b{EFFECTIVE_NAME}\b")
+
+
 def failure(code: int, log: str) -> UvError:
     """Tell from uv's words what kind of failure this was (uv-facts 25 to 29)."""
     words = _explanation(log)
@@ -328,7 +336,10 @@ def _explanation(log: str) -> str:
     start = re.search(r"^error: ", log, re.MULTILINE)
     text = log[start.end() :] if start else log
     lines = [line.strip().removeprefix("cause:").strip() for line in text.splitlines()]
-    return " ".join(line for line in lines if line).strip()
+    words = [line for line in lines if line]
+    if len(words) > 1 and words[0].startswith("No solution found"):
+        words[0] += ":"
+    return _OURS.sub("your project", _OUR_NEED.sub("you require", " ".join(words)))
 
 
 __all__ = [

@@ -56,12 +56,16 @@ class Declared:
         """The required package, by PEP 503."""
         return canonicalize_name(self.requirement.name)
 
+    specifier: str = ""
+    """The version specifier as it is written, its clauses in that order."""
+
     @property
     def text(self) -> str:
-        """The requirement without its marker, as a user would write it."""
-        bare = Requirement(str(self.requirement))
-        bare.marker = None
-        return str(bare)
+        """The requirement without its marker, as it is written."""
+        requirement = self.requirement
+        extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+        place = f" @ {requirement.url}" if requirement.url else self.specifier
+        return f"{requirement.name}{extras}{place}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +320,15 @@ class _Reader:
                     self.places.key(("dependency-groups", group)),
                 ) from error
             yield from self._requirements(list(resolved), ("dependency-groups", group))
+
+
+_SPECIFIER = re.compile(r"^\s*[A-Za-z0-9._-]+\s*(?:\[[^]]*\])?\s*\(?([^;@)]*)\)?\s*(?:;.*)?$", re.S)
+
+
+def _specifier_in(literal: str) -> str:
+    """The specifier of a valid requirement, in the order in which it is written."""
+    found = _SPECIFIER.match(literal)
+    return re.sub(r"\s+", "", found[1]) if found else ""
 
 
 def _kind(value: object) -> str:

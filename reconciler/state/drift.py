@@ -172,7 +172,7 @@ class _Comparison:
             status, message = Status.OK, "left out by uv's exclude-dependencies"
         else:
             status, message = self._judge(asked, declared.source, found, None)
-        specifier = str(declared.requirement.specifier) or None
+        specifier = declared.specifier or str(declared.requirement.specifier) or None
         required = (
             declared.requirement.url or (declared.source and declared.source.url) or specifier
         )
