@@ -143,6 +143,11 @@ class Keeper:
                           found=str(broken.found) if broken.found else None,
                           message=words(broken, look, self.vault(look)))  # fmt: skip
 
+    def first_broken(self, look: Look) -> NormalizedName | None:
+        """The broken hold to put back first: what it pins comes back with it."""
+        known = self.vault(look).current()
+        return next((n for n in self._breaks if known[n].pinned_by not in self._breaks), None)
+
     def holds(self, look: Look) -> tuple[Hold, ...]:
         """How each hold stands, for the status."""
         return rows(look, self.vault(look), self._breaks)

@@ -340,9 +340,7 @@ class Worker:
         wanted = self.environment.config.on_hold_broken is OnHoldBroken.RESTORE
         if not wanted or not self._may_change(look.revision, order.trigger):
             return None
-        breaks = self.keeper.breaks
-        known = self.keeper.vault(look).current()
-        return next((n for n in breaks if known[n].pinned_by not in breaks), None)
+        return self.keeper.first_broken(look)
 
     def _is_audit_due(self) -> bool:
         last = self.environment.audited_at
