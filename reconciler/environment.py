@@ -22,7 +22,7 @@ from reconciler.state.holds import HoldSet, hold_set
 from reconciler.state.installed import Installed, InstalledReader, audit
 from reconciler.uv import Uv
 from reconciler.uv_settings import environ_for_uv, settings_for
-from reconciler.vault import Vault, expected_holds
+from reconciler.vault import Vault, expected
 from reconciler.workspace import Workspace, write_durably
 
 _MAX_PROJECT_BYTES = 4 * 1024 * 1024
@@ -147,8 +147,9 @@ class Environment:
         problem: FileProblem | None,
         installed: Installed,
     ) -> Look:
-        holds = hold_set(self.config.hold, installed, interpreter.markers)
-        holds = expected_holds(holds, installed, Vault(Workspace(interpreter.prefix)))
+        vault = Vault(Workspace(interpreter.prefix))
+        patterns = self.config.hold
+        holds = hold_set(patterns, expected(installed, patterns, vault), interpreter.markers)
         defects = {n: d.defect for n, d in installed.distributions.items() if d.defect}
         doubled = dict.fromkeys(installed.duplicates, "there is a second dist-info folder of it")
         broken = {**doubled, **defects, **self._broken}

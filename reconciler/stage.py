@@ -31,7 +31,7 @@ class StagingImpossible(Exception):
     """The environment cannot be cloned by hard links; the reason is the message."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class HoldConflict(Exception):
     """A package brings files that a held one owns, with other content."""
 

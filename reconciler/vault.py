@@ -19,7 +19,7 @@ from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from reconciler.stage import recorded_paths
-from reconciler.state.holds import Held, HoldSet, matches
+from reconciler.state.holds import Held, matches
 from reconciler.state.installed import Distribution, Installed, read_distribution
 from reconciler.workspace import Workspace, remove_tree, write_durably
 
@@ -51,7 +51,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Counts up with each copy of this package that was taken as the held one."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Damaged(Exception):
     """A copy in the vault is not what was put there, so it is not restored."""
 
@@ -316,20 +316,19 @@ def _is_same(path: Path, file: VaultFile) -> bool:
         return False
 
 
-def expected_holds(holds: HoldSet, installed: Installed, vault: Vault) -> HoldSet:
-    """The hold set with the held builds in place of what someone else put there instead.
+def expected(installed: Installed, patterns: Iterable[str], vault: Vault) -> Installed:
+    """The installed state with the held builds in place of what someone else put there instead.
 
-    While a hold is broken, everything else is still planned around the build that is
-    held, so that it fits again once the hold is restored.
+    While a hold is broken, everything is still planned around the build that is held, so
+    that it fits again once the hold is restored; and what an intruder pins is not held.
     """
-    held = dict(holds.held)
+    distributions = dict(installed.distributions)
     current = vault.current()
     for name, manifest in current.items():
-        pinned = NormalizedName(manifest.pinned_by) if manifest.pinned_by else None
-        covered = matches(name, holds.patterns) if pinned is None else pinned in current
-        if not covered or installed.version(name) == Version(manifest.version):
-            continue
-        copy = vault.distribution(manifest)
-        if copy is not None:
-            held[name] = Held(copy, pinned_by=pinned)
-    return HoldSet(holds.patterns, held)
+        root = manifest.pinned_by
+        covered = root in current if root else matches(name, patterns)
+        if covered and installed.version(name) != Version(manifest.version):
+            copy = vault.distribution(manifest)
+            if copy is not None:
+                distributions[name] = copy
+    return Installed(distributions, installed.duplicates)

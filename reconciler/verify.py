@@ -24,7 +24,7 @@ from reconciler.uv import Planned
 _KEPT_OUTPUT = 20_000
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class VerifyFailed(Exception):
     """The stage may not go live; `reason` is one CamelCase word, `output` a command's."""
 

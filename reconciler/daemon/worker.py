@@ -28,6 +28,7 @@ from reconciler.processes import Cancellation, Cancelled
 from reconciler.reconcile import Outcome, Pass
 from reconciler.recording import Recorded, Recorder, Work
 from reconciler.restore import restore
+from reconciler.state.installed import Distribution
 from reconciler.status import Environment as EnvironmentStatus
 from reconciler.status import Pass as PassStatus
 from reconciler.status import PassDetail, Suspension, Trigger
@@ -96,6 +97,7 @@ class Worker:
         self._finished = threading.Condition()
         self._done: dict[int, PassDetail] = {}
         self._told_broken: dict[str, str | None] = {}
+        self._torch: Distribution | None = None
         self._planned_for: tuple[str | None, object] | None = None
         self._audit_due = True
         self._lock: object | None = None
@@ -379,7 +381,7 @@ class Worker:
         reason = recorded.trouble.reason if recorded.trouble else None
         self.on_recorded(self.name, detail, reason)
         self._tell_others(detail, recorded)
-        if detail.changes or self._known.gpu is None:
+        if detail.changes or self._torch_is_another():
             self.check_gpu()
         with self._finished:
             self._done[detail.id] = detail
@@ -404,6 +406,13 @@ class Worker:
         if broken and broken != self._told_broken:
             self._notices.tell(Occasion.HOLD_BROKEN, {"holds": broken})
         self._told_broken = broken
+
+    def _torch_is_another(self) -> bool:
+        """Whether torch is not the one that was asked last, whoever changed it."""
+        look = self._known.look
+        installed = look.installed.get("torch") if look else None
+        before, self._torch = self._torch, installed
+        return self._known.gpu is None or installed is not before
 
     def check_gpu(self) -> None:
         """Ask torch what it sees, without holding anything up."""

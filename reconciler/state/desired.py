@@ -6,8 +6,9 @@ touches no disk and starts no process. A file that cannot be understood raises
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from reconciler.state.sources import BadSource, Source, owner_of, sources_for
 _LOOKS_LIKE = 'A requirement looks like "numpy>=1.24,<2.0" (PEP 508).'
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class FileProblem(Exception):
     """Why a file cannot be used: where, what for, and what to do. Lines and columns from 1."""
 
@@ -50,14 +51,13 @@ class Declared:
     origin: str
     source: Source | None = None
     line: int | None = None
+    specifier: str = ""
+    """The version specifier as it is written, its clauses in that order."""
 
     @property
     def name(self) -> NormalizedName:
         """The required package, by PEP 503."""
         return canonicalize_name(self.requirement.name)
-
-    specifier: str = ""
-    """The version specifier as it is written, its clauses in that order."""
 
     @property
     def text(self) -> str:
@@ -158,7 +158,7 @@ class _Reader:
         self.name = canonicalize_name(name) if isinstance(name, str) else None
         declared = [
             *self._requirements(project.get("dependencies", []), ("project", "dependencies")),
-            *self._extras(project, extras),
+            *self._extras(extras),
             *self._groups(groups),
         ]
         return Desired(
@@ -236,7 +236,10 @@ class _Reader:
             at = self.places.string(value, within=path, occurrence=earlier)
             requirement = self._requirement(value, place, at)
             if self._applies(requirement.marker, place, at):
-                yield from self._declared(requirement, place, at, path, seen)
+                for declared in self._declared(requirement, place, at, path, seen):
+                    own = declared.requirement is requirement
+                    written = _specifier_in(str(value)) if own else declared.specifier
+                    yield replace(declared, specifier=written)
 
     def _requirement(self, value: str, place: str, at: Position | None) -> Requirement:
         try:
@@ -257,20 +260,9 @@ class _Reader:
                 at,
             ) from error
 
-    def _declared(
-        self,
-        requirement: Requirement,
-        place: str,
-        at: Position | None,
-        path: KeyPath,
-        seen: frozenset[KeyPath],
-    ) -> Iterator[Declared]:
-        if self.name and canonicalize_name(requirement.name) == self.name and requirement.extras:
-            # `project[extra]` within the project itself: those extras, not a package.
-            project = self.document["project"]
-            yield from self._extras(project, sorted(requirement.extras), seen=seen | {path})
-            return
-        yield Declared(requirement, place, self._source(requirement, path), at.line if at else None)
+    def _is_own(self, requirement: Requirement) -> bool:
+        """Whether it is `project[extra]` within the project: those extras, not a package."""
+        return bool(requirement.extras) and canonicalize_name(requirement.name) == self.name
 
     def _source(self, requirement: Requirement, path: KeyPath) -> Source | None:
         try:
@@ -285,14 +277,10 @@ class _Reader:
             ) from error
 
     def _extras(
-        self,
-        project: Mapping[str, Any],
-        extras: Iterable[str],
-        *,
-        seen: frozenset[KeyPath] = frozenset(),
+        self, extras: Iterable[str], *, seen: frozenset[KeyPath] = frozenset()
     ) -> Iterator[Declared]:
         table = ("project", "optional-dependencies")
-        tables = self._table(project, *table)
+        tables = self._table(self.document["project"], *table)
         by_name = {canonicalize_name(key): key for key in tables}
         for extra in extras:
             key = by_name.get(canonicalize_name(extra))
@@ -322,7 +310,9 @@ class _Reader:
             yield from self._requirements(list(resolved), ("dependency-groups", group))
 
 
-_SPECIFIER = re.compile(r"^\s*[A-Za-z0-9._-]+\s*(?:\[[^]]*\])?\s*\(?([^;@)]*)\)?\s*(?:;.*)?$", re.S)
+_SPECIFIER = re.compile(
+    r"^\s*[A-Za-z0-9._-]+\s*(?:\[[^]]*\])?\s*\(?([^;@)]*)\)?\s*(?:;.*)?$", re.DOTALL
+)
 
 
 def _specifier_in(literal: str) -> str:
