@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from packaging.requirements import Requirement
 
 from reconciler.state.desired import Desired, FileProblem, parse, revision_of
 from tests.state.markers import LINUX_39
@@ -44,7 +45,7 @@ def test_requirements_are_in_declared_order_with_their_place():
         f"project.dependencies[{n}]" for n in range(3)
     ]
     assert [d.line for d in desired.requirements] == [4, 5, 6]
-    assert desired.requirements[0].text == "numpy<2.0,>=1.24"
+    assert desired.requirements[0].text == "numpy>=1.24,<2.0"
     assert desired.project == "studio"
 
 
@@ -76,10 +77,30 @@ def test_markers_are_those_of_the_target(requirement, applies):
     assert bool(read(declaring(requirement)).requirements) is applies
 
 
-def test_the_marker_is_not_part_of_the_text():
-    [declared] = read(declaring("uvicorn[standard]>=0.20; python_version<'4'")).requirements
-    assert declared.text == "uvicorn[standard]>=0.20"
-    assert declared.requirement.extras == {"standard"}
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("numpy", "numpy"),
+        ("Hugging_Face.hub>=0.23", "Hugging_Face.hub>=0.23"),
+        ("numpy >=1.24.0 , <2.0,!=1.25", "numpy>=1.24.0,<2.0,!=1.25"),
+        ("numpy (>=1.24)", "numpy>=1.24"),
+        ("uvicorn[standard]>=0.20; python_version<'4'", "uvicorn[standard]>=0.20"),
+        ("x [b, a] ~=1.0 ;sys_platform=='linux'", "x[a,b]~=1.0"),
+        ("torch===2.3.1+rocm5.7", "torch===2.3.1+rocm5.7"),
+        ("x==2.*", "x==2.*"),
+        ("x @ https://x.test/a@b.whl ; python_version<'4'", "x @ https://x.test/a@b.whl"),
+        ("x[gpu]@file:///srv/x", "x[gpu] @ file:///srv/x"),
+    ],
+)
+def test_the_text_is_as_written_without_the_marker(written, text):
+    [declared] = read(declaring(written)).requirements
+    assert declared.text == text
+    again, requirement = Requirement(declared.text), declared.requirement
+    assert (again.specifier, again.extras, again.url) == (
+        requirement.specifier,
+        requirement.extras,
+        requirement.url,
+    )
 
 
 def test_a_project_may_declare_nothing():
