@@ -8,7 +8,7 @@ touches no disk and starts no process. A file that cannot be understood raises
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -235,11 +235,13 @@ class _Reader:
             earlier = sum(1 for other in values[:index] if other == value)
             at = self.places.string(value, within=path, occurrence=earlier)
             requirement = self._requirement(value, place, at)
-            if self._applies(requirement.marker, place, at):
-                for declared in self._declared(requirement, place, at, path, seen):
-                    own = declared.requirement is requirement
-                    written = _specifier_in(str(value)) if own else declared.specifier
-                    yield replace(declared, specifier=written)
+            if not self._applies(requirement.marker, place, at):
+                continue
+            if self._is_own(requirement):
+                yield from self._extras(sorted(requirement.extras), seen=seen | {path})
+                continue
+            source, line = self._source(requirement, path), at.line if at else None
+            yield Declared(requirement, place, source, line, _specifier_in(value))
 
     def _requirement(self, value: str, place: str, at: Position | None) -> Requirement:
         try:

@@ -5,6 +5,7 @@ environment costs one `stat` for each package. Imports nothing from the environm
 never writes to it.
 """
 
+import csv
 import json
 import os
 import re
@@ -71,12 +72,12 @@ def read_record(info: Path) -> tuple[RecordedFile, ...]:
 
     Raises:
         OSError: It cannot be read.
-        ValueError: A row is malformed, or the file is not UTF-8.
+        ValueError: A row is malformed, there is none, or the file is not UTF-8.
     """
     site = str(info.parent)
     with (info / "RECORD").open(encoding="utf-8", newline="") as record:
         try:
-            return tuple(
+            rows = tuple(
                 RecordedFile(
                     os.path.normpath(os.path.join(site, path)),  # noqa: PTH118 -- 46,000 times
                     hash_ or None,
@@ -84,8 +85,11 @@ def read_record(info: Path) -> tuple[RecordedFile, ...]:
                 )
                 for path, hash_, size in parse_record_file(record)
             )
-        except InvalidRecordEntry as error:
+        except (InvalidRecordEntry, csv.Error) as error:
             raise ValueError(str(error)) from error
+    if not rows or any("\0" in row.path for row in rows):
+        raise ValueError("it is empty, or not text, as after a power cut")
+    return rows
 
 
 @dataclass(frozen=True)
@@ -192,15 +196,21 @@ def collect(found: Iterable[Distribution]) -> Installed:
     first: dict[NormalizedName, Distribution] = {}
     duplicates: dict[NormalizedName, tuple[Distribution, ...]] = {}
     for name, candidates in by_name.items():
-        candidates.sort(key=lambda d: (d.defect is not None, d.legacy, -_presence(d), str(d.info)))
-        first[name] = candidates[0]
-        if len(candidates) > 1:
+        if len(candidates) > 1:  # else no file is looked at: this runs at every look
+            candidates.sort(key=_wholeness)
             duplicates[name] = tuple(candidates[1:])
+        first[name] = candidates[0]
     return Installed(first, duplicates)
 
 
+def _wholeness(distribution: Distribution) -> tuple[bool, bool, float, str]:
+    """Sorts the living of several dist-infos first."""
+    is_defect = distribution.defect is not None
+    return is_defect, distribution.legacy, -_presence(distribution), str(distribution.info)
+
+
 def _presence(distribution: Distribution) -> float:
-    """The share of recorded files that are there: tells the living of two dist-infos."""
+    """The share of recorded files that are there."""
     try:
         files = distribution.files()
     except (OSError, ValueError):

@@ -67,17 +67,21 @@ class DirectUrl:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "DirectUrl":
-        """Read a decoded `direct_url.json`; unknown keys are ignored."""
+        """Read a decoded `direct_url.json`; what it does not know is ignored."""
         directory = data.get("dir_info")
-        vcs = data.get("vcs_info") or {}
+        vcs = _table(data.get("vcs_info"))
         return cls(
             url=str(data.get("url", "")),
-            editable=bool((directory or {}).get("editable", False)),
+            editable=bool(_table(directory).get("editable", False)),
             is_directory=directory is not None,
             vcs_revision=vcs.get("requested_revision"),
             commit=vcs.get("commit_id"),
             subdirectory=data.get("subdirectory"),
         )
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 class BadSource(Exception):

@@ -1,0 +1,461 @@
+"""What is read from site-packages, however it got there and whatever is wrong with it."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from packaging.version import Version
+
+from reconciler.interpreter import inspect
+from reconciler.state.installed import (
+    InstalledReader,
+    audit,
+    defect_of,
+    missing_files,
+    read_distribution,
+    read_record,
+)
+from tests.state.site import Site
+from tests.support.environments import (
+    install,
+    make_venv,
+    pythons,
+    site_packages,
+    snapshot,
+    uninstall,
+)  # fmt: skip
+from tests.support.wheels import make_wheel
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    (tmp_path / "site-packages").mkdir()
+    return Site(tmp_path / "site-packages")
+
+
+@pytest.fixture
+def reader(site: Site) -> InstalledReader:
+    return InstalledReader([site.folder])
+
+
+# What is read
+
+
+def test_metadata_tells_name_version_requirements_and_extras(site, reader):
+    site.add(
+        "Hugging.Face_hub",
+        "0.24.5.post1",
+        requires=["requests>=2", 'torch>=1.4; extra == "Torch_GPU"'],
+        extras=["Torch_GPU", "cli"],
+    )
+    found = reader.read().get("hugging-FACE.hub")
+    assert found.name == "hugging-face-hub"
+    assert found.version == Version("0.24.5.post1")
+    assert [r.name for r in found.requires] == ["requests", "torch"]
+    assert found.provides_extra == {"torch-gpu", "cli"}
+    assert (found.defect, found.legacy, found.direct_url) == (None, False, None)
+
+
+def test_a_name_may_have_hyphens_in_its_folder(site, reader):
+    # Old tools did not escape the name.
+    site.add("zope-interface", "5.0", info="zope-interface-5.0.dist-info")
+    assert reader.read().version("zope.interface") == Version("5.0")
+
+
+@pytest.mark.parametrize("version", ["2.3.1+rocm5.7", "1!2.0", "1.0.dev3", "2024.07.04", "1.0-1"])
+def test_versions_of_every_form_are_read(site, reader, version):
+    site.add("thing", version)
+    assert reader.read().version("thing") == Version(version)
+
+
+def test_what_is_not_installed_has_no_version(reader):
+    installed = reader.read()
+    assert installed.get("numpy") is None
+    assert installed.version("numpy") is None
+    assert list(installed.copies("numpy")) == []
+
+
+def test_a_folder_that_is_missing_holds_nothing(tmp_path):
+    assert InstalledReader([tmp_path / "gone"]).read().distributions == {}
+
+
+def test_purelib_and_platlib_are_read_together(tmp_path):
+    Site(tmp_path / "pure").add("one")
+    Site(tmp_path / "plat").add("two")
+    installed = InstalledReader([tmp_path / "pure", tmp_path / "plat"]).read()
+    assert set(installed.distributions) == {"one", "two"}
+
+
+def test_what_pip_is_about_to_remove_does_not_count(site, reader):
+    site.add("thing", info="~hing-1.0.dist-info")
+    assert reader.read().distributions == {}
+
+
+# Looking again
+
+
+def test_an_unchanged_environment_is_the_same_object(site, reader):
+    site.add("one")
+    site.add("two")
+    first = reader.read()
+    assert reader.read() is first
+
+
+def test_only_what_changed_is_read_again(site, reader):
+    site.add("one")
+    site.add("two")
+    before = reader.read()
+    shutil.rmtree(site.folder / "two-1.0.dist-info")
+    site.add("two", "2.0", files={})
+    after = reader.read()
+    assert after is not before
+    assert after.distributions["one"] is before.distributions["one"]
+    assert after.version("two") == Version("2.0")
+
+
+@pytest.mark.parametrize("file", ["METADATA", "RECORD"])
+def test_a_rewritten_file_is_read_again(site, reader, file):
+    info = site.add("one")
+    before = reader.read()
+    fresh = info / f"{file}.new"
+    fresh.write_bytes((info / file).read_bytes() + b"\n")
+    fresh.replace(info / file)
+    assert reader.read() is not before
+
+
+def test_a_removed_and_a_new_distribution_show(site, reader):
+    site.add("one")
+    reader.read()
+    shutil.rmtree(site.folder / "one-1.0.dist-info")
+    site.add("two")
+    assert set(reader.read().distributions) == {"two"}
+
+
+def test_a_record_that_vanishes_shows(site, reader):
+    info = site.add("one")
+    assert reader.read().get("one").defect is None
+    (info / "RECORD").unlink()
+    assert "RECORD is missing" in reader.read().get("one").defect
+
+
+def test_a_clone_by_hard_links_reads_the_same(site, tmp_path):
+    site.add("one", requires=["two>=1"])
+    clone = tmp_path / "clone"
+    shutil.copytree(site.folder, clone, copy_function=os.link)
+    original = InstalledReader([site.folder]).read().get("one")
+    copied = InstalledReader([clone]).read().get("one")
+    assert (copied.name, copied.version, copied.requires) == (
+        original.name,
+        original.version,
+        original.requires,
+    )
+    assert copied.info == clone / "one-1.0.dist-info"
+
+
+def was_opened(file: Path, action) -> bool:
+    """Whether `action` reads a file; its access time is set back, so that it would show."""
+    stat = file.stat()
+    os.utime(file, ns=(stat.st_mtime_ns - 10**12, stat.st_mtime_ns))
+    marked = file.stat().st_atime_ns
+    action()
+    return file.stat().st_atime_ns != marked
+
+
+def test_looking_opens_no_file_of_an_unchanged_environment(site, reader):
+    info = site.add("one")
+    reader.read()
+    assert not was_opened(info / "METADATA", reader.read)
+
+
+def test_looking_opens_no_record_of_a_package_that_is_there_once(site, reader):
+    # 46,000 files are not looked at for each package that somebody adds.
+    info = site.add("one")
+    assert not was_opened(info / "RECORD", reader.read)
+    site.add("two")
+    assert not was_opened(info / "RECORD", reader.read)
+    assert was_opened(info / "RECORD", lambda: audit(reader.read()))
+
+
+# What is wrong with a distribution
+
+
+def test_without_metadata_the_folder_tells_and_it_is_defect(site, reader):
+    info = site.add("some-thing", "3.1")
+    (info / "METADATA").unlink()
+    found = reader.read().get("some-thing")
+    assert found.version == Version("3.1")
+    assert "METADATA is missing" in found.defect
+
+
+def test_a_folder_without_a_proper_name_is_defect(site, reader):
+    site.add("thing", info="thing.dist-info")
+    assert "no proper name" in reader.read().get("thing").defect
+
+
+def test_an_empty_shell_is_defect(site, reader):
+    (site.folder / "thing-1.0.dist-info").mkdir()
+    found = reader.read().get("thing")
+    assert found.version == Version("1.0")
+    assert found.defect
+    assert reader.read().get("thing") is found
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        b"",
+        b"\x00" * 500,
+        b"\xff\xfe\x00N\x00a",
+        b"Name\n\n",
+        b"Name: \xe9t\xe9\nVersion: \xff\n\n",
+        b"Name: thing\nVersion: not a version\nRequires-Dist: =>\nRequires-Dist: ok>=1\n\n",
+        b"Name: thing\nVersion: 1.0\nRequires-Dist:\n folded\n >=1\n\n",
+    ],
+)
+def test_metadata_that_means_nothing_stops_nobody(site, reader, metadata):
+    site.add("thing", metadata=metadata)
+    site.add("other")
+    installed = reader.read()
+    assert installed.version("other") == Version("1.0")
+    assert len(installed.distributions) == 2
+
+
+def test_a_line_that_is_no_requirement_is_left_out(site, reader):
+    site.add("thing", requires=["numpy>=1", "pytz (>dev)", "six"])
+    assert [r.name for r in reader.read().get("thing").requires] == ["numpy", "six"]
+
+
+@given(st.binary(max_size=300))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+def test_whatever_metadata_holds_a_distribution_comes_of_it(tmp_path, metadata):
+    info = tmp_path / "thing-1.0.dist-info"
+    info.mkdir(exist_ok=True)
+    (info / "METADATA").write_bytes(metadata)
+    assert read_distribution(info).info == info
+
+
+@pytest.mark.parametrize(
+    "direct_url",
+    [
+        [],
+        "x",
+        {"url": 3},
+        {"dir_info": [1]},
+        {"url": "file:///x", "dir_info": "editable"},
+        {"url": "https://x.test", "vcs_info": "git"},
+        {"url": "https://x.test", "vcs_info": ["git"]},
+    ],
+)
+def test_a_direct_url_that_means_nothing_stops_nobody(site, reader, direct_url):
+    site.add("thing", direct_url=direct_url)
+    assert reader.read().version("thing") == Version("1.0")
+
+
+def test_direct_url_is_read_by_pep_610(site, reader):
+    vcs = {"vcs": "git", "requested_revision": "v1", "commit_id": "c0ffee"}
+    site.add("git", direct_url={"url": "https://x.test/t", "vcs_info": vcs, "subdirectory": "py"})
+    site.add("live", direct_url={"url": "file:///srv/live", "dir_info": {"editable": True}})
+    site.add("tree", direct_url={"url": "file:///srv/tree", "dir_info": {}})
+    site.add("file", direct_url={"url": "https://x.test/t.whl", "archive_info": {}})
+    found = {name: d.direct_url for name, d in reader.read().distributions.items()}
+    assert (found["git"].vcs_revision, found["git"].commit) == ("v1", "c0ffee")
+    assert found["git"].subdirectory == "py"
+    assert (found["live"].editable, found["live"].is_directory) == (True, True)
+    assert (found["tree"].editable, found["tree"].is_directory) == (False, True)
+    assert found["file"].is_directory is False
+    assert found["file"].url == "https://x.test/t.whl"
+
+
+# Legacy egg-info
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "version"),
+    [
+        ("old_thing-1.2-py3.8.egg-info", "old-thing", "1.2"),
+        ("old_thing-1.2-py3.8-linux-x86_64.egg-info", "old-thing", "1.2"),
+        ("old_thing-1.2.egg-info", "old-thing", "1.2"),
+        ("old_thing.egg-info", "old-thing", "0"),
+    ],
+)
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_egg_info_is_read_and_needs_no_record(site, reader, folder, name, version, is_folder):
+    path = site.folder / folder
+    if is_folder:
+        path.mkdir()
+    else:
+        path.touch()
+    found = reader.read().get(name)
+    assert found.version == Version(version)
+    assert found.legacy
+    assert missing_files(found) == ()
+    assert audit(reader.read()) == {}
+
+
+def test_egg_info_metadata_counts_more_than_its_name(site, reader):
+    (site.folder / "a-1.egg-info").mkdir()
+    (site.folder / "a-1.egg-info" / "PKG-INFO").write_text("Name: Real_Name\nVersion: 2.5\n\n")
+    assert reader.read().version("real-name") == Version("2.5")
+
+
+# RECORD
+
+
+def test_missing_and_emptied_files_are_found(site, reader):
+    files = {"thing/__init__.py": "1\n", "thing/a.py": "2\n", "thing/b.py": "3\n", "thing/e": ""}
+    site.add("thing", files=files)
+    thing = reader.read().get("thing")
+    assert missing_files(thing) == ()
+    (site.folder / "thing/a.py").unlink()
+    (site.folder / "thing/b.py").write_bytes(b"")  # as a power cut leaves it
+    assert [Path(p).name for p in missing_files(thing)] == ["a.py", "b.py"]
+    assert audit(reader.read())["thing"].endswith("a.py and 1 more")
+
+
+def test_an_edited_file_is_the_users_business(site, reader):
+    site.add("thing", files={"thing.py": "1\n"})
+    (site.folder / "thing.py").write_text("print('debugging')\n")
+    assert audit(reader.read()) == {}
+
+
+@pytest.mark.parametrize("path", ["__pycache__/thing.cpython-39.pyc", "thing.pyo"])
+def test_missing_bytecode_is_no_damage(site, reader, path):
+    site.add("thing", record=f"thing.py,,\n{path},,\nthing-1.0.dist-info/RECORD,,\n")
+    assert audit(reader.read()) == {}
+
+
+def test_a_dangling_link_is_what_was_recorded(site, reader):
+    site.add("thing", record="link,,12\nthing-1.0.dist-info/RECORD,,\n")
+    (site.folder / "link").symlink_to("nowhere")
+    assert audit(reader.read()) == {}
+
+
+def test_paths_of_a_record_are_absolute_and_normal(site):
+    record = '../../bin/tool,sha256=abc,7\n"odd, name.py",,\n/opt/x,,\n'
+    info = site.add("thing", record=record)
+    rows = read_record(info)
+    assert [r.path for r in rows] == [
+        os.path.normpath(site.folder / "../../bin/tool"),
+        str(site.folder / "odd, name.py"),
+        "/opt/x",
+    ]
+    assert (rows[0].hash, rows[0].size) == ("sha256=abc", 7)
+    assert (rows[1].hash, rows[1].size) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"\xff\xfe",
+        b"one-field\n",
+        b"a,b,not-a-size\n",
+        b"\x00" * 300_000,  # what a power cut leaves on XFS
+        b'"' + b"a" * 200_000,
+        b"a\x00b,,\n",
+        b"",
+    ],
+)
+def test_a_record_that_means_nothing_is_damage_and_stops_nobody(site, reader, record):
+    site.add("thing", record=record)
+    site.add("other")
+    installed = reader.read()
+    assert set(audit(installed)) == {"thing"}
+
+
+def test_a_missing_record_is_damage(site, reader):
+    site.add("thing", record=False)
+    assert "interrupted" in audit(reader.read())["thing"]
+    with pytest.raises(OSError, match="RECORD"):
+        reader.read().get("thing").files()
+
+
+# Two of one name
+
+
+def test_of_two_dist_infos_the_whole_one_comes_first(site, reader):
+    site.add("thing", "1.0", files={"thing.py": "1\n", "old.py": "1\n"})
+    site.add("thing", "2.0", record=False, files={})
+    site.add("thing", "3.0", files={"thing.py": "3\n", "new.py": "3\n"})
+    (site.folder / "old.py").unlink()
+    installed = reader.read()
+    assert installed.version("thing") == Version("3.0")
+    assert [str(d.version) for d in installed.copies("thing")] == ["3.0", "1.0", "2.0"]
+    assert len(list(installed.all())) == 3
+    assert "second dist-info" in audit(installed)["thing"]
+    assert "thing-1.0.dist-info" in defect_of(installed.get("thing"), installed)
+
+
+def test_spellings_of_one_name_are_one_package(site, reader):
+    site.add("Some.Thing", "1.0", info="Some.Thing-1.0.dist-info")
+    site.add("some_thing", "2.0")
+    assert len(reader.read().duplicates["some-thing"]) == 1
+
+
+def test_a_dist_info_counts_more_than_an_egg_info(site, reader):
+    (site.folder / "thing-9.0.egg-info").touch()
+    site.add("thing", "1.0")
+    assert reader.read().version("thing") == Version("1.0")
+
+
+# Real environments
+
+
+@pytest.mark.parametrize("short", [f"3.{minor}" for minor in range(8, 14)])
+def test_every_python_of_this_machine_is_read_where_it_installs(short, tmp_path):
+    if short not in pythons():
+        pytest.skip(f"no Python {short} here")
+    venv = make_venv(tmp_path / "venv", short)
+    wheels = [
+        make_wheel(tmp_path, "pure", "1.0", scripts={"pure": "pure:main"}),
+        make_wheel(tmp_path, "plat", "2.0", tag=f"py3-none-linux_{os.uname().machine}"),
+    ]
+    install(venv, *wheels)
+    interpreter = inspect(venv / "bin" / "python")
+    assert interpreter.markers["python_version"] == short
+    assert interpreter.is_venv
+    assert interpreter.prefix == venv.resolve()
+    reader = InstalledReader(interpreter.site_directories)
+    installed = reader.read()
+    assert {n: str(d.version) for n, d in installed.distributions.items()} == snapshot(venv)
+    assert audit(installed) == {}
+    (venv / "bin" / "pure").unlink()
+    assert set(audit(reader.read())) == {"pure"}
+    uninstall(venv, "plat")
+    assert set(reader.read().distributions) == {"pure"}
+
+
+def test_an_editable_install_is_read_with_its_place(tmp_path, venv):
+    source = tmp_path / "src"
+    source.mkdir()
+    (source / "pyproject.toml").write_text(
+        '[project]\nname = "mine"\nversion = "0.3"\n'
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    (source / "backend.py").write_text(_EDITABLE_BACKEND)
+    install(venv, "-e", source)
+    reader = InstalledReader([site_packages(venv)])
+    found = reader.read().get("mine")
+    assert found.version == Version("0.3")
+    assert found.direct_url.editable
+    assert found.direct_url.url == source.as_uri()
+    assert audit(reader.read()) == {}
+
+
+_EDITABLE_BACKEND = """
+import os, zipfile
+NAME = "mine-0.3-py3-none-any.whl"
+def build_editable(folder, config_settings=None, metadata_directory=None):
+    with zipfile.ZipFile(os.path.join(folder, NAME), "w") as wheel:
+        wheel.writestr("mine.pth", os.getcwd())
+        wheel.writestr("mine-0.3.dist-info/METADATA",
+                       "Metadata-Version: 2.1\\nName: mine\\nVersion: 0.3\\n")
+        wheel.writestr("mine-0.3.dist-info/WHEEL",
+                       "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("mine-0.3.dist-info/RECORD", "mine.pth,,\\nmine-0.3.dist-info/METADATA,,\\n"
+                       "mine-0.3.dist-info/WHEEL,,\\nmine-0.3.dist-info/RECORD,,\\n")
+    return NAME
+build_wheel = build_editable
+"""
