@@ -1,0 +1,104 @@
+"""`reconciler check`: is the environment as declared? Looks, and changes nothing."""
+
+import click
+
+from reconciler.cli.command import Command
+from reconciler.cli.documents import Check, check_of
+from reconciler.cli.opening import opened_or_blank
+from reconciler.cli.options import Options
+from reconciler.cli.output import BAD, DOUBT, GOOD, QUIET, Output
+from reconciler.cli.targets import chosen, configuration
+from reconciler.status import Package, PackageStatus, Problem
+
+IN_SYNC, ERROR, DRIFT = 0, 1, 2
+
+_MARKS = {
+    PackageStatus.OK: GOOD,
+    PackageStatus.HELD: GOOD,
+    PackageStatus.HELD_MISMATCH: DOUBT,
+    PackageStatus.HELD_MISSING: DOUBT,
+}
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        ("reconciler check", "the project in this folder"),
+        ("reconciler check --verbose", "with every package, not only those that are wrong"),
+        ("reconciler check --json | jq .in_sync", "for scripts"),
+    ),
+    exit_codes="0 in sync, 2 drift, 1 error (a project file that cannot be read is one).",
+)
+@click.pass_obj
+def check(options: Options) -> int:
+    """Say whether the environment is as declared.
+
+    Compares what the project declares with what is installed, dependencies of dependencies
+    included, and looks whether every installed file is there and every held package is as it
+    was. Needs no service, no network and no uv, and changes nothing.
+    """
+    config = configuration(options)
+    target = chosen(config, options)
+    output = Output(options)
+    with opened_or_blank(config, target, options) as environment:
+        missing = environment.config is not target
+        look = environment.look(audit_files=True)
+    document = check_of(target, look)
+    output.json(document)
+    _show(document, output, missing=missing)
+    if document.problem is not None:
+        return ERROR
+    return IN_SYNC if document.in_sync else DRIFT
+
+
+def _show(document: Check, output: Output, *, missing: bool) -> None:
+    if document.problem is not None:
+        click.echo(f"Error: {problem_words(document.problem)}", err=True)
+    if missing:
+        output.say(f"{document.environment}: there is no environment yet at {document.python}.")
+    wrong = [p for p in document.packages if not p.ok]
+    shown = document.packages if output.options.verbose else wrong
+    if shown:
+        show_packages(shown, output)
+    _show_holds(document, output)
+    for warning in document.warnings:
+        output.say(warning, DOUBT)
+    _conclude(document, output, wrong)
+
+
+def show_packages(packages: list[Package] | tuple[Package, ...], output: Output) -> None:
+    """The package table, and below it the reasons that do not show from it."""
+    output.table(
+        ("Package", "Required", "Installed", "Status"),
+        [(p.name, p.required, p.installed, p.status) for p in packages],
+        [_MARKS.get(p.status, BAD) for p in packages],
+    )
+    for package in packages:
+        if not package.ok and package.message not in (None, "not installed"):
+            output.say(f"{package.name}: {package.message}")
+
+
+def _show_holds(document: Check, output: Output) -> None:
+    for hold in document.holds:
+        if not hold.intact:
+            output.say(f"Hold broken: {hold.message}", BAD)
+
+
+def _conclude(document: Check, output: Output, wrong: list[Package]) -> None:
+    declared = [p for p in document.packages if p.required_by is None]
+    met = sum(p.ok for p in declared)
+    counts = f"{met} of {len(declared)} requirements satisfied, {len(document.holds)} held"
+    if document.in_sync:
+        output.say(f"{document.environment} is in sync: {counts}.", GOOD)
+        return
+    output.say(f"{document.environment} is not as declared: {counts}.", BAD, bold=True)
+    if any(p.status in (PackageStatus.MISSING, PackageStatus.MISMATCH, PackageStatus.BROKEN)
+           for p in wrong):  # fmt: skip
+        output.say("`reconciler plan` shows what would change; `reconciler apply` mends it.", QUIET)
+
+
+def problem_words(problem: Problem) -> str:
+    """A file's problem in one paragraph, with the line itself."""
+    where = ":".join(str(p) for p in (problem.file, problem.line, problem.column) if p)
+    text = f"\n    {problem.text.strip()}" if problem.text else ""
+    return f"{where}: {problem.reason}. {problem.mend}{text}"

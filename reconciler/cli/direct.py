@@ -1,0 +1,162 @@
+"""Passes that a command runs by itself, without the service, and records as the service does.
+
+One at a time for each environment: the pass lock keeps the service and other commands out.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import click
+from packaging.utils import NormalizedName
+
+from reconciler.cli.progress import Follower
+from reconciler.cli.running import cancellable
+from reconciler.config import Config, EnvironmentConfig, Mode, OnHoldBroken
+from reconciler.environment import Environment
+from reconciler.gates import Gates
+from reconciler.interpreter import InterpreterError
+from reconciler.journal import Journal, State
+from reconciler.keeping import Keeper
+from reconciler.processes import Cancellation
+from reconciler.reconcile import Gate, Outcome, Pass
+from reconciler.recording import Reason, Recorded, Recorder, Work
+from reconciler.restore import restore
+from reconciler.rollback import roll_back
+from reconciler.status import Trigger
+from reconciler.suspension import in_force, resumed, rolled_back
+
+
+@dataclass
+class Direct:
+    """One environment in the hands of a command."""
+
+    environment: Environment
+    journal: Journal
+    keeper: Keeper
+
+    @property
+    def state(self) -> State:
+        """What is remembered of it."""
+        return self.journal.state(self.environment.key)
+
+    def change(self, how: Callable[[State], State]) -> State:
+        """Remember something else."""
+        fresh = how(self.state)
+        self.journal.save_state(self.environment.key, fresh)
+        return fresh
+
+    def reconcile(self, follower: Follower, *, force: bool) -> Recorded:
+        """One pass; before it, if that is configured, one that puts a broken hold back."""
+        gate = None if force else Gates()
+        restores = self.environment.config.on_hold_broken is OnHoldBroken.RESTORE
+        while True:
+            to_restore: list[NormalizedName] = []
+
+            def work(running: Pass) -> Outcome:
+                look = running.look(audit=True)
+                self.keeper.keep(look, compare=True)
+                broken = self.keeper.first_broken(look) if restores else None
+                if broken is None:
+                    return running.reconcile(audit=False)
+                to_restore.append(broken)  # noqa: B023 -- run before the next round begins
+                return restore(running, broken)
+
+            recorded = self.run(work, Trigger.MANUAL, follower, gate)
+            if not to_restore or recorded.trouble is not None:
+                return recorded
+
+    def roll_back(self, number: int | None, reason: str | None, follower: Follower) -> Recorded:
+        """Make an older tree live again, and leave it alone until the files change."""
+
+        def work(running: Pass) -> Outcome:
+            outcome = roll_back(running, number)
+            revision = outcome.look.revision
+            self.change(
+                lambda state: rolled_back(state, outcome.generation, revision, reason, time.time())
+            )
+            self.keeper.accept_what_is(outcome.look)
+            return outcome
+
+        return self.run(work, Trigger.ROLLBACK, follower)
+
+    def restore(self, name: NormalizedName, follower: Follower) -> Recorded:
+        """Put a broken hold back from the vault."""
+        return self.run(lambda running: restore(running, name), Trigger.RESTORE, follower)
+
+    def accept(self, name: NormalizedName, follower: Follower) -> Recorded:
+        """Take what is installed as the held build from now on."""
+
+        def work(running: Pass) -> Outcome:
+            self.keeper.accept(running.look(audit=True), name)
+            return running.observe(self.environment.look(refresh=True))
+
+        return self.run(work, Trigger.ACCEPT, follower)
+
+    def run(
+        self, work: Work, trigger: Trigger, follower: Follower, gate: Gate | None = None
+    ) -> Recorded:
+        """Run and record one pass; Ctrl-C ends it.
+
+        Raises:
+            KeyboardInterrupt: it was ended; the environment is as it was.
+        """
+        recorder = Recorder(self.environment, self.journal, gate)
+
+        def run(cancel: Cancellation) -> Recorded:
+            return recorder.run(
+                work, trigger=trigger, pass_id=None, cancel=cancel, listener=follower
+            )
+
+        recorded = cancellable(run)
+        if recorded.trouble is not None and recorded.trouble.reason == Reason.STOPPED:
+            raise KeyboardInterrupt
+        if recorded.outcome is not None:
+            self.environment.remember_good(recorded.outcome.look)
+            self.keeper.keep(recorded.outcome.look, compare=bool(recorded.outcome.changes))
+        return recorded
+
+    def refuse_suspended(self) -> None:
+        """What is paused, rolled back or only observed is not changed without --force.
+
+        Raises:
+            click.ClickException: it is.
+        """
+        name = self.environment.config.name
+        if self.environment.config.mode is Mode.OBSERVE:
+            raise click.ClickException(
+                f'{name} is only observed (mode = "observe"). `reconciler plan` shows what would '
+                "change; `reconciler apply --force` changes it all the same."
+            )
+        suspension = in_force(self.state, self._revision(), time.time())
+        if suspension is not None:
+            until = f" until {suspension.until}" if suspension.until else ""
+            raise click.ClickException(
+                f"{name} is left alone since {suspension.since}{until}: {suspension.reason}. "
+                "`reconciler resume` ends that; `reconciler apply --force` changes it once."
+            )
+        if self.state.suspension is not None:
+            self.change(resumed)
+
+    def _revision(self) -> str | None:
+        try:
+            return self.environment.look().revision
+        except InterpreterError:
+            return None
+
+
+@contextmanager
+def direct(config: Config, target: EnvironmentConfig) -> Iterator[Direct]:
+    """The environment and its journal, while inside.
+
+    Raises:
+        OSError: the state folder cannot be written.
+    """
+    journal = Journal(config.service.state_dir / "journal.sqlite3")
+    try:
+        environment = Environment(target, os.environ, config.service.uv)
+        yield Direct(environment, journal, Keeper(environment))
+    finally:
+        journal.close()

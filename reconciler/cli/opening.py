@@ -1,0 +1,31 @@
+"""Opens the environment that a command is about, or an empty one in its place."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from reconciler.cli.options import Options
+from reconciler.config import Config, EnvironmentConfig
+from reconciler.environment import Environment
+
+
+def opened(config: Config, target: EnvironmentConfig) -> Environment:
+    """The environment, whether it is there or not."""
+    return Environment(target, os.environ, config.service.uv)
+
+
+@contextmanager
+def opened_or_blank(
+    config: Config, target: EnvironmentConfig, options: Options
+) -> Iterator[Environment]:
+    """The environment, or an empty one in its place where there is none yet."""
+    environment = opened(config, target)
+    if environment.exists:
+        yield environment
+        return
+    from reconciler.cli.blank import stand_in  # noqa: PLC0415 -- rare, and slow to import
+    from reconciler.cli.logs import configure_log  # noqa: PLC0415
+
+    configure_log(options)
+    with stand_in(target, os.environ, config.service.uv) as blank:
+        yield blank

@@ -1,0 +1,114 @@
+"""How commands answer: JSON, a terminal's colours and tables, or plain lines off it.
+
+What comes from elsewhere (names, uv's words) cannot take the terminal over.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import click
+import msgspec
+
+from reconciler.cli.options import Options
+
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != 10}
+Row = Sequence[str | None]
+
+GOOD, BAD, DOUBT, QUIET = "green", "red", "yellow", "bright_black"
+"""The colours of what is well, what is not, what wants attention, and what matters little."""
+
+
+def colors(environ: Mapping[str, str] = os.environ, *, terminal: bool) -> bool:
+    """Whether to use colours (no-color.org)."""
+    return terminal and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+
+
+@dataclass(slots=True)
+class Output:
+    """Where one command's answer goes, in which form."""
+
+    options: Options
+    terminal: bool = field(default_factory=sys.stdout.isatty)
+
+    @property
+    def for_people(self) -> bool:
+        """Whether words are wanted at all."""
+        return not self.options.json and not self.options.quiet
+
+    @property
+    def progress(self) -> bool:
+        """Whether to show what is going on meanwhile."""
+        return self.for_people
+
+    def json(self, document: object) -> None:
+        """Print a document, if JSON is asked for."""
+        if self.options.json:
+            text = msgspec.json.format(msgspec.json.encode(document), indent=2)
+            click.echo(text)
+
+    def json_line(self, document: object) -> None:
+        """The same on one line, for a stream of documents."""
+        if self.options.json:
+            click.echo(msgspec.json.encode(document))
+            sys.stdout.flush()
+
+    def say(self, text: str = "", color: str | None = None, *, bold: bool = False) -> None:
+        """Print words for people."""
+        if self.for_people:
+            use = colors(terminal=self.terminal)
+            shown = click.style(harmless(text), fg=color, bold=bold or None)
+            click.echo(shown, color=use)
+
+    def note(self, text: str) -> None:
+        """Words beside the answer, on standard error."""
+        if self.for_people:
+            click.echo(harmless(text), err=True)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Row], marks: Sequence[str] = ()) -> None:
+        """A table on a terminal, aligned lines off it.
+
+        Args:
+            columns: the headings.
+            rows: the cells; None is shown as a dash.
+            marks: a colour for each row.
+        """
+        if not self.for_people:
+            return
+        cells = [[harmless(cell) if cell else "-" for cell in row] for row in rows]
+        if self.terminal:
+            _print_table(columns, cells, marks)
+        else:
+            for line in plain_table(columns, cells):
+                click.echo(line)
+
+
+def harmless(text: str) -> str:
+    """Without control characters."""
+    return text.translate(_CONTROL)
+
+
+def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Aligned lines, nothing cut off; the last column is as long as it is."""
+    everything = [list(columns), *(list(row) for row in rows)]
+    widths = [max(len(row[n]) for row in everything) for n in range(len(columns))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in everything
+    ]
+
+
+def _print_table(columns: Sequence[str], rows: list[list[str]], marks: Sequence[str]) -> None:
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 -- slow to import, and only for terminals
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for number, row in enumerate(rows):
+        style = marks[number] if number < len(marks) else ""
+        table.add_row(*(Text(cell, style=style if n == 0 else "") for n, cell in enumerate(row)))
+    Console(highlight=False).print(table)

@@ -1,0 +1,35 @@
+"""Runs what takes long so that Ctrl-C ends it cleanly, in the middle of anything."""
+
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from reconciler.processes import Cancellation
+
+T = TypeVar("T")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def cancellable(work: Callable[[Cancellation], T]) -> T:
+    """The result of `work`, done on a thread of its own; signals cancel it.
+
+    Raises:
+        KeyboardInterrupt: it was cancelled, and has ended.
+    """
+    cancel = Cancellation()
+
+    def stop(_number: int, _frame: object) -> None:
+        cancel.cancel()
+
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    try:
+        with ThreadPoolExecutor(1, "command") as pool:
+            return pool.submit(work, cancel).result()
+    except Exception as error:
+        if cancel.cancelled:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
