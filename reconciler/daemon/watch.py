@@ -100,20 +100,18 @@ class Watcher:
 
     async def run(self) -> None:
         """Watch, and watch anew whenever the folders are other ones (uv-facts 15b)."""
-        first = True
         while True:
-            targets = targets_of(self._environment, self._held_trees())
-            if not first:
-                # What happened between two watches was seen by neither.
-                self._wake(Trigger.INTERVAL)
-            first = False
-            await self._watch(targets)
+            await self._watch(targets_of(self._environment, self._held_trees()))
 
     async def _watch(self, targets: Targets) -> None:
         stop = anyio.Event()
         tasks = [asyncio.create_task(self._follow(targets.folders, targets, stop, deep=False))]
         if targets.trees:
             tasks.append(asyncio.create_task(self._follow(targets.trees, targets, stop, deep=True)))
+        await asyncio.sleep(0)  # each task begins, which is when awatch sets its watches
+        # What happened before was seen by no watch: not by the last one, nor at the start by
+        # a pass that has begun to look already.
+        self._wake(Trigger.INTERVAL)
         try:
             while not any(task.done() for task in tasks):
                 self._changed.clear()

@@ -65,6 +65,8 @@ def uninstall(wanted: Wanted, tell: Tell, environ: Mapping[str, str] = os.enviro
         path.unlink()
         tell(f"Removed {path}.")
         _remove_if_empty(path.parent)
+    if wanted.own:
+        _remove_if_empty(folder.parent)
     manager("daemon-reload")
     manager.ask("reset-failed", *names)
     _remove_if_empty(Path("/etc/reconciler"))

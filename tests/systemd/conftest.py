@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.environments import uv_binary
+from tests.support.index import PackageIndex
+from tests.support.wheels import bulk_files, make_wheel
 from tests.systemd.machine import Machine
+from tests.systemd.studio import PROGRAM, Studio
 
 _CHECKOUT = Path(__file__).parents[2]
-_PYTHON = "/opt/python"
+_PYTHON = Path(sys.base_prefix).resolve()
 _DEPENDENCIES = "/opt/dependencies"
-PROGRAM = "/opt/reconciler/bin/reconciler"
 
 
 @pytest.fixture(scope="session")
@@ -30,10 +32,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def machine(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Iterator[Machine]:
     """A machine that is on, with systemd as PID 1 and Reconciler in /opt/reconciler."""
     site = Path(pytest.__file__).parents[1]
-    prefix = Path(sys.base_prefix)
     shared = {site: _DEPENDENCIES, wheel.parent: "/opt/wheel", uv_binary().parent: "/opt/uv"}
-    if not prefix.is_relative_to("/usr"):
-        shared[prefix] = _PYTHON
+    if not _PYTHON.is_relative_to("/usr"):
+        shared[_PYTHON] = str(_PYTHON)  # where its libraries look for each other
     machine = Machine(tmp_path_factory.mktemp("machine"), shared)
     try:
         machine.boot()
@@ -43,19 +44,59 @@ def machine(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Iterator[M
         machine.close()
 
 
-def python(machine: Machine) -> str:
-    """The interpreter that everybody on the machine can run."""
-    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    return f"{_PYTHON}/bin/{name}" if machine.path(_PYTHON).is_dir() else f"/usr/bin/{name}"
-
-
 def _install(machine: Machine, wheel: Path) -> None:
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    machine.python = f"{_PYTHON}/bin/{name}"
     uv = f"/opt/uv/{uv_binary().name}"
     offline = {"UV_OFFLINE": "1", "UV_CACHE_DIR": "/opt/uv-cache", "UV_LINK_MODE": "copy"}
-    machine.run(uv, "venv", "--python", python(machine), "/opt/reconciler", env=offline)
+    machine.run(uv, "venv", "--python", machine.python, "/opt/reconciler", env=offline)
     install = [uv, "pip", "install", "--no-deps", "--python", "/opt/reconciler"]
     machine.run(*install, f"/opt/wheel/{wheel.name}", env=offline)
     (site,) = machine.path("/opt/reconciler").glob("lib/python3*/site-packages")
     (site / "dependencies.pth").write_text(_DEPENDENCIES)
     # Reconciler finds uv beside itself, as pip would have put it.
     machine.run("cp", uv, "/opt/reconciler/bin/uv")
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """`quick` 1.0 and 2.0, and `slow`, whose download tests hold back."""
+    folder = tmp_path_factory.mktemp("wheels")
+    quick = [make_wheel(folder, "quick", version) for version in ("1.0", "2.0")]
+    return [*quick, make_wheel(folder, "slow", "1.0", files=bulk_files("slow", 200))]
+
+
+@pytest.fixture
+def index(machine: Machine, wheels: list[Path]) -> Iterator[PackageIndex]:
+    """An index on the machine's own network."""
+    index = machine.within_network(PackageIndex)
+    index.add(*wheels)
+    yield index
+    index.close()
+
+
+@pytest.fixture
+def user(machine: Machine) -> Iterator[str]:
+    """A user of the machine, with a home."""
+    machine.add_user("studio")
+    yield "studio"
+    machine.run("loginctl", "disable-linger", "studio", check=False)
+    machine.systemctl("stop", f"user@{machine.user('studio')[0]}.service", check=False)
+    machine.run("userdel", "--remove", "--force", "studio")
+
+
+@pytest.fixture
+def studio(machine: Machine, index: PackageIndex, user: str) -> Iterator[Studio]:
+    """A project of that user in /srv/studio, with an empty environment, in the configuration."""
+    yield Studio(machine, index, user, "/srv/studio")
+    machine.run(PROGRAM, "service", "uninstall", check=False)
+    machine.run("rm", "-rf", "/srv/studio", "/etc/reconciler", "/etc/default/reconciler")
+    machine.run("rm", "-rf", "/etc/systemd/system/reconciler.service.d")
+
+
+@pytest.fixture
+def service(studio: Studio) -> Studio:
+    """The same, with the service of the machine installed, and in sync."""
+    studio.install()
+    studio.wait_for_phase("InSync")
+    return studio

@@ -52,6 +52,12 @@ for pair in "$@"; do
     mkdir -p "$root/${pair##*=}"
     mount --bind "${pair%=*}" "$root/${pair##*=}"
     mount -o remount,bind,ro "$root/${pair##*=}"
+    # Within reach of other users too, wherever it lies (the interpreter, below /root).
+    above=$(dirname "${pair##*=}")
+    while [ "$above" != / ]; do
+        chmod a+x "$root/$above"
+        above=$(dirname "$above")
+    done
 done
 
 # Its control groups: a branch of this machine's, removed with it.

@@ -33,6 +33,8 @@ class Machine:
 
     def __init__(self, folder: Path, shared: Mapping[Path, str]) -> None:
         self._folder = folder
+        self.python = ""
+        """The interpreter that everybody on it can run."""
         self._boot: subprocess.Popen[bytes] | None = None
         binds = [f"{source}={target}" for source, target in shared.items()]
         self._holder = subprocess.Popen(
@@ -132,7 +134,7 @@ class Machine:
         words += [*self._as(user), "env", f"--chdir={cwd}", *map(str, command)]
         answer = subprocess.run(words, capture_output=True, text=True, check=False, timeout=timeout)
         said = f"{' '.join(map(str, command))}: {answer.returncode}\n{answer.stdout}{answer.stderr}"
-        assert not check or answer.returncode == 0, said
+        assert not check or answer.returncode == 0, f"{said}\n{self._tail()}"
         return answer
 
     def _as(self, user: str | None) -> list[str]:
@@ -213,6 +215,22 @@ class Machine:
             if fields[0] == name:
                 return int(fields[2]), int(fields[3]), fields[5]
         raise AssertionError(f"there is no user {name}")
+
+    def here(self, pid: int) -> int:
+        """Return what this machine calls one of its processes."""
+        for status in Path("/proc").glob("[0-9]*/status"):
+            try:
+                lines = status.read_text().splitlines()
+            except OSError:  # it has ended
+                continue
+            numbers = next(line.split()[1:] for line in lines if line.startswith("NSpid:"))
+            if numbers[-1] == str(pid) and self._is_mine(status.parent):
+                return int(numbers[0])
+        raise AssertionError(f"there is no process {pid}")
+
+    def _is_mine(self, process: Path) -> bool:
+        namespace = Path("ns/pid")
+        return (process / namespace).readlink() == Path(f"/proc/{self.pid}", namespace).readlink()
 
     def add_user(self, name: str) -> None:
         """Add a user with a home."""

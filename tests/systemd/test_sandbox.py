@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from reconciler.service.units import Service, machine_units
-from tests.systemd.conftest import python
 from tests.systemd.machine import Machine
 
 VENV = Path("/srv/odd lab 100%/.venv")
@@ -163,7 +162,7 @@ def report(machine: Machine) -> dict[str, str | int]:
     machine.run("mknod", "-m", "0666", "/dev/nvidia-uvm", "c", "195", "255")
     machine.run("mknod", "-m", "0666", "/dev/sda", "b", "7", "0")
     machine.write("/opt/try.py", textwrap.dedent(TRY))
-    service = Service((python(machine), "/opt/try.py", str(VENV)), (), (VENV,))
+    service = Service((machine.python, "/opt/try.py", str(VENV)), (), (VENV,))
     for unit in machine_units(service, "studio"):
         machine.write(
             unit.path.with_name("sandbox.service"), unit.text.replace("=notify", "=oneshot")
