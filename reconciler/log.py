@@ -164,7 +164,11 @@ class _Console:
     """Readable lines, in local time, that cannot take the terminal over."""
 
     def __init__(self, *, colors: bool) -> None:
-        self._render = structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False)
+        # Plain: the pretty one prints the values of local variables, secrets among them.
+        plain_text = structlog.dev.plain_traceback
+        self._render = structlog.dev.ConsoleRenderer(
+            colors=colors, sort_keys=False, exception_formatter=plain_text
+        )
 
     def __call__(self, record: Record) -> str:
         shown = {key: _harmless(value) for key, value in record.items() if key != "logger"}
