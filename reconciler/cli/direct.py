@@ -44,9 +44,7 @@ class Direct:
 
     def change(self, how: Callable[[State], State]) -> State:
         """Remember something else."""
-        fresh = how(self.state)
-        self.journal.save_state(self.environment.key, fresh)
-        return fresh
+        return self.journal.update_state(self.environment.key, how)
 
     def reconcile(self, follower: Follower, *, force: bool) -> Recorded:
         """One pass; before it, if that is configured, one that puts a broken hold back."""

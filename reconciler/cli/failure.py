@@ -2,6 +2,7 @@
 
 import sqlite3
 
+from reconciler.cli.client import Foreign, NotRunning, Refused
 from reconciler.config import ConfigRejected
 from reconciler.recording import Reason, trouble_of
 from reconciler.redact import redact
@@ -10,6 +11,8 @@ from reconciler.redact import redact
 def words_of(error: Exception) -> str | None:
     """What is wrong and what to do; None: nobody foresaw this."""
     match error:
+        case NotRunning() | Refused() | Foreign():
+            return str(error)
         case ConfigRejected():
             return redact(str(error))
         case sqlite3.Error():

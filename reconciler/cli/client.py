@@ -1,0 +1,221 @@
+"""Asks the running service over HTTP, on its TCP port or its unix socket.
+
+Sends the bearer token only where the configuration says so, and never shows it.
+"""
+
+import http.client
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from reconciler.config import Address, Config, TcpAddress, UnixAddress
+from reconciler.status import Pass, PassDetail, Status
+
+T = TypeVar("T")
+
+_TIMEOUT = 30.0
+_SILENCE = 60.0
+"""Seconds without so much as a heartbeat after which an event stream counts as dead."""
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- to connect, not to bind
+
+
+class NotRunning(Exception):
+    """Nobody answers at the configured address."""
+
+    def __init__(self, address: Address, reason: str) -> None:
+        super().__init__(
+            f"the service does not answer at {address} ({reason}). Start it with `reconciler run`, "
+            "or have it started at boot with `reconciler service install`."
+        )
+
+
+class Refused(Exception):
+    """The service answered with an error."""
+
+    def __init__(self, status: int, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.reason = reason
+
+
+class Foreign(Exception):
+    """Somebody else answers at the configured address."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(
+            f"what answers at {address} is no Reconciler. Set another address as `listen` in "
+            "[http], or name the right configuration with --config."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One server-sent event; `data` is JSON."""
+
+    id: str
+    kind: str
+    data: dict[str, Any]
+
+
+class _Problem(msgspec.Struct):
+    reason: str
+    detail: str
+
+
+class _Accepted(msgspec.Struct):
+    pass_: int = msgspec.field(name="pass")
+
+
+class _History(msgspec.Struct):
+    passes: tuple[Pass, ...]
+
+
+class Client:
+    """The service at one address."""
+
+    def __init__(self, config: Config) -> None:
+        self.address = config.http.listen
+        self._token_file = config.http.token_file
+
+    def status(self) -> Status:
+        """All of it."""
+        return self._get("/status", Status)
+
+    def history(self, environment: str | None, limit: int) -> tuple[Pass, ...]:
+        """Passes, the newest first."""
+        which = f"&environment={quote(environment)}" if environment else ""
+        return self._get(f"/history?limit={limit}{which}", _History).passes
+
+    def entry(self, number: int) -> PassDetail:
+        """One pass."""
+        return self._get(f"/history/{number}", PassDetail)
+
+    def ask(self, environment: str, what: str, **body: Any) -> int:
+        """Ask for something; the id of the pass that does it.
+
+        Args:
+            environment: its name, as the service knows it.
+            what: `reconcile`, `pause`, `holds/torch/restore`, ...
+            body: the fields that are given; None is left out.
+        """
+        given = {name: value for name, value in body.items() if value is not None}
+        path = f"/environments/{quote(environment)}/{what}"
+        return self._request("POST", path, _Accepted, given).pass_
+
+    def events(self, last_id: str | None) -> Iterator[Event]:
+        """What happens, until the connection ends; first of all `connected`."""
+        headers = {"Accept": "text/event-stream"}
+        if last_id is not None:
+            headers["Last-Event-ID"] = last_id
+        with self._answer("GET", "/events", headers, _SILENCE) as response:
+            self._refuse_errors(response)
+            yield Event("", "connected", {})
+            yield from _events(response)
+
+    def _get(self, path: str, kind: type[T]) -> T:
+        return self._request("GET", path, kind, None)
+
+    def _request(self, method: str, path: str, kind: type[T], body: object) -> T:
+        with self._answer(method, path, {}, _TIMEOUT, body) as response:
+            self._refuse_errors(response)
+            try:
+                return msgspec.json.decode(response.read(), type=kind)
+            except msgspec.DecodeError as error:
+                raise Foreign(self.address) from error
+
+    def _refuse_errors(self, response: http.client.HTTPResponse) -> None:
+        if response.status < http.client.BAD_REQUEST:
+            return
+        try:
+            problem = msgspec.json.decode(response.read(), type=_Problem)
+        except msgspec.DecodeError as error:
+            raise Foreign(self.address) from error
+        raise Refused(response.status, problem.reason, problem.detail)
+
+    @contextmanager
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        timeout: float,
+        body: object = None,
+    ) -> Iterator[http.client.HTTPResponse]:
+        connection = _connection(self.address, timeout)
+        content = None if body is None else msgspec.json.encode(body)
+        if content is not None:
+            headers = {**headers, "Content-Type": "application/json", **self._authorization()}
+        try:
+            # The name under which the service always knows itself, whatever the address.
+            connection.request(method, path, content, {"Host": "localhost", **headers})
+            response = connection.getresponse()
+        except PermissionError as error:
+            raise NotRunning(self.address, "permission denied") from error
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise NotRunning(self.address, _reason(error)) from error
+        try:
+            yield response
+        except (OSError, http.client.HTTPException) as error:
+            raise NotRunning(self.address, _reason(error)) from error
+        finally:
+            connection.close()
+
+    def _authorization(self) -> dict[str, str]:
+        """The token, where there is one that this user may read."""
+        if self._token_file is None:
+            return {}
+        with suppress(OSError, UnicodeDecodeError):
+            token = self._token_file.read_text(encoding="ascii").partition("\n")[0].strip()
+            return {"Authorization": f"Bearer {token}"}
+        return {}
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such socket"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or type(error).__name__
+
+
+def _connection(address: Address, timeout: float) -> http.client.HTTPConnection:
+    match address:
+        case UnixAddress():
+            return _UnixConnection(address.path, timeout)
+        case TcpAddress():
+            host = _ANYWHERE.get(address.host, address.host)
+            return http.client.HTTPConnection(host, address.port, timeout=timeout)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def _events(response: http.client.HTTPResponse) -> Iterator[Event]:
+    """Read a stream of server-sent events (WHATWG HTML, 9.2.6)."""
+    fields: dict[str, str] = {}
+    for line in response:
+        text = line.decode().rstrip("\r\n")
+        if text:
+            name, _, value = text.partition(":")
+            fields[name] = value.removeprefix(" ")
+        elif "data" in fields:
+            data = msgspec.json.decode(fields["data"], type=dict[str, Any])
+            yield Event(fields.get("id", ""), fields.get("event", "message"), data)
+            fields = {}
+        else:
+            fields = {}

@@ -1,0 +1,88 @@
+"""Whether a service looks after an environment; if one does, it is asked, and nobody else acts."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from reconciler.cli.client import Client, Foreign, NotRunning
+from reconciler.config import Config, EnvironmentConfig
+from reconciler.environment import Environment
+from reconciler.interpreter import InterpreterError
+from reconciler.status import Environment as EnvironmentStatus
+from reconciler.status import Status
+from reconciler.workspace import Busy
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An environment that a running service looks after."""
+
+    client: Client
+    environment: EnvironmentStatus
+
+    @property
+    def name(self) -> str:
+        """Its name, as the service knows it."""
+        return self.environment.name
+
+
+def served(config: Config, target: EnvironmentConfig) -> Served | None:
+    """The service that looks after this environment, if it answers."""
+    client = Client(config)
+    try:
+        status = client.status()
+    except (NotRunning, Foreign):
+        return None
+    found = matching(status, target)
+    return Served(client, found) if found is not None else None
+
+
+def matching(status: Status, target: EnvironmentConfig) -> EnvironmentStatus | None:
+    """The environment as the service knows it, perhaps by another name."""
+    root = os.path.realpath(target.root)
+    for environment in status.environments:
+        if os.path.realpath(Path(environment.python.executable).parent.parent) == root:
+            return environment
+    return None
+
+
+def required(config: Config, target: EnvironmentConfig) -> Served:
+    """The service that looks after this environment.
+
+    Raises:
+        NotRunning: nobody answers.
+        click.ClickException: a service answers, but does not look after it.
+    """
+    client = Client(config)
+    status = client.status()
+    found = matching(status, target)
+    if found is None:
+        known = ", ".join(e.name for e in status.environments) or "nothing"
+        raise click.ClickException(
+            f"the service at {client.address} does not look after {target.root} (but after "
+            f"{known}). Name its configuration with --config, or start one for this project."
+        )
+    return Served(client, found)
+
+
+def refuse_claimed(config: Config, target: EnvironmentConfig) -> None:
+    """Nobody acts behind the back of a service that does not answer here.
+
+    Raises:
+        click.ClickException: one looks after this environment.
+    """
+    environment = Environment(target, os.environ, config.service.uv)
+    try:
+        workspace = environment.workspace
+        workspace.create()
+        with workspace.service_lock():
+            return
+    except InterpreterError:
+        return
+    except Busy as busy:
+        raise click.ClickException(
+            f"a service ({busy.holder}) looks after {target.name}, but does not answer at "
+            f"{config.http.listen}. Name its configuration with --config, or stop it."
+        ) from busy
