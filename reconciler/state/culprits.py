@@ -46,6 +46,9 @@ def divide(weights: Sequence[int], solve: Solve) -> Division:
     Args:
         weights: What leaving out each item costs.
         solve: Asked at most a few times for each item that is left out.
+
+    Raises:
+        UnsolvableError: Not even the empty set can be had.
     """
     everything = range(len(weights))
     cores: list[Core] = []
@@ -55,10 +58,11 @@ def divide(weights: Sequence[int], solve: Solve) -> Division:
         refusal = solve(kept)
         if refusal is None:
             return Division(kept, {i: _core_of(i, cores) for i in sorted(out)})
-        if not kept:
+        core = _shrink(kept, refusal, solve)
+        if not core.items:
             # Not even nothing can be had: no item is to blame.
-            raise UnsolvableError(refusal.reason)
-        cores.append(_shrink(kept, refusal, solve))
+            raise UnsolvableError(core.reason)
+        cores.append(core)
 
 
 class UnsolvableError(Exception):
@@ -108,17 +112,30 @@ def _cheapest_hitting_set(
     """The cheapest items that leave no core whole; of equals, the later ones go."""
     forced = frozenset(i for core in cores if len(core) == 1 for i in core)
     open_cores = [core for core in cores if not core & forced]
-    if not open_cores:
-        return forced
-    pool = sorted(frozenset().union(*open_cores))
+    return forced.union(*(_cheapest_of_one(group, weights) for group in _unrelated(open_cores)))
+
+
+def _unrelated(cores: Iterable[frozenset[int]]) -> list[list[frozenset[int]]]:
+    """The cores in groups that share no item: each group is a question of its own."""
+    groups: list[list[frozenset[int]]] = []
+    for core in cores:
+        related = [g for g in groups if any(core & other for other in g)]
+        groups = [g for g in groups if g not in related]
+        groups.append([core, *(other for g in related for other in g)])
+    return groups
+
+
+def _cheapest_of_one(group: Sequence[frozenset[int]], weights: Sequence[int]) -> frozenset[int]:
+    """By trying every choice, from the smallest on."""
+    pool = sorted(frozenset().union(*group))
     best: tuple[int, tuple[int, ...], frozenset[int]] | None = None
-    for size in range(1, min(len(open_cores), _MAX_COMBINED) + 1):
+    for size in range(1, min(len(group), _MAX_COMBINED) + 1):
         for chosen in combinations(pool, size):
             candidate = frozenset(chosen)
-            if all(core & candidate for core in open_cores):
+            if all(core & candidate for core in group):
                 key = (sum(weights[i] for i in chosen), tuple(sorted(-i for i in chosen)))
                 if best is None or key < best[:2]:
                     best = (*key, candidate)
     if best is None:  # too many at once to be exact: the latest of each core
-        return forced | frozenset(max(core) for core in open_cores)
-    return forced | best[2]
+        return frozenset(max(core) for core in group)
+    return best[2]

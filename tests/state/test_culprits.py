@@ -1,0 +1,152 @@
+"""The subset that is kept is really the largest, and little is asked to find it."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.state.culprits import Division, Refusal, UnsolvableError, divide
+
+
+class Oracle:
+    """Refuses every set that has a whole core in it; counts how often it is asked."""
+
+    def __init__(self, cores: Sequence[frozenset[int]], *, names: str = "core") -> None:
+        self.cores = cores
+        self.names = names
+        self.asked: list[tuple[int, ...]] = []
+
+    def __call__(self, items: Sequence[int]) -> Refusal | None:
+        self.asked.append(tuple(items))
+        for core in self.cores:
+            if core <= set(items):
+                suspects = {"core": core, "nobody": frozenset(), "one": frozenset([min(core)]),
+                            "all": frozenset(items)}[self.names]  # fmt: skip
+                return Refusal(f"core {sorted(core)}", suspects)
+        return None
+
+
+def best(weights: Sequence[int], cores: Sequence[frozenset[int]]) -> tuple[int, ...]:
+    """By trying everything: the cheapest to leave out; of equals, the later declared."""
+    everything = range(len(weights))
+    candidates = [
+        out
+        for size in range(len(weights) + 1)
+        for out in combinations(everything, size)
+        if not any(core <= set(everything) - set(out) for core in cores)
+    ]
+    return min(candidates, key=lambda o: (sum(weights[i] for i in o), sorted(-i for i in o)))
+
+
+@st.composite
+def problems(draw) -> tuple[list[int], list[frozenset[int]]]:
+    count = draw(st.integers(1, 9))
+    weights = draw(st.lists(st.sampled_from([1, 1, 1, 1000]), min_size=count, max_size=count))
+    item = st.integers(0, count - 1)
+    cores = draw(st.lists(st.frozensets(item, min_size=1, max_size=4), max_size=6))
+    return weights, cores
+
+
+def assert_minimal(division: Division, cores: Sequence[frozenset[int]]) -> None:
+    for item, core in division.left_out.items():
+        assert item in core.items
+        assert core.items in cores, "a core is more than what cannot go together"
+        assert not any(other < core.items for other in cores)
+        assert core.reason == f"core {sorted(core.items)}"
+
+
+@given(problems(), st.sampled_from(["core", "nobody", "one", "all"]))
+@settings(max_examples=300, deadline=None)
+def test_the_kept_subset_is_the_largest_whatever_the_reasons_name(problem, names):
+    weights, cores = problem
+    division = divide(weights, Oracle(cores, names=names))
+    left_out = tuple(sorted(division.left_out))
+    assert left_out == tuple(sorted(best(weights, cores)))
+    assert sorted((*division.kept, *left_out)) == list(range(len(weights)))
+    assert list(division.kept) == sorted(division.kept)
+    assert_minimal(division, cores)
+
+
+@given(problems())
+@settings(max_examples=200, deadline=None)
+def test_few_questions_are_asked(problem):
+    weights, cores = problem
+    minimal = [c for c in set(cores) if not any(o < c for o in cores)]
+    oracle = Oracle(minimal)
+    divide(weights, oracle)
+    # For each core: the whole set, what the reason names, and one less for each item of it.
+    assert len(oracle.asked) <= sum(2 + len(c) for c in minimal) + 1
+
+
+def test_without_a_culprit_one_question_is_asked():
+    oracle = Oracle([])
+    assert divide([1] * 34, oracle) == Division(tuple(range(34)), {})
+    assert len(oracle.asked) == 1
+
+
+@pytest.mark.parametrize(("names", "most"), [("core", 3), ("nobody", 14), ("all", 14)])
+def test_one_bad_requirement_among_thirty_four(names, most):
+    oracle = Oracle([frozenset([20])], names=names)
+    division = divide([1] * 34, oracle)
+    assert set(division.left_out) == {20}
+    assert division.left_out[20].items == {20}
+    assert len(oracle.asked) <= most
+
+
+def test_of_two_that_conflict_the_later_one_goes():
+    division = divide([1] * 5, Oracle([frozenset([1, 3])]))
+    assert division.kept == (0, 1, 2, 4)
+    assert division.left_out[3].items == {1, 3}
+
+
+def test_what_a_hold_requires_is_kept_at_the_cost_of_several_declared():
+    division = divide([1000, 1, 1, 1], Oracle([frozenset([0, 1]), frozenset([0, 2])]))
+    assert division.kept == (0, 3)
+
+
+def test_one_that_conflicts_with_many_goes_alone():
+    cores = [frozenset([0, n]) for n in range(1, 6)]
+    assert divide([1] * 6, Oracle(cores)).kept == (1, 2, 3, 4, 5)
+
+
+def test_a_chain_loses_every_other_one():
+    cores = [frozenset([n, n + 1]) for n in range(5)]
+    division = divide([1] * 6, Oracle(cores))
+    assert len(division.kept) == 3
+    assert set(division.left_out) == {1, 3, 5}
+
+
+def test_many_unrelated_culprits_are_all_found_soon():
+    cores = [frozenset([n]) for n in range(0, 34, 2)]
+    oracle = Oracle(cores)
+    division = divide([1] * 34, oracle)
+    assert division.kept == tuple(range(1, 34, 2))
+    assert len(oracle.asked) <= 2 * len(cores) + 1
+
+
+def test_many_conflicting_pairs_do_not_take_ages():
+    cores = [frozenset([n, n + 18]) for n in range(18)]
+    oracle = Oracle(cores)
+    division = divide([1] * 36, oracle)
+    assert set(division.left_out) == set(range(18, 36))
+    assert len(oracle.asked) <= 4 * len(cores) + 1
+
+
+def test_large_overlapping_cores_do_not_take_ages():
+    cores = [frozenset(range(n, n + 8)) for n in range(0, 30, 3)]
+    oracle = Oracle(cores)
+    division = divide([1] * 38, oracle)
+    assert all(not core <= set(division.kept) for core in cores)
+    assert len(oracle.asked) < 150
+
+
+def test_if_not_even_nothing_can_be_had_nobody_is_to_blame():
+    for count in range(7):
+        with pytest.raises(UnsolvableError, match="the index is empty"):
+            divide([1] * count, lambda _: Refusal("the index is empty"))
+
+
+def test_without_items_nothing_is_left_out():
+    assert divide([], Oracle([])) == Division((), {})
