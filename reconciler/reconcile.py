@@ -7,10 +7,10 @@ caller's part.
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -26,21 +26,11 @@ from reconciler.generations import Live
 from reconciler.journal import iso
 from reconciler.planning import Decision, Planner, objections, project_for
 from reconciler.processes import Cancellation
-from reconciler.stage import (
-    Census,
-    HoldConflict,
-    StagingImpossible,
-    Tree,
-    clone,
-    fingerprints,
-    has_changed,
-    incoming_distributions,
-    owners_of,
-    packages_by_file,
-)
+from reconciler.stage import Census, StagingImpossible, clone, has_changed
 from reconciler.state.desired import FileProblem
 from reconciler.state.installed import Distribution, Installed
 from reconciler.status import Change, Failure, HeldBack, Result
+from reconciler.tree import HoldConflict, Tree, fingerprints
 from reconciler.uv import BuildFailed
 from reconciler.verify import (
     check_consistency,
@@ -125,6 +115,8 @@ class Outcome:
     generation: int = 0
     atomic: bool = True
     atomic_reason: str | None = None
+    attempted: bool = True
+    """Whether this was an attempt to reach what is declared, rather than a look at it."""
 
 
 class _LiveTreeChanged(Exception):
@@ -197,11 +189,12 @@ class Pass:
             failed=decision.failed,
             held_back=held_back,
             generation=generations.live(Workspace(look.interpreter.prefix)).number,
+            attempted=False,
         )
 
     def observe(self, look: Look) -> Outcome:
         """Only report what `look` found."""
-        return self._unchanged(look)
+        return replace(self._unchanged(look), attempted=False)
 
     def create(self) -> None:
         """Make the environment, where there is none yet."""
@@ -324,7 +317,7 @@ class Pass:
 
     def _prepare(
         self, planner: Planner, decision: Decision, incoming: Path
-    ) -> dict[NormalizedName, Distribution]:
+    ) -> Mapping[NormalizedName, Distribution]:
         """Run uv into `incoming`, and see whether any file of it would hit a held one."""
         look = planner.look
         prefix = look.interpreter.prefix
@@ -332,9 +325,9 @@ class Pass:
             with self.phase("install"):
                 ask = planner.project.to_install(list(decision.install.values()), decision.kept)
                 self.environment.uv.install(ask, incoming, self.cancel, self.line)
-        found = incoming_distributions(incoming, look.interpreter.purelib, prefix)
-        tree = Tree(prefix, prefix, owners_of(prefix, look.installed), look.holds)
-        conflict = tree.conflict(incoming, packages_by_file(found.values(), incoming))
+        found = read_tree(look, incoming).distributions
+        live = Tree(prefix, prefix, look.installed, look.holds)
+        conflict = live.conflict(incoming, found.values())
         if conflict:
             raise conflict
         return found
@@ -387,8 +380,8 @@ class Pass:
     ) -> int:
         """Complete the stage, verify it, and exchange it with the live tree."""
         prefix = look.interpreter.prefix
-        before = fingerprints(look.holds, look.installed, prefix, prefix)
-        tree = Tree(stage, prefix, owners_of(prefix, look.installed), look.holds)
+        tree = Tree(stage, prefix, look.installed, look.holds)
+        before = fingerprints(tree.held_files, prefix)
         self._merge(look, decision, incoming, tree)
         log.info("stage.ready", packages=len(decision.install))
         with self.phase("verify"):
@@ -397,7 +390,7 @@ class Pass:
             broken = {n: w for n, w in look.broken.items() if n not in decision.install}
             failing = [NormalizedName(f.name) for f in decision.failed]
             check_consistency(look, staged_drift(look, staged, broken), failing)
-            check_holds(look, before, stage)
+            check_holds(tree.held_files, before, stage)
             self._run_verify_commands(stage)
         if self.gate is not None:
             self.gate.wait_until_open(self.environment, self.cancel)
@@ -455,13 +448,13 @@ class Pass:
         """Without a stage: the same merge, into the live tree, as short as it can be."""
         workspace = Workspace(look.interpreter.prefix)
         prefix = workspace.prefix
-        tree = Tree(prefix, prefix, owners_of(prefix, look.installed), look.holds)
+        tree = Tree(prefix, prefix, look.installed, look.holds)
         if self.gate is not None:
             self.gate.wait_until_open(self.environment, self.cancel)
         with self.phase("exchange"), workspace.uv_lock(self.cancel, None):
-            before = fingerprints(look.holds, look.installed, prefix, prefix)
+            before = fingerprints(tree.held_files, prefix)
             self._merge(look, decision, incoming, tree)
-            check_holds(look, before, prefix)
+            check_holds(tree.held_files, before, prefix)
         with self.phase("verify"):
             installed = self.environment.look().installed
             check_packages(installed, decision.install, decision.remove)

@@ -3,7 +3,6 @@
 Only the hold and what it pins change. What an intruder brought along stays, and is named.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 from packaging.utils import NormalizedName
@@ -13,10 +12,11 @@ from reconciler import generations
 from reconciler.environment import Look
 from reconciler.log import get_logger
 from reconciler.reconcile import Outcome, Pass, Refused
-from reconciler.stage import Census, StagingImpossible, Tree, fingerprints, owners_of
+from reconciler.stage import Census, StagingImpossible
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed, defect_of
 from reconciler.status import Change, Result
+from reconciler.tree import Tree, fingerprints
 from reconciler.vault import Manifest, Vault
 from reconciler.verify import VerifyFailed, check_holds, read_tree
 from reconciler.workspace import Workspace
@@ -72,6 +72,7 @@ def restore(running: Pass, name: NormalizedName) -> Outcome:
         generation=number,
         atomic=reason is None,
         atomic_reason=reason,
+        attempted=False,
     )
 
 
@@ -87,14 +88,13 @@ def _restore_staged(
     running: Pass, look: Look, vault: Vault, wanted: list[Manifest], stage: Path, census: Census
 ) -> int:
     prefix = look.interpreter.prefix
-    others = _others(look, wanted)
-    before = fingerprints(others, look.installed, prefix, prefix)
-    tree = Tree(stage, prefix, owners_of(prefix, look.installed), HoldSet((), {}))
+    tree = Tree(stage, prefix, look.installed, _others(look, wanted))
+    before = fingerprints(tree.held_files, prefix)
     _put_back(look, vault, wanted, tree)
     with running.phase("verify"):
         staged = read_tree(look, stage)
         _check(staged, wanted)
-        check_holds(replace(look, holds=others), before, stage)
+        check_holds(tree.held_files, before, stage)
     with running.phase("exchange"):
         return running.exchange(look, stage, census, sorted(tree.touched), staged)
 
@@ -102,7 +102,7 @@ def _restore_staged(
 def _restore_in_place(running: Pass, look: Look, vault: Vault, wanted: list[Manifest]) -> int:
     prefix = look.interpreter.prefix
     workspace = Workspace(prefix)
-    tree = Tree(prefix, prefix, owners_of(prefix, look.installed), HoldSet((), {}))
+    tree = Tree(prefix, prefix, look.installed, _others(look, wanted))
     with running.phase("exchange"), workspace.uv_lock(running.cancel, None):
         _put_back(look, vault, wanted, tree)
     _check(running.environment.look().installed, wanted)

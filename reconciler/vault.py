@@ -18,9 +18,9 @@ import msgspec
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from reconciler.stage import recorded_paths
 from reconciler.state.holds import Held, matches
 from reconciler.state.installed import Distribution, Installed, read_distribution
+from reconciler.tree import recorded_paths
 from reconciler.workspace import Workspace, remove_tree, write_durably
 
 MANIFEST = "manifest.json"

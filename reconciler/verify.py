@@ -15,10 +15,10 @@ from packaging.utils import NormalizedName
 from reconciler.environment import Look
 from reconciler.processes import Cancellation, die_with_parent, end_group
 from reconciler.redact import redact
-from reconciler.stage import fingerprints
 from reconciler.state.drift import Adjustments, Drift, diff
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader, defect_of
+from reconciler.tree import Fingerprints, fingerprints
 from reconciler.uv import Planned
 
 _KEPT_OUTPUT = 20_000
@@ -94,13 +94,13 @@ def check_consistency(look: Look, drift: Drift, expected: Iterable[NormalizedNam
         )
 
 
-def check_holds(look: Look, before: Mapping[str, tuple[int, int, int]], tree: Path) -> None:
+def check_holds(held_files: Iterable[str], before: Fingerprints, folder: Path) -> None:
     """Every file of every held package is the very same: the inode, and so the bytes.
 
     Raises:
         VerifyFailed: One is not.
     """
-    after = fingerprints(look.holds, look.installed, look.interpreter.prefix, tree)
+    after = fingerprints(held_files, folder)
     if after == before:
         return
     changed = sorted(p for p in {*before, *after} if before.get(p) != after.get(p))

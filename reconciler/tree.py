@@ -1,0 +1,302 @@
+"""A tree that packages are taken out of and put into: the stage, or in place the live one.
+
+uv writes only into an empty folder of its own; what it put there is moved in here, whole
+folders at a time. What another package must not overwrite is seen before anything is moved.
+"""
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from stat import S_ISLNK
+
+from packaging.utils import NormalizedName
+
+from reconciler.processes import Cancellation
+from reconciler.state.holds import HoldSet
+from reconciler.state.installed import Distribution, Installed
+
+_BYTECODE = "__pycache__"
+_COMPILED = re.compile(r"(?P<module>.+?)\.[^.]+(\.opt-[^.]+)?\.pyc")
+_UV_LOCK = ".lock"
+
+
+@dataclass(eq=False)
+class HoldConflict(Exception):
+    """A package brings files that a held one owns, with other content."""
+
+    package: NormalizedName
+    hold: NormalizedName
+    path: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.package} would overwrite {self.path}, a file of {self.hold}, which is held. "
+            f"Remove {self.package} from what is required, or stop holding {self.hold}."
+        )
+
+
+Owners = Mapping[str, frozenset[NormalizedName]]
+"""Of each recorded file, relative to the environment: the distributions that list it."""
+
+
+def recorded_paths(distribution: Distribution, prefix: Path) -> Iterator[str]:
+    """A distribution's files relative to the environment; those outside it are left alone."""
+    start = f"{prefix}/"
+    try:
+        files = distribution.files() if not distribution.legacy else ()
+    except (OSError, ValueError):
+        return
+    for file in files:
+        if file.path.startswith(start):
+            yield file.path[len(start) :]
+
+
+def _owners(prefix: Path, installed: Installed) -> Owners:
+    owners: dict[str, frozenset[NormalizedName]] = {}
+    for distribution in installed.all():
+        own = frozenset({distribution.name})
+        for path in recorded_paths(distribution, prefix):
+            owners[path] = owners[path] | own if path in owners else own
+    return owners
+
+
+@dataclass
+class Tree:
+    """A tree that mirrors an environment, or is it.
+
+    Args:
+        folder: The tree.
+        prefix: The live environment, which the recorded paths are in.
+        installed: What is installed there.
+        holds: Whose files stay the very same.
+        touched: The top-level names that have been changed.
+    """
+
+    folder: Path
+    prefix: Path
+    installed: Installed
+    holds: HoldSet
+    touched: set[str] = field(default_factory=set)
+
+    @cached_property
+    def held_files(self) -> Mapping[str, NormalizedName]:
+        """Of each file of a hold, the hold; where someone else replaced it, of what is there."""
+        return {
+            path: name
+            for name in self.holds.held
+            for distribution in self.installed.copies(name)
+            for path in recorded_paths(distribution, self.prefix)
+        }
+
+    @cached_property
+    def _held_folders(self) -> frozenset[str]:
+        """Every folder with a file of a hold somewhere below it."""
+        found: set[str] = set()
+        for path in self.held_files:
+            folder = path.rpartition("/")[0]
+            while folder and folder not in found:
+                found.add(folder)
+                folder = folder.rpartition("/")[0]
+        return frozenset(found)
+
+    @cached_property
+    def _owners(self) -> Owners:
+        """Who owns which file, by the RECORDs: they are all read, so only if something goes."""
+        return _owners(self.prefix, self.installed)
+
+    def remove(self, distribution: Distribution, going: frozenset[NormalizedName]) -> None:
+        """Take a distribution's files out, but for those that somebody who stays owns too."""
+        owners = self._owners
+        info = str(distribution.info.relative_to(self.prefix))
+        paths = recorded_paths(distribution, self.prefix)
+        gone = [path for path in paths if not owners.get(path, frozenset()) - going]
+        for path in gone:
+            self._unlink(path)
+        self._unlink_compiled(gone)
+        self._remove_info(self.folder / info)
+        self._touch({*gone, info})
+        folders = {path.rpartition("/")[0] for path in (*gone, info)}
+        for folder in sorted(folders, key=len, reverse=True):
+            self._remove_empty(folder)
+
+    def _unlink(self, path: str) -> None:
+        with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            os.unlink(f"{self.folder}/{path}")  # noqa: PTH108 -- thousands of times
+
+    def _unlink_compiled(self, paths: Iterable[str]) -> None:
+        """Compiled bytecode goes with its module."""
+        modules: dict[str, set[str]] = {}
+        for path in paths:
+            folder, _, name = path.rpartition("/")
+            if name.endswith(".py"):
+                modules.setdefault(folder, set()).add(name[:-3])
+        for folder, names in modules.items():
+            compiled = self.folder / folder / _BYTECODE
+            for entry in os.listdir(compiled) if compiled.is_dir() else ():  # noqa: PTH208
+                matched = _COMPILED.fullmatch(entry)
+                if matched and matched["module"] in names:
+                    (compiled / entry).unlink(missing_ok=True)
+
+    def _remove_info(self, info: Path) -> None:
+        if info.is_dir():
+            shutil.rmtree(info)
+        else:
+            info.unlink(missing_ok=True)
+
+    def _remove_empty(self, relative: str) -> None:
+        """Remove a folder that has become empty, and those above it, up to site-packages."""
+        while relative.count("/") > 0:
+            folder = self.folder / relative
+            if relative.endswith(("/site-packages", "/dist-packages")) or not folder.is_dir():
+                return
+            bytecode = folder / _BYTECODE
+            if bytecode.is_dir() and not any(bytecode.iterdir()):
+                bytecode.rmdir()
+            if any(folder.iterdir()):
+                return
+            folder.rmdir()
+            relative = relative.rpartition("/")[0]
+
+    def _touch(self, paths: Iterable[str]) -> None:
+        for top in {path.partition("/")[0] for path in paths}:
+            # What goes through `lib64` changes `lib`, and that is what must be exchanged.
+            there = Path(os.path.realpath(self.folder / top))
+            beside = there.parent == Path(os.path.realpath(self.folder))
+            self.touched.add(there.name if beside else top)
+
+    def add(self, incoming: Path, cancel: Cancellation) -> None:
+        """Move everything of the folder `incoming` in; a held file that is the same stays.
+
+        Raises:
+            Cancelled: The pass was asked to end.
+        """
+        self._touch(entry.name for entry in _entries(incoming, ""))
+        self._add_folder(incoming, "", cancel)
+
+    def _add_folder(self, incoming: Path, folder: str, cancel: Cancellation) -> None:
+        cancel.check()
+        for entry in _entries(incoming, folder):
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            target = self.folder / path
+            if path in self.held_files and os.path.lexists(target):
+                continue  # known to be the same, by `conflict`
+            shared = path in self._held_folders or target.is_dir()
+            in_parts = shared and entry.is_dir(follow_symlinks=False)
+            if in_parts or not _moved(incoming / path, target):
+                self._make_folder(target)
+                self._add_folder(incoming, path, cancel)
+
+    def _make_folder(self, folder: Path) -> None:
+        if folder.is_dir():
+            return
+        if os.path.lexists(folder):
+            folder.unlink()  # a file of a version that had a module where now a package is
+        folder.mkdir(parents=True)
+
+    def link(self, source: Path, path: str) -> None:
+        """Put a hard link of `source` at `path`, in place of whatever is there."""
+        target = self._clear(path)
+        try:
+            os.link(source, target)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
+                raise
+            shutil.copy2(source, target)
+
+    def symlink(self, destination: str, path: str) -> None:
+        """Put a symbolic link at `path`, in place of whatever is there."""
+        self._clear(path).symlink_to(destination)
+
+    def _clear(self, path: str) -> Path:
+        target = self.folder / path
+        self._touch([path])
+        self._make_folder(target.parent)
+        _remove(target)
+        return target
+
+    def conflict(self, incoming: Path, packages: Iterable[Distribution]) -> HoldConflict | None:
+        """The first file of `incoming` that would replace a held package's, or None.
+
+        Args:
+            incoming: What uv installed into a folder of its own.
+            packages: The distributions in it, one of which brings the file.
+        """
+        for path in self._held_within(incoming, ""):
+            there = self.prefix / path
+            if there.is_file() and not _same_content(incoming / path, there):
+                bringing = (p.name for p in packages if path in recorded_paths(p, incoming))
+                name = next(bringing, NormalizedName("unknown"))
+                return HoldConflict(name, self.held_files[path], path)
+        return None
+
+    def _held_within(self, incoming: Path, folder: str) -> Iterator[str]:
+        """The files of `incoming` where a hold has one, found in the folders they share."""
+        for entry in _entries(incoming, folder):
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if path in self.held_files:
+                yield path
+            elif path in self._held_folders and entry.is_dir(follow_symlinks=False):
+                yield from self._held_within(incoming, path)
+
+
+def _entries(incoming: Path, folder: str) -> list["os.DirEntry[str]"]:
+    with os.scandir(incoming / folder) as entries:
+        return [e for e in entries if folder or e.name != _UV_LOCK]  # uv's lock on the prefix
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _moved(source: Path, target: Path) -> bool:
+    """Put a file or a whole folder in place of what is there; False if it must go in parts."""
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    elif source.is_dir():
+        target.unlink(missing_ok=True)
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        if source.is_dir() and not source.is_symlink():
+            return False
+        beside = target.with_name(target.name + ".incoming")
+        shutil.copy2(source, beside, follow_symlinks=False)
+        beside.rename(target)
+    return True
+
+
+def _same_content(one: Path, other: Path) -> bool:
+    return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
+
+
+Fingerprints = Mapping[str, tuple[int, int, int]]
+"""Of each held file, relative to the environment: inode, size, modification time (ns)."""
+
+
+def fingerprints(paths: Iterable[str], folder: Path) -> Fingerprints:
+    """What tells that files are the very same: clones share the inode, so the bytes too.
+
+    Args:
+        paths: The files that are to be there; what is not there has none.
+        folder: The environment itself, or a stage.
+    """
+    found: dict[str, tuple[int, int, int]] = {}
+    for path in paths:
+        try:
+            stat = os.lstat(f"{folder}/{path}")
+        except OSError:
+            continue
+        inode = 0 if S_ISLNK(stat.st_mode) else stat.st_ino
+        found[path] = (inode, stat.st_size, stat.st_mtime_ns)
+    return found
