@@ -2,10 +2,8 @@
 
 import click
 
-from reconciler.cli.check import show_packages
 from reconciler.cli.command import Command
 from reconciler.cli.direct import direct
-from reconciler.cli.documents import package_of
 from reconciler.cli.logs import configure_log
 from reconciler.cli.options import Options
 from reconciler.cli.output import DOUBT, Output
@@ -64,9 +62,9 @@ def _show_rest(recorded: Recorded, output: Output) -> None:
     if outcome is None:
         return
     failed = {failure.name for failure in outcome.failed}
-    rest = [package_of(r) for r in outcome.look.drift.rows if not r.ok and r.name not in failed]
-    if rest:
-        show_packages(rest, output)
+    for row in outcome.look.drift.rows:
+        if not row.ok and row.name not in failed:
+            output.say(f"{row.name}: {row.message}", DOUBT)
     if outcome.changes and outcome.atomic_reason:
         output.say(f"Changed in place, not atomically: {outcome.atomic_reason}.", DOUBT)
 

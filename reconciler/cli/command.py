@@ -1,5 +1,6 @@
 """A click command that takes the shared options, and shows them apart in its help."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -35,9 +36,11 @@ class Command(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Its own options first, then the shared ones."""
         shared = {id(option) for option in self._common}
-        own = [p for p in self.get_params(ctx) if id(p) not in shared]
+        own = [
+            p for p in self.get_params(ctx) if isinstance(p, click.Option) and id(p) not in shared
+        ]
         _write(ctx, formatter, "Options", own)
-        _write(ctx, formatter, "Common options", list(self._common))
+        _write(ctx, formatter, "Common options", self._common)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Examples and exit codes."""
@@ -54,7 +57,7 @@ def _write(
     ctx: click.Context,
     formatter: click.HelpFormatter,
     title: str,
-    parameters: list[click.Parameter],
+    parameters: Sequence[click.Parameter],
 ) -> None:
     records = [r for p in parameters if (r := p.get_help_record(ctx)) is not None]
     if records:

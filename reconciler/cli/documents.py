@@ -12,7 +12,17 @@ from reconciler.standing import holds_found
 from reconciler.state.companions import warnings_for
 from reconciler.state.desired import FileProblem
 from reconciler.state.drift import Row
-from reconciler.status import Change, Failure, HeldBack, Hold, Package, Problem
+from reconciler.status import (
+    Change,
+    Failure,
+    Generation,
+    HeldBack,
+    Hold,
+    Package,
+    Pass,
+    Problem,
+    Suspension,
+)
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +52,31 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     held_back: tuple[HeldBack, ...]
     holds: tuple[Hold, ...]
     problem: Problem | None
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of `pause` and `resume`."""
+
+    environment: str
+    suspension: Suspension | None
+    """None: it is looked after."""
+
+
+class Holds(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of `hold list`."""
+
+    environment: str
+    holds: tuple[Hold, ...]
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of `history`."""
+
+    environment: str
+    passes: tuple[Pass, ...]
+    """The newest first."""
+    generations: tuple[Generation, ...]
+    """The live one first, then those that can be rolled back to."""
 
 
 def package_of(row: Row) -> Package:

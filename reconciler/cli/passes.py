@@ -37,6 +37,8 @@ def summary(detail: PassDetail) -> str:
         return f"{failed} could not be met; nothing has changed"
     if detail.changes:
         return f"{changed} {seconds}, generation {detail.generation} is live"
+    if detail.result is Result.CHANGED:
+        return f"generation {detail.generation} is live, with the same packages"
     return f"nothing to do ({seconds.removeprefix('in ')})"
 
 

@@ -18,9 +18,11 @@ from reconciler.log import Record, tapped
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.spinner import Spinner
 
 PHASES = {
     "wait": "waiting for its turn",
+    "service": "the service is at it",
     "create": "creating the environment",
     "look": "looking",
     "plan": "planning with uv",
@@ -96,9 +98,9 @@ class PlainFollower(Follower):
     """A line for each step, on standard error."""
 
     def phase(self, name: str) -> None:
-        """Say so once."""
-        if name != self.view.phase and name in PHASES:
-            self.output.note(f"{PHASES[name]} ...")
+        """Say so, but for the last look."""
+        if name != self.view.phase and (name, self.view.phase) != ("look", "exchange"):
+            self.output.note(f"{PHASES.get(name, name)} ...")
         super().phase(name)
 
     def line(self, text: str) -> None:
@@ -118,6 +120,7 @@ class LiveFollower(Follower):
         super().__init__(output)
         self._title = title
         self._started = time.monotonic()
+        self._spinner: Spinner | None = None
 
     def __rich__(self) -> "RenderableType":
         """The display as it is now."""
@@ -130,7 +133,9 @@ class LiveFollower(Follower):
         seconds = time.monotonic() - self._started
         counts = f" {view.done}/{len(view.packages)}" if view.packages else ""
         words = PHASES.get(view.phase, view.phase)
-        spinner = Spinner("dots", Text(f"{self._title}: {words}{counts}  {seconds:.1f} s"))
+        text = Text(f"{self._title}: {words}{counts}  {seconds:.1f} s")
+        self._spinner = spinner = self._spinner or Spinner("dots")
+        spinner.update(text=text)
         rows = Table.grid(padding=(0, 2))
         packages = sorted(view.packages.items(), key=lambda p: view.steps.get(p[0]) in _DONE)
         for name, change in packages[:_SHOWN]:

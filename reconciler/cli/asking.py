@@ -1,0 +1,37 @@
+"""Waits for a pass that the service was asked for."""
+
+import time
+
+from reconciler.cli.output import Output
+from reconciler.cli.passes import show_pass
+from reconciler.cli.progress import following
+from reconciler.cli.reach import Served
+from reconciler.status import PassDetail, Result
+
+_POLL_SECONDS = 0.2
+
+
+def show_outcome(served: Served, number: int, output: Output) -> int:
+    """Wait for a pass of the service, show how it ended, and return the exit status.
+
+    Ctrl-C ends the waiting, not the pass.
+    """
+    with following(output, f"{served.name}, pass {number}", lines=False) as follower:
+        follower.phase("service")
+        detail = _finished(served, number)
+    output.json(detail)
+    show_pass(detail, served.name, output)
+    return exit_status(detail)
+
+
+def _finished(served: Served, number: int) -> PassDetail:
+    while True:
+        detail = served.client.entry(number)
+        if detail.result is not None:
+            return detail
+        time.sleep(_POLL_SECONDS)
+
+
+def exit_status(detail: PassDetail) -> int:
+    """0, or 1 where the pass or a package of it failed."""
+    return 1 if detail.result is Result.FAILED or detail.failed else 0

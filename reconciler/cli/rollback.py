@@ -1,0 +1,69 @@
+"""`reconciler rollback`: makes a tree live again that was live once."""
+
+import click
+from click.shell_completion import CompletionItem
+
+from reconciler import generations
+from reconciler.cli.asking import exit_status, show_outcome
+from reconciler.cli.command import Command
+from reconciler.cli.direct import direct
+from reconciler.cli.logs import configure_log
+from reconciler.cli.opening import opened
+from reconciler.cli.options import Options
+from reconciler.cli.output import QUIET, Output
+from reconciler.cli.passes import show_pass
+from reconciler.cli.progress import following
+from reconciler.cli.reach import refuse_claimed, served
+from reconciler.cli.targets import chosen, configuration
+from reconciler.rollback import choose
+
+
+def _complete(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    options = context.find_object(Options) or Options()
+    try:
+        config = configuration(options)
+        kept = generations.kept(opened(config, chosen(config, options)).workspace)
+    except Exception:  # noqa: BLE001 -- completion stays silent whatever is wrong
+        return []
+    return [CompletionItem(str(g.number)) for g in kept if str(g.number).startswith(incomplete)]
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        ("reconciler rollback", "to the tree before the live one"),
+        ("reconciler rollback 4", "to generation 4; `reconciler history` lists them"),
+        ("reconciler resume", "apply the files again"),
+    ),
+    exit_codes="0; 1 for an error.",
+)
+@click.argument("generation", type=click.IntRange(min=0), required=False, shell_complete=_complete)
+@click.option("--reason", metavar="TEXT", help="Why, for the history.")
+@click.pass_obj
+def rollback(options: Options, *, generation: int | None, reason: str | None) -> int:
+    """Go back to GENERATION, or to the tree before the live one.
+
+    One exchange of whole trees, offline, with held, editable and local packages as they were.
+    The environment is then left alone until the project's files change or someone resumes.
+    """
+    configure_log(options)
+    config = configuration(options)
+    target = chosen(config, options)
+    output = Output(options)
+    service = served(config, target)
+    if service is not None:
+        number = service.client.ask(service.name, "rollback", generation=generation, reason=reason)
+        status = show_outcome(service, number, output)
+    else:
+        refuse_claimed(config, target)
+        choose(opened(config, target).workspace, generation)
+        with direct(config, target) as hands, following(output, target.name) as follower:
+            recorded = hands.roll_back(generation, reason, follower)
+        output.json(recorded.detail)
+        show_pass(recorded.detail, target.name, output)
+        status = exit_status(recorded.detail)
+    if status == 0:
+        output.say("Left as it is until the files change or `reconciler resume`.", QUIET)
+    return status
