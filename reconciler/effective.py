@@ -1,8 +1,9 @@
 """The effective project: what uv is really asked for, instead of the project's own file.
 
-The requirements that apply, with held names taken out; each installed hold pinned and
-backed by a metadata-only stub wheel, so that the resolution rests on its metadata alone
-(uv-facts 8 to 8d); missing holds excluded. Writes only into the folder it is given.
+The requirements that apply, with held names taken out; each installed hold asked for by
+the address of a metadata-only stub wheel, so that the resolution rests on its metadata
+alone and no index is asked for it (uv-facts 7 to 8d); missing holds excluded. Writes only
+into the folder it is given.
 """
 
 import base64
@@ -112,10 +113,10 @@ class EffectiveProject:
         folder = self._new_folder(label)
         held = () if free else tuple(self.holds.held.values())
         excluded = sorted(self.missing | (set(self.holds.held) if free else set()))
-        settings = self._settings(folder, held)
-        requirements = [item.text for item in items] + [h.pin for h in held]
+        settings = self._settings(folder)
+        requirements = [item.text for item in items] + self._stubs(folder, held)
         arguments = [
-            *self._list(folder, "-c", "constraints.txt", [*(h.pin for h in held), *constraints]),
+            *self._list(folder, "-c", "constraints.txt", constraints),
             *self._list(folder, "--excludes", "excludes.txt", excluded),
             *self._build_arguments(folder),
             *(f"--reinstall-package={name}" for name in reinstall),
@@ -136,7 +137,7 @@ class EffectiveProject:
         names = {p.name for p in planned}
         pinned = [_at_commit(i, planned) for n, i in sources.items() if n in names]
         project = _write_project(folder, requirements, pinned)
-        settings = self._settings(folder, ())
+        settings = self._settings(folder)
         return self._ask(folder, project, settings, self._build_arguments(folder))
 
     def _ask(self, folder: Path, project: Path, settings: Path, arguments: Sequence[str]) -> Ask:
@@ -147,29 +148,29 @@ class EffectiveProject:
         folder.mkdir(mode=0o700, parents=True)
         return folder
 
-    def _settings(self, folder: Path, held: Sequence[Held]) -> Path:
-        settings = dict(self.settings)
-        # In a pip run --no-binary would refuse the stubs; the installation still honours it.
-        if held:
-            stubs = folder / "stubs"
-            stubs.mkdir()
-            for hold in held:
-                write_stub(stubs, hold.distribution, self.holds)
-            settings["find-links"] = [str(stubs), *settings.get("find-links", [])]
-            if settings.get("no-binary") in (True, [":all:"]):
-                del settings["no-binary"]
-            if "exclude-newer" in settings:  # a stub has no upload date
-                table = dict(settings.get("exclude-newer-package", {}))
-                table.update({hold.name: False for hold in held})
-                settings["exclude-newer-package"] = table
+    def _settings(self, folder: Path) -> Path:
         path = folder / "uv.toml"
-        path.write_text(tomli_w.dumps(settings), encoding="utf-8")
+        path.write_text(tomli_w.dumps(self.settings), encoding="utf-8")
         return path
 
+    def _stubs(self, folder: Path, held: Sequence[Held]) -> list[str]:
+        """What asks for each hold: by its address there is one candidate, and no index is asked."""
+        stubs = folder / "stubs"
+        stubs.mkdir()
+        return [
+            f"{h.name} @ {write_stub(stubs, h.distribution, self.holds).as_uri()}" for h in held
+        ]
+
     def _build_arguments(self, folder: Path) -> list[str]:
-        """A build must not fetch another torch either: it fails loudly instead (uv-facts 8f)."""
+        """A build must not fetch another torch either: it fails loudly instead (uv-facts 8f).
+
+        Nor is a source for a hold of account that a project of the user's own (`path = ...`)
+        declares.
+        """
+        names = [*self.holds.held, *sorted(self.missing)]
         pins = [h.pin for h in self.holds.held.values()] + [f"{n}<0" for n in sorted(self.missing)]
         arguments = self._list(folder, "-b", "build-constraints.txt", pins)
+        arguments += [f"--no-sources-package={name}" for name in names]
         return [*arguments, "--no-build"] if self.build == "never" else arguments
 
     def _list(self, folder: Path, flag: str, name: str, lines: Sequence[str]) -> list[str]:
