@@ -23,14 +23,17 @@ _KEPT = frozenset({
     "offline", "cache-dir", "no-cache", "http-proxy", "https-proxy", "no-proxy",
     "concurrent-builds", "concurrent-downloads", "concurrent-installs",
     "exclude-newer", "exclude-newer-package", "prerelease", "resolution", "fork-strategy",
-    "no-build", "no-build-package", "no-binary", "no-binary-package", "only-binary",
+    "no-build", "no-build-package", "no-binary", "no-binary-package",
     "no-build-isolation", "no-build-isolation-package", "config-settings",
     "config-settings-package", "extra-build-dependencies", "extra-build-variables",
     "build-constraint-dependencies", "constraint-dependencies", "override-dependencies",
     "exclude-dependencies", "dependency-metadata", "link-mode", "compile-bytecode",
 })  # fmt: skip
 
-_NAME_LISTS = ("no-build-package", "no-binary-package", "no-binary", "only-binary",
+_PIP_LISTS = {"no-binary": "no-binary-package", "only-binary": "no-build-package"}
+_PIP_ALL = {"no-binary": "no-binary", "only-binary": "no-build"}
+
+_NAME_LISTS = ("no-build-package", "no-binary-package",
                "no-build-isolation-package", "exclude-dependencies")  # fmt: skip
 _REQUIREMENT_LISTS = ("constraint-dependencies", "override-dependencies",
                       "build-constraint-dependencies")  # fmt: skip
@@ -44,7 +47,8 @@ _ENVIRON_KEPT = frozenset({
     "UV_HTTP_TIMEOUT", "UV_HTTP_CONNECT_TIMEOUT", "UV_HTTP_RETRIES", "UV_HTTP_PROXY",
     "UV_HTTPS_PROXY", "UV_NO_PROXY", "UV_REQUEST_TIMEOUT", "UV_CONCURRENT_BUILDS",
     "UV_CONCURRENT_DOWNLOADS", "UV_CONCURRENT_INSTALLS", "UV_EXCLUDE_NEWER", "UV_PRERELEASE",
-    "UV_RESOLUTION", "UV_NO_BUILD", "UV_NO_BUILD_PACKAGE", "UV_LINK_MODE",
+    "UV_RESOLUTION", "UV_NO_BUILD", "UV_NO_BUILD_PACKAGE", "UV_NO_BINARY",
+    "UV_NO_BINARY_PACKAGE", "UV_NO_BUILD_ISOLATION", "UV_LINK_MODE", "UV_GIT_LFS",
     "UV_COMPILE_BYTECODE", "UV_CREDENTIALS_DIR", "UV_NETRC", "UV_LOCK_TIMEOUT",
     "UV_PYTHON_INSTALL_DIR", "UV_TOOL_DIR",
 })  # fmt: skip
@@ -85,7 +89,7 @@ def settings_for(
     """
     merged: dict[str, Any] = {}
     for folder, table in _layers(project_file, project_uv, environ):
-        flat = {**table, **_table(table.get("pip"))}
+        flat = {**table, **_of_pip(_table(table.get("pip")))}
         for key, value in flat.items():
             if key in _KEPT:
                 merged[key] = _combine(merged.get(key), _absolute(key, value, folder))
@@ -148,6 +152,19 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _table(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _of_pip(table: Mapping[str, Any]) -> dict[str, Any]:
+    """`[tool.uv.pip]` in the words of `[tool.uv]`: pip's lists of names or `:all:` are its own."""
+    flat = {key: value for key, value in table.items() if key not in _PIP_LISTS}
+    for key, names_key in _PIP_LISTS.items():
+        names = table.get(key)
+        if not isinstance(names, list):
+            continue
+        if ":all:" in names:
+            flat[_PIP_ALL[key]] = True
+        flat[names_key] = [n for n in names if n not in (":all:", ":none:")]
+    return flat
 
 
 def _combine(stronger: Any, weaker: Any) -> Any:
