@@ -18,7 +18,7 @@ from tests.support.environments import (
     pythons,
     site_packages,
     tree_fingerprint,
-)  # fmt: skip
+)
 from tests.support.torch import fake_torch
 
 REAL = os.environ.get("RECONCILER_TEST_REAL_TORCH")
