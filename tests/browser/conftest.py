@@ -76,7 +76,7 @@ def open_page(chromium: Browser) -> Iterator[Opener]:
         context = chromium.new_context(viewport=size, **kind)
         contexts.append(context)
         page = context.new_page()
-        page.on("pageerror", lambda error: complaints.append(f"threw: {error}"))
+        page.on("pageerror", lambda error: complaints.append(f"threw: {error.stack}"))
         page.on("console", lambda message: _hear(message.text, complaints))
         page.goto(service.url + path)
         expect(page.locator("#connection")).to_have_text("Live")
@@ -140,7 +140,7 @@ def studio(project: Project, universe: PackageIndex, venv: Path, gpu_wheels: lis
 @pytest.fixture
 def drifted(studio: Project, service: ServiceFactory) -> ServiceProcess:
     """A service that only observes the studio, so that the drift waits for somebody."""
-    process = service(mode="observe", until="/livez")
+    process = service(mode="observe")
     process.wait_for_phase("Drifted")
     return process
 
@@ -148,6 +148,6 @@ def drifted(studio: Project, service: ServiceFactory) -> ServiceProcess:
 @pytest.fixture
 def steady(studio: Project, service: ServiceFactory) -> ServiceProcess:
     """A service that has brought the studio in sync."""
-    process = service(until="/livez")
+    process = service()
     process.wait_for_phase("InSync")
     return process

@@ -179,15 +179,18 @@ def test_a_refused_request_is_explained_and_can_be_tried_again(
     drifted: ServiceProcess, open_page: Opener, shoot: Shoot
 ) -> None:
     page = open_page(drifted)
-    # The service itself refuses: the request reaches it as if from another site.
-    page.route("**/reconcile", lambda route: route.continue_(
-        headers={**route.request.headers, "origin": "http://elsewhere.example"}
-    ))  # fmt: skip
+    # The service itself refuses: the request reaches it with a token that is not the right one.
+    page.route(
+        "**/reconcile",
+        lambda route: route.continue_(
+            headers={**route.request.headers, "authorization": "Bearer not-the-right-one"}
+        ),
+    )
 
     start_fix(page)
 
     refusal = page.get_by_role("alert")
-    expect(refusal).to_have_text(re.compile("^Not allowed: The request comes from"))
+    expect(refusal).to_have_text(re.compile("^Not allowed: The token is wrong"))
     expect(page.get_by_label("Access token")).to_be_visible()
     shoot(page, "refused")
     page.unroute("**/reconcile")

@@ -15,9 +15,14 @@ export function open(title, { className = "", body = [], buttons = [] } = {}) {
     { class: className, "aria-labelledby": id },
     h("div", { class: "sheet" }, heading, content, foot),
   );
-  dialog.addEventListener("close", () => dialog.remove());
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    // What opened it may be gone by now; the keyboard then goes on from the content.
+    if (document.activeElement === document.body) document.getElementById("main").focus({ preventScroll: true });
+  });
   document.body.append(dialog);
   dialog.showModal();
+  foot.querySelector("button")?.focus();
   return { dialog, heading, content, foot };
 }
 
@@ -46,7 +51,7 @@ export function confirm(title, { body, label, act, danger = false, className = "
     content.replaceWith(form);
     form.append(foot);
     foot.append(cancel, go);
-    (form.querySelector("input, select") ?? (danger ? cancel : go)).focus();
+    (form.querySelector(":scope > input") ?? (danger ? cancel : go)).focus();
     dialog.addEventListener("close", () => resolve(answer));
 
     async function submit(event) {

@@ -1,5 +1,5 @@
 // Makes and updates elements. Whatever comes from the service becomes a text node or an
-// attribute value here, never markup: there is no innerHTML on this page.
+// attribute value here, never markup: nothing on this page parses any.
 
 /** An element: `h("p", {class: "muted"}, "text", child)`. Functions become listeners. */
 export function h(tag, attributes, ...children) {

@@ -4,10 +4,12 @@
 const LINES = 2000;
 
 export class Progress {
+  #store;
   #passes = new Map();
   #listeners = new Set();
 
   constructor(store) {
+    this.#store = store;
     store.on("progress", (data) => this.#progressed(data));
     store.on("log", (data) => this.#logged(data));
   }
@@ -21,7 +23,7 @@ export class Progress {
   /** What is known of a pass; empty where nothing was heard. */
   of(environment, id) {
     const known = this.#passes.get(environment);
-    return known?.id === id ? known : { id, packages: new Map(), done: 0, total: 0, lines: [], dropped: 0 };
+    return known && known.id === id ? known : { id, packages: new Map(), done: 0, total: 0, lines: [], dropped: 0 };
   }
 
   #progressed({ environment, pass, package: name, step, done, total }) {
@@ -42,7 +44,8 @@ export class Progress {
     this.#tell(environment, known);
   }
 
-  #open(environment, id) {
+  #open(environment, pass) {
+    const id = pass ?? this.#store.environment(environment)?.current_pass?.id;
     const known = this.of(environment, id);
     this.#passes.set(environment, known);
     return known;

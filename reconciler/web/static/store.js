@@ -20,6 +20,7 @@ export class Store {
   #etag = null;
   #stream = null;
   #streamClosedAt = -Infinity;
+  // When the stream began to try; Infinity while it is open.
   #streamStartedAt = 0;
   #waiting = null;
   #failures = 0;
@@ -130,7 +131,10 @@ export class Store {
     const stream = new EventSource("events");
     this.#stream = stream;
     this.#streamStartedAt = performance.now();
-    stream.addEventListener("open", () => this.nudge());
+    stream.addEventListener("open", () => {
+      this.#streamStartedAt = Infinity;
+      this.nudge();
+    });
     stream.addEventListener("error", () => this.#streamFailed(stream));
     for (const kind of ["status", "reset"]) stream.addEventListener(kind, () => this.nudge());
     for (const kind of ["progress", "log", "event"]) {
@@ -141,7 +145,7 @@ export class Store {
   // The browser reconnects by itself, with Last-Event-ID, unless the answer was an error.
   #streamFailed(stream) {
     if (this.#stream !== stream) return;
-    this.#streamStartedAt = performance.now();
+    this.#streamStartedAt = Math.min(this.#streamStartedAt, performance.now());
     if (stream.readyState === EventSource.CLOSED) {
       this.#closeStream();
       this.#streamClosedAt = performance.now();

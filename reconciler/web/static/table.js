@@ -169,7 +169,7 @@ function tableRow() {
       text(name, row.name);
       set(badge, "hidden", !row.held);
       text(origin, originOf(row));
-      text(message, row.message);
+      text(message, messageOf(row));
       text(installed, row.installed ?? "Not installed");
       installed.classList.toggle("absent", row.installed === null);
       text(required, row.required || "any version");
@@ -184,6 +184,11 @@ function tableRow() {
 function originOf(row) {
   if (row.pin) return `pinned by ${row.pin}`;
   return row.required_by ? `required by ${row.required_by}` : "";
+}
+
+/** The message, unless the other columns say it all. */
+function messageOf({ status, message }) {
+  return ["held", "missing"].includes(status) ? "" : message;
 }
 
 function showStatus(cell, status) {

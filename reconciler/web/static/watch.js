@@ -37,6 +37,7 @@ export async function watchPass({ store, progress, environment, id, title, sum }
   set(modal.dialog, "class", `${modal.dialog.className} over`);
   text(modal.heading, pass ? "Result" : "Interrupted");
   modal.content.replaceChildren(...result(pass, sentence));
+  if (!modal.dialog.contains(document.activeElement)) leave.focus();
   if (pass)
     modal.foot.prepend(
       h("button", { type: "button", class: "aside", click: () => showPass(id) }, "View detailed logs"),

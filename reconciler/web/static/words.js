@@ -45,6 +45,8 @@ const triggers = {
 const steps = {
   planned: ["planned", "calm", "circle"],
   building: ["building", "busy", "turn"],
+  built: ["built", "busy", "check"],
+  downloading: ["downloading", "busy", "down"],
   downloaded: ["downloaded", "busy", "down"],
   installed: ["installed", "ok", "check"],
   failed: ["failed", "bad", "cross"],
