@@ -16,8 +16,9 @@ from packaging.utils import NormalizedName
 
 from reconciler.config import EnvironmentConfig
 from reconciler.interpreter import Interpreter, InterpreterCache
+from reconciler.state.adjustments import Adjustments
 from reconciler.state.desired import Desired, FileProblem, parse
-from reconciler.state.drift import Adjustments, Drift, diff
+from reconciler.state.drift import Drift, diff
 from reconciler.state.holds import HoldSet, hold_set
 from reconciler.state.installed import Installed, InstalledReader, audit
 from reconciler.uv import Uv

@@ -6,17 +6,16 @@ that somebody uninstalled is drift too.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
+from reconciler.state.adjustments import Adjustments
 from reconciler.state.desired import Declared, Desired
-from reconciler.state.holds import HoldSet, requires_of
+from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Distribution, Installed
-from reconciler.state.markers import applies
 from reconciler.state.sources import Source, same_place
 from reconciler.status import PackageStatus as Status
 
@@ -88,7 +87,7 @@ def diff(
     holds: HoldSet,
     broken: Mapping[NormalizedName, str],
     markers: Mapping[str, str],
-    adjustments: "Adjustments | None" = None,
+    adjustments: Adjustments | None = None,
 ) -> Drift:
     """Compare what is declared with what is installed.
 
@@ -98,44 +97,9 @@ def diff(
         holds: What may not be touched, and is reported in its own words.
         broken: Packages that are not whole, and why (from `installed.audit`).
         markers: The target's PEP 508 environment.
-        adjustments: What the user tells uv to override or leave out.
+        adjustments: What the user tells uv to see differently.
     """
     return _Comparison(installed, holds, broken, markers, adjustments or Adjustments()).run(desired)
-
-
-@dataclass(frozen=True)
-class Adjustments:
-    """uv's `override-dependencies` and `exclude-dependencies`: requirements seen differently."""
-
-    overrides: Mapping[NormalizedName, Requirement] = field(default_factory=dict)
-    excluded: frozenset[NormalizedName] = frozenset()
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> "Adjustments":
-        """From sifted uv settings; what uv would not understand is uv's to report."""
-        overrides: dict[NormalizedName, Requirement] = {}
-        for line in settings.get("override-dependencies", ()):
-            try:
-                requirement = Requirement(str(line))
-            except InvalidRequirement:
-                continue
-            overrides[canonicalize_name(requirement.name)] = requirement
-        excluded = settings.get("exclude-dependencies", ())
-        return cls(overrides, frozenset(canonicalize_name(str(n)) for n in excluded))
-
-    def apply(
-        self, requirements: Iterable[Requirement], markers: Mapping[str, str]
-    ) -> Iterator[Requirement]:
-        """The requirements as uv sees them."""
-        for requirement in requirements:
-            name = canonicalize_name(requirement.name)
-            override = self.overrides.get(name)
-            if name in self.excluded:
-                continue
-            if override is None:
-                yield requirement
-            elif applies(override.marker, markers):
-                yield override
 
 
 class _Comparison:
@@ -194,6 +158,7 @@ class _Comparison:
         if name in self.broken:
             return Status.BROKEN, self.broken[name]
         mismatch = _mismatch(requirement, source, found)
+        mismatch = mismatch or self.adjustments.out_of_bounds(found, self.markers)
         return (Status.MISMATCH, mismatch) if mismatch else (Status.OK, None)
 
     def _judge_held(
@@ -246,8 +211,9 @@ class _Comparison:
             distribution = self.installed.distributions.get(name)
             if distribution is None:
                 continue
-            required = requires_of(distribution, self.markers, sorted(fresh))
-            for requirement in self.adjustments.apply(required, self.markers):
+            for requirement in self.adjustments.requires_of(
+                distribution, self.markers, sorted(fresh)
+            ):
                 child = canonicalize_name(requirement.name)
                 waiting.append((child, frozenset(requirement.extras)))
                 row = self._dependency(requirement, distribution)
@@ -287,27 +253,32 @@ def _bare(requirement: Requirement) -> str:
 
 def _mismatch(requirement: Requirement, source: Source | None, found: Distribution) -> str | None:
     """Why an installed distribution does not meet a requirement, or None."""
-    if source is not None and source.is_direct and source.url:
-        return _place_mismatch(source.url, found, editable=source.is_editable, rev=source.revision)
     if requirement.url:
-        return _place_mismatch(requirement.url, found, editable=None, rev=None)
+        source = Source.of_reference(requirement.url)
+    if source is not None and source.url:
+        return _place_mismatch(source, source.url, found)
     # uv accepts an installed pre-release for any specifier that contains it.
     if requirement.specifier.contains(found.version, prereleases=True):
         return None
     return f"{found.version} is installed, {requirement.specifier} is required"
 
 
-def _place_mismatch(
-    url: str, found: Distribution, *, editable: bool | None, rev: str | None
-) -> str | None:
+def _place_mismatch(source: Source, url: str, found: Distribution) -> str | None:
     """Compare with PEP 610's record of where the installed copy came from."""
     origin = found.direct_url
     if origin is None:
         return f"{found.version} is installed from an index, {url} is required"
-    if not same_place(url, origin.url):
-        return f"{found.version} is installed from {origin.url}, {url} is required"
-    if editable is not None and origin.editable is not editable:
+    if not same_place(url, origin.url) or source.subdirectory != origin.subdirectory:
+        came_from = _in_folder(origin.url, origin.subdirectory)
+        wanted = _in_folder(url, source.subdirectory)
+        return f"{found.version} is installed from {came_from}, {wanted} is required"
+    if source.is_editable not in (None, origin.editable):
         return f"it is installed {'as' if origin.editable else 'not as'} an editable"
-    if rev is not None and rev not in (origin.vcs_revision, origin.commit):
-        return f"revision {origin.vcs_revision or origin.commit} is installed, {rev} is required"
+    if source.revision not in (None, origin.vcs_revision, origin.commit):
+        installed = origin.vcs_revision or origin.commit
+        return f"revision {installed} is installed, {source.revision} is required"
     return None
+
+
+def _in_folder(url: str, folder: str | None) -> str:
+    return f"{url} (folder {folder})" if folder else url

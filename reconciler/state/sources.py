@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from packaging.markers import (
     InvalidMarker,
@@ -33,9 +33,10 @@ class Source:
         return any(key in self.table for key in _PLACE_KEYS)
 
     @property
-    def is_editable(self) -> bool:
-        """Whether the package is to be installed as an editable one."""
-        return bool(self.table.get("editable", False))
+    def is_editable(self) -> bool | None:
+        """Whether the package is to be an editable one; None where either will do."""
+        editable = self.table.get("editable", False)
+        return None if editable is None else bool(editable)
 
     @property
     def url(self) -> str | None:
@@ -48,10 +49,28 @@ class Source:
     @property
     def revision(self) -> str | None:
         """The tag, branch or commit asked for, of a git source."""
-        for key in ("rev", "tag", "branch"):
-            if key in self.table:
-                return str(self.table[key])
-        return None
+        found = (self.table.get(key) for key in ("rev", "tag", "branch"))
+        return next((str(revision) for revision in found if revision is not None), None)
+
+    @property
+    def subdirectory(self) -> str | None:
+        """The folder of the package within what is at the place."""
+        folder = self.table.get("subdirectory")
+        return str(folder) if folder is not None else None
+
+    @classmethod
+    def of_reference(cls, url: str) -> "Source":
+        """The same from a PEP 508 direct reference (`name @ URL`)."""
+        place, _, fragment = url.partition("#")
+        folder = parse_qs(fragment).get("subdirectory", [None])[0]
+        if not place.startswith("git+"):
+            return cls({"url": place, "subdirectory": folder, "editable": None})
+        parts = urlsplit(place.removeprefix("git+"))
+        path, _, revision = (
+            parts.path.rpartition("@") if "@" in parts.path else (parts.path, "", "")
+        )
+        git = parts._replace(path=path).geturl()
+        return cls({"git": git, "rev": revision or None, "subdirectory": folder, "editable": None})
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +181,4 @@ def same_place(asked: str, installed: str) -> bool:
 def _plain(url: str) -> tuple[str, str, str]:
     parts = urlsplit(url.removeprefix("git+"))
     host = parts.netloc.rpartition("@")[2]
-    path = unquote(parts.path).rstrip("/").removesuffix(".git")
-    if parts.scheme.startswith("git") or "@" in path:
-        path = path.partition("@")[0]
-    return parts.scheme, host, path
+    return parts.scheme, host, unquote(parts.path).rstrip("/").removesuffix(".git")
