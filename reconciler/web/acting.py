@@ -5,11 +5,12 @@ from packaging.utils import canonicalize_name
 from starlette.requests import Request
 from starlette.responses import Response
 
-from reconciler.daemon.actions import Action
+from reconciler.daemon.actions import Action, Refusal
 from reconciler.web import environments
 from reconciler.web.documents import json_response
-from reconciler.web.forms import Accepted, Nothing, Pause, Reconcile, Rollback, Why
+from reconciler.web.forms import Accepted, Nothing, PackageName, Pause, Reconcile, Rollback, Why
 from reconciler.web.operations import Endpoint
+from reconciler.web.problems import HttpProblem
 from reconciler.web.requests import body_of
 from reconciler.web.service import ServiceProtocol
 
@@ -43,16 +44,25 @@ class Acting:
             else:
                 environments.named(current, name)
             form = await body_of(request, FORMS[action])
-            return self._ask(name, action, form, request.path_params.get("package"))
+            return await self._ask(name, action, form, request.path_params.get("package"))
 
         return act
 
-    def _ask(
+    async def _ask(
         self, environment: str, action: Action, form: msgspec.Struct, package: str | None
     ) -> Response:
         wanted = msgspec.structs.asdict(form)
         if package is not None:
-            wanted["package"] = canonicalize_name(package)
-        number = self._service.request(environment, action, **wanted)
+            wanted["package"] = _package(package)
+        number = await self._service.request(environment, action, **wanted)
         accepted = Accepted(pass_=number, environment=environment)
         return json_response(accepted, 202, {"Location": f"/history/{number}"})
+
+
+def _package(name: str) -> str:
+    """The name of a package, normalised (PEP 503)."""
+    try:
+        return canonicalize_name(msgspec.convert(name, PackageName))
+    except msgspec.ValidationError as error:
+        detail = f"{name[:100]!r} is no name of a package. /status lists the holds."
+        raise HttpProblem(404, Refusal.UNKNOWN_HOLD, detail) from error

@@ -1,5 +1,9 @@
 """The table of all operations: what can be asked, and what is answered (docs/http.md)."""
 
+from typing import Annotated
+
+from msgspec import Meta
+
 from reconciler import status
 from reconciler.daemon.actions import Action
 from reconciler.metrics import CONTENT_TYPE
@@ -7,12 +11,15 @@ from reconciler.web.acting import FORMS, Acting
 from reconciler.web.fixing import Fixing
 from reconciler.web.forms import (
     Accepted,
+    EnvironmentName,
     EnvironmentQuery,
     FixResult,
     History,
     HistoryQuery,
     Liveness,
     Nothing,
+    PackageName,
+    PassId,
     Readiness,
     StatusQuery,
 )
@@ -28,11 +35,13 @@ from reconciler.web.streaming import Streaming
 
 FIX = "/api/v1/setup/ai-models/fix-dependencies"
 
-_ENVIRONMENT = Parameter("environment", "The name of an environment.", str)
-_PACKAGE = Parameter("package", "The name of a held package, in any spelling.", str)
-_PASS = Parameter("id", "The id of a pass.", int)
-_IF_NONE_MATCH = Parameter("If-None-Match", "The ETag of what is known.", str, "header")
-_LAST_EVENT_ID = Parameter("Last-Event-ID", "The id of the last event seen.", str, "header")
+_Etag = Annotated[str, Meta(description="The ETag of what is known.")]
+_EventId = Annotated[str, Meta(description="The id of the last event seen.")]
+_ENVIRONMENT = Parameter("environment", EnvironmentName)
+_PACKAGE = Parameter("package", PackageName)
+_PASS = Parameter("id", PassId)
+_IF_NONE_MATCH = Parameter("If-None-Match", _Etag, "header")
+_LAST_EVENT_ID = Parameter("Last-Event-ID", _EventId, "header")
 
 _WORDS = {
     Action.RECONCILE: "Run a pass now",

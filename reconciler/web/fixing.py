@@ -1,5 +1,6 @@
 """Fix Dependencies, as the guide has it: runs a pass, and answers when it is over."""
 
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -28,7 +29,7 @@ class Fixing:
         current = self._service.status()
         chosen = (
             environments.first(current)
-            if query.environment is None
+            if query.environment is UNSET
             else environments.named(current, query.environment)
         )
         connection = Connection.of(request.scope)
@@ -46,7 +47,7 @@ class Fixing:
         begins now says how things are; where it had nothing left to do, the work was the other's.
         """
         running = environment.current_pass
-        asked = self._service.request(environment.name, Action.RECONCILE)
+        asked = await self._service.request(environment.name, Action.RECONCILE)
         outcome = await self._service.wait_for_pass(environment.name, asked)
         if running is None or running.id == asked or outcome.result is not Result.UNCHANGED:
             return outcome

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from reconciler.status import Pass
 from reconciler.web.requests import LARGEST_INTEGER
@@ -11,8 +11,34 @@ from reconciler.web.requests import LARGEST_INTEGER
 LONGEST_WAIT = 60
 MOST_PASSES = 500
 
+EnvironmentName = Annotated[
+    str,
+    Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="The name of an environment."),
+]
+PackageName = Annotated[
+    str,
+    Meta(
+        pattern="^[A-Za-z0-9]([A-Za-z0-9._-]{0,198}[A-Za-z0-9])?$",
+        description="The name of a held package, in any spelling.",
+    ),
+]
+PassId = Annotated[int, Meta(ge=0, le=LARGEST_INTEGER, description="The id of a pass.")]
 _Words = Annotated[str, Meta(max_length=1000, description="Why, for the history and the log.")]
-_Name = Annotated[str, Meta(min_length=1, max_length=200, description="Of an environment.")]
+_Seconds = Annotated[
+    float, Meta(ge=0, le=LONGEST_WAIT, description="Answer after so many seconds at last.")
+]
+_Since = Annotated[
+    int,
+    Meta(
+        ge=0,
+        le=LARGEST_INTEGER,
+        description="Answer as soon as `generation` is above this; by default, the current one.",
+    ),
+]
+_Before = Annotated[
+    int, Meta(ge=0, le=LARGEST_INTEGER, description="Show only passes with lower ids.")
+]
+_Limit = Annotated[int, Meta(ge=1, le=MOST_PASSES, description="How many passes to show at most.")]
 
 
 class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -22,45 +48,22 @@ class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class StatusQuery(Form, frozen=True, kw_only=True):
     """How to wait for news."""
 
-    wait: (
-        Annotated[
-            float, Meta(ge=0, le=LONGEST_WAIT, description="Answer after so many seconds at last.")
-        ]
-        | None
-    ) = None
-    since: (
-        Annotated[
-            int,
-            Meta(
-                ge=0,
-                le=LARGEST_INTEGER,
-                description="Answer as soon as `generation` is another than this; by default, "
-                "than the current one.",
-            ),
-        ]
-        | None
-    ) = None
+    wait: _Seconds | UnsetType = UNSET
+    since: _Since | UnsetType = UNSET
 
 
 class EnvironmentQuery(Form, frozen=True, kw_only=True):
     """Which environment; by default the first."""
 
-    environment: _Name | None = None
+    environment: EnvironmentName | UnsetType = UNSET
 
 
 class HistoryQuery(Form, frozen=True, kw_only=True):
     """Which passes."""
 
-    environment: _Name | None = None
-    limit: Annotated[
-        int, Meta(ge=1, le=MOST_PASSES, description="How many passes to show at most.")
-    ] = 50
-    before: (
-        Annotated[
-            int, Meta(ge=0, le=LARGEST_INTEGER, description="Show only passes with lower ids.")
-        ]
-        | None
-    ) = None
+    environment: EnvironmentName | UnsetType = UNSET
+    limit: _Limit = 50
+    before: _Before | UnsetType = UNSET
 
 
 class Why(Form, frozen=True, kw_only=True):

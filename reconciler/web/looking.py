@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlencode
 
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -34,7 +35,7 @@ class Looking:
         """Everything, at once or when there is news."""
         query = query_of(request, StatusQuery)
         current = self._service.status()
-        since = current.generation if query.since is None else query.since
+        since = current.generation if query.since is UNSET else query.since
         # A generation that is not reached yet is one of an earlier life of the service.
         if query.wait and since >= current.generation == since:
             current = await self._news(
@@ -47,7 +48,7 @@ class Looking:
         query = query_of(request, StatusQuery)
         name = request.path_params["environment"]
         found = environments.named(self._service.status(), name)
-        since = found.generation if query.since is None else query.since
+        since = found.generation if query.since is UNSET else query.since
         current = self._service.status()
         if query.wait and found.generation <= since:
             current = await self._news(
@@ -75,15 +76,16 @@ class Looking:
     async def history(self, request: Request) -> Response:
         """Passes, the newest first."""
         query = query_of(request, HistoryQuery)
-        if query.environment is not None:
-            environments.named(self._service.status(), query.environment)
-        passes = await asyncio.to_thread(
-            self._service.history, query.environment, query.limit, query.before
-        )
+        chosen = None if query.environment is UNSET else query.environment
+        before = None if query.before is UNSET else query.before
+        if chosen is not None:
+            environments.named(self._service.status(), chosen)
+        passes = await asyncio.to_thread(self._service.history, chosen, query.limit, before)
         following = None
         if len(passes) == query.limit:
-            chosen = {"environment": query.environment} if query.environment else {}
-            place = {**chosen, "limit": query.limit, "before": passes[-1].id}
+            place: dict[str, str | int] = {"limit": query.limit, "before": passes[-1].id}
+            if chosen is not None:
+                place["environment"] = chosen
             following = f"/history?{urlencode(place)}"
         return json_response(History(passes=tuple(passes), next=following))
 

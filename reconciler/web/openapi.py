@@ -95,28 +95,23 @@ def _operation(operation: Operation, schemas: _Schemas) -> Json:
 
 def _parameter(parameter: Parameter) -> Json:
     schema = msgspec.json.schema(parameter.type)
-    if parameter.place == "path" and parameter.type is str:
-        schema = {**schema, "minLength": 1}
     return {
         "name": parameter.name,
         "in": parameter.place,
         "required": parameter.place == "path",
-        "description": parameter.words,
+        "description": schema.pop("description"),
         "schema": schema,
     }
 
 
 def _query(name: str, schema: Json) -> Json:
-    """A field of a query: absent is its null."""
-    kinds = [one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
-    plain = {key: value for key, value in kinds[0].items() if key != "description"}
-    default = schema.get("default")
+    described = dict(schema)
     return {
         "name": name,
         "in": "query",
         "required": False,
-        "description": kinds[0].get("description", schema.get("description", "")),
-        "schema": plain if default is None else {**plain, "default": default},
+        "description": described.pop("description"),
+        "schema": described,
     }
 
 

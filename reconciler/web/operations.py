@@ -63,6 +63,6 @@ class Parameter:
     """A part of a path that varies, or a header that is read."""
 
     name: str
-    words: str
     type: Any
+    """With its description, and what it may be."""
     place: Literal["path", "header"] = "path"

@@ -144,7 +144,7 @@ class SteeredService:
                 await asyncio.wait_for(self._changed.wait(), timeout)
         return self._status
 
-    def request(self, environment: str, action: Action, **wanted: Any) -> int:
+    async def request(self, environment: str, action: Action, **wanted: Any) -> int:
         if self.refuse is not None:
             raise self.refuse
         self.asked.append((environment, action, wanted))

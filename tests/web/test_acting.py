@@ -16,6 +16,7 @@ ACTIONS = [
     ("resume", Action.RESUME, {"reason": "done"}, {"reason": "done"}),
     ("rollback", Action.ROLLBACK, {}, {"reason": None, "generation": None}),
     ("rollback", Action.ROLLBACK, {"generation": 6}, {"reason": None, "generation": 6}),
+    ("rollback", Action.ROLLBACK, {"generation": 6.0}, {"reason": None, "generation": 6}),
     ("gpu", Action.GPU, {}, {}),
     ("holds/torch/restore", Action.RESTORE, {}, {"reason": None, "package": "torch"}),
     ("holds/Torch_Vision/accept", Action.ACCEPT, {}, {"reason": None, "package": "torch-vision"}),
@@ -52,6 +53,7 @@ def test_no_body_is_an_empty_one(client: httpx.Client) -> None:
         ("rollback", {"generation": -1}),
         ("rollback", {"generation": 2**63}),
         ("rollback", {"generation": "6"}),
+        ("rollback", {"generation": 6.5}),
         ("resume", {"apply": True}),
         ("gpu", {"reason": "x"}),
         ("holds/torch/restore", {"package": "torch"}),
@@ -101,3 +103,10 @@ def test_holds_without_an_environment_mean_the_only_one(client: httpx.Client, ho
     assert answer.status_code == 409
     assert answer.json()["reason"] == "SeveralEnvironments"
     assert "/environments/NAME/holds/PACKAGE/restore" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("name", ["tor ch", "-torch", "x" * 300, "t%C3%B6rch"])
+def test_what_is_no_package_name_is_no_hold(client: httpx.Client, host: Host, name: str) -> None:
+    answer = client.post(f"/environments/studio/holds/{name}/restore")
+    assert (answer.status_code, answer.json()["reason"]) == (404, "UnknownHold")
+    assert host.service.asked == []
