@@ -1,0 +1,151 @@
+"""What counts as drift is what uv would change: both are asked the same of one environment."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from reconciler.interpreter import inspect
+from reconciler.state.adjustments import Adjustments
+from reconciler.state.desired import parse
+from reconciler.state.drift import diff
+from reconciler.state.holds import HoldSet
+from reconciler.state.installed import InstalledReader, audit
+from tests.support.environments import install, make_venv, uv_binary
+from tests.support.wheels import make_sdist, make_wheel
+
+INSTALLED = {
+    "plain": "1.26.4",
+    "local": "2.3.1+rocm5.7",
+    "candidate": "2.0rc1",
+    "dev": "2.0.dev1",
+    "post": "2.0.post1",
+    "epoch": "1!1.0",
+}
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("beside")
+    venv = make_venv(folder / "venv")
+    wheels = [make_wheel(folder, name, version) for name, version in INSTALLED.items()]
+    wheels += [
+        make_wheel(folder, "parent", "1.0", requires=["plain>=1", "absent; extra == 'more'"],
+                   extras={"empty": []}),
+        make_wheel(folder, "orphan", "1.0", requires=["absent"]),
+        make_wheel(folder, "picky", "1.0", requires=["plain<1"]),
+        make_wheel(folder, "elsewhere", "1.0", requires=["absent; sys_platform == 'win32'"]),
+        make_wheel(folder, "extended", "1.0", extras={"gpu": ["absent"], "ok": ["plain"]}),
+    ]  # fmt: skip
+    install(venv, *wheels)
+    return venv
+
+
+def uv_would_change(venv: Path, folder: Path, text: str) -> bool:
+    project = folder / "pyproject.toml"
+    project.write_text(text)
+    command = [str(uv_binary()), "pip", "install", "--python", str(venv), "--dry-run", "--no-index",
+               "--offline", "-r", str(project), "--output-format", "json"]  # fmt: skip
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    assert answer.returncode in (0, 1), answer.stderr
+    return answer.returncode == 1 or '"name"' in answer.stdout
+
+
+def we_would_change(venv: Path, folder: Path, text: str) -> bool:
+    interpreter = inspect(venv / "bin" / "python")
+    desired = parse(folder / "pyproject.toml", text.encode(), interpreter.markers)
+    installed = InstalledReader(interpreter.site_directories).read()
+    adjustments = Adjustments.of(desired.uv)
+    holds = HoldSet((), {})
+    drift = diff(desired, installed, holds, audit(installed), interpreter.markers, adjustments)
+    return not drift.in_sync
+
+
+def both(venv: Path, folder: Path, requirements: str, settings: str = "") -> tuple[bool, bool]:
+    text = f'[project]\nname = "studio"\nversion = "1"\ndependencies = [{requirements}]\n{settings}'
+    return uv_would_change(venv, folder, text), we_would_change(venv, folder, text)
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    [
+        "plain", "plain>=1.24.0,<2.0", "plain<1.26", "plain==1.26.*", "plain!=1.26.4",
+        "plain~=1.26.0", "plain===1.26.4", "plain>1.26.4", "plain>=1.27rc1", "Plain",
+        "local==2.3.1", "local==2.3.1+rocm5.7", "local==2.3.1+cu121", "local>2.3.1",
+        "local>=2.3.1", "local<=2.3.1", "local<2.3.1", "local!=2.3.1", "local==2.3.*",
+        "local===2.3.1", "local===2.3.1+rocm5.7",
+        "candidate", "candidate>=1.0", "candidate>=2.0", "candidate<2.0", "candidate>=2.0rc1",
+        "candidate==2.0rc1", "candidate<2.1", "candidate>=1.0,<3",
+        "dev>=1.0", "dev", "dev<2.0", "dev>=2.0.dev0", "dev~=2.0",
+        "post==2.0", "post>2.0", "post>=2.0", "post<2.0.1", "post<=2.0",
+        "epoch>=2020", "epoch<2020", "epoch==1!1.0",
+        "absent", "absent; sys_platform == 'win32'", "plain>=9; python_version < '3'",
+        "parent", "parent[more]", "parent[empty]", "parent[unknown]", "orphan", "picky",
+        "elsewhere", "extended", "extended[gpu]", "extended[ok]", "extended[GPU]",
+    ],
+)  # fmt: skip
+def test_uv_and_we_agree_on_a_requirement(environment, tmp_path, requirement):
+    uv, we = both(environment, tmp_path, f'"{requirement}"')
+    assert we is uv
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "override-dependencies = [\"absent ; sys_platform == 'win32'\"]",
+        'override-dependencies = ["absent>=1"]',
+        'override-dependencies = ["plain<1"]',
+        'override-dependencies = ["absent ; sys_platform == \'win32\'", "plain>=1"]',
+        'exclude-dependencies = ["absent"]',
+        'exclude-dependencies = ["plain"]',
+        'constraint-dependencies = ["plain<1"]',
+        'constraint-dependencies = ["orphan<1"]',
+        "constraint-dependencies = [\"orphan<1 ; sys_platform == 'win32'\"]",
+        'constraint-dependencies = ["unknown<1"]',
+        'dependency-metadata = [{ name = "orphan", version = "1.0", requires-dist = [] }]',
+        'dependency-metadata = [{ name = "orphan", requires-dist = ["plain"] }]',
+        'dependency-metadata = [{ name = "orphan", version = "2.0", requires-dist = [] }]',
+        'dependency-metadata = [{ name = "orphan", requires-dist = ["plain<1"] }]',
+    ],
+)
+def test_uv_and_we_agree_on_what_the_user_tells_uv(environment, tmp_path, settings):
+    uv, we = both(environment, tmp_path, '"orphan", "plain"', f"[tool.uv]\n{settings}\n")
+    assert we is uv
+
+
+@pytest.fixture(scope="module")
+def placed(tmp_path_factory) -> tuple[Path, Path]:
+    """An environment whose packages came from places, and the folder of those places."""
+    folder = tmp_path_factory.mktemp("placed")
+    venv = make_venv(folder / "venv")
+    wheel = make_wheel(folder, "wheeled", "1.0")
+    make_wheel(folder, "wheeled", "2.0")
+    sdist = make_sdist(folder, "sourced", "1.0")
+    make_wheel(folder, "indexed", "1.0")
+    install(venv, f"wheeled @ {wheel.as_uri()}", f"sourced @ {sdist.as_uri()}")
+    install(venv, "indexed", "--find-links", folder)
+    return venv, folder
+
+
+@pytest.mark.parametrize(
+    ("requirement", "file"),
+    [
+        ("wheeled", "wheeled-1.0-py3-none-any.whl"),
+        ("wheeled", "wheeled-2.0-py3-none-any.whl"),
+        ("sourced", "sourced-1.0.tar.gz"),
+        ("indexed", "indexed-1.0-py3-none-any.whl"),
+        ("wheeled", None),
+        ("sourced>=1", None),
+        ("wheeled>=2", None),
+    ],
+)
+@pytest.mark.parametrize("by", ["reference", "source"])
+def test_uv_and_we_agree_on_places(placed, tmp_path, requirement, file, by):
+    venv, folder = placed
+    settings = ""
+    if file and by == "reference":
+        requirement = f"{requirement} @ {(folder / file).as_uri()}"
+    elif file:
+        settings = f'[tool.uv.sources]\n{requirement} = {{ path = "{folder / file}" }}\n'
+    uv, we = both(venv, tmp_path, f'"{requirement}"', settings)
+    assert we is uv
