@@ -25,7 +25,7 @@ class ServiceProtocol(Protocol):
     async def wait_for_status(self, since: int, timeout: float) -> Status:  # noqa: ASYNC109  # no error, an answer
         """The status, as soon as its generation is above `since`, or after `timeout` seconds."""
 
-    def request(
+    async def request(
         self,
         environment: str,
         action: Action,

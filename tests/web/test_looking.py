@@ -152,7 +152,7 @@ def test_health(client: httpx.Client, host: Host) -> None:
 
 def _run_passes(host: Host, count: int) -> None:
     for _ in range(count):
-        host.do(lambda: host.service.request("studio", Action.RECONCILE))
+        host.wait(host.service.request("studio", Action.RECONCILE))
 
 
 def test_history_is_paged_with_the_newest_first(client: httpx.Client, host: Host) -> None:

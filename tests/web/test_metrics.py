@@ -25,7 +25,7 @@ def _value(client: httpx.Client, name: str, **labels: str) -> float | None:
 
 def _busy(host: Host) -> None:
     host.do(lambda: host.service.publish(environment(), environment("other", suspended=True)))
-    host.do(lambda: host.service.request("studio", Action.RECONCILE))
+    host.wait(host.service.request("studio", Action.RECONCILE))
     host.service.metrics.observe_uv_failure("Network")
     failed = PassDetail(
         id=99, trigger="file", result=Result.FAILED, started_at=STARTED, duration_seconds=0.5
