@@ -114,7 +114,7 @@ class Environment:
         """
         interpreter = self.interpreters.get()
         desired, problem = self._read_desired(interpreter)
-        if self._reader is None:
+        if self._reader is None or self._reader.directories != interpreter.site_directories:
             self._reader = InstalledReader(interpreter.site_directories)
         installed = self._reader.read()
         if audit_files:
@@ -175,7 +175,7 @@ class Environment:
             identity = (*_identity(file), id(interpreter))
             if self._desired and self._desired[0] == identity:
                 return self._desired[1], None
-            desired = self._parse(_read(file), interpreter)
+            desired = self._parse(read_project(file), interpreter)
         except FileProblem as problem:
             return last or self._last_good(interpreter), problem
         if last is not None and last.revision == desired.revision and _same_file(last, desired):
@@ -236,7 +236,12 @@ def _identity(file: Path) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def _read(file: Path) -> bytes:
+def read_project(file: Path) -> bytes:
+    """The content of a project's file.
+
+    Raises:
+        FileProblem: There is none, or it cannot be read.
+    """
     try:
         with file.open("rb") as opened:
             text = opened.read(_MAX_PROJECT_BYTES + 1)

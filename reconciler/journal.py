@@ -7,7 +7,7 @@ that one is found again as interrupted. A corrupt file is set aside, never delet
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,6 +72,14 @@ class Journal:
                 raise
             self._put_aside()
             self._connection = self._open()
+        self._before_us = self._newest()
+
+    def _newest(self) -> int:
+        """The highest id that was ever given out."""
+        row = self._connection.execute(
+            "SELECT seq FROM sqlite_sequence WHERE name = 'passes'"
+        ).fetchone()
+        return int(row[0]) if row else 0
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -166,11 +174,15 @@ class Journal:
         )
 
     def close_interrupted(self, environment: str) -> list[int]:
-        """Mark the passes that never finished as failed; call while no pass runs. Their ids."""
+        """Mark passes of earlier processes that never finished as failed; their ids.
+
+        Call with the pass lock held: none of them can be running then.
+        """
         with self._transaction() as connection:
             rows = connection.execute(
-                "SELECT id, detail FROM passes WHERE environment = ? AND result IS NULL",
-                (environment,),
+                "SELECT id, detail FROM passes WHERE environment = ? AND result IS NULL "
+                "AND id <= ?",
+                (environment, self._before_us),
             ).fetchall()
             for pass_id, blob in rows:
                 detail = msgspec.structs.replace(
@@ -225,14 +237,28 @@ class Journal:
             ).fetchone()
         return msgspec.json.decode(row[0], type=State) if row else State()
 
-    def save_state(self, environment: str, state: State) -> None:
-        """Record the lasting state of an environment."""
+    def update_state(self, environment: str, change: Callable[[State], State]) -> State:
+        """Change the lasting state of an environment in one step; the new one.
+
+        Args:
+            environment: Whose.
+            change: From the state as it is to the state as it is to be; must be quick.
+        """
         with self._transaction() as connection:
+            row = connection.execute(
+                "SELECT state FROM environments WHERE environment = ?", (environment,)
+            ).fetchone()
+            state = change(msgspec.json.decode(row[0], type=State) if row else State())
             connection.execute(
                 "INSERT INTO environments VALUES (?, ?) "
                 "ON CONFLICT (environment) DO UPDATE SET state = excluded.state",
                 (environment, msgspec.json.encode(state)),
             )
+        return state
+
+    def save_state(self, environment: str, state: State) -> None:
+        """Record the lasting state of an environment, whatever it was."""
+        self.update_state(environment, lambda _: state)
 
 
 def iso(seconds: float) -> str:

@@ -23,15 +23,16 @@ from reconciler.creation import create_environment
 from reconciler.environment import Environment, Look
 from reconciler.exchange import ExchangeImpossible, exchange, recover
 from reconciler.generations import Live
+from reconciler.held_back import Unheld, objections
 from reconciler.journal import iso
-from reconciler.planning import Decision, Planner, objections, project_for
+from reconciler.planning import Decision, Planner, project_for
 from reconciler.processes import Cancellation
 from reconciler.stage import Census, StagingImpossible, clone, has_changed
 from reconciler.state.desired import FileProblem
 from reconciler.state.installed import Distribution, Installed
 from reconciler.status import Change, Failure, HeldBack, Result
 from reconciler.tree import HoldConflict, Tree, fingerprints
-from reconciler.uv import BuildFailed
+from reconciler.uv import BuildFailed, DiskFull, TimedOut, UvError
 from reconciler.verify import (
     check_consistency,
     check_holds,
@@ -177,11 +178,13 @@ class Pass:
         look = self.look(audit=audit)
         if self._nothing_to_do(look):
             return self._unchanged(look)
-        with self.workspace(look) as work:
+        with self.workspace(look) as work, ThreadPoolExecutor(1, "pass") as pool:
             planner = self._planner(look, work)
+            unheld = Unheld(planner, pool)
+            unheld.begin()
             with self.phase("plan"):
                 decision = planner.decide()
-                held_back = planner.held_back(decision)
+                held_back = unheld.held_back(decision)
         return Outcome(
             result=Result.PARTIAL if decision.failed else Result.UNCHANGED,
             look=look,
@@ -199,7 +202,10 @@ class Pass:
     def create(self) -> None:
         """Make the environment, where there is none yet."""
         with self.phase("create"):
-            create_environment(self.environment, self.cancel, self.line)
+            try:
+                create_environment(self.environment, self.cancel, self.line)
+            except FileProblem as problem:
+                raise Unready(problem) from problem
 
     def look(self, *, audit: bool) -> Look:
         """The first step: desired, installed, holds, and how they differ."""
@@ -233,17 +239,19 @@ class Pass:
         log.info("drift.detected", packages=drifted, revision=look.revision)
         if self.gate is not None:  # asked again before the exchange; here it saves the work
             self.gate.wait_until_open(self.environment, self.cancel)
-        with self.workspace(look) as work, ThreadPoolExecutor(2, "pass") as pool:
+        with self.workspace(look) as work, ThreadPoolExecutor(3, "pass") as pool:
             staging = pool.submit(self.clone, look, work)
             planner = self._planner(look, work)
+            unheld = Unheld(planner, pool)
+            unheld.begin()
             with self.phase("plan"):
                 decision = planner.decide()
             self._tell_plan(decision, look)
             if decision.is_empty:
-                return self._only_failures(look, decision, planner)
-            decision, incoming, held_back = self._install(planner, decision, work, pool)
+                return self._only_failures(look, decision, unheld)
+            decision, incoming, held_back = self._install(unheld, decision, work, pool)
             if decision.is_empty:
-                return self._only_failures(look, decision, planner)
+                return self._only_failures(look, decision, unheld)
             return self._apply(look, decision, incoming, held_back, staging)
 
     def _tell_plan(self, decision: Decision, look: Look) -> None:
@@ -254,8 +262,8 @@ class Pass:
             failed=[f.requirement for f in decision.failed],
         )
 
-    def _only_failures(self, look: Look, decision: Decision, planner: Planner) -> Outcome:
-        held_back = planner.held_back(decision)
+    def _only_failures(self, look: Look, decision: Decision, unheld: Unheld) -> Outcome:
+        held_back = unheld.held_back(decision)
         result = Result.PARTIAL if decision.failed else Result.UNCHANGED
         number = generations.live(Workspace(look.interpreter.prefix)).number
         return Outcome(result, look, failed=decision.failed, held_back=held_back, generation=number)
@@ -265,17 +273,17 @@ class Pass:
         return Planner(self.environment, look, project, self.cancel, self.line)
 
     def _install(
-        self, planner: Planner, decision: Decision, work: Path, pool: ThreadPoolExecutor
+        self, unheld: Unheld, decision: Decision, work: Path, pool: ThreadPoolExecutor
     ) -> tuple[Decision, Path, tuple[HeldBack, ...]]:
         """Let uv prepare the planned packages in a folder of their own.
 
         A package that does not build, or that may not come in, is left out, what depends
         on it too, and the rest goes on.
         """
-        look = planner.look
+        planner, look = unheld.planner, unheld.planner.look
         for attempt in range(len(decision.install) + 2):
             incoming = work / f"incoming-{attempt}"
-            explaining = pool.submit(planner.held_back, decision)
+            explaining = pool.submit(unheld.held_back, decision)
             try:
                 found = self._prepare(planner, decision, incoming)
             except BuildFailed as error:
@@ -323,14 +331,28 @@ class Pass:
         prefix = look.interpreter.prefix
         if decision.install:
             with self.phase("install"):
-                ask = planner.project.to_install(list(decision.install.values()), decision.kept)
-                self.environment.uv.install(ask, incoming, self.cancel, self.line)
+                self._download_and_unpack(planner, decision, incoming)
         found = read_tree(look, incoming).distributions
         live = Tree(prefix, prefix, look.installed, look.holds)
         conflict = live.conflict(incoming, found.values())
         if conflict:
             raise conflict
         return found
+
+    def _download_and_unpack(self, planner: Planner, decision: Decision, incoming: Path) -> None:
+        uv = self.environment.uv
+        ask = planner.project.to_install(list(decision.install.values()), decision.kept)
+        if not decision.to_download:
+            # The plan has just asked the index for all of it: no need to ask again.
+            try:
+                uv.install(ask, incoming, self.cancel, self.line, offline=True)
+            except (DiskFull, TimedOut):
+                raise
+            except UvError:
+                shutil.rmtree(incoming, ignore_errors=True)
+            else:
+                return
+        uv.install(ask, incoming, self.cancel, self.line)
 
     def clone(self, look: Look, work: Path) -> "tuple[Path, Census] | StagingImpossible":
         """The stage, cloned while uv resolves; or why there can be none."""

@@ -137,9 +137,10 @@ class Recorder:
             log.info("pass.started", trigger=trigger)
             outcome, trouble = self._attempt(running, work, cancel)
             detail = self._detail(number, trigger, started, running, outcome, trouble)
-            state = self._new_state(outcome, trouble)
+            state = self.journal.update_state(
+                key, lambda before: self._new_state(before, outcome, trouble)
+            )
             self._tell(detail, trouble)
-        self.journal.save_state(key, state)
         if keep_unchanged or detail.result is not Result.UNCHANGED or detail.failed:
             self.journal.finish(key, detail)
         else:
@@ -203,9 +204,8 @@ class Recorder:
             held_back=outcome.held_back or (),
         )
 
-    def _new_state(self, outcome: Outcome | None, trouble: Trouble | None) -> State:
+    def _new_state(self, state: State, outcome: Outcome | None, trouble: Trouble | None) -> State:
         """What must be remembered: revisions, held back packages, and when to try again."""
-        state = self.journal.state(self.environment.key)
         if outcome is None:
             if trouble is not None and trouble.reason == Reason.STOPPED:
                 return state
@@ -218,6 +218,8 @@ class Recorder:
             else still_held_back(state.held_back, outcome)
         )
         state = msgspec.structs.replace(state, held_back=held_back)
+        if not outcome.attempted and not outcome.look.drift.in_sync:
+            return state  # looking neither ends a back-off nor draws it out
         if outcome.failed or not outcome.look.drift.in_sync:
             return self._after_failure(state, revision, None)
         return msgspec.structs.replace(

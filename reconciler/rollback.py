@@ -86,6 +86,7 @@ def roll_back(running: Pass, number: int | None) -> Outcome:
         look=running.environment.look(audit_files=True),
         changes=difference(look.installed, staged),
         generation=target.number,
+        attempted=False,
     )
 
 

@@ -62,6 +62,11 @@ class Workspace:
         """The number of the live generation, and since when."""
         return self.root / "live.json"
 
+    @property
+    def service_lock_file(self) -> Path:
+        """Locked by the service that looks after this environment."""
+        return self.root / "service.lock"
+
     def create(self) -> None:
         """Make the folder; private, since uv's settings with credentials pass through it."""
         self.root.mkdir(mode=0o700, exist_ok=True)
@@ -94,7 +99,7 @@ class Workspace:
         Raises:
             Busy: Another service does.
         """
-        with _locked(self.root / "service.lock"):
+        with _locked(self.service_lock_file):
             yield
 
     @contextmanager

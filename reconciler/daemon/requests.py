@@ -1,18 +1,19 @@
 """From what somebody asks for to an order for a worker, or to a refusal that says why."""
 
-import time
 from dataclasses import dataclass
 
 from packaging.utils import NormalizedName, canonicalize_name
 
 from reconciler.config import Mode
 from reconciler.daemon.actions import Action, Refusal, RequestRefused
-from reconciler.daemon.worker import Order, Worker
-from reconciler.journal import iso
+from reconciler.daemon.inbox import Order
+from reconciler.daemon.knowledge import Knowledge
+from reconciler.daemon.worker import Worker
+from reconciler.keeping import Keeper
 from reconciler.reconcile import Outcome, Pass
 from reconciler.restore import restore
 from reconciler.rollback import NoSuchGeneration, choose, roll_back
-from reconciler.status import Suspension, Trigger
+from reconciler.status import Trigger
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,35 +40,22 @@ def order_for(worker: Worker, request: Request) -> Order:
         case Action.RECONCILE:
             return Order(Trigger.MANUAL, forced=request.apply)
         case Action.PAUSE:
-            return _pause(worker, request)
+            worker.knowledge.pause(request.reason, request.duration)
+            return Order(Trigger.MANUAL)
         case Action.RESUME:
-            worker.resume()
+            worker.knowledge.resume()
             return Order(Trigger.RESUME)
         case Action.ROLLBACK:
             return _roll_back(worker, request)
         case Action.RESTORE:
             _refuse_observed(worker, request)
             name = _held(worker, request.package)
-            return Order(Trigger.RESTORE, work=lambda running: restore(running, name))
+            return Order(Trigger.RESTORE, work=lambda _k, _n, running: restore(running, name))
         case Action.ACCEPT:
-            return _accept(worker, _held(worker, request.package))
+            return _accept(_held(worker, request.package))
         case Action.GPU:
             worker.check_gpu()
             return Order(Trigger.MANUAL)
-
-
-def _pause(worker: Worker, request: Request) -> Order:
-    now = time.time()
-    until = now + request.duration if request.duration else None
-    worker.suspend(
-        Suspension(
-            reason=request.reason or "paused by hand",
-            since=iso(now),
-            until=iso(until) if until else None,
-        ),
-        until,
-    )
-    return Order(Trigger.MANUAL)
 
 
 def _refuse_observed(worker: Worker, request: Request) -> None:
@@ -88,18 +76,18 @@ def _roll_back(worker: Worker, request: Request) -> Order:
             Refusal.UNKNOWN_GENERATION, str(error).rstrip("."), "`reconciler history` lists them."
         ) from error
 
-    def work(running: Pass) -> Outcome:
+    def work(keeper: Keeper, knowledge: Knowledge, running: Pass) -> Outcome:
         outcome = roll_back(running, target.number)
-        worker.rolled_back(outcome, request.reason)
+        knowledge.roll_back(outcome.generation, outcome.look.revision, request.reason)
+        keeper.accept_what_is(outcome.look)
         return outcome
 
     return Order(Trigger.ROLLBACK, work=work)
 
 
-def _accept(worker: Worker, name: NormalizedName) -> Order:
-    def work(running: Pass) -> Outcome:
-        look = running.look(audit=True)
-        worker.keeper.accept(look, name)
+def _accept(name: NormalizedName) -> Order:
+    def work(keeper: Keeper, _knowledge: Knowledge, running: Pass) -> Outcome:
+        keeper.accept(running.look(audit=True), name)
         return running.observe(running.environment.look(refresh=True))
 
     return Order(Trigger.ACCEPT, work=work)

@@ -6,17 +6,20 @@ it starts workers, hands them requests, and publishes what they say.
 
 import asyncio
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler import __version__
 from reconciler.config import Config, EnvironmentConfig
 from reconciler.daemon.actions import Action, Refusal, RequestRefused
+from reconciler.daemon.board import Board
+from reconciler.daemon.claim import Claim
 from reconciler.daemon.events import EventHub
+from reconciler.daemon.inbox import Emptied
+from reconciler.daemon.passes import NeverOver, Passes
 from reconciler.daemon.requests import Request, order_for
 from reconciler.daemon.watch import Watcher
 from reconciler.daemon.worker import Worker
@@ -26,7 +29,7 @@ from reconciler.journal import Journal, iso
 from reconciler.log import get_logger
 from reconciler.metrics import Metrics
 from reconciler.status import Environment as EnvironmentStatus
-from reconciler.status import Pass, PassDetail, Phase, Problem, Service, Status
+from reconciler.status import Pass, PassDetail, Problem, Service, Status
 from reconciler.uv import Uv, UvError
 from reconciler.workspace import Busy
 
@@ -35,19 +38,16 @@ log = get_logger(__name__)
 _STOP_SECONDS = 4.0
 _SILENT_SECONDS = 300.0
 """A worker that says nothing for so long while a pass runs is hung, unless uv runs."""
-_CANNOT_WORK = frozenset({"UvMissing", "InterpreterUnusable", "NotWritable", "UnexpectedError"})
-"""Reasons for which the service cannot do its job, as opposed to a failed install."""
 
 
 @dataclass
 class _Care:
-    """One environment under care: its worker, its watcher, and its lock."""
+    """One environment under care: its worker, its watcher, and the claim on it."""
 
     worker: Worker
     watcher: Watcher
     task: asyncio.Task[None]
-    lock: ExitStack
-    claimed: bool
+    claim: Claim
     leaving: asyncio.Task[None] | None = None
     """Set once it is to end, after the pass that runs."""
 
@@ -61,16 +61,21 @@ class Supervisor:
         self.events = EventHub()
         self.metrics = Metrics()
         self.journal = Journal(Path(config.service.state_dir) / "journal.sqlite3")
-        self.started_at = time.time()
         self._loop = asyncio.get_running_loop()
         self._cares: dict[str, _Care] = {}
-        self._published: dict[str, EnvironmentStatus] = {}
-        self._lock = threading.Lock()
-        self._generation = 0
-        self._status: Status | None = None
-        self._changed = asyncio.Event()
-        self._config_problem: Problem | None = None
-        self._uv_version: str | None = None
+        self._passes = Passes()
+        self._news = asyncio.Event()
+        self._board = Board(
+            Service(
+                version=__version__,
+                pid=os.getpid(),
+                started_at=iso(time.time()),
+                uv=None,
+                config=str(config.path) if config.path else None,
+            ),
+            list(config.environments),
+            self._on_news,
+        )
         self.stopping = False
         self.on_status: Callable[[Status], None] = lambda _: None
 
@@ -82,31 +87,26 @@ class Supervisor:
         """
         if self.journal.set_aside:
             log.warning("journal.corrupt", kept=str(self.journal.set_aside))
-        locks = {name: self._claim(config) for name, config in self._configured()}
-        self._uv_version = await asyncio.to_thread(self._find_uv)
+        claims = {name: self._claim(config) for name, config in self._configured()}
+        self._board.describe(uv=await asyncio.to_thread(self._find_uv))
         for name, config in self._configured():
-            self._look_after(config, locks[name])
-        self._refresh_status()
+            self._look_after(config, claims[name])
 
     def _configured(self) -> list[tuple[str, EnvironmentConfig]]:
         return list(self.config.environments.items())
 
-    def _claim(self, config: EnvironmentConfig) -> tuple[ExitStack, bool]:
-        """Be the only service on this environment, where it is there already.
+    def _claim(self, config: EnvironmentConfig) -> Claim:
+        """Be the only service on this environment, if it is there already.
 
         Raises:
             Busy: Another service looks after it.
         """
-        stack = ExitStack()
-        environment = self._environment(config)
+        claim = Claim(self._environment(config))
         try:
-            workspace = environment.workspace
-            workspace.create()
-            stack.enter_context(workspace.service_lock())
-        except (InterpreterError, OSError) as error:
+            claim.take()
+        except (InterpreterError, OSError) as error:  # the worker tries again at every pass
             log.debug("environment.unclaimed", environment=config.name, reason=str(error))
-            return stack, False
-        return stack, True
+        return claim
 
     def _environment(self, config: EnvironmentConfig) -> Environment:
         uv = self.config.service.uv
@@ -123,17 +123,17 @@ class Supervisor:
     def _look_after(
         self,
         config: EnvironmentConfig,
-        claim: tuple[ExitStack, bool],
+        claim: Claim,
         before: Worker | None = None,
     ) -> None:
         environment = self._environment(config)
-        worker = Worker(environment, self.journal, self._publish, self.events.publish)
+        worker = Worker(environment, self.journal, claim, self._board.put, self.events.publish)
         if before is not None:
-            before.hand_over(worker)
+            worker.succeed(before)
         worker.on_recorded = self._recorded
-        watcher = Watcher(environment, worker.wake, lambda: held_trees(worker))
+        watcher = Watcher(config, worker.inbox.wake, lambda: worker.known.look)
         task = self._loop.create_task(watcher.run(), name=f"watch-{config.name}")
-        self._cares[config.name] = _Care(worker, watcher, task, *claim)
+        self._cares[config.name] = _Care(worker, watcher, task, claim)
         worker.start()
         log.info("environment.added", environment=config.name, path=str(config.python))
 
@@ -141,26 +141,23 @@ class Supervisor:
         self.metrics.observe_pass(name, detail)
         if reason is not None:
             self.metrics.observe_uv_failure(reason)
-        self._on_loop(self._refresh_watch, name)
+        self._on_loop(self._after_pass, name, detail)
 
     def _on_loop(self, function: Callable[..., None], *arguments: object) -> None:
-        if not self._loop.is_closed():
+        with suppress(RuntimeError):  # the loop has ended, and whoever waited with it
             self._loop.call_soon_threadsafe(function, *arguments)
 
-    def _refresh_watch(self, name: str) -> None:
+    def _after_pass(self, name: str, detail: PassDetail) -> None:
+        self._passes.over(detail)
         care = self._cares.get(name)
-        if care is None:
-            return
-        care.watcher.refresh()
-        if care.worker.environment.exists and not care.claimed:
-            try:
-                care.lock, care.claimed = self._claim(care.worker.environment.config)
-            except Busy as busy:
-                log.error("environment.taken", environment=name, message=str(busy))
+        if care is not None:
+            care.watcher.refresh()
 
     async def stop(self) -> None:
         """End every worker, in the middle of whatever it does."""
         self.stopping = True
+        self._board.stop()
+        self._passes.stop()
         cares = list(self._cares.values())
         for care in cares:
             care.task.cancel()
@@ -172,7 +169,7 @@ class Supervisor:
         await asyncio.gather(*ending, return_exceptions=True)
         self.events.close()
         for care in cares:
-            care.lock.close()
+            care.claim.release()
         self.journal.close()
 
     def apply(self, config: Config) -> str:
@@ -193,12 +190,12 @@ class Supervisor:
         fresh = [n for n in after if n not in before]
         claims = {n: self._claim(after[n]) for n in fresh if n not in self._cares}
         self.config = config
-        self._config_problem = None
+        self._board.describe(config_problem=None)
+        self._board.show(list(after))
         for name, claim in claims.items():
             self._look_after(after[name], claim)
         for name in (*gone, *changed):
             self._replace(name)
-        self._refresh_status()
         words = [f"{len(fresh)} added", f"{len(gone)} removed", f"{len(changed)} changed"]
         return ", ".join(words)
 
@@ -214,13 +211,14 @@ class Supervisor:
         await asyncio.to_thread(care.worker.stop, config.timeout, finish=True)
         if self.stopping:
             return
-        care.lock.close()
+        care.claim.release()
+        care.worker.knowledge.mute()
         del self._cares[config.name]
         log.info("environment.removed", environment=config.name)
         wanted = self.config.environments.get(config.name)
         if wanted is None:
-            with self._lock:
-                self._published.pop(config.name, None)
+            for order in care.worker.inbox.empty():
+                self._passes.abandon(order.pass_id)
             return
         try:
             self._look_after(wanted, self._claim(wanted), care.worker)
@@ -229,68 +227,23 @@ class Supervisor:
 
     def reject(self, problem: Problem) -> None:
         """The new configuration cannot be used: say so, and go on with the old one."""
-        self._config_problem = problem
-        self._refresh_status()
+        self._board.describe(config_problem=problem)
 
-    # What workers say, from their threads.
+    def _on_news(self, status: Status, environment: str | None) -> None:
+        """There is a new status; on whatever thread made it."""
+        self.events.publish("status", {"generation": status.generation, "environment": environment})
+        self._on_loop(self._wake_readers)
 
-    def _publish(self, environment: EnvironmentStatus) -> None:
-        with self._lock:
-            self._published[environment.name] = environment
-        self._on_loop(self._refresh_status)
-        if self._status is not None:
-            self._refresh_status(quiet=True)
-
-    def _refresh_status(self, *, quiet: bool = False) -> None:
-        with self._lock:
-            self._generation += 1
-            self._status = self._compose()
-            generation = self._generation
-        if quiet:
-            return
-        self.events.publish("status", {"generation": generation})
-        self._changed.set()
-        self._changed = asyncio.Event()
-        self.on_status(self._status)
-
-    def _compose(self) -> Status:
-        names = [n for n in self.config.environments if n in self._published]
-        environments = tuple(self._published[n] for n in names)
-        ready = self._readiness(environments)[0]
-        return Status(
-            generation=self._generation,
-            service=Service(
-                version=__version__,
-                pid=os.getpid(),
-                started_at=iso(self.started_at),
-                uv=self._uv_version,
-                config=str(self.config.path) if self.config.path else None,
-                config_problem=self._config_problem,
-            ),
-            ready=ready,
-            environments=environments,
-        )
-
-    def _readiness(self, environments: tuple[EnvironmentStatus, ...]) -> tuple[bool, str]:
-        if self.stopping:
-            return False, "the service is stopping"
-        for environment in environments:
-            ready = next((c for c in environment.conditions if c.type == "Ready"), None)
-            if ready is None or ready.status == "Unknown":
-                return False, f"{environment.name} has not been looked at yet"
-            if environment.phase is Phase.FAILED and ready.reason in _CANNOT_WORK:
-                return False, f"{environment.name}: {ready.message}"
-        if len(environments) < len(self.config.environments):
-            return False, "not every environment has been looked at yet"
-        return True, "every environment is looked after"
+    def _wake_readers(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+        self.on_status(self._board.status)
 
     # What the web asks, on the event loop.
 
     def status(self) -> Status:
         """The latest published status."""
-        if self._status is None:
-            self._refresh_status()
-        return self._status or self._compose()
+        return self._board.status
 
     def environment(self, name: str) -> EnvironmentStatus:
         """One environment of it.
@@ -298,22 +251,20 @@ class Supervisor:
         Raises:
             KeyError: There is none of that name.
         """
-        return self._published[name]
+        for environment in self.status().environments:
+            if environment.name == name:
+                return environment
+        raise KeyError(name)
 
     async def wait_for_status(self, since: int, timeout: float) -> Status:  # noqa: ASYNC109
         """The status as soon as its generation is above `since`, or after `timeout` seconds."""
-        deadline = self._loop.time() + timeout
-        while self.status().generation <= since and not self.stopping:
-            left = deadline - self._loop.time()
-            if left <= 0:
-                break
-            try:
-                await asyncio.wait_for(self._changed.wait(), left)
-            except TimeoutError:
-                break
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self.status().generation <= since and not self.stopping:
+                    await self._news.wait()
         return self.status()
 
-    def request(
+    async def request(
         self,
         environment: str,
         action: Action,
@@ -329,24 +280,25 @@ class Supervisor:
         Raises:
             RequestRefused: It cannot be done.
         """
-        care = self._cares.get(environment)
-        if care is None or environment not in self.config.environments:
-            raise self._unknown(environment)
-        if self.stopping:
-            raise RequestRefused(Refusal.STOPPING, "the service is stopping", "Ask again later.")
         asked = Request(action, reason, duration, generation, package, apply)
-        return care.worker.order(order_for(care.worker, asked))
+        while True:
+            care = self._cares.get(environment)
+            if care is None or environment not in self.config.environments:
+                raise self._unknown(environment)
+            if self.stopping:
+                raise _stopping()
+            # The journal is written to, and the disk may be slow: never on the event loop.
+            with suppress(Emptied):  # a reload has just put another worker there
+                return await asyncio.to_thread(_ask, care.worker, asked)
 
     async def wait_for_pass(self, environment: str, pass_id: int) -> PassDetail:
         """The pass, once it is over and recorded."""
-        while environment in self._cares:
-            worker = self._cares[environment].worker  # a reload may have put another there
-            found = await asyncio.to_thread(worker.wait_for_pass, pass_id, 1.0)
-            if found is not None:
-                return found
-            if self.stopping:
-                raise RequestRefused(Refusal.STOPPING, "the service is stopping", "Ask again.")
-        raise self._unknown(environment)
+        if environment not in self._cares:
+            raise self._unknown(environment)
+        try:
+            return await self._passes.wait(pass_id)
+        except NeverOver:
+            raise (_stopping() if self.stopping else self._unknown(environment)) from None
 
     def _unknown(self, environment: str) -> RequestRefused:
         return RequestRefused(
@@ -357,7 +309,7 @@ class Supervisor:
 
     def history(self, environment: str | None, limit: int, before: int | None) -> list[Pass]:
         """Recorded passes, the newest first."""
-        cares = [self._cares[environment]] if environment else list(self._cares.values())
+        cares = [self._cares[environment]] if environment else [*self._cares.values()]
         rows = [
             row
             for care in cares
@@ -378,7 +330,7 @@ class Supervisor:
 
     def ready(self) -> tuple[bool, str]:
         """Whether the service can do its job, and if not, why not."""
-        return self._readiness(self.status().environments)
+        return self._board.ready()
 
     def sentence(self) -> str:
         """The service in one sentence, for `systemctl status`."""
@@ -386,21 +338,9 @@ class Supervisor:
         return ", ".join(parts) or "no environment is configured"
 
 
-def held_trees(worker: Worker) -> list[Path]:
-    """The folders of held packages, in which any change matters."""
-    look = worker.known.look
-    if look is None:
-        return []
-    trees: set[Path] = set()
-    for held in look.holds.held.values():
-        site = held.distribution.info.parent
-        for name in {held.name.replace("-", "_"), *_top_levels(held.distribution.info)}:
-            trees.add(site / name)
-    return sorted(trees)
+def _ask(worker: Worker, asked: Request) -> int:
+    return worker.order(order_for(worker, asked))
 
 
-def _top_levels(info: Path) -> list[str]:
-    try:
-        return (info / "top_level.txt").read_text(encoding="utf-8").split()
-    except OSError:
-        return []
+def _stopping() -> RequestRefused:
+    return RequestRefused(Refusal.STOPPING, "the service is stopping", "Ask again later.")

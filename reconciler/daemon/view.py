@@ -145,7 +145,7 @@ def _phase(
     drift = known.look.drift
     wrong = [p for p in packages if not p.ok]
     words = _count(packages, known)
-    if known.trouble is not None and not (drift.in_sync and _is_about_drift(known.trouble)):
+    if known.trouble is not None:
         waiting = known.trouble.retry_after is not None
         phase = Phase.DRIFTED if waiting else Phase.FAILED
         return phase, known.trouble.reason, known.trouble.message
@@ -163,11 +163,6 @@ def _phase(
     if wrong:
         return Phase.DEGRADED, "HoldMismatch", f"{_names(wrong)} held, not as declared; {words}"
     return Phase.IN_SYNC, "InSync", words
-
-
-def _is_about_drift(trouble: Trouble) -> bool:
-    """Whether a failure is over once nothing is left to do."""
-    return trouble.problem is None
 
 
 def _names(packages: list[Package]) -> str:

@@ -6,7 +6,7 @@ during a pass make one more pass after it; none is lost, and no two passes run a
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -14,8 +14,11 @@ from packaging.utils import NormalizedName
 
 from reconciler import generations
 from reconciler.config import Mode, Occasion, OnHoldBroken
+from reconciler.daemon.claim import Claim
+from reconciler.daemon.inbox import Inbox, Order
+from reconciler.daemon.knowledge import Knowledge, Publish
 from reconciler.daemon.progress import Progress, Step
-from reconciler.daemon.view import Known, environment_status
+from reconciler.daemon.view import Known
 from reconciler.environment import Environment, Look
 from reconciler.gates import Gates
 from reconciler.gpu import probe
@@ -26,47 +29,21 @@ from reconciler.log import context, get_logger
 from reconciler.notices import Notices
 from reconciler.processes import Cancellation, Cancelled
 from reconciler.reconcile import Outcome, Pass
-from reconciler.recording import Recorded, Recorder, Work
+from reconciler.recording import Reason, Recorded, Recorder, Trouble
 from reconciler.restore import restore
-from reconciler.state.installed import Distribution
-from reconciler.status import Environment as EnvironmentStatus
 from reconciler.status import Pass as PassStatus
-from reconciler.status import PassDetail, Suspension, Trigger
+from reconciler.status import PassDetail, Trigger
 
 log = get_logger(__name__)
 
 GPU_SECONDS = 60.0
-_LONGEST_DEBOUNCE = 20
-"""How many times the debounce a stream of events can put a pass off."""
-_SETTLES = frozenset({Trigger.FILE, Trigger.ENVIRONMENT})
-"""Triggers that come in bursts."""
+_AT_ONCE = frozenset({Trigger.MANUAL, Trigger.RETRY, Trigger.RESUME, Trigger.START})
+"""What makes a pass try again though the last one for the same files has just failed."""
+_NOT_ABOUT_FILES = frozenset({Reason.BAD_FILE, Reason.INTERPRETER_UNUSABLE, Reason.BUSY})
+"""Why a pass could not even begin: it does as soon as that is over."""
 
-Publish = Callable[[EnvironmentStatus], None]
 OnRecorded = Callable[[str, PassDetail, str | None], None]
 Emit = Callable[[str, dict[str, object]], None]
-
-
-@dataclass
-class Order:
-    """What somebody asked for: one pass with an id of its own."""
-
-    trigger: Trigger
-    pass_id: int | None = None
-    work: Work | None = None
-    forced: bool = False
-    """Whether it applies changes even where the environment is suspended or only observed."""
-
-
-@dataclass
-class _Inbox:
-    """Orders and events that wait, under one lock."""
-
-    condition: threading.Condition = field(default_factory=threading.Condition)
-    orders: list[Order] = field(default_factory=list)
-    triggers: set[Trigger] = field(default_factory=set)
-    last_event: float = 0.0
-    first_event: float = 0.0
-    stopping: bool = False
 
 
 class Worker:
@@ -76,31 +53,28 @@ class Worker:
         self,
         environment: Environment,
         journal: Journal,
+        claim: Claim,
         publish: Publish,
         emit: Emit,
     ) -> None:
         self.environment = environment
         self.journal = journal
-        self._publish = publish
+        self.inbox = Inbox(environment.config.debounce)
+        self.knowledge = Knowledge(environment, journal, publish)
+        self.keeper = Keeper(environment)
+        self.on_recorded: OnRecorded = lambda _name, _detail, _reason: None
+        self._claim = claim
         self._emit = emit
         self._gate = Gates()
         self._notices = Notices(environment.config.name, environment.config.notify)
-        self.keeper = Keeper(environment)
-        self.on_recorded: OnRecorded = lambda _name, _detail, _reason: None
-        self._inbox = _Inbox()
         self._cancel = Cancellation()
         self._thread = threading.Thread(target=self._run, name=f"worker-{self.name}", daemon=True)
-        self._known = Known(environment.config)
-        self._published: EnvironmentStatus | None = None
-        self._telling = threading.Lock()
         self._gpu_lock = threading.Lock()
-        self._finished = threading.Condition()
-        self._done: dict[int, PassDetail] = {}
         self._told_broken: dict[str, str | None] = {}
-        self._torch: Distribution | None = None
         self._planned_for: tuple[str | None, object] | None = None
         self._audit_due = True
-        self._lock: object | None = None
+        self._unsettled = True
+        """Whether passes of an earlier process may still look as if they ran."""
         self.beat = time.monotonic()
         """When the worker last made progress (monotonic seconds)."""
         self.busy = False
@@ -113,79 +87,38 @@ class Worker:
     @property
     def known(self) -> Known:
         """What it knows now: an immutable value."""
-        return self._known
+        return self.knowledge.known
 
     def start(self) -> None:
         """Begin to look after the environment."""
-        self._known = self._known.update(
-            state=self.journal.state(self.environment.key),
-            last_pass=next(iter(self.journal.history(self.environment.key, 1)), None),
-        )
-        self.journal.close_interrupted(self.environment.key)
-        self._inbox.triggers.add(Trigger.START)
-        self._tell()
+        self.knowledge.learn()
+        self.inbox.wake(Trigger.START)
         self._thread.start()
 
-    def wake(self, trigger: Trigger) -> None:
-        """Something may have changed: look soon. From any thread."""
-        with self._inbox.condition:
-            now = time.monotonic()
-            if not self._inbox.triggers & _SETTLES:
-                self._inbox.first_event = now
-            self._inbox.last_event = now
-            self._inbox.triggers.add(trigger)
-            self._inbox.condition.notify_all()
-
     def order(self, order: Order) -> int:
-        """Ask for a pass; its id. Like orders that wait already share one pass."""
-        with self._inbox.condition:
-            for waiting in self._inbox.orders:
-                if order.work is None and waiting.work is None and waiting.forced == order.forced:
-                    return waiting.pass_id or 0
-            order.pass_id = self.journal.begin(self.environment.key, order.trigger, time.time())
-            self._inbox.orders.append(order)
-            self._inbox.condition.notify_all()
-            return order.pass_id
+        """Ask for a pass; its id. Like orders that wait already share one pass.
 
-    def hand_over(self, successor: "Worker") -> None:
-        """After its end: let another do what was asked of this one, and know what it did."""
-        successor.adopt(self._inbox.orders, self._done)
-        self._inbox.orders = []
+        Writes to the journal, so never on the event loop.
 
-    def adopt(self, orders: Iterable[Order], done: Mapping[int, PassDetail]) -> None:
-        """Before its start: see `hand_over`."""
-        self._inbox.orders += orders
-        self._done.update(done)
+        Raises:
+            Emptied: The worker has ended; ask its successor.
+        """
+        waiting = self.inbox.like(order)
+        if waiting is not None and waiting.pass_id is not None:
+            return waiting.pass_id
+        order.pass_id = self.journal.begin(self.environment.key, order.trigger, time.time())
+        try:
+            self.inbox.put(order)
+        except BaseException:
+            self.journal.discard(order.pass_id)
+            raise
+        return order.pass_id
 
-    def suspend(self, suspension: Suspension, until: float | None) -> None:
-        """Leave the environment alone from now on; a running pass is finished."""
-        self._save(suspension=suspension, suspended_until=until)
-        log.info("environment.paused", reason=suspension.reason, until=suspension.until)
-
-    def resume(self) -> None:
-        """Look after it again."""
-        self._save(suspension=None, suspended_until=None, rolled_back_revision=None)
-        log.info("environment.resumed")
-
-    def rolled_back(self, outcome: Outcome, reason: str | None) -> None:
-        """Leave the environment as it is now until the files change, or someone resumes."""
-        revision = outcome.look.revision
-        because = f": {reason}" if reason else ""
-        self._save(
-            suspension=Suspension(
-                reason=f"rolled back to generation {outcome.generation}{because}",
-                since=iso(time.time()),
-                revision=revision,
-            ),
-            suspended_until=None,
-            rolled_back_revision=revision,
-        )
-        self.keeper.accept_what_is(outcome.look)
-
-    def _save(self, **changes: object) -> None:
-        state = msgspec.structs.replace(self.journal.state(self.environment.key), **changes)
-        self.journal.save_state(self.environment.key, state)
-        self._learn(state=state)
+    def succeed(self, before: "Worker") -> None:
+        """Before its start: do what was asked of a worker that has ended, and go on from there."""
+        self.inbox.fill(before.inbox.empty())
+        if before.environment.config.python == self.environment.config.python:
+            self.knowledge.inherit(before.knowledge)
 
     def stop(self, timeout: float, *, finish: bool = False) -> bool:
         """End the worker; whether it has ended.
@@ -194,90 +127,42 @@ class Worker:
             timeout: Seconds to wait.
             finish: Let a running pass come to its end first.
         """
-        with self._inbox.condition:
-            self._inbox.stopping = True
-            self._inbox.condition.notify_all()
+        self.inbox.close()
         if not finish:
             self._cancel.cancel()
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def wait_for_pass(self, pass_id: int, timeout: float) -> PassDetail | None:
-        """The outcome of a pass, once it is over; None after `timeout` seconds."""
-        with self._finished:
-            self._finished.wait_for(lambda: pass_id in self._done, timeout)
-            return self._done.get(pass_id)
+    def is_alive(self, now: float, silence: float) -> bool:
+        """Whether the thread runs and has not been silent for too long in its own work."""
+        if not self._thread.is_alive():
+            return self.inbox.closed
+        return not self.busy or self._cancel.has_children or now - self.beat < silence
 
     # The worker's own thread, from here on.
 
     def _run(self) -> None:
         with context(environment=self.name):
-            while not self._inbox.stopping:
-                try:
-                    order = self._next()
-                    if order is not None:
-                        self._handle(order)
-                except Exception:  # the second place that keeps the service alive
-                    log.exception("worker.failed")
-                    self._cancel_wait(5.0)
+            self._guarded(self._remember)
+            while not self.inbox.closed:
+                self._guarded(self._next_pass)
 
-    def _cancel_wait(self, seconds: float) -> None:
-        with self._inbox.condition:
-            self._inbox.condition.wait_for(lambda: self._inbox.stopping, seconds)
+    def _guarded(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception:  # the second place that keeps the service alive
+            log.exception("worker.failed")
+            self.inbox.wait_closed(5.0)
 
-    def _next(self) -> Order | None:
-        """Sleep until there is a reason to look; None if the worker is to end."""
-        inbox = self._inbox
-        with inbox.condition:
-            while not inbox.stopping:
-                self.beat = time.monotonic()
-                if inbox.orders:
-                    return inbox.orders.pop(0)
-                wait = self._seconds_to_wait()
-                if wait <= 0:
-                    return Order(self._take_trigger())
-                inbox.condition.wait(wait)
-        return None
+    def _remember(self) -> None:
+        last = next(iter(self.journal.history(self.environment.key, 1)), None)
+        self.knowledge.recall(last_pass=last)
 
-    def _seconds_to_wait(self) -> float:
-        inbox, config = self._inbox, self.environment.config
-        now = time.monotonic()
-        if inbox.triggers - _SETTLES:
-            return 0.0
-        if inbox.triggers:
-            quiet = inbox.last_event + config.debounce
-            latest = inbox.first_event + _LONGEST_DEBOUNCE * config.debounce
-            return min(quiet, latest) - now
-        return self._next_check() - time.time()
-
-    def _take_trigger(self) -> Trigger:
-        """The reason for the next pass; of several, the one that says most."""
-        triggers = self._inbox.triggers
-        self._inbox.triggers = set()
-        for trigger in (Trigger.START, Trigger.RELOAD, Trigger.FILE, Trigger.ENVIRONMENT):
-            if trigger in triggers:
-                self._audit_due |= trigger is not Trigger.FILE
-                return trigger
-        if triggers:
-            return next(iter(triggers))
-        retry = self._known.state.retry_at
-        return Trigger.RETRY if retry and retry <= time.time() else Trigger.INTERVAL
-
-    def _next_check(self) -> float:
-        """When to look again if nothing happens (seconds since the epoch)."""
-        return self._known.next_check_at or time.time()
-
-    def _plan_next_check(self) -> None:
-        now = time.time()
-        state = self._known.state
-        times = [now + self.environment.config.interval]
-        if state.retry_at is not None and state.suspension is None:
-            times.append(state.retry_at)
-        if state.suspended_until is not None:
-            times.append(state.suspended_until)
-        self._learn(next_check_at=max(now + 0.2, min(times)), current=None, step="")
-
-    def _handle(self, order: Order) -> None:
+    def _next_pass(self) -> None:
+        order = self.inbox.take(self._due)
+        if order is None:
+            return
+        self.beat = time.monotonic()
         self.busy = True
         try:
             self._end_suspension()
@@ -286,10 +171,27 @@ class Worker:
             self.busy = False
             self._plan_next_check()
 
+    def _due(self) -> tuple[float, Trigger]:
+        """When to look again if nothing happens (seconds since the epoch), and as what."""
+        self.beat = time.monotonic()
+        at = self.known.next_check_at or time.time()
+        retry = self.known.state.retry_at
+        return at, Trigger.RETRY if retry and retry <= at else Trigger.INTERVAL
+
+    def _plan_next_check(self) -> None:
+        now = time.time()
+        state = self.known.state
+        times = [now + self.environment.config.interval]
+        if state.retry_at is not None and state.suspension is None:
+            times.append(state.retry_at)
+        if state.suspended_until is not None:
+            times.append(state.suspended_until)
+        self.knowledge.learn(next_check_at=max(now + 0.2, min(times)), current=None, step="")
+
     def _end_suspension(self) -> None:
-        until = self._known.state.suspended_until
+        until = self.known.state.suspended_until
         if until is not None and until <= time.time():
-            self.resume()
+            self.knowledge.resume()
 
     def _pass(self, order: Order) -> None:
         by_hand = order.forced or order.work is not None
@@ -297,9 +199,9 @@ class Worker:
         started = time.time()
         number = order.pass_id or self.journal.begin(self.environment.key, order.trigger, started)
         current = PassStatus(id=number, trigger=order.trigger, result=None, started_at=iso(started))
-        work = order.work or self._work(order)
+        self._audit_due |= order.audit
         recorded = recorder.run(
-            work,
+            lambda running: self._work(running, order),
             trigger=order.trigger,
             pass_id=number,
             cancel=self._cancel,
@@ -308,39 +210,42 @@ class Worker:
         )
         self._record(recorded, order)
 
-    def _work(self, order: Order) -> Work:
-        """What a pass may do now: reconcile, or only look."""
-
-        def work(running: Pass) -> Outcome:
-            audit = self._is_audit_due()
-            look = running.look(audit=audit)
-            self._audit_due = False
-            self._lift_rollback(look.revision)
-            self._learn(look=look, holds=self.keeper.keep(look, compare=audit))
-            broken = self._to_restore(look, order)
-            if broken is not None:
-                self.wake(Trigger.ENVIRONMENT)
-                return restore(running, broken)
-            if order.forced or self._may_change(look.revision, order.trigger):
-                return running.reconcile(audit=False)
-            return self._only_look(running, look)
-
-        return work
+    def _work(self, running: Pass, order: Order) -> Outcome:
+        """What a pass may do now: what it was asked for, reconcile, or only look."""
+        self._claim.take()
+        if self._unsettled:
+            self.journal.close_interrupted(self.environment.key)
+            self._unsettled = False
+        if order.work is not None:
+            self.inbox.wake(Trigger.INTERVAL)  # what else there is to do shows afterwards
+            return order.work(self.keeper, self.knowledge, running)
+        audit = self._is_audit_due()
+        look = running.look(audit=audit)
+        self._audit_due = False
+        self._lift_rollback(look.revision)
+        self.knowledge.learn(look=look, holds=self.keeper.keep(look, compare=audit))
+        broken = self._to_restore(look, order)
+        if broken is not None:
+            self.inbox.wake(Trigger.ENVIRONMENT)
+            return restore(running, broken)
+        if order.forced or self._may_change(look, order.trigger):
+            return running.reconcile(audit=False)
+        return self._only_look(running, look)
 
     def _only_look(self, running: Pass, look: Look) -> Outcome:
         """Report the drift; and the plan, once for each revision and set of packages."""
         seen = (look.revision, look.installed)
-        if look.drift.in_sync or self._planned_for == seen:
+        if look.drift.in_sync or self._planned_for == seen or self._waits(look):
             return running.observe(look)
         outcome = running.plan(audit=False)
         self._planned_for = seen
-        self._learn(planned=outcome.plan)
+        self.knowledge.learn(planned=outcome.plan)
         return outcome
 
     def _to_restore(self, look: Look, order: Order) -> NormalizedName | None:
         """The broken hold that is to be put back without being asked, if any."""
         wanted = self.environment.config.on_hold_broken is OnHoldBroken.RESTORE
-        if not wanted or not self._may_change(look.revision, order.trigger):
+        if not wanted or not self._may_change(look, order.trigger):
             return None
         return self.keeper.first_broken(look)
 
@@ -351,22 +256,27 @@ class Worker:
 
     def _lift_rollback(self, revision: str | None) -> None:
         """After a roll-back the environment is left alone until the files change."""
-        state = self._known.state
-        if state.rolled_back_revision and state.rolled_back_revision != revision:
-            self.resume()
+        rolled_back = self.known.state.rolled_back_revision
+        if rolled_back is not None and rolled_back != revision:
+            self.knowledge.resume()
 
-    def _may_change(self, revision: str | None, trigger: Trigger) -> bool:
-        state = self._known.state
-        if state.suspension is not None or self.environment.config.mode is Mode.OBSERVE:
+    def _may_change(self, look: Look, trigger: Trigger) -> bool:
+        suspended = self.known.state.suspension is not None
+        if suspended or self.environment.config.mode is Mode.OBSERVE:
             return False
-        if trigger in (Trigger.MANUAL, Trigger.RETRY, Trigger.RESUME, Trigger.START):
-            return True
+        return trigger in _AT_ONCE or not self._waits(look)
+
+    def _waits(self, look: Look) -> bool:
+        """Whether the last pass for these files failed, and it is not yet time to try again."""
+        state, trouble = self.known.state, self.known.trouble
+        if trouble is not None and trouble.reason in _NOT_ABOUT_FILES:
+            return False
         waiting = state.retry_at is not None and state.retry_at > time.time()
-        return not (waiting and state.last_attempted_revision == revision)
+        return waiting and state.last_attempted_revision == look.revision
 
     def _record(self, recorded: Recorded, order: Order) -> None:
         outcome, detail = recorded.outcome, recorded.detail
-        changes: dict[str, object] = {"state": recorded.state, "trouble": recorded.trouble}
+        changes: dict[str, object] = {"trouble": self._trouble_after(recorded)}
         if outcome is not None:
             changes |= {"look": outcome.look, "failed": outcome.failed or self._still(outcome)}
             if outcome.look.drift.in_sync or outcome.changes:
@@ -375,24 +285,31 @@ class Worker:
                 changes |= {"atomic": outcome.atomic, "atomic_reason": outcome.atomic_reason}
             self.environment.remember_good(outcome.look)
             changes["holds"] = self.keeper.keep(outcome.look, compare=bool(outcome.changes))
+        elif not self.environment.exists:
+            changes |= {"look": None, "holds": ()}
         if order.pass_id is not None or detail.changes or detail.failed or recorded.trouble:
             changes["last_pass"] = _shown(detail)
-        self._learn(**changes, generations=self._generations(), current=None, step="")
+        self.knowledge.recall(**changes, generations=self._generations(), current=None, step="")
         reason = recorded.trouble.reason if recorded.trouble else None
         self.on_recorded(self.name, detail, reason)
         self._tell_others(detail, recorded)
-        if detail.changes or self._torch_is_another():
+        if detail.changes or self.known.gpu is None:
             self.check_gpu()
-        with self._finished:
-            self._done[detail.id] = detail
-            for old in sorted(self._done)[:-100]:
-                del self._done[old]
-            self._finished.notify_all()
+
+    def _trouble_after(self, recorded: Recorded) -> Trouble | None:
+        """What stands in the way now; a mere look does not end what is to be tried again."""
+        outcome = recorded.outcome
+        if outcome is None or outcome.attempted:
+            return recorded.trouble
+        stays = not outcome.look.drift.in_sync and self._waits(outcome.look)
+        return self.known.trouble if stays else None
 
     def _still(self, outcome: Outcome) -> tuple[object, ...]:
         """After a mere look: the failures of the last pass that still show."""
+        if outcome.attempted:
+            return ()
         drifted = {row.name for row in outcome.look.drift.drifted}
-        return tuple(f for f in self._known.failed if f.name in drifted)
+        return tuple(f for f in self.known.failed if f.name in drifted)
 
     def _tell_others(self, detail: PassDetail, recorded: Recorded) -> None:
         """Commands and webhooks hear of changes, failures and broken holds."""
@@ -402,20 +319,20 @@ class Worker:
             self._notices.tell(Occasion.CHANGED, told)
         if (detail.failed or recorded.trouble) and not postponed:
             self._notices.tell(Occasion.FAILED, told)
-        broken = {hold.name: hold.message for hold in self._known.holds if not hold.intact}
+        broken = {hold.name: hold.message for hold in self.known.holds if not hold.intact}
         if broken and broken != self._told_broken:
             self._notices.tell(Occasion.HOLD_BROKEN, {"holds": broken})
         self._told_broken = broken
 
-    def _torch_is_another(self) -> bool:
-        """Whether torch is not the one that was asked last, whoever changed it."""
-        look = self._known.look
-        installed = look.installed.get("torch") if look else None
-        before, self._torch = self._torch, installed
-        return self._known.gpu is None or installed is not before
+    def _generations(self) -> tuple[object, ...]:
+        try:
+            workspace = self.environment.workspace
+        except (InterpreterError, OSError):
+            return ()
+        return generations.listed(workspace)
 
     def check_gpu(self) -> None:
-        """Ask torch what it sees, without holding anything up."""
+        """Ask torch what it sees, without holding anything up. From any thread."""
         if not self.environment.exists or not self._gpu_lock.acquire(blocking=False):
             return
         threading.Thread(target=self._probe_gpu, name=f"gpu-{self.name}", daemon=True).start()
@@ -430,27 +347,14 @@ class Worker:
             self._gpu_lock.release()
         with context(environment=self.name):
             log.info("gpu.checked", available=found.available, name=found.name, error=found.error)
-        self._learn(gpu=found)
-
-    def is_alive(self, now: float, silence: float) -> bool:
-        """Whether the thread runs and has not been silent for too long in its own work."""
-        if not self._thread.is_alive():
-            return self._inbox.stopping
-        return not self.busy or self._cancel.has_children or now - self.beat < silence
-
-    def _generations(self) -> tuple[object, ...]:
-        try:
-            workspace = self.environment.workspace
-        except (InterpreterError, OSError):
-            return ()
-        return generations.listed(workspace)
+        self.knowledge.learn(gpu=found)
 
     def follow(self, current: PassStatus, step: str) -> None:
         """The running pass has come to another step."""
         self.beat = time.monotonic()
         if step == "look":
             return  # a mere look is over in milliseconds; showing it would only flicker
-        self._learn(current=current, step=step)
+        self.knowledge.learn(current=current, step=step)
 
     def said(self, pass_id: int, line: str, step: Step | None) -> None:
         """uv said something, which may be the progress of one package."""
@@ -460,18 +364,6 @@ class Worker:
         if step is not None:
             told = {"package": step.package, "step": step.step, "done": step.done}
             self._emit("progress", {**about, **told, "total": step.total})
-
-    def _learn(self, **changes: object) -> None:
-        """Know something new, and say so if it shows."""
-        with self._telling:
-            self._known = self._known.update(**changes)
-            self._tell()
-
-    def _tell(self) -> None:
-        fresh = environment_status(self._known, self._published, time.time())
-        if fresh != self._published:
-            self._published = fresh
-            self._publish(fresh)
 
 
 @dataclass

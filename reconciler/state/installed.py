@@ -132,7 +132,7 @@ class InstalledReader:
     """Reads one environment again and again, each dist-info only when it has changed."""
 
     def __init__(self, site_directories: Sequence[Path]) -> None:
-        self._directories = tuple(site_directories)
+        self.directories = tuple(site_directories)
         self._cache: dict[str, tuple[_Stamp, Distribution]] = {}
         self._last: Installed | None = None
 
@@ -157,7 +157,7 @@ class InstalledReader:
         return self._last
 
     def _info_folders(self) -> Iterator[str]:
-        for directory in self._directories:
+        for directory in self.directories:
             try:
                 names = os.listdir(directory)  # noqa: PTH208 -- names only, in one call
             except FileNotFoundError:

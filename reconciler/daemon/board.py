@@ -1,0 +1,101 @@
+"""The latest status of everything, for whoever asks: put together as soon as anybody says news.
+
+Any thread may write to it and read from it; nobody ever waits for anything but a lock that
+is held for microseconds.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from reconciler.status import Condition, ConditionType, Environment, Phase, Service, Status
+
+_CANNOT_WORK = frozenset(
+    {"UvMissing", "InterpreterUnusable", "NotWritable", "Busy", "Insecure", "UnexpectedError"}
+)
+"""Reasons for which the service cannot do its job, as opposed to a failed install."""
+
+OnNews = Callable[[Status, str | None], None]
+"""Told of each new status, on the thread that made it, and of which environment is new in it."""
+
+
+class Board:
+    """Where each environment's worker puts what it knows, and where readers find all of it.
+
+    Args:
+        service: What is said of the process itself.
+        names: The environments that are looked after, in this order.
+        on_news: Who is told.
+    """
+
+    def __init__(self, service: Service, names: Sequence[str], on_news: OnNews) -> None:
+        self._lock = threading.Lock()
+        self._on_news = on_news
+        self._names = tuple(names)
+        self._known: dict[str, Environment] = {}
+        self._stopping = False
+        self._status = Status(generation=1, service=service, ready=False, environments=())
+
+    @property
+    def status(self) -> Status:
+        """The latest status: the same object until something changes."""
+        return self._status
+
+    def put(self, environment: Environment) -> None:
+        """An environment stands like this now."""
+        with self._lock:
+            self._known[environment.name] = environment
+            fresh = self._compose(self._status.service)
+        self._on_news(fresh, environment.name)
+
+    def show(self, names: Sequence[str]) -> None:
+        """From now on these environments are looked after, in this order."""
+        with self._lock:
+            self._names = tuple(names)
+            self._known = {n: e for n, e in self._known.items() if n in self._names}
+            fresh = self._compose(self._status.service)
+        self._on_news(fresh, None)
+
+    def describe(self, **changes: object) -> None:
+        """Something about the process itself has changed."""
+        with self._lock:
+            fresh = self._compose(msgspec.structs.replace(self._status.service, **changes))
+        self._on_news(fresh, None)
+
+    def stop(self) -> None:
+        """The service is about to end."""
+        with self._lock:
+            self._stopping = True
+            fresh = self._compose(self._status.service)
+        self._on_news(fresh, None)
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether the service can do its job, and in one sentence why not."""
+        with self._lock:
+            return self._readiness()
+
+    def _compose(self, service: Service) -> Status:
+        self._status = Status(
+            generation=self._status.generation + 1,
+            service=service,
+            ready=self._readiness()[0],
+            environments=tuple(self._known[n] for n in self._names if n in self._known),
+        )
+        return self._status
+
+    def _readiness(self) -> tuple[bool, str]:
+        if self._stopping:
+            return False, "the service is stopping"
+        for name in self._names:
+            environment = self._known.get(name)
+            ready = _ready_condition(environment) if environment else None
+            if environment is None or ready is None or ready.status == "Unknown":
+                return False, f"{name} has not been looked at yet"
+            if environment.phase is Phase.FAILED and ready.reason in _CANNOT_WORK:
+                return False, f"{name}: {ready.message}"
+        return True, "every environment is looked after"
+
+
+def _ready_condition(environment: Environment) -> Condition | None:
+    return next((c for c in environment.conditions if c.type is ConditionType.READY), None)

@@ -1,0 +1,48 @@
+"""Being the only service on an environment, for as long as it is looked after.
+
+A lock in the environment's workspace: whoever holds it may change things by himself. The
+environment may be made later, or removed and made anew, so it is looked at again and again.
+"""
+
+import os
+from contextlib import ExitStack
+
+from reconciler.environment import Environment
+from reconciler.workspace import Workspace
+
+
+class Claim:
+    """The claim of this process on one environment."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._held = ExitStack()
+        self._inode: int | None = None
+
+    def take(self) -> None:
+        """Have the claim, now; costs two `stat`s while nothing has changed.
+
+        Raises:
+            Busy: Another service looks after this environment.
+            InterpreterError: There is no environment yet.
+            OSError: Its workspace cannot be written.
+        """
+        workspace = self._environment.workspace
+        if self._inode is not None and self._inode == _inode_of(workspace):
+            return
+        self.release()
+        workspace.create()
+        self._held.enter_context(workspace.service_lock())
+        self._inode = _inode_of(workspace)
+
+    def release(self) -> None:
+        """Leave the environment to others."""
+        self._inode = None
+        self._held.close()
+
+
+def _inode_of(workspace: Workspace) -> int | None:
+    try:
+        return os.stat(workspace.service_lock_file).st_ino  # noqa: PTH116 -- at every pass
+    except OSError:
+        return None

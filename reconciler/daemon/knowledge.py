@@ -1,0 +1,104 @@
+"""What is known of one environment: shown at once, and the lasting part of it in the journal.
+
+Several threads learn things; each change is whole before anyone sees it, and none is lost.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+from reconciler.daemon.view import Known, environment_status
+from reconciler.environment import Environment
+from reconciler.journal import Journal, State
+from reconciler.log import get_logger
+from reconciler.status import Environment as EnvironmentStatus
+from reconciler.suspension import paused, resumed, rolled_back
+
+log = get_logger(__name__)
+
+Publish = Callable[[EnvironmentStatus], None]
+
+
+class Knowledge:
+    """Everything that is known of one environment now.
+
+    Args:
+        environment: Which.
+        journal: Where the lasting part is.
+        publish: Takes each new status, on the thread that learned something.
+    """
+
+    def __init__(self, environment: Environment, journal: Journal, publish: Publish) -> None:
+        self._key = environment.key
+        self._journal = journal
+        self._publish = publish
+        self._lock = threading.Lock()
+        self._known = Known(environment.config)
+        self._shown: EnvironmentStatus | None = None
+        self._muted = False
+
+    @property
+    def known(self) -> Known:
+        """What is known: an immutable value."""
+        return self._known
+
+    def learn(self, **changes: object) -> None:
+        """Know something new, and say so if it shows."""
+        with self._lock:
+            self._known = self._known.update(**changes)
+            self._show()
+
+    def recall(self, **changes: object) -> None:
+        """Know the lasting part as the journal has it now, and something new besides."""
+        with self._lock:
+            # Read under the lock: whoever comes last has seen what all others wrote.
+            self._known = self._known.update(state=self._journal.state(self._key), **changes)
+            self._show()
+
+    def save(self, change: Callable[[State], State]) -> None:
+        """Change the lasting part."""
+        self._journal.update_state(self._key, change)
+        self.recall()
+
+    def inherit(self, before: "Knowledge") -> None:
+        """Go on from what was known of the same environment under another configuration."""
+        old, shown = before.mute()
+        with self._lock:
+            self._shown = shown
+            self._known = Known(
+                self._known.config, state=old.state, last_pass=old.last_pass,
+                look=old.look, holds=old.holds, trouble=old.trouble, failed=old.failed,
+                gpu=old.gpu, atomic=old.atomic, atomic_reason=old.atomic_reason,
+                generations=old.generations,
+            )  # fmt: skip
+
+    def mute(self) -> tuple[Known, EnvironmentStatus | None]:
+        """Say nothing from now on, since others know better; what was known, and shown."""
+        with self._lock:
+            self._muted = True
+            return self._known, self._shown
+
+    def pause(self, reason: str | None, duration: float | None) -> None:
+        """The environment is to be left alone.
+
+        Args:
+            reason: Why, in the words of whoever asks.
+            duration: For so many seconds; None: until someone resumes.
+        """
+        self.save(lambda state: paused(state, reason, duration, time.time()))
+        log.info("environment.paused", reason=reason, seconds=duration)
+
+    def roll_back(self, generation: int, revision: str | None, reason: str | None) -> None:
+        """It is to be left as it is now until the files change, or someone resumes."""
+        self.save(lambda state: rolled_back(state, generation, revision, reason, time.time()))
+
+    def resume(self) -> None:
+        """It is looked after again."""
+        self.save(resumed)
+        log.info("environment.resumed")
+
+    def _show(self) -> None:
+        fresh = environment_status(self._known, self._shown, time.time())
+        if fresh != self._shown and not self._muted:
+            self._shown = fresh
+            self._publish(fresh)
