@@ -8,6 +8,7 @@ into the folder it is given.
 
 import base64
 import hashlib
+import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -94,7 +95,6 @@ class EffectiveProject:
         self,
         items: Sequence[Item],
         *,
-        label: str = "plan",
         constraints: Sequence[str] = (),
         reinstall: Iterable[NormalizedName] = (),
         upgrade: bool = False,
@@ -104,13 +104,12 @@ class EffectiveProject:
 
         Args:
             items: The requirements to meet.
-            label: Names the files, so that two runs of one pass do not meet.
             constraints: Further constraints, such as what must stay as it is.
             reinstall: Packages to put in anew though their version is right.
             upgrade: Whether to look for newer versions of what is satisfied already.
             free: Whether to plan as if nothing were held, to see what the holds hold back.
         """
-        folder = self._new_folder(label)
+        folder = self._new_folder("plan")
         held = () if free else tuple(self.holds.held.values())
         excluded = sorted(self.missing | (set(self.holds.held) if free else set()))
         settings = self._settings(folder)
@@ -144,9 +143,7 @@ class EffectiveProject:
         return Ask(self.python, project, settings, folder, tuple(arguments), self.timeout)
 
     def _new_folder(self, label: str) -> Path:
-        folder = self.folder / label
-        folder.mkdir(mode=0o700, parents=True)
-        return folder
+        return Path(tempfile.mkdtemp(prefix=f"{label}-", dir=self.folder))
 
     def _settings(self, folder: Path) -> Path:
         path = folder / "uv.toml"

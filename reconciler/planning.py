@@ -1,4 +1,4 @@
-"""From drift to a plan that may be applied: ask uv, guard the holds, tell what they cost.
+"""From drift to a plan that may be applied: ask uv, and guard the holds.
 
 Decides, and changes nothing. If not everything can be had together, the largest
 installable subset is planned, and every requirement left out is reported with uv's reason.
@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 
 from packaging.utils import NormalizedName, canonicalize_name
-from packaging.version import Version
 
 from reconciler.config import OnError, Update
 from reconciler.effective import EffectiveProject, Item, items_of, items_of_holds
@@ -18,12 +18,9 @@ from reconciler.environment import Environment, Look
 from reconciler.processes import Cancellation
 from reconciler.state.culprits import Core, Refusal, UnsolvableError, divide
 from reconciler.state.holds import HoldSet
-from reconciler.state.installed import Distribution, Installed
-from reconciler.status import Change, Failure, HeldBack
-from reconciler.uv import NoSolution, OnLine, Plan, Planned, UvError
-
-_MOST_EXPLAINED = 8
-"""How many packages that are held back are explained by a run of uv of their own."""
+from reconciler.state.installed import Installed
+from reconciler.status import Change, Failure
+from reconciler.uv import NoSolution, OnLine, Plan, Planned
 
 
 class HoldViolation(Exception):
@@ -49,7 +46,8 @@ class Decision:
     remove: frozenset[NormalizedName]
     kept: tuple[Item, ...]
     failed: tuple[Failure, ...] = ()
-    log: str = ""
+    to_download: bool = True
+    """Whether anything of it is not in uv's cache yet, as far as uv said."""
 
     @property
     def is_empty(self) -> bool:
@@ -87,7 +85,7 @@ class Planner:
     on_line: OnLine
     excluded: dict[NormalizedName, Failure] = field(default_factory=dict)
     pins: tuple[str, ...] = ()
-    _runs: int = 0
+    _lock: Lock = field(default_factory=Lock)
 
     def exclude(self, failure: Failure, settled: Decision | None) -> None:
         """From now on, plan without this package: it does not build, or may not come in.
@@ -125,7 +123,7 @@ class Planner:
             remove=frozenset(self._to_prune()),
             kept=tuple(kept),
             failed=tuple(failed),
-            log=plan.log,
+            to_download=plan.to_download,
         )
 
     def _left_out_with_excluded(self, declared: Sequence[Item]) -> list[Failure]:
@@ -146,7 +144,7 @@ class Planner:
 
         def solve(indices: Sequence[int]) -> Refusal | None:
             try:
-                plans[tuple(indices)] = self._ask([items[i] for i in indices])
+                plans[tuple(indices)] = self.ask([items[i] for i in indices])
             except NoSolution as refused:
                 return Refusal(refused.message, _suspects(refused.message, items))
             return None
@@ -163,27 +161,46 @@ class Planner:
             raise NoSolution(str(error)) from error
         return plans[division.kept], [items[i] for i in division.kept], division.left_out
 
-    def _ask(self, items: Sequence[Item], *, free: bool = False, aside: bool = False) -> Plan:
-        """Run the dry run; what a glob holds and nobody knew of is excluded, and asked again."""
+    def ask(
+        self,
+        items: Sequence[Item],
+        *,
+        free: bool = False,
+        aside: bool = False,
+        offline: bool = False,
+    ) -> Plan:
+        """Run the dry run; what a glob holds and nobody knew of is excluded, and asked again.
+
+        May be called from several threads.
+
+        Args:
+            items: The requirements to meet.
+            free: As if nothing were held.
+            aside: Nobody follows what uv says.
+            offline: By what uv has in its cache alone.
+
+        Raises:
+            UvError: There is no plan.
+        """
         while True:
-            plan = self._ask_once(items, free=free, aside=aside)
+            plan = self._ask_once(items, free=free, aside=aside, offline=offline)
             holds = self.look.holds
             unknown = {n for n in plan.install if holds.covers(n) and n not in holds.held}
             if not unknown or unknown <= self.project.missing:
                 return plan
-            self.project = replace(self.project, missing=self.project.missing | unknown)
+            with self._lock:
+                self.project = replace(self.project, missing=self.project.missing | unknown)
 
-    def _ask_once(self, items: Sequence[Item], *, free: bool, aside: bool) -> Plan:
-        self._runs += 1
+    def _ask_once(self, items: Sequence[Item], *, free: bool, aside: bool, offline: bool) -> Plan:
         ask = self.project.to_plan(
             items,
-            label=f"plan-{self._runs}",
             constraints=() if free else self._constraints(),
             reinstall=[row.name for row in self.look.drift.broken],
             upgrade=self.environment.config.update is Update.LATEST,
             free=free,
         )
-        return self.environment.uv.plan(ask, self.cancel, None if aside else self.on_line)
+        on_line = None if aside else self.on_line
+        return self.environment.uv.plan(ask, self.cancel, on_line, offline=offline)
 
     def _constraints(self) -> list[str]:
         installed = self.look.installed
@@ -194,7 +211,7 @@ class Planner:
         return [*self.pins, *stay]
 
     def _failure(self, item: Item, core: Core, items: Sequence[Item]) -> Failure:
-        causes = [e for n, e in self.excluded.items() if _mentions(core.reason, n)]
+        causes = [e for n, e in self.excluded.items() if mentions(core.reason, n)]
         if causes:
             first = causes[0]
             return Failure(
@@ -238,111 +255,13 @@ class Planner:
             n for n in look.installed.distributions if n not in keep and not look.holds.covers(n)
         ]
 
-    def held_back(self, decision: Decision) -> tuple[HeldBack, ...]:
-        """What the holds keep older than it would be without them, each with the hold's name.
-
-        Asks uv once more as if nothing were held; costs nothing where nothing is.
-        """
-        holds = self.look.holds
-        if not holds.held:
-            return ()
-        wanted = [item for item in decision.kept if item.weight == 1]
-        try:
-            free = self._ask(wanted, free=True, aside=True)
-        except UvError:
-            return ()  # only information: the plan itself stands
-        older: list[tuple[Planned, Version | None]] = []
-        for name, planned in sorted(free.install.items()):
-            chosen = self._chosen(name, decision)
-            if planned.version and not holds.covers(name) and chosen and chosen < planned.version:
-                older.append((planned, chosen))
-        return tuple(
-            self._explain(newest, chosen, explain=n < _MOST_EXPLAINED)
-            for n, (newest, chosen) in enumerate(older)
-        )
-
-    def _chosen(self, name: NormalizedName, decision: Decision) -> Version | None:
-        planned = decision.install.get(name)
-        return planned.version if planned else self.look.installed.version(name)
-
-    def _explain(self, newest: Planned, chosen: Version | None, *, explain: bool) -> HeldBack:
-        """Ask uv why the newest version does not go beside the holds."""
-        reason = ""
-        if explain:
-            item = Item(newest.name, f"{newest.name}=={newest.version}", "held back")
-            hold_items = items_of_holds(self.look.holds, self.look.markers)
-            try:
-                self._ask([*hold_items, item], aside=True)
-            except UvError as refused:
-                reason = refused.message
-        holds = [h for h in self.look.holds.held.values() if _mentions(reason, h.name)]
-        holds = holds or [h for h in self.look.holds.held.values() if h.pinned_by is None]
-        because = ", ".join(h.pin for h in holds)
-        message = f"{newest.name} {newest.version} is out, but {because} is held."
-        return HeldBack(
-            name=newest.name,
-            chosen=str(chosen) if chosen else None,
-            newest=str(newest.version),
-            because=because,
-            message=f"{message} {reason}".strip(),
-        )
-
-
-def objections(
-    held_back: Iterable[HeldBack], look: Look, incoming: Mapping[NormalizedName, Distribution]
-) -> list[Failure]:
-    """Which of the planned versions a hold has pushed too far back to be wanted silently.
-
-    Args:
-        held_back: What the holds keep older.
-        look: The environment as it is.
-        incoming: The distributions that uv has prepared, not live yet.
-    """
-    found: list[Failure] = []
-    for entry in held_back:
-        name = canonicalize_name(entry.name)
-        before = look.installed.version(name)
-        coming = incoming.get(name)
-        if coming is None:
-            continue
-        if before is not None and coming.version < before:
-            reason, fate = "WouldDowngrade", f"{name} stays at {before}; only {coming.version} fits"
-        elif _forgot_the_hold(entry, coming, look.holds):
-            reason = "HeldBackTooFar"
-            fate = f"only {name} {coming.version} fits, from before it declared what it needs"
-        else:
-            continue
-        found.append(
-            Failure(
-                name=name,
-                requirement=f"{name}=={entry.newest}",
-                reason=reason,
-                message=f"{fate} beside {entry.because}, which is held. Set allow_downgrade = true "
-                f"to let it through, or change the hold. {entry.message}",
-            )
-        )
-    return found
-
-
-def _forgot_the_hold(entry: HeldBack, coming: Distribution, holds: HoldSet) -> bool:
-    """Whether the newest version requires a hold, and the one that was chosen knows none."""
-    requires = {canonicalize_name(r.name) for r in coming.requires}
-    newest_requires = [
-        name
-        for name in holds.held
-        if re.search(
-            rf"\b{re.escape(entry.name)}(==\S+)? depends on {re.escape(name)}\b",
-            entry.message or "",
-        )
-    ]
-    return bool(newest_requires) and not requires & set(newest_requires)
-
 
 def _suspects(reason: str, items: Sequence[Item]) -> frozenset[int]:
-    return frozenset(i for i, item in enumerate(items) if _mentions(reason, item.name))
+    return frozenset(i for i, item in enumerate(items) if mentions(reason, item.name))
 
 
-def _mentions(text: str, name: str) -> bool:
+def mentions(text: str, name: str) -> bool:
+    """Whether uv's words are about the package of that name."""
     return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text) is not None
 
 

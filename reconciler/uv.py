@@ -100,7 +100,8 @@ class Plan:
 
     install: Mapping[NormalizedName, Planned]
     remove: Mapping[NormalizedName, Version | None]
-    log: str = ""
+    to_download: bool = True
+    """Whether anything is not in uv's cache yet; if that cannot be told, something may be."""
 
 
 @dataclass(frozen=True)
@@ -177,11 +178,25 @@ class Uv:
         Raises:
             UvError: It could not be made.
         """
-        self._run(["venv", "--no-config", "--no-project", "--python", python, str(folder)],
-                  Path("/"), cancel)  # fmt: skip
+        # What is ours may lie there already: `rm -rf .venv/*` leaves it, and the vault with it.
+        self._run(["venv", "--no-config", "--no-project", "--allow-existing",
+                   "--python", python, str(folder)], Path("/"), cancel)  # fmt: skip
 
-    def plan(self, ask: Ask, cancel: Cancellation, on_line: OnLine | None = None) -> Plan:
+    def plan(
+        self,
+        ask: Ask,
+        cancel: Cancellation,
+        on_line: OnLine | None = None,
+        *,
+        offline: bool = False,
+    ) -> Plan:
         """Ask what would change, by a dry run.
+
+        Args:
+            ask: What it is told.
+            cancel: Ends it.
+            on_line: Follows what it says.
+            offline: By its cache alone.
 
         Raises:
             NoSolution: The requirements exclude each other, or something does not exist.
@@ -189,18 +204,26 @@ class Uv:
             NetworkTrouble: An index did not answer.
             UvError: Anything else that uv says no to.
         """
-        flags = ["--dry-run", "--output-format", "json"]
+        flags = ["--dry-run", "--output-format", "json", *_offline(offline)]
         out, log = self._install(ask, flags, cancel, on_line)
         return _read_plan(out, log)
 
-    def install(self, ask: Ask, prefix: Path, cancel: Cancellation, on_line: OnLine) -> str:
-        """Install exactly what `ask` names, without dependencies, into `prefix`; uv's log.
+    def install(
+        self,
+        ask: Ask,
+        prefix: Path,
+        cancel: Cancellation,
+        on_line: OnLine,
+        *,
+        offline: bool = False,
+    ) -> None:
+        """Install exactly what `ask` names, without dependencies, into `prefix`.
 
         Raises:
             UvError: As `plan`.
         """
-        flags = ["--prefix", str(prefix), "--no-deps"]
-        return self._install(ask, flags, cancel, on_line)[1]
+        flags = ["--prefix", str(prefix), "--no-deps", *_offline(offline)]
+        self._install(ask, flags, cancel, on_line)
 
     def _install(
         self, ask: Ask, flags: list[str], cancel: Cancellation, on_line: OnLine | None
@@ -251,6 +274,10 @@ class Uv:
         return "".join(out), "".join(log)
 
 
+def _offline(offline: bool) -> list[str]:
+    return ["--offline"] if offline else []
+
+
 def _follow(stream: IO[str] | None, take: OnLine) -> None:
     if stream is None:
         return
@@ -293,7 +320,8 @@ def _read_plan(out: str, log: str) -> Plan:
             install[name] = Planned(name, version, urls.get(name))
         else:
             remove[name] = version
-    return Plan(install, remove, log)
+    to_download = "Would download" in log or "Would install" not in log
+    return Plan(install, remove, to_download)
 
 
 _BUILD = re.compile(
