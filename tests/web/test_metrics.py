@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from pathlib import Path
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -106,3 +107,11 @@ def test_no_package_is_named(client: httpx.Client, host: Host) -> None:
     text = client.get("/metrics").text
     assert not re.search("numpy|torch|diffusers", text)
     assert "_created" not in text
+
+
+def test_http_md_has_every_metric(client: httpx.Client, host: Host) -> None:
+    _busy(host)
+    text = Path("docs/http.md").read_text(encoding="utf-8")
+    names = re.findall(r"^# TYPE (\S+)", client.get("/metrics").text, re.MULTILINE)
+    assert len(names) > 12
+    assert [name for name in names if f"`{name}" not in text] == []
