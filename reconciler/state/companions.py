@@ -3,6 +3,8 @@
 Pure: names what is installed and not held; decides nothing.
 """
 
+from collections.abc import Iterator
+
 from packaging.utils import NormalizedName
 
 from reconciler.state.holds import HoldSet
@@ -30,13 +32,40 @@ COMPANIONS = {
 """Name to the reason for which an index's newest version would not do."""
 
 
+RIVALS = {
+    "triton": ("pytorch-triton-rocm", "pytorch-triton", "pytorch-triton-xpu", "triton-rocm"),
+    "onnxruntime": ("onnxruntime-gpu", "onnxruntime-rocm", "onnxruntime-directml"),
+}
+"""Name to the builds that own the same files: beside one of these it is an intruder."""
+
+
 def warnings_for(installed: Installed, holds: HoldSet) -> tuple[str, ...]:
-    """A sentence for each installed companion of a held torch that is not held itself."""
-    if NormalizedName("torch") not in holds.held:
-        return ()
-    return tuple(
-        f"{name} {installed.version(name)} is installed and not held, though {reason}: "
-        f'add "{name}" to `hold` to keep it.'
-        for name, reason in COMPANIONS.items()
-        if installed.get(name) is not None and not holds.covers(NormalizedName(name))
-    )
+    """What to know about the installed packages that depend on the GPU build."""
+    return (*_rivals(installed, holds), *_unheld(installed, holds))
+
+
+def _rivals(installed: Installed, holds: HoldSet) -> Iterator[str]:
+    """Packages that own files of a held one, and so have overwritten them, or will."""
+    for name, builds in RIVALS.items():
+        beside = [b for b in builds if b in holds.held]
+        if beside and installed.get(name) is not None and name not in holds.held:
+            yield (
+                f"{name} {installed.version(name)} is installed beside {beside[0]}, which is held "
+                "and owns the same files. Removing it with another tool would remove those: let "
+                "`prune = true` remove it, or remove it and `reconciler hold restore "
+                f"{beside[0]}`."
+            )
+
+
+def _unheld(installed: Installed, holds: HoldSet) -> Iterator[str]:
+    """Packages bound to the held torch that are not held themselves."""
+    if "torch" not in holds.held:
+        return
+    for name, reason in COMPANIONS.items():
+        rival = any(b in holds.held for b in RIVALS.get(name, ()))
+        held = holds.covers(NormalizedName(name))
+        if installed.get(name) is not None and not held and not rival:
+            yield (
+                f"{name} {installed.version(name)} is installed and not held, though {reason}: "
+                f'add "{name}" to `hold` to keep it.'
+            )
