@@ -1,0 +1,10 @@
+"""Looks for whatever could stand in the way of a reconciliation, each with its mend.
+
+Changes nothing: what it tries (a hard link, an exchange) it tries in the workspace, and
+removes again.
+"""
+
+from reconciler.doctor.examination import Answer, examine
+from reconciler.doctor.finding import Finding, Verdict
+
+__all__ = ["Answer", "Finding", "Verdict", "examine"]

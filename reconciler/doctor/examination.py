@@ -1,0 +1,133 @@
+"""The whole examination, in the order in which one would look oneself."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from reconciler import __version__
+from reconciler.config import Config, EnvironmentConfig
+from reconciler.config.locate import xdg_folder
+from reconciler.doctor import machine, packages, place
+from reconciler.doctor.finding import Finding, fine, problem, warning
+from reconciler.doctor.index import check_indexes
+from reconciler.environment import Environment, Look
+from reconciler.interpreter import InterpreterError
+from reconciler.status import Status
+from reconciler.uv import UvError
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Who answers at the service's address: `status` is ours, `foreign` is somebody else."""
+
+    status: Status | None = None
+    foreign: str | None = None
+
+
+def examine(
+    config: Config,
+    targets: list[EnvironmentConfig],
+    environ: Mapping[str, str],
+    answer: Answer,
+) -> Iterator[Finding]:
+    """Everything, one finding after the other.
+
+    Args:
+        config: the configuration.
+        targets: the environments to look at.
+        environ: the environment variables.
+        answer: who answers at the address of the status server.
+    """
+    uv = machine.check_uv(config, environ)
+    yield uv
+    yield machine.check_clock(config)
+    watched = [f for t in targets for f in (t.pyproject.parent, t.root) if f.is_dir()]
+    yield machine.check_inotify(watched)
+    yield from machine.check_units(environ)
+    yield _check_address(config, answer)
+    yield machine.check_state(config)
+    yield from machine.check_secrets(config)
+    yield from place.check_space(_cache_folder(environ), "uv's cache")
+    for target in targets:
+        for finding in _environment(config, target, environ):
+            yield msgspec.structs.replace(finding, environment=target.name)
+
+
+def _check_address(config: Config, answer: Answer) -> Finding:
+    if answer.foreign is not None:
+        return problem("address", answer.foreign.partition(". ")[0],
+                       "Stop that program, or set another `listen` in [http].")  # fmt: skip
+    if answer.status is None:
+        return machine.check_free(config)
+    service = answer.status.service
+    words = f"the service {service.version} answers at {config.http.listen} (process {service.pid})"
+    if service.version != __version__:
+        return warning("address", f"{words}, but this is {__version__}",
+                       "Restart the service, so that it is the installed version.")  # fmt: skip
+    if service.config_problem is not None:
+        return problem("address", f"{words} with an old configuration: "
+                       f"{service.config_problem.reason}", service.config_problem.mend)  # fmt: skip
+    return fine("address", words)
+
+
+def _cache_folder(environ: Mapping[str, str]) -> Path:
+    given = environ.get("UV_CACHE_DIR")
+    return Path(given) if given else xdg_folder(environ, "XDG_CACHE_HOME", ".cache") / "uv"
+
+
+def _environment(
+    config: Config, target: EnvironmentConfig, environ: Mapping[str, str]
+) -> Iterator[Finding]:
+    yield from place.check_permissions(target)
+    yield from place.check_space(target.root, "the environment")
+    environment = Environment(target, environ, config.service.uv)
+    if not environment.exists:
+        yield from _missing(target)
+        return
+    try:
+        look = environment.look(audit_files=True)
+    except InterpreterError as error:
+        yield problem("interpreter", f"{error.executable}: {error.reason}", error.mend)
+        return
+    except OSError as error:
+        yield problem("packages", f"{error.filename} cannot be read ({error.strerror})",
+                      "Run as the environment's owner.")  # fmt: skip
+        return
+    yield from _place(look)
+    yield packages.check_project(look)
+    yield from packages.check_whole(look)
+    yield from packages.check_holds(look)
+    yield from packages.check_shared_files(look)
+    yield from _indexes(environment, look)
+
+
+def _missing(target: EnvironmentConfig) -> Iterator[Finding]:
+    there = next(p for p in target.root.parents if p.exists())
+    if os.access(there, os.W_OK | os.X_OK):
+        yield fine("interpreter", f"{target.root} is not there yet; the first pass makes it")
+    else:
+        yield problem("interpreter", f"{target.root} is not there, and {there} cannot be written",
+                      "Make the environment, or run as somebody who may.")  # fmt: skip
+    if not target.pyproject.is_file():
+        yield problem("project", f"{target.pyproject} does not exist",
+                      "Put it there, or correct `pyproject`.")  # fmt: skip
+
+
+def _place(look: Look) -> Iterator[Finding]:
+    interpreter = look.interpreter
+    yield place.check_interpreter(interpreter)
+    yield place.check_writable(interpreter)
+    yield place.check_owners(interpreter)
+    yield from place.check_file_system(interpreter)
+    yield place.check_other_installers(interpreter)
+    yield place.check_own_place(interpreter)
+
+
+def _indexes(environment: Environment, look: Look) -> Iterator[Finding]:
+    try:
+        yield from check_indexes(environment, look)
+    except UvError:
+        return  # there is no uv to ask with, which is reported already

@@ -1,0 +1,76 @@
+"""Checks that the indexes answer, as uv asks them: same settings, credentials, certificates."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from packaging.utils import NormalizedName
+
+from reconciler.doctor.finding import Finding, fine, problem, warning
+from reconciler.effective import Item
+from reconciler.environment import Environment, Look
+from reconciler.planning import project_for
+from reconciler.processes import Cancellation
+from reconciler.uv import NoSolution, TimedOut, Uv, UvError
+from reconciler.uv_settings import environ_for_uv
+
+TIMEOUT_SECONDS = 20.0
+_ASKED_ALWAYS = NormalizedName("packaging")
+"""What to ask for where nothing is declared; whether the index has it does not matter."""
+
+
+def check_indexes(environment: Environment, look: Look) -> Iterator[Finding]:
+    """Each index that the declared packages come from answers, in bounded time."""
+    if look.settings.get("offline") or _is_set(environment.environ.get("UV_OFFLINE")):
+        yield fine("index", "offline by configuration: nothing is asked")
+        return
+    for item in _one_for_each_index(look):
+        yield _ask(environment, look, item)
+
+
+def _is_set(value: str | None) -> bool:
+    return (value or "").lower() in ("1", "true", "yes", "on")
+
+
+def _one_for_each_index(look: Look) -> list[Item]:
+    """A package of the default indexes, and one of each index that a source names."""
+    items: dict[object, Item] = {}
+    for declared in look.desired.requirements if look.desired else ():
+        if look.holds.covers(declared.name) or declared.requirement.url:
+            continue
+        source = declared.source
+        if source is None or not source.is_direct:
+            table = source.table if source else None
+            key = table.get("index") if table else None
+            items.setdefault(key, Item(declared.name, declared.name, "doctor", table))
+    return list(items.values()) or [Item(_ASKED_ALWAYS, _ASKED_ALWAYS, "doctor")]
+
+
+def _ask(environment: Environment, look: Look, item: Item) -> Finding:
+    """A dry run about one package, without the cache's word for it."""
+    environ = environ_for_uv(environment.environ)
+    environ |= {"UV_HTTP_RETRIES": "0", "UV_HTTP_TIMEOUT": "10"}
+    uv = Uv(environment.uv.executable, environ)
+    where = f"index {item.source['index']}" if item.source and "index" in item.source else "index"
+    with tempfile.TemporaryDirectory(prefix="reconciler-") as folder:
+        ask = project_for(environment, look, Path(folder)).to_plan([item], free=True)
+        more = (f"--refresh-package={item.name}", f"--reinstall-package={item.name}", "--no-deps")
+        ask = replace(ask, timeout=TIMEOUT_SECONDS, arguments=(*ask.arguments, *more))
+        try:
+            uv.plan(ask, Cancellation())
+        except NoSolution:
+            return fine("index", f"{where} answers (asked for {item.name})")
+        except TimedOut:
+            return warning(
+                "index",
+                f"{where} has not answered within {TIMEOUT_SECONDS:.0f} s",
+                "Look at the network and its proxies; `uv pip install --dry-run` shows more.",
+            )
+        except UvError as error:
+            return problem(
+                "index",
+                f"{where} cannot be asked for {item.name}: {error.message}",
+                "Look at the network, its proxies and certificates, and at uv's index settings.",
+            )
+    return fine("index", f"{where} answers (asked for {item.name})")

@@ -1,0 +1,195 @@
+"""Checks of the machine and of the service: uv, clock, inotify, unit, address, state."""
+
+import ctypes
+import errno
+import os
+import socket
+import sqlite3
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import reconciler
+from reconciler.config import Config, TcpAddress
+from reconciler.doctor.finding import Finding, fine, problem, warning
+from reconciler.ownership import check_trust
+from reconciler.service.manager import Manager, ManagerFailed
+from reconciler.uv import OLDEST, Uv, UvError
+from reconciler.uv_settings import environ_for_uv
+
+_MINUTE = 60.0
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def check_uv(config: Config, environ: Mapping[str, str]) -> Finding:
+    """uv is there, starts, and is new enough."""
+    uv = Uv(config.service.uv, environ_for_uv(environ))
+    try:
+        return fine("uv", f"uv {uv.version()} ({uv.executable})")
+    except UvError as error:
+        mend = (
+            f"Install uv {OLDEST} or newer (`pip install --upgrade uv`), or set `uv` in [service]."
+        )
+        return problem("uv", error.message, mend)
+
+
+def check_clock(config: Config) -> Finding:
+    """The clock is not behind files that exist: certificates and retries go by it."""
+    now = time.time()
+    files = [Path(reconciler.__file__), *(e.pyproject for e in config.environments.values())]
+    for file in files:
+        ahead = file.stat().st_mtime - now if file.exists() else 0.0
+        if ahead > _MINUTE:
+            return warning(
+                "clock",
+                f"the clock says {time.strftime('%Y-%m-%d %H:%M', time.gmtime(now))} UTC, but "
+                f"{file} was changed {ahead / _MINUTE:.0f} minutes later",
+                "Set the clock (`timedatectl set-ntp true`); if it is right, `touch` that file.",
+            )
+    return fine("clock", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now)))
+
+
+def check_inotify(folders: list[Path]) -> Finding:
+    """The kernel lets us watch what the service has to watch."""
+    descriptor = _libc.inotify_init1(os.O_CLOEXEC)
+    if descriptor < 0:
+        return problem(
+            "inotify",
+            f"no file can be watched ({os.strerror(ctypes.get_errno())}), so edits are only "
+            "noticed at the interval",
+            "Raise the limit: `sysctl fs.inotify.max_user_instances=512`, and in /etc/sysctl.d.",
+        )
+    try:
+        for folder in folders:
+            # IN_CREATE | IN_DELETE, as some watch that is removed with the descriptor.
+            if _libc.inotify_add_watch(descriptor, os.fsencode(folder), 0x300) >= 0:
+                continue
+            if ctypes.get_errno() == errno.ENOSPC:
+                return problem(
+                    "inotify",
+                    f"{folder} cannot be watched: this user's watches are used up",
+                    "Raise the limit: `sysctl fs.inotify.max_user_watches=524288`, and in "
+                    "/etc/sysctl.d.",
+                )
+    finally:
+        os.close(descriptor)
+    return fine("inotify", f"{len(folders)} folders can be watched")
+
+
+def check_units(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """The systemd units, where there are any: running, enabled, and as they are on the disk."""
+    for own in (False, True):
+        try:
+            manager = Manager(own=own, environ=environ)
+            names = "LoadState,ActiveState,UnitFileState,Result,NeedDaemonReload"
+            answer = manager.ask("show", "reconciler.service", f"--property={names}")
+        except ManagerFailed as failed:
+            if not own:
+                yield fine("unit", f"no unit: {str(failed).partition('.')[0]}")
+            return
+        unit = dict(line.partition("=")[::2] for line in answer.stdout.splitlines())
+        yield _judge_unit(unit, "--user " if own else "")
+
+
+def _judge_unit(unit: Mapping[str, str], flag: str) -> Finding:
+    name = f"{'user' if flag else 'system'} unit"
+    if unit.get("LoadState") != "loaded":
+        return fine("unit", f"no {name} is installed (`reconciler service install {flag}`)".strip())
+    state = f"{unit.get('ActiveState')}, {unit.get('UnitFileState')}"
+    if unit.get("ActiveState") == "failed":
+        return problem(
+            "unit",
+            f"the {name} has failed ({unit.get('Result')})",
+            f"See `journalctl {flag}-u reconciler -n 20`.",
+        )
+    if unit.get("NeedDaemonReload") == "yes":
+        return warning(
+            "unit",
+            f"the {name} on the disk is not the one that systemd knows",
+            f"`systemctl {flag}daemon-reload`, and restart it.",
+        )
+    return fine("unit", f"{name}: {state}")
+
+
+def check_free(config: Config) -> Finding:
+    """Nobody answers at the address: may the service have it?"""
+    address = config.http.listen
+    if not isinstance(address, TcpAddress):
+        folder = address.path.parent
+        if os.access(folder, os.W_OK):
+            return fine("address", f"no service runs; {address} is free")
+        return problem(
+            "address",
+            f"{folder} cannot be written, so no socket can be made there",
+            "Create it for the service's user, or change `listen` in [http].",
+        )
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address.host, address.port))
+        except OSError as error:
+            return problem(
+                "address",
+                f"{address} cannot be listened at ({error.strerror})",
+                "Set another `listen` in [http].",
+            )
+    return fine("address", f"no service runs; {address} is free")
+
+
+def check_state(config: Config) -> Finding:
+    """The journal is whole, and its folder can be written."""
+    folder = config.service.state_dir
+    there = next(p for p in (folder, *folder.parents) if p.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        return problem(
+            "state",
+            f"{there} cannot be written, so no pass can be recorded",
+            "Run this as the service's user, or set state_dir in [service].",
+        )
+    journal = folder / "journal.sqlite3"
+    if not journal.exists():
+        return fine("state", f"{folder} (nothing recorded yet)")
+    try:
+        connection = sqlite3.connect(f"{journal.as_uri()}?mode=ro", uri=True, timeout=5)
+        try:
+            whole = connection.execute("PRAGMA quick_check").fetchone() == ("ok",)
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError:
+        whole = False
+    if whole:
+        return fine("state", str(journal))
+    return warning(
+        "state",
+        f"{journal} is damaged",
+        "Nothing: the next start sets it aside and begins a new one.",
+    )
+
+
+def check_secrets(config: Config) -> Iterator[Finding]:
+    """The configuration and the token are read by nobody who must not."""
+    token = config.http.token_file
+    if token is not None:
+        yield _check_token(token)
+    if config.path is not None:
+        wrong = check_trust([config.path], os.geteuid())
+        for it in wrong:
+            yield problem("permissions", it.reason, f"{it.mend}.")
+        if not wrong:
+            yield fine("configuration", str(config.path))
+
+
+def _check_token(path: Path) -> Finding:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return problem(
+            "token",
+            f"{path}: {error.strerror}",
+            "Write it, or take http.token_file out.",
+        )
+    if mode & (stat.S_IRWXO | stat.S_IWGRP):
+        return problem("token", f"other users may read or change {path}", f"`chmod 600 {path}`")
+    return fine("token", str(path))

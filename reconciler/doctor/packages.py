@@ -1,0 +1,102 @@
+"""Checks of what is installed: whole, held as it should be, no file owned twice."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from packaging.utils import NormalizedName
+
+from reconciler.doctor.finding import Finding, fine, problem, warning
+from reconciler.environment import Look
+from reconciler.standing import holds_found
+from reconciler.state.companions import warnings_for
+from reconciler.state.desired import FileProblem
+from reconciler.state.installed import Distribution, RecordedFile
+from reconciler.status import PackageStatus
+
+_CODE = (".py", ".so", ".pyd", ".pyi")
+_SHOWN = 3
+
+
+def check_project(look: Look) -> Finding:
+    """The project's file can be read."""
+    if look.problem is not None:
+        return bad_file(look.problem)
+    count = len(look.desired.requirements) if look.desired else 0
+    file = look.desired.file if look.desired else "no file"
+    return fine("project", f"{file}: {count} requirements")
+
+
+def bad_file(found: FileProblem) -> Finding:
+    """It cannot."""
+    where = ":".join(str(p) for p in (found.file, found.line, found.column) if p is not None)
+    return problem("project", f"{where}: {found.reason}", found.mend)
+
+
+def check_whole(look: Look) -> Iterator[Finding]:
+    """Every installed package has all its files (uv never looks: uv-facts 22)."""
+    for name, why in look.broken.items():
+        held = look.holds.covers(name)
+        mend = f"`reconciler hold restore {name}`" if held else "`reconciler apply`"
+        yield problem("packages", f"{name} is broken: {why}", f"{mend} puts it back whole.")
+    if not look.broken:
+        yield fine("packages", f"{len(look.installed.distributions)} packages, all whole")
+
+
+def check_holds(look: Look) -> Iterator[Finding]:
+    """Every hold is as it was, every declared one is there, companions are held too."""
+    holds = holds_found(look)
+    broken = [hold for hold in holds if not hold.intact]
+    for hold in broken:
+        yield problem(
+            "holds",
+            hold.message or f"{hold.name} is not as it was",
+            f"`reconciler hold restore {hold.name}`, or `reconciler hold accept {hold.name}`.",
+        )
+    for row in look.drift.rows:
+        if row.status is PackageStatus.HELD_MISSING:
+            yield warning(
+                "holds",
+                f"{row.name} is declared and held, but not installed",
+                "Install the build for your GPU by hand, or take it out of `hold`.",
+            )
+    for sentence in warnings_for(look.installed, look.holds):
+        yield warning("companions", sentence, "Add it to `hold` of the environment.")
+    if not broken:
+        yield fine("holds", ", ".join(f"{h.name} {h.version}" for h in holds) or "none installed")
+
+
+def check_shared_files(look: Look) -> Iterator[Finding]:
+    """No two packages own one file with different contents: who came last has won."""
+    shared = _shared(look)
+    for (one, other), paths in sorted(shared.items()):
+        code = [path for path in paths if path.endswith(_CODE)]
+        names = ", ".join(path.rpartition("site-packages/")[2] for path in (code or paths)[:_SHOWN])
+        kind = problem if code else warning
+        yield kind(
+            "shared files",
+            f"{one} and {other} both own {len(paths)} files with different contents ({names})",
+            f"Keep only one of the two: take the other out of what is declared, `uv pip uninstall "
+            f"{one} {other}`, and let `reconciler apply` put the right one back.",
+        )
+    if not shared:
+        yield fine("shared files", "no file belongs to two packages")
+
+
+def _shared(look: Look) -> dict[tuple[NormalizedName, NormalizedName], list[str]]:
+    first: dict[str, tuple[NormalizedName, str | None]] = {}
+    shared: dict[tuple[NormalizedName, NormalizedName], list[str]] = defaultdict(list)
+    for distribution in look.installed.distributions.values():
+        for file in _files(distribution):
+            name, digest = first.setdefault(file.path, (distribution.name, file.hash))
+            if name != distribution.name and digest != file.hash:
+                pair = sorted((name, distribution.name))
+                shared[pair[0], pair[1]].append(file.path)
+    return shared
+
+
+def _files(distribution: Distribution) -> Iterator[RecordedFile]:
+    try:
+        files = distribution.files() if not distribution.legacy else ()
+    except (OSError, ValueError):
+        return  # broken, and reported as such
+    yield from (file for file in files if not file.is_bytecode)
