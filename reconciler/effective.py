@@ -115,7 +115,8 @@ class EffectiveProject:
         settings = self._settings(folder)
         requirements = [item.text for item in items] + self._stubs(folder, held)
         arguments = [
-            *self._list(folder, "-c", "constraints.txt", constraints),
+            # The stubs pin already; constraints make uv's reasons name the pins.
+            *self._list(folder, "-c", "constraints.txt", [*(h.pin for h in held), *constraints]),
             *self._list(folder, "--excludes", "excludes.txt", excluded),
             *self._build_arguments(folder),
             *(f"--reinstall-package={name}" for name in reinstall),

@@ -34,7 +34,7 @@ class Unheld:
 
     planner: Planner
     executor: Executor
-    _plans: dict[tuple[Item, ...], "Future[Plan]"] = field(default_factory=dict)
+    _plans: dict[tuple[str, ...], "Future[Plan]"] = field(default_factory=dict)
 
     def begin(self) -> None:
         """Ask for everything that is declared; most often all of it can be had."""
@@ -44,9 +44,9 @@ class Unheld:
             self._ask([item for item in declared if item.name not in self.planner.excluded])
 
     def _ask(self, items: Sequence[Item]) -> "Future[Plan]":
-        wanted = tuple(items)
+        wanted = tuple(item.text for item in items)
         if wanted not in self._plans:
-            asking = self.executor.submit(self.planner.ask, wanted, free=True, aside=True)
+            asking = self.executor.submit(self.planner.ask, items, free=True, aside=True)
             self._plans[wanted] = asking
         return self._plans[wanted]
 

@@ -20,7 +20,7 @@ from reconciler.state.culprits import Core, Refusal, UnsolvableError, divide
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed
 from reconciler.status import Change, Failure
-from reconciler.uv import NoSolution, OnLine, Plan, Planned
+from reconciler.uv import BuildFailed, NoSolution, OnLine, Plan, Planned
 
 
 class HoldViolation(Exception):
@@ -108,8 +108,19 @@ class Planner:
         Raises:
             HoldViolation: uv would change a held package.
             NoSolution: There is none, and the configuration says to abort.
+            BuildFailed: As that; otherwise the package is left out.
             UvError: uv failed for a reason that is nobody's requirement.
         """
+        while True:
+            try:
+                return self._decide()
+            except BuildFailed as error:  # even its metadata cannot be had without a build
+                abort = self.environment.config.on_error is OnError.ABORT
+                if abort or error.name in self.excluded:
+                    raise
+                self.exclude(build_failure(error, {}, self.look.holds), None)
+
+    def _decide(self) -> Decision:
         look = self.look
         hold_items = items_of_holds(look.holds, look.markers)
         declared = items_of(look.desired.requirements if look.desired else (), look.holds)
@@ -254,6 +265,24 @@ class Planner:
         return [
             n for n in look.installed.distributions if n not in keep and not look.holds.covers(n)
         ]
+
+
+def build_failure(
+    error: BuildFailed, planned: Mapping[NormalizedName, Planned], holds: HoldSet
+) -> Failure:
+    """A package that does not build, with what to do if that is on account of a hold."""
+    version = planned[error.name].version if error.name in planned else None
+    wants = next((h for h in holds.held.values() if mentions(error.message, h.pin)), None)
+    hint = "" if wants is None else (
+        f" It is built against {wants.name}, which is held, and no index has {wants.version}: put "
+        f"{error.name} into `no-build-isolation-package` of [tool.uv] to build it beside that."
+    )  # fmt: skip
+    return Failure(
+        name=error.name,
+        requirement=f"{error.name}=={version}" if version else error.name,
+        reason=error.reason,
+        message=error.message + hint,
+    )
 
 
 def _suspects(reason: str, items: Sequence[Item]) -> frozenset[int]:

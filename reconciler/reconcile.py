@@ -25,7 +25,7 @@ from reconciler.exchange import ExchangeImpossible, exchange, recover
 from reconciler.generations import Live
 from reconciler.held_back import Unheld, objections
 from reconciler.journal import iso
-from reconciler.planning import Decision, Planner, project_for
+from reconciler.planning import Decision, Planner, build_failure, project_for
 from reconciler.processes import Cancellation
 from reconciler.stage import Census, StagingImpossible, clone, has_changed
 from reconciler.state.desired import FileProblem
@@ -287,14 +287,7 @@ class Pass:
             try:
                 found = self._prepare(planner, decision, incoming)
             except BuildFailed as error:
-                version = decision.install.get(error.name)
-                failure = Failure(
-                    name=error.name,
-                    requirement=f"{error.name}=={version.version}" if version else error.name,
-                    reason=error.reason,
-                    message=error.message,
-                )
-                refused = [failure]
+                refused = [build_failure(error, decision.install, look.holds)]
             except HoldConflict as conflict:
                 text = str(conflict)
                 refused = [Failure(name=conflict.package, requirement=conflict.package,

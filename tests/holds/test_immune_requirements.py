@@ -1,0 +1,297 @@
+"""Whatever is required, from wherever, a held package stays, and what can be had is had."""
+
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from reconciler.status import PackageStatus, Result
+from reconciler.uv import NetworkTrouble
+from tests.holds.stand import DECLARED, HELD, REACHED, failed_names
+from tests.support.torch import fake_torch, fake_torchvision
+from tests.support.wheels import make_sdist, make_wheel
+
+NOWHERE = "http://127.0.0.1:9"
+BESIDE = ("numpy>=1.24,<2.0",)
+"""What must be had whatever becomes of the rest."""
+BASE = {
+    **HELD, "leftover": "1.0", "mpmath": "1.3.0", "numpy": "1.26.4", "sympy": "1.12.1",
+}  # fmt: skip
+"""What a pass over `BESIDE` makes of the environment: torch itself needs sympy."""
+
+
+def explicit(url: str) -> str:
+    return f'[[tool.uv.index]]\nname = "rocm"\nurl = "{url}"\nexplicit = true\n'
+
+
+class TestPlaces:
+    """Where torch should come from, if it were up to the project."""
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            '{index = "rocm"}',
+            f'{{url = "{NOWHERE}/torch-2.8.0-py3-none-any.whl"}}',
+            '{path = "bait/torch-2.8.0-py3-none-any.whl"}',
+            '{path = "../torch", editable = true}',
+            f'{{git = "{NOWHERE}/torch.git"}}',
+            '[{index = "rocm", marker = "sys_platform == \'linux\'"}]',
+        ],
+    )
+    @pytest.mark.parametrize("spelling", ["torch", "Torch"])
+    def test_a_source_of_a_held_package_is_never_asked(self, stand, source, spelling):
+        before = stand.fingerprint()
+        extra = f"[tool.uv.sources]\n{spelling} = {source}\n{explicit(NOWHERE)}"
+        stand.project.write(DECLARED, extra=extra)
+        stand.reconcile()
+        stand.assert_untouched(before)
+        assert stand.packages() == REACHED
+
+    @pytest.mark.parametrize(
+        "requirement",
+        [
+            f"torch @ {NOWHERE}/torch-2.8.0-py3-none-any.whl",
+            "torch @ {served}",
+            "Torch @ {served} ; sys_platform == 'linux'",
+            f"torch @ git+{NOWHERE}/torch.git@main",
+            "torch @ file:///nowhere/torch-2.8.0-py3-none-any.whl",
+        ],
+    )
+    def test_a_direct_url_of_a_held_package_is_never_fetched(self, stand, requirement):
+        before = stand.fingerprint()
+        served = stand.index.file_url("torch-2.8.0-py3-none-any.whl")
+        stand.project.write(["accelerate", *BESIDE, requirement.format(served=served)])
+        outcome = stand.reconcile()
+        stand.assert_untouched(before)
+        assert stand.packages() == REACHED
+        [row] = [r for r in outcome.look.drift.rows if r.name == "torch"]
+        assert row.status is PackageStatus.HELD_MISMATCH
+
+    def test_an_index_before_the_others_that_has_only_torch(self, stand, make_index, tmp_path):
+        before = stand.fingerprint()
+        first = make_index()
+        first.add(fake_torch(tmp_path, "2.3.1+zzz"), fake_torchvision(tmp_path, "0.30.0"))
+        text = stand.project.text(DECLARED)
+        table = f'[[tool.uv.index]]\nname = "pytorch"\nurl = "{first.url}"\n'
+        stand.project.write_text(text.replace("[[tool.uv.index]]", f"{table}[[tool.uv.index]]"))
+        stand.reconcile()
+        stand.assert_untouched(before)
+        assert stand.packages() == REACHED
+        assert [r for r in first.requests if "torch" in r.path] == []
+
+    @pytest.mark.parametrize("status", [403, 404, 500])
+    def test_an_index_that_refuses_to_talk_about_torch(self, stand, status):
+        before = stand.fingerprint()
+        stand.index.fail(status, for_name="torch")
+        stand.project.write(DECLARED)
+        stand.reconcile()
+        stand.assert_untouched(before)
+        assert stand.packages() == REACHED
+
+    def test_an_index_for_everything_that_is_down_fails_the_pass_and_nothing_else(self, stand):
+        before = stand.fingerprint()
+        stand.variables["UV_HTTP_RETRIES"] = "0"
+        table = f'[[tool.uv.index]]\nname = "rocm"\nurl = "{NOWHERE}"\n'
+        stand.project.write(DECLARED)
+        text = stand.project.path.read_text()
+        stand.project.write_text(text.replace("[[tool.uv.index]]", f"{table}[[tool.uv.index]]"))
+        with pytest.raises(NetworkTrouble):
+            stand.reconcile()
+        stand.assert_untouched(before)
+        assert stand.packages() == {**HELD, "leftover": "1.0"}
+
+    @pytest.mark.parametrize("same", [True, False], ids=["same-version", "higher-local-versions"])
+    @pytest.mark.parametrize("update", ["needed", "latest"])
+    def test_an_index_with_other_builds_of_the_held_version(self, stand, tmp_path, same, update):
+        before = stand.fingerprint()
+        stand.index.remove("torch")
+        locals_ = ["rocm5.7"] if same else ["zzz", "rocm7.0", "rocm10.0"]
+        for local in locals_:
+            stand.index.add(fake_torch(tmp_path, f"2.3.1+{local}", files=1))
+            stand.index.add(fake_torchvision(tmp_path, f"0.18.1+{local}", requires=["numpy"]))
+        stand.index.add(make_wheel(tmp_path, "pytorch-triton-rocm", "2.3.1"))
+        stand.settings["update"] = update
+        stand.project.write(["accelerate", *BESIDE, "torch>=2.3.1", "torchvision"])
+        stand.reconcile()
+        stand.assert_untouched(before)
+        assert stand.packages() == REACHED
+
+    @pytest.mark.parametrize(
+        "source",
+        ['{index = "rocm"}', '{url = "%s"}', '{path = "torch-2.8.0-py3-none-any.whl"}'],
+    )
+    def test_a_local_project_with_a_source_of_its_own(self, stand, tmp_path, source):
+        before = stand.fingerprint()
+        served = stand.index.file_url("torch-2.8.0-py3-none-any.whl")
+        folder = tmp_path / "mylib"
+        make_local_project(folder, ["torch>=2.0"], source.replace("%s", served))
+        extra = f'[tool.uv.sources]\nmylib = {{path = "{folder}"}}\n'
+        stand.project.write(["mylib", *BESIDE], extra=extra)
+        stand.reconcile()
+        stand.assert_untouched(before)
+        assert stand.packages() == {**BASE, "mylib": "1.0"}
+
+
+class TestDependents:
+    """What other packages want of torch."""
+
+    @pytest.mark.parametrize(
+        "spelling", ["Torch>=2.8", "TORCH==2.8.0", "torch[cuda]", "TorchVision==0.23.0",
+                     "pytorch_triton_rocm==9.0", "Pytorch.Triton-ROCM"]
+    )  # fmt: skip
+    def test_other_spellings_of_a_held_name(self, stand, spelling):
+        before = stand.fingerprint()
+        stand.project.write([spelling, *BESIDE])
+        outcome = stand.reconcile()
+        stand.assert_untouched(before)
+        assert stand.packages() == BASE
+        assert outcome.failed == ()
+
+    def test_a_name_that_only_looks_like_a_held_one(self, stand):
+        # By PEP 503, torch_vision is torch-vision, which nobody has ever heard of.
+        before = stand.fingerprint()
+        stand.project.write(["torch_vision", *BESIDE])
+        outcome = stand.reconcile()
+        stand.assert_untouched(before)
+        assert stand.packages() == BASE
+        assert failed_names(outcome) == {"torch-vision": "NoSolution"}
+
+    @pytest.mark.parametrize(
+        ("requirement", "expected"),
+        [
+            ("diffusers[torch]", {"accelerate": "0.9", "diffusers": "0.30.0"}),
+            ("transformers[torch]", {"accelerate": "0.9", "transformers": "4.44.0"}),
+            ("safetensors[Torch]", {"safetensors": "0.4.3"}),
+        ],
+    )
+    def test_an_extra_that_pulls_torch(self, stand, requirement, expected):
+        before = stand.fingerprint()
+        stand.project.write([requirement, *BESIDE])
+        outcome = stand.reconcile()
+        stand.assert_untouched(before)
+        packages = stand.packages()
+        assert expected.items() <= packages.items()
+        assert not {"triton", "nvidia-cublas-cu12"} & packages.keys()
+        assert outcome.result is Result.CHANGED
+
+    @pytest.mark.parametrize("declared", [["xformers"], ["xformers", "torch==2.8.0"]])
+    def test_a_dependent_that_pins_another_torch_is_left_out(self, stand, declared):
+        before = stand.fingerprint()
+        stand.project.write([*declared, *BESIDE])
+        outcome = stand.reconcile()
+        stand.assert_untouched(before)
+        assert stand.packages() == BASE
+        assert failed_names(outcome) == {"xformers": "NoSolution"}
+        assert "torch==2.3.1+rocm5.7" in outcome.failed[0].message
+
+    def test_a_dependent_of_a_dependent_that_pins_another_torch(self, stand, tmp_path):
+        before = stand.fingerprint()
+        stand.index.add(make_wheel(tmp_path, "studio-tools", "1.0", requires=["xformers"]))
+        stand.project.write(["studio-tools", *BESIDE])
+        outcome = stand.reconcile()
+        stand.assert_untouched(before)
+        assert stand.packages() == BASE
+        assert failed_names(outcome) == {"studio-tools": "NoSolution"}
+
+    def test_a_dependent_that_requires_torch_by_url(self, stand, tmp_path):
+        before = stand.fingerprint()
+        served = stand.index.file_url("torch-2.8.0-py3-none-any.whl")
+        stand.index.add(make_wheel(tmp_path, "byurl", "1.0", requires=[f"torch @ {served}"]))
+        stand.project.write(["byurl", *BESIDE])
+        outcome = stand.reconcile()
+        stand.assert_untouched(before)
+        assert stand.packages() == BASE
+        assert failed_names(outcome) == {"byurl": "NoSolution"}
+
+    def test_a_local_project_that_requires_torch_by_url(self, stand, tmp_path):
+        before = stand.fingerprint()
+        served = stand.index.file_url("torch-2.8.0-py3-none-any.whl")
+        make_local_project(tmp_path / "mylib", [f"torch @ {served}"])
+        extra = f'[tool.uv.sources]\nmylib = {{path = "{tmp_path / "mylib"}"}}\n'
+        stand.project.write(["mylib", *BESIDE], extra=extra)
+        outcome = stand.reconcile()
+        assert stand.fingerprint() == before
+        assert stand.packages() == BASE
+        assert failed_names(outcome) == {"mylib": "NoSolution"}
+
+    @pytest.mark.parametrize("static", [True, False], ids=["static", "dynamic"])
+    def test_an_sdist_whose_build_requires_torch(self, stand, tmp_path, static):
+        before = stand.fingerprint()
+        sdist = make_sdist(
+            tmp_path, "flashy", "1.0", requires=["torch"], build_requires=["torch"],
+            static_metadata=static,
+        )  # fmt: skip
+        stand.index.add(sdist)
+        stand.project.write(["flashy", *BESIDE])
+        outcome = stand.reconcile()
+        assert stand.fingerprint() == before
+        assert [d for d in stand.index.downloads() if "torch" in d] == []
+        assert stand.packages() == BASE
+        assert failed_names(outcome) == {"flashy": "BuildFailed"}
+        assert "torch" in outcome.failed[0].message
+
+    def test_an_sdist_that_is_built_beside_the_held_torch(self, stand, tmp_path):
+        before = stand.fingerprint()
+        sdist = make_sdist(tmp_path, "flashy", "1.0", build_requires=["torch"])
+        stand.index.add(sdist)
+        extra = '[tool.uv]\nno-build-isolation-package = ["flashy"]\n'
+        stand.project.write(["flashy", *BESIDE], extra=extra)
+        stand.reconcile()
+        stand.assert_untouched(before)
+        assert stand.packages() == {**BASE, "flashy": "1.0"}
+
+
+class TestWholeEnvironment:
+    """Settings of ours that touch everything."""
+
+    def test_update_latest_goes_no_further_than_the_holds_admit(self, stand, universe_wheels):
+        before = stand.fingerprint()
+        stand.settings["update"] = "latest"
+        stand.project.write(["accelerate", "sympy", "numpy", "torch"])
+        stand.reconcile()
+        stand.assert_untouched(before)
+        assert stand.packages() == {**REACHED, "numpy": "2.1.0"}
+
+    @pytest.mark.parametrize("declared", [BESIDE, ("numpy>=1.24,<2.0", "torch")])
+    def test_prune_keeps_the_holds_and_what_they_need(self, stand, declared):
+        before = stand.fingerprint()
+        stand.settings["prune"] = True
+        stand.project.write(declared)
+        outcome = stand.reconcile()
+        stand.assert_untouched(before)
+        packages = dict(BASE)
+        del packages["leftover"]
+        assert stand.packages() == packages
+        assert ("leftover", "remove") in [(c.name, c.action) for c in outcome.changes]
+
+    def test_prune_and_latest_at_once(self, stand):
+        before = stand.fingerprint()
+        stand.settings |= {"prune": True, "update": "latest"}
+        stand.project.write(DECLARED)
+        stand.reconcile()
+        stand.assert_untouched(before)
+        packages = dict(REACHED)
+        del packages["leftover"]
+        assert stand.packages() == packages
+
+    def test_a_project_that_declares_nothing_with_prune(self, stand):
+        before = stand.fingerprint()
+        stand.settings["prune"] = True
+        stand.project.write([])
+        stand.reconcile()
+        stand.assert_untouched(before)
+        assert stand.packages() == {**HELD, "sympy": "1.12.1", "mpmath": "1.3.0"}
+
+
+def make_local_project(folder: Path, requires: list[str], source: str | None = None) -> None:
+    """A project in a folder, which builds without any build requirement."""
+    make_sdist(folder.parent, folder.name, "1.0", requires=requires)
+    with tarfile.open(folder.parent / f"{folder.name}-1.0.tar.gz") as archive:
+        archive.extractall(folder.parent, filter="data")
+    (folder.parent / f"{folder.name}-1.0").rename(folder)
+    table = f'[project]\nname = "{folder.name}"\nversion = "1.0"\ndependencies = {requires!r}\n'
+    if source:
+        table += f'[tool.uv.sources]\ntorch = {source}\n[[tool.uv.index]]\nname = "rocm"\n'
+        table += f'url = "{NOWHERE}"\nexplicit = true\n'
+    with (folder / "pyproject.toml").open("a") as file:
+        file.write(table)
