@@ -4,10 +4,8 @@ uv never writes to a live environment from here: it plans by a dry run, and inst
 into a prefix of its own that a pass merges and checks afterwards.
 """
 
-import json
+import errno
 import os
-import re
-import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -15,93 +13,33 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from packaging.utils import NormalizedName, canonicalize_name
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 from uv import find_uv_bin
 
 from reconciler.processes import Cancellation, Cancelled, die_with_parent, end_group
 from reconciler.redact import redact
+from reconciler.uv_answers import (
+    EFFECTIVE_NAME,
+    BuildFailed,
+    DiskFull,
+    NetworkTrouble,
+    NoSolution,
+    Plan,
+    Planned,
+    TimedOut,
+    UvError,
+    UvMissing,
+    failure,
+    read_plan,
+)
 
-OLDEST = Version("0.9.0")
+OLDEST = Version("0.13.0")
 """The oldest uv whose dry run answers in JSON as it is read here."""
 
-EFFECTIVE_NAME = "reconciler-effective"
-"""The name of the generated project that uv is given."""
+_OUTLIVED_SECONDS = 2.0
+"""How long to wait for the last words of a uv that has ended."""
 
 OnLine = Callable[[str], None]
-
-
-class UvError(Exception):
-    """uv did not do what it was asked; `reason` is one CamelCase word, `log` uv's own words."""
-
-    reason = "UvFailed"
-
-    def __init__(self, message: str, log: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.log = log
-
-
-class UvMissing(UvError):
-    """There is no uv to start, or one that is too old."""
-
-    reason = "UvMissing"
-
-
-class NoSolution(UvError):
-    """What is asked for cannot be had together; the message is uv's explanation."""
-
-    reason = "NoSolution"
-
-
-class BuildFailed(UvError):
-    """A source distribution did not build."""
-
-    reason = "BuildFailed"
-
-    def __init__(self, name: NormalizedName, message: str, log: str = "") -> None:
-        super().__init__(message, log)
-        self.name = name
-
-
-class NetworkTrouble(UvError):
-    """An index did not answer, or refused: nobody's requirement is to blame."""
-
-    reason = "NetworkTrouble"
-
-
-class DiskFull(UvError):
-    """There is no space left for uv's cache or for the stage."""
-
-    reason = "DiskFull"
-
-
-class TimedOut(UvError):
-    """uv took longer than the configured time limit and was ended."""
-
-    reason = "TimedOut"
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """One package that uv would install: an exact version, or the place that it comes from."""
-
-    name: NormalizedName
-    version: Version | None
-    url: str | None = None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What uv would do, complete before anything is done.
-
-    `install` is what would be put in, `remove` the versions that would go.
-    """
-
-    install: Mapping[NormalizedName, Planned]
-    remove: Mapping[NormalizedName, Version | None]
-    to_download: bool = True
-    """Whether anything is not in uv's cache yet; if that cannot be told, something may be."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +86,7 @@ class Uv:
                 "uv is not found beside this package. Install it (`pip install uv`), or set "
                 "`uv` in [service]."
             ) from error
-        if not os.access(found, os.X_OK):
+        if not (found.is_file() and os.access(found, os.X_OK)):
             raise UvMissing(f"{found} is no program. Correct `uv` in [service].")
         return found
 
@@ -166,9 +104,19 @@ class Uv:
                 ).stdout  # fmt: skip
             except (OSError, subprocess.SubprocessError) as error:
                 raise UvMissing(f"uv does not start ({error}). Install it anew.") from error
-            version = said.split()[1]
-            if Version(version) < OLDEST:
-                raise UvMissing(f"uv {version} is too old: {OLDEST} or newer is needed.")
+            version = said.removeprefix("uv ").partition(" ")[0].strip()
+            try:
+                too_old = Version(version) < OLDEST
+            except InvalidVersion:
+                raise UvMissing(
+                    f"{self.executable} is no uv: it says {said[:100]!r} for its version. "
+                    "Correct `uv` in [service]."
+                ) from None
+            if too_old:
+                raise UvMissing(
+                    f"uv {version} is too old: {OLDEST} or newer is needed. Install a newer "
+                    "one, or correct `uv` in [service]."
+                )
             self._version = version
         return self._version
 
@@ -206,7 +154,7 @@ class Uv:
         """
         flags = ["--dry-run", "--output-format", "json", *_offline(offline)]
         out, log = self._install(ask, flags, cancel, on_line)
-        return _read_plan(out, log)
+        return read_plan(out, log)
 
     def install(
         self,
@@ -242,21 +190,13 @@ class Uv:
     ) -> tuple[str, str]:
         """Start uv, follow its words line by line, and wait for it; (stdout, log)."""
         cancel.check()
-        process = subprocess.Popen(
-            [self.executable, "--color", "never", "--no-progress", *arguments],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, errors="replace", cwd=folder, env=self._environ,
-            start_new_session=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 -- it says itself why it is safe
-        )  # fmt: skip
+        process = self._start(arguments, folder)
         out: list[str] = []
         log: list[str] = []
         readers = [
-            threading.Thread(target=_follow, args=(process.stdout, out.append)),
-            threading.Thread(target=_follow, args=(process.stderr, _both(log.append, on_line))),
+            _follow(process.stdout, out.append),
+            _follow(process.stderr, _both(log.append, on_line)),
         ]
-        for reader in readers:
-            reader.start()
         try:
             cancel.wait_for(process, timeout)
         except subprocess.TimeoutExpired:
@@ -268,22 +208,47 @@ class Uv:
         finally:
             end_group(process)
             for reader in readers:
-                reader.join()
+                reader.join(_OUTLIVED_SECONDS)
         if process.returncode != 0:
             raise failure(process.returncode, "".join(log))
         return "".join(out), "".join(log)
+
+    def _start(self, arguments: list[str], folder: Path) -> "subprocess.Popen[str]":
+        try:
+            return subprocess.Popen(
+                [self.executable, "--color", "never", "--no-progress", *arguments],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                text=True, errors="replace", cwd=folder, env=self._environ,
+                start_new_session=True,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 -- it says itself why it is safe
+            )  # fmt: skip
+        except OSError as error:
+            if error.errno not in (errno.ENOEXEC, errno.EACCES):
+                raise
+            raise UvMissing(
+                f"{self.executable} does not start ({error.strerror}). Correct `uv` in [service]."
+            ) from error
 
 
 def _offline(offline: bool) -> list[str]:
     return ["--offline"] if offline else []
 
 
-def _follow(stream: IO[str] | None, take: OnLine) -> None:
-    if stream is None:
-        return
-    with stream:
-        for line in stream:
-            take(redact(line))
+def _follow(stream: IO[str] | None, take: OnLine) -> threading.Thread:
+    """Take each line as it comes, on a thread of its own.
+
+    The thread holds nobody up: what a build has left running may keep the pipe open.
+    """
+
+    def follow() -> None:
+        if stream is not None:
+            with stream:
+                for line in stream:
+                    take(redact(line))
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    return thread
 
 
 def _both(first: OnLine, second: OnLine | None) -> OnLine:
@@ -295,82 +260,7 @@ def _both(first: OnLine, second: OnLine | None) -> OnLine:
     return take
 
 
-_URL_LINE = re.compile(
-    r"^ \+ (?P<name>\S+?)(?:==\S+)? (?:@ |\(from )(?P<url>[^\s)]+)\)?", re.MULTILINE
-)
-
-
-def _read_plan(out: str, log: str) -> Plan:
-    """Read the dry run's JSON; the places of packages without a version stand in the log."""
-    try:
-        changes = json.loads(out)["changes"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UvError(
-            f"the answer of uv's dry run is not understood ({error}). This uv is newer than "
-            "Reconciler knows: set `uv` in [service] to the one that it was installed with.",
-            log,
-        ) from error
-    urls = {canonicalize_name(m["name"]): m["url"] for m in _URL_LINE.finditer(log)}
-    install: dict[NormalizedName, Planned] = {}
-    remove: dict[NormalizedName, Version | None] = {}
-    for change in changes:
-        name = canonicalize_name(change["name"])
-        version = Version(change["version"]) if change.get("version") else None
-        if change["action"] == "installed":
-            install[name] = Planned(name, version, urls.get(name))
-        else:
-            remove[name] = version
-    to_download = "Would download" in log or "Would install" not in log
-    return Plan(install, remove, to_download)
-
-
-_BUILD = re.compile(
-    r"Failed to (?:download and )?build `(?P<name>[A-Za-z0-9._-]+?)(?:==[^`]*| @ [^`]*)?`"
-)
-_NETWORK = re.compile(
-    r"error sending request|dns error|tcp connect error|timed out|operation timed out"
-    r"|connection (?:reset|closed|refused)|HTTP status server error|Request failed after"
-    r"|network (?:is unreachable|was disabled|connectivity is disabled)|unable to access"
-    r"|could not be queried due to|HTTP status client error \((?:401|403|407|408|429)"
-    r"|Could not resolve host|IncompleteMessage|error decoding response body",
-    re.IGNORECASE,
-)
-
-
-# uv tells of the generated project by its name; to the user it is what he requires.
-_OUR_NEED = re.compile(rf"\b{EFFECTIVE_NAME}(?:==0)? depends on")
-_OURS = re.compile(rf"\b{EFFECTIVE_NAME}\b")
-
-
-def failure(code: int, log: str) -> UvError:
-    """Tell from uv's words what kind of failure this was (uv-facts 25 to 29)."""
-    words = _explanation(log)
-    if "No space left on device" in log or "Disk quota exceeded" in log:
-        return DiskFull(f"{words} Free some space; the environment is as it was.", log)
-    if _NETWORK.search(words):
-        return NetworkTrouble(words, log)
-    built = _BUILD.search(words)
-    if built:
-        return BuildFailed(canonicalize_name(built["name"]), words, log)
-    if "No solution found" in words or re.search(r"not found|does not exist|404|410", words):
-        return NoSolution(words, log)
-    if code < 0:
-        return UvError(f"uv was ended by {signal.Signals(-code).name}.", log)
-    return UvError(words or f"uv ended with {code} and said nothing.", log)
-
-
-def _explanation(log: str) -> str:
-    """uv's error, without what it said before, as running text."""
-    start = re.search(r"^error: ", log, re.MULTILINE)
-    text = log[start.end() :] if start else log
-    lines = [line.strip().removeprefix("cause:").strip() for line in text.splitlines()]
-    words = [line for line in lines if line]
-    if len(words) > 1 and words[0].startswith("No solution found"):
-        words[0] += ":"
-    return _OURS.sub("your project", _OUR_NEED.sub("you require", " ".join(words)))
-
-
 __all__ = [
-    "Ask", "BuildFailed", "Cancelled", "DiskFull", "NetworkTrouble", "NoSolution", "Plan",
-    "Planned", "TimedOut", "Uv", "UvError", "UvMissing", "failure",
+    "EFFECTIVE_NAME", "Ask", "BuildFailed", "Cancelled", "DiskFull", "NetworkTrouble",
+    "NoSolution", "Plan", "Planned", "TimedOut", "Uv", "UvError", "UvMissing", "failure",
 ]  # fmt: skip

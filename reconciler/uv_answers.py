@@ -1,0 +1,166 @@
+"""What uv answers, as types: plans, and every kind of failure by uv's own words.
+
+Pure: text in, values and exceptions out. Starts nothing.
+"""
+
+import json
+import re
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from packaging.utils import NormalizedName, canonicalize_name
+from packaging.version import Version
+
+EFFECTIVE_NAME = "reconciler-effective"
+"""The name of the generated project that uv is given."""
+
+
+class UvError(Exception):
+    """uv did not do what it was asked; `reason` is one CamelCase word, `log` uv's own words."""
+
+    reason = "UvFailed"
+
+    def __init__(self, message: str, log: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.log = log
+
+
+class UvMissing(UvError):
+    """There is no uv to start, or one that is too old."""
+
+    reason = "UvMissing"
+
+
+class NoSolution(UvError):
+    """What is asked for cannot be had together; the message is uv's explanation."""
+
+    reason = "NoSolution"
+
+
+class BuildFailed(UvError):
+    """A source distribution did not build."""
+
+    reason = "BuildFailed"
+
+    def __init__(self, name: NormalizedName, message: str, log: str = "") -> None:
+        super().__init__(message, log)
+        self.name = name
+
+
+class NetworkTrouble(UvError):
+    """An index did not answer, or refused: nobody's requirement is to blame."""
+
+    reason = "NetworkTrouble"
+
+
+class DiskFull(UvError):
+    """There is no space left for uv's cache or for the stage."""
+
+    reason = "DiskFull"
+
+
+class TimedOut(UvError):
+    """uv took longer than the configured time limit and was ended."""
+
+    reason = "TimedOut"
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One package that uv would install: an exact version, or the place that it comes from."""
+
+    name: NormalizedName
+    version: Version | None
+    url: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What uv would do, complete before anything is done.
+
+    `install` is what would be put in, `remove` the versions that would go.
+    """
+
+    install: Mapping[NormalizedName, Planned]
+    remove: Mapping[NormalizedName, Version | None]
+    to_download: bool = True
+    """Whether anything is not in uv's cache yet; if that cannot be told, something may be."""
+
+
+_URL_LINE = re.compile(
+    r"^ \+ (?P<name>\S+?)(?:==\S+)? (?:@ |\(from )(?P<url>[^\s)]+)\)?", re.MULTILINE
+)
+
+
+def read_plan(out: str, log: str) -> Plan:
+    """Read the dry run's JSON; the places of packages without a version stand in the log."""
+    urls = {canonicalize_name(m["name"]): m["url"] for m in _URL_LINE.finditer(log)}
+    install: dict[NormalizedName, Planned] = {}
+    remove: dict[NormalizedName, Version | None] = {}
+    try:
+        for change in json.loads(out)["changes"]:
+            name = canonicalize_name(change["name"])
+            version = Version(change["version"]) if change.get("version") else None
+            if change["action"] == "installed":
+                install[name] = Planned(name, version, urls.get(name))
+            else:
+                remove[name] = version
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UvError(
+            f"the answer of uv's dry run is not understood ({error}). This uv is newer than "
+            "Reconciler knows: set `uv` in [service] to the one that it was installed with.",
+            log,
+        ) from error
+    to_download = "Would download" in log or "Would install" not in log
+    return Plan(install, remove, to_download)
+
+
+_BUILD = re.compile(
+    r"Failed to (?:download and )?build `(?P<name>[A-Za-z0-9._-]+?)(?:==[^`]*| @ [^`]*)?`"
+)
+_NETWORK = re.compile(
+    r"error sending request|dns error|tcp connect error|timed out|operation timed out"
+    r"|connection (?:reset|closed|refused)|HTTP status server error|Request failed after"
+    r"|network (?:is unreachable|was disabled|connectivity is disabled)|unable to access"
+    r"|could not be queried due to|HTTP status client error \((?:401|403|407|408|429)"
+    r"|Could not resolve host|IncompleteMessage|error decoding response body",
+    re.IGNORECASE,
+)
+
+
+# Also a dependent that names the very file which something else must be taken from.
+_UNFIT = re.compile(r"not found|does not exist|404|410|conflicting URLs|as a URL dependency")
+
+# uv tells of the generated project by its name; to the user it is what he requires.
+_OUR_NEED = re.compile(rf"\b{EFFECTIVE_NAME}(?:==0)? depends on")
+_OURS = re.compile(rf"\b{EFFECTIVE_NAME}\b")
+
+
+def failure(code: int, log: str) -> UvError:
+    """Tell from uv's words what kind of failure this was (uv-facts 25 to 29)."""
+    words = _explanation(log)
+    if "No space left on device" in log or "Disk quota exceeded" in log:
+        return DiskFull(f"{words} Free some space; the environment is as it was.", log)
+    if _NETWORK.search(words):
+        return NetworkTrouble(words, log)
+    built = _BUILD.search(words)
+    if built:
+        return BuildFailed(canonicalize_name(built["name"]), words, log)
+    if "No solution found" in words or _UNFIT.search(words):
+        return NoSolution(words, log)
+    if code < 0:
+        return UvError(f"uv was ended by {signal.Signals(-code).name}.", log)
+    return UvError(words or f"uv ended with {code} and said nothing.", log)
+
+
+def _explanation(log: str) -> str:
+    """uv's error, without what it said before, as running text."""
+    start = re.search(r"^error: ", log, re.MULTILINE)
+    text = log[start.end() :] if start else log
+    lines = [line.strip().removeprefix("cause:").strip() for line in text.splitlines()]
+    words = [line for line in lines if line]
+    if len(words) > 1 and words[0].startswith("No solution found"):
+        words[0] += ":"
+    return _OURS.sub("your project", _OUR_NEED.sub("you require", " ".join(words)))
