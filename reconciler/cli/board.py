@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from reconciler.cli.changes import show_failures, show_held_back
-from reconciler.cli.check import problem_words, show_packages
+from reconciler.cli.check import problem_words, show_broken_holds, show_packages
 from reconciler.cli.output import BAD, DOUBT, GOOD, QUIET, Output
 from reconciler.status import Environment, Phase, Status
 
@@ -69,10 +69,8 @@ def _show_environment(environment: Environment, output: Output, *, alone: bool) 
     wrong = [p for p in environment.packages if not p.ok]
     shown = environment.packages if output.options.verbose else wrong
     if shown:
-        show_packages(shown, output)
-    for hold in environment.holds:
-        if not hold.intact:
-            output.say(f"Hold broken: {hold.message}", BAD)
+        show_packages(shown, environment.holds, output)
+    show_broken_holds(environment.holds, output)
     show_held_back(environment.held_back, output)
     if environment.last_pass is not None and not wrong:
         show_failures(environment.last_pass.failed, output)

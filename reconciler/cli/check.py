@@ -1,5 +1,7 @@
 """`reconciler check`: is the environment as declared? Looks, and changes nothing."""
 
+from collections.abc import Sequence
+
 import click
 
 from reconciler.cli.command import Command
@@ -8,7 +10,7 @@ from reconciler.cli.opening import opened_or_blank
 from reconciler.cli.options import Options
 from reconciler.cli.output import BAD, DOUBT, GOOD, QUIET, Output
 from reconciler.cli.targets import chosen, configuration
-from reconciler.status import Package, PackageStatus, Problem
+from reconciler.status import Hold, Package, PackageStatus, Problem
 
 IN_SYNC, ERROR, DRIFT = 0, 1, 2
 
@@ -18,6 +20,7 @@ _MARKS = {
     PackageStatus.HELD_MISMATCH: DOUBT,
     PackageStatus.HELD_MISSING: DOUBT,
 }
+_MENDABLE = (PackageStatus.MISSING, PackageStatus.MISMATCH, PackageStatus.BROKEN)
 
 
 @click.command(
@@ -59,27 +62,40 @@ def _show(document: Check, output: Output, *, missing: bool) -> None:
     wrong = [p for p in document.packages if not p.ok]
     shown = document.packages if output.options.verbose else wrong
     if shown:
-        show_packages(shown, output)
-    _show_holds(document, output)
+        show_packages(shown, document.holds, output)
+    show_broken_holds(document.holds, output)
     for warning in document.warnings:
         output.say(warning, DOUBT)
     _conclude(document, output, wrong)
 
 
-def show_packages(packages: list[Package] | tuple[Package, ...], output: Output) -> None:
-    """The package table, and below it the reasons that do not show from it."""
+def show_packages(packages: Sequence[Package], holds: Sequence[Hold], output: Output) -> None:
+    """The package table, and below it the reasons that do not show from it.
+
+    Args:
+        packages: the rows.
+        holds: the holds, of which the broken ones are explained elsewhere.
+        output: how the command answers.
+    """
     output.table(
         ("Package", "Required", "Installed", "Status"),
         [(p.name, p.required, p.installed, p.status) for p in packages],
         [_MARKS.get(p.status, BAD) for p in packages],
     )
+    explained = _broken(holds)
     for package in packages:
-        if not package.ok and package.message not in (None, "not installed"):
+        told = package.ok or package.name in explained or package.message == "not installed"
+        if package.message and not told:
             output.say(f"{package.name}: {package.message}")
 
 
-def _show_holds(document: Check, output: Output) -> None:
-    for hold in document.holds:
+def _broken(holds: Sequence[Hold]) -> set[str]:
+    return {hold.name for hold in holds if not hold.intact}
+
+
+def show_broken_holds(holds: Sequence[Hold], output: Output) -> None:
+    """What happened to each, and what to do."""
+    for hold in holds:
         if not hold.intact:
             output.say(f"Hold broken: {hold.message}", BAD)
 
@@ -92,8 +108,8 @@ def _conclude(document: Check, output: Output, wrong: list[Package]) -> None:
         output.say(f"{document.environment} is in sync: {counts}.", GOOD)
         return
     output.say(f"{document.environment} is not as declared: {counts}.", BAD, bold=True)
-    if any(p.status in (PackageStatus.MISSING, PackageStatus.MISMATCH, PackageStatus.BROKEN)
-           for p in wrong):  # fmt: skip
+    broken = _broken(document.holds)
+    if any(p.status in _MENDABLE and p.name not in broken for p in wrong):
         output.say("`reconciler plan` shows what would change; `reconciler apply` mends it.", QUIET)
 
 
