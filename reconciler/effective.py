@@ -182,10 +182,11 @@ class EffectiveProject:
 def _write_project(folder: Path, requirements: Sequence[str], items: Iterable[Item]) -> Path:
     sources = {item.name: dict(item.source) for item in items if item.source}
     document: dict[str, Any] = {
-        "project": {"name": EFFECTIVE_NAME, "version": "0", "dependencies": requirements}
+        "project": {"name": EFFECTIVE_NAME, "version": "0", "dependencies": requirements},
+        # A workspace of its own: else uv looks for one further up, and reads the user's project,
+        # which may be half saved just now.
+        "tool": {"uv": {"workspace": {}, "sources": sources}},
     }
-    if sources:
-        document["tool"] = {"uv": {"sources": sources}}
     path = folder / "pyproject.toml"
     path.write_text(tomli_w.dumps(document), encoding="utf-8")
     return path

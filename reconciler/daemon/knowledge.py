@@ -12,6 +12,7 @@ from reconciler.environment import Environment
 from reconciler.journal import Journal, State
 from reconciler.log import get_logger
 from reconciler.status import Environment as EnvironmentStatus
+from reconciler.status import Problem
 from reconciler.suspension import paused, resumed, rolled_back
 
 log = get_logger(__name__)
@@ -99,6 +100,16 @@ class Knowledge:
 
     def _show(self) -> None:
         fresh = environment_status(self._known, self._shown, time.time())
-        if fresh != self._shown and not self._muted:
-            self._shown = fresh
-            self._publish(fresh)
+        if fresh == self._shown or self._muted:
+            return
+        _tell_problem(self._shown.problem if self._shown else None, fresh.problem)
+        self._shown = fresh
+        self._publish(fresh)
+
+
+def _tell_problem(before: Problem | None, now: Problem | None) -> None:
+    if now is not None and now != before:
+        log.warning("file.problem", file=now.file, line=now.line, column=now.column,
+                    reason=now.reason, mend=now.mend)  # fmt: skip
+    elif now is None and before is not None:
+        log.info("file.mended", file=before.file)
