@@ -16,14 +16,12 @@ const page = { store, progress: new Progress(store) };
 const at = (id) => document.getElementById(id);
 const service = serviceBoard();
 const none = h(
-  "section",
-  { class: "card empty" },
-  h("h2", {}, "No environment is configured"),
+  "section.card.empty",
+  h("h2", "No environment is configured"),
   h(
     "p",
-    {},
     "Name one in the configuration file, under ",
-    h("code", {}, "[environments.NAME]"),
+    h("code", "[environments.NAME]"),
     ", and it appears here by itself.",
   ),
 );
@@ -49,10 +47,9 @@ function showStatus() {
 
 function showService({ service: { version, uv, pid, started_at: started } }) {
   fill(at("about"), [version, uv, pid, started], () => [
-    h("p", {}, `Reconciler ${version} · uv ${uv ?? "not found"} · process ${pid} · started `, stamp(started)),
+    h("p", `Reconciler ${version} · uv ${uv ?? "not found"} · process ${pid} · started `, stamp(started)),
     h(
       "p",
-      {},
       h("a", { href: "status" }, "Status"),
       h("a", { href: "history" }, "History"),
       h("a", { href: "metrics" }, "Metrics"),
@@ -98,7 +95,7 @@ function overall(status) {
   };
 }
 
-const views = h("div", { class: "views" });
+const views = h("div.views");
 at("main").append(service.node, views, none);
 none.hidden = true;
 

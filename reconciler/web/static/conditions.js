@@ -10,10 +10,10 @@ const SYMBOLS = { ok: "check", bad: "cross", busy: "turn", calm: "dot" };
 
 /** The conditions of one environment. */
 export function conditionList() {
-  const list = h("ul", { class: "conditions" });
-  const none = h("p", { class: "muted" }, "Nothing is known yet.");
+  const list = h("ul.conditions");
+  const none = h("p.muted", "Nothing is known yet.");
   return {
-    node: h("section", { class: "card" }, h("h3", {}, "Conditions"), list, none),
+    node: h("section.card", h("h3", "Conditions"), list, none),
     update(environment) {
       none.hidden = environment.conditions.length > 0;
       keyed(list, environment.conditions, (condition) => condition.type, conditionLine);
@@ -28,18 +28,13 @@ function toneOf({ type, status }) {
 }
 
 function conditionLine(first) {
-  const symbol = h("span", { class: "symbol" });
-  const name = h("span", { class: "type" }, NAMES[first.type] ?? first.type);
-  const reason = h("span", { class: "reason" });
-  const message = h("p", { class: "muted" });
+  const symbol = h("span.symbol");
+  const name = h("span.type", NAMES[first.type] ?? first.type);
+  const reason = h("span.reason");
+  const message = h("p.muted");
   const since = stamp(first.last_transition_time);
   return {
-    node: h(
-      "li",
-      {},
-      h("p", { class: "row" }, h("span", {}, symbol, name, h("span", { class: "unseen" }, ":"), " ", reason), since),
-      message,
-    ),
+    node: h("li", h("p.row", h("span", symbol, name, h("span.unseen", ":"), " ", reason), since), message),
     update(condition) {
       const tone = toneOf(condition);
       if (symbol.dataset.tone !== tone) {

@@ -2,19 +2,15 @@
 // short notes at the foot of the page.
 
 import { useToken } from "./api.js";
-import { h, set, text, unique } from "./dom.js";
+import { button, h, set, text, unique } from "./dom.js";
 
 /** Opens an empty modal with a heading; `buttons` go into its foot. It leaves the page when closed. */
 export function open(title, { className = "", body = [], buttons = [] } = {}) {
   const id = unique("dialog");
   const heading = h("h2", { id, tabindex: "-1" }, title);
-  const content = h("div", { class: "content" }, body);
-  const foot = h("div", { class: "buttons" }, buttons);
-  const dialog = h(
-    "dialog",
-    { class: className, "aria-labelledby": id },
-    h("div", { class: "sheet" }, heading, content, foot),
-  );
+  const content = h("div.content", body);
+  const foot = h("div.buttons", buttons);
+  const dialog = h("dialog", { class: className, "aria-labelledby": id }, h("div.sheet", heading, content, foot));
   dialog.addEventListener("close", () => {
     dialog.remove();
     // What opened it may be gone by now; the keyboard then goes on from the content.
@@ -27,12 +23,8 @@ export function open(title, { className = "", body = [], buttons = [] } = {}) {
 }
 
 /** A button that closes its dialog. */
-export function closing(label, attributes) {
-  return h(
-    "button",
-    { type: "button", click: (event) => event.currentTarget.closest("dialog").close(), ...attributes },
-    label,
-  );
+export function closing(label, classes = "") {
+  return button(classes, (event) => event.currentTarget.closest("dialog").close(), label);
 }
 
 /**
@@ -42,11 +34,11 @@ export function closing(label, attributes) {
 export function confirm(title, { body, label, act, danger = false, className = "" }) {
   return new Promise((resolve) => {
     let answer = null;
-    const refusal = h("p", { class: "refusal", role: "alert" });
+    const refusal = h("p.refusal", { role: "alert" });
     const cancel = closing("Cancel");
     const go = h("button", { type: "submit", class: danger ? "danger" : "primary" }, label);
     const token = tokenField();
-    const form = h("form", { class: "content", submit }, body, refusal, token.field);
+    const form = h("form.content", { submit }, body, refusal, token.field);
     const { dialog, content, foot } = open(title, { className });
     content.replaceWith(form);
     form.append(foot);
@@ -77,7 +69,7 @@ function tokenField() {
   const input = h("input", { type: "password", autocomplete: "off", id: unique("token") });
   const label = h("label", { for: input.id }, "Access token");
   return {
-    field: h("div", { class: "field", hidden: true }, label, input),
+    field: h("div.field", { hidden: true }, label, input),
     use() {
       if (input.value) useToken(input.value.trim());
     },

@@ -1,13 +1,24 @@
 // Makes and updates elements. Whatever comes from the service becomes a text node or an
 // attribute value here, never markup: nothing on this page parses any.
 
-/** An element: `h("p", {class: "muted"}, "text", child)`. Functions become listeners. */
-export function h(tag, attributes, ...children) {
+/**
+ * An element: `h("p.muted", "text", child)`, or `h("a", {href: "x"}, "text")`. What follows the
+ * first dot are its classes; attributes may be left out; a function becomes a listener.
+ */
+export function h(kind, first, ...rest) {
+  const described = first?.constructor === Object;
+  const [tag, ...classes] = kind.split(".");
   const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes ?? {})) set(node, name, value);
+  if (classes.length) node.className = classes.join(" ");
+  if (described) for (const [name, value] of Object.entries(first)) set(node, name, value);
+  const children = described ? rest : [first, ...rest];
   node.append(...children.flat(2).filter((child) => child !== null && child !== undefined && child !== false));
   return node;
 }
+
+/** A button that calls `act` when it is pressed: `button("link", act, "Show all")`. */
+export const button = (classes, act, ...children) =>
+  h("button", { type: "button", class: classes || null, click: act }, ...children);
 
 /** Sets an attribute or a listener; false, null and undefined take an attribute away. */
 export function set(node, name, value) {

@@ -1,7 +1,7 @@
 // One environment on the page: its head with the buttons, facts, notices, table and side lists.
 
 import { conditionList } from "./conditions.js";
-import { fill, h, set, text, unique } from "./dom.js";
+import { button, fill, h, set, text, unique } from "./dom.js";
 import { factList } from "./facts.js";
 import { fix, watchFix } from "./fix.js";
 import { generationList } from "./generations.js";
@@ -34,12 +34,12 @@ export function environmentView(page, name) {
   ];
   const [head, facts, , , ...side] = parts.map((part) => part.node);
   const node = h(
-    "section",
-    { class: "environment", "aria-label": name },
+    "section.environment",
+    { "aria-label": name },
     head,
     facts,
     board.node,
-    h("div", { class: "columns" }, table.node, h("div", { class: "side" }, side)),
+    h("div.columns", table.node, h("div.side", side)),
   );
   return {
     node,
@@ -50,37 +50,30 @@ export function environmentView(page, name) {
 }
 
 function headOf(page, name, current) {
-  const pill = h("span", { class: "pill" });
-  const watch = h(
-    "button",
-    { type: "button", class: "link", hidden: true, click: () => watchFix(page, current(), current().current_pass.id) },
-    "Show its progress",
-  );
-  const lead = h("p", { class: "lead" });
-  const about = h("p", { class: "muted" });
-  const halt = h("button", {
-    type: "button",
-    class: "act",
-    click: () => (current().suspended ? resume(page, current()) : pause(current())),
-  });
+  const pill = h("span.pill");
+  const watch = button("link", () => watchFix(page, current(), current().current_pass.id), "Show its progress");
+  watch.hidden = true;
+  const lead = h("p.lead");
+  const about = h("p.muted");
+  const halt = button("act", () => (current().suspended ? resume(page, current()) : pause(current())));
   const subtitle = unique("fix");
-  const go = h(
-    "button",
-    { type: "button", class: "act primary", "aria-describedby": subtitle, click: () => fix(page, current()) },
+  const go = button(
+    "act primary",
+    () => fix(page, current()),
     h("span", { "aria-hidden": "true" }, "🔧 "),
     "Fix Dependencies",
   );
+  set(go, "aria-describedby", subtitle);
   const hint = h(
-    "p",
-    { class: "hint", id: subtitle },
+    "p.hint",
+    { id: subtitle },
     "This will install/update missing or outdated ML packages. Installation may take several minutes.",
   );
   return {
     node: h(
-      "div",
-      { class: "head" },
-      h("div", { class: "who" }, h("div", { class: "title" }, h("h2", {}, name), pill, watch), lead, about),
-      h("div", { class: "actions" }, h("div", { class: "row" }, halt, go), hint),
+      "div.head",
+      h("div.who", h("div.title", h("h2", name), pill, watch), lead, about),
+      h("div.actions", h("div.row", halt, go), hint),
     ),
     update(environment) {
       const { label, tone, symbol } = words.phase(environment.phase);
@@ -102,7 +95,7 @@ function headOf(page, name, current) {
 
 function aboutLine({ pyproject, mode, last_pass: last, next_check_at: next }) {
   return [
-    h("code", {}, pyproject),
+    h("code", pyproject),
     mode === "observe" && " · only observed",
     last && [" · last pass ", stamp(last.started_at)],
     next && [" · next check ", stamp(next)],

@@ -5,7 +5,7 @@ import { inFull } from "./times.js";
 
 /** The facts of one environment. */
 export function factList() {
-  const node = h("dl", { class: "facts" });
+  const node = h("dl.facts");
   return {
     node,
     update(environment) {
@@ -35,10 +35,10 @@ function gpuWords(gpu) {
 
 function fact() {
   const label = h("dt");
-  const value = h("dd", { class: "value" });
-  const more = h("dd", { class: "more" });
+  const value = h("dd.value");
+  const more = h("dd.more");
   return {
-    node: h("div", {}, label, value, more),
+    node: h("div", label, value, more),
     update(item) {
       text(label, item.label);
       text(value, item.value);

@@ -47,50 +47,33 @@ export function sentence(pass, held) {
 }
 
 function question(environment) {
-  const rows = words.drifted(environment.packages);
+  const rows = words.drifted(environment);
   const held = environment.holds;
   return [
     environment.suspended &&
       h(
         "p",
-        {},
         `“${environment.name}” is paused: ${environment.suspension?.reason ?? "no reason was given"}. It is resumed first.`,
       ),
     h(
       "h3",
-      {},
       rows.length ? `${words.count(rows.length, "package")} will be installed or updated` : "Nothing has drifted",
     ),
     rows.length
-      ? h("ul", { class: "changes", tabindex: "0", "aria-label": "What will change" }, rows.map(driftLine))
-      : h(
-          "p",
-          { class: "muted" },
-          "Everything declared is in place. A pass looks at all of it anew and repairs what is damaged.",
-        ),
+      ? h("ul.changes", { tabindex: "0", "aria-label": "What will change" }, rows.map(driftLine))
+      : h("p.muted", "Everything declared is in place. A pass looks at all of it anew and repairs what is damaged."),
     held.length > 0 && [
       h(
         "h3",
-        {},
         `${words.count(held.length, "package")} held: kept exactly as ${held.length === 1 ? "it is" : "they are"}`,
       ),
       h(
-        "ul",
-        { class: "kept" },
-        held.map((hold) =>
-          h(
-            "li",
-            {},
-            h("span", { class: "package" }, hold.name),
-            " ",
-            h("span", { class: "versions" }, hold.version ?? ""),
-          ),
-        ),
+        "ul.kept",
+        held.map((hold) => h("li", h("span.package", hold.name), " ", h("span.versions", hold.version ?? ""))),
       ),
     ],
     h(
-      "p",
-      { class: "muted" },
+      "p.muted",
       "Installation may take several minutes.",
       environment.atomic && " Until it is over nothing changes; then the new packages are put in place all at once.",
     ),
@@ -102,14 +85,12 @@ export function driftLine(row) {
   const from = row.status === "broken" ? `${row.installed}, files missing` : (row.installed ?? "Not installed");
   return h(
     "li",
-    {},
-    h("span", { class: "package" }, row.name),
+    h("span.package", row.name),
     h(
-      "span",
-      { class: "versions" },
-      h("span", { class: "from" }, from),
-      h("span", { class: "to-sign", role: "img", "aria-label": "to" }, "→"),
-      h("span", { class: "to" }, row.required || "any version"),
+      "span.versions",
+      h("span.from", from),
+      h("span.to-sign", { role: "img", "aria-label": "to" }, "→"),
+      h("span.to", row.required || "any version"),
     ),
   );
 }

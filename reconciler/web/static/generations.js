@@ -2,15 +2,15 @@
 
 import { request } from "./api.js";
 import { confirm } from "./dialogs.js";
-import { fill, h, keyed } from "./dom.js";
+import { button, fill, h, keyed, set } from "./dom.js";
 import { stamp } from "./times.js";
 import { watchPass } from "./watch.js";
 import * as words from "./words.js";
 
 /** The generations of an environment. */
 export function generationList(page) {
-  const list = h("ul", { class: "generations" });
-  const node = h("section", { class: "card" }, h("h3", {}, "Generations"), list);
+  const list = h("ul.generations");
+  const node = h("section.card", h("h3", "Generations"), list);
   return {
     node,
     update(environment) {
@@ -33,35 +33,17 @@ function generationLine(page, environment) {
     update(generation) {
       fill(node, generation, () =>
         h(
-          "div",
-          { class: "row" },
+          "div.row",
           h(
             "div",
-            {},
-            h(
-              "p",
-              {},
-              h("strong", {}, `Generation ${generation.number}`),
-              generation.live && h("span", { class: "badge ok" }, "live"),
-            ),
-            h(
-              "p",
-              { class: "muted" },
-              stamp(generation.created_at),
-              ` · ${words.count(generation.packages, "package")}`,
-              generation.bytes_own === null ? "" : ` · ${words.bytes(generation.bytes_own)} of its own`,
-            ),
+            h("p", h("strong", `Generation ${generation.number}`), generation.live && h("span.badge.ok", "live")),
+            h("p.muted", generation.created_at ? about(generation) : "What was there before the first change"),
           ),
           !generation.live &&
-            h(
-              "button",
-              {
-                type: "button",
-                class: "act small",
-                "aria-label": `Roll back to generation ${generation.number}`,
-                click: () => rollBack(page, environment, generation),
-              },
-              "Roll back…",
+            set(
+              button("act small", () => rollBack(page, environment, generation), "Roll back…"),
+              "aria-label",
+              `Roll back to generation ${generation.number}`,
             ),
         ),
       );
@@ -69,15 +51,19 @@ function generationLine(page, environment) {
   };
 }
 
+function about({ created_at: created, packages, bytes_own: own }) {
+  return [
+    stamp(created),
+    ` · ${words.count(packages, "package")}`,
+    own === null ? "" : ` · ${words.bytes(own)} of its own`,
+  ];
+}
+
 async function rollBack(page, environment, generation) {
   const id = await confirm(`Roll “${environment}” back to generation ${generation.number}?`, {
     body: [
-      h(
-        "p",
-        {},
-        `The ${words.count(generation.packages, "package")} that were live then are put back, all at once. What is live now is kept as a generation.`,
-      ),
-      h("p", {}, "The project file as it stands now is not applied again until it changes or you resume."),
+      h("p", "The packages that were live then are put back, all at once. What is live now is kept as a generation."),
+      h("p", "The project file as it stands now is not applied again until it changes or you resume."),
     ],
     label: "Roll back",
     danger: true,

@@ -2,7 +2,7 @@
 
 import { getHistory } from "./api.js";
 import { inWords } from "./dialogs.js";
-import { fill, h, keyed, set, text } from "./dom.js";
+import { button, fill, h, keyed, set, text } from "./dom.js";
 import { inBrief, resultMark, showPass } from "./passes.js";
 import { restamp, stamp } from "./times.js";
 import * as words from "./words.js";
@@ -11,9 +11,10 @@ const PAGE = 6;
 
 /** The history of the environment `name`; read anew whenever its last pass is another one. */
 export function passHistory(name) {
-  const list = h("ul", { class: "passes" });
-  const said = h("p", { class: "muted" }, "Reading…");
-  const more = h("button", { type: "button", class: "link", hidden: true, click: older }, "Show older ones");
+  const list = h("ul.passes");
+  const said = h("p.muted", "Reading…");
+  const more = button("link", older, "Show older ones");
+  more.hidden = true;
   let passes = [];
   let newest;
 
@@ -38,7 +39,7 @@ export function passHistory(name) {
   }
 
   return {
-    node: h("section", { class: "card" }, h("h3", {}, "History"), list, said, more),
+    node: h("section.card", h("h3", "History"), list, said, more),
     update(environment) {
       const id = environment.last_pass?.id ?? null;
       if (id === newest) return;
@@ -49,13 +50,12 @@ export function passHistory(name) {
 }
 
 function passLine(first) {
-  const line = h("span", { class: "row" });
+  const line = h("span.row");
   const when = stamp(first.started_at);
-  const what = h("span", { class: "muted" });
+  const what = h("span.muted");
   const node = h(
     "li",
-    {},
-    h("button", { type: "button", click: () => showPass(first.id) }, line, h("span", { class: "muted" }, when, what)),
+    button("", () => showPass(first.id), line, h("span.muted", when, what)),
   );
   return {
     node,
@@ -63,7 +63,7 @@ function passLine(first) {
       restamp(when, pass.started_at);
       fill(line, [pass.result, pass.changes, pass.failed], () => [
         resultMark(pass.result),
-        h("span", { class: "brief" }, inBrief(pass)),
+        h("span.brief", inBrief(pass)),
       ]);
       text(what, ` · ${words.trigger(pass.trigger)} · pass ${pass.id}`);
     },

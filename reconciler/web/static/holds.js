@@ -2,16 +2,16 @@
 
 import { requestHold } from "./api.js";
 import { confirm } from "./dialogs.js";
-import { fill, h, keyed } from "./dom.js";
+import { button, fill, h, keyed, set } from "./dom.js";
 import { icon } from "./icons.js";
 import { watchPass } from "./watch.js";
 
 /** The holds of an environment. */
 export function holdList() {
-  const list = h("ul", { class: "holds" });
-  const none = h("p", { class: "muted" }, "No package is held here.");
+  const list = h("ul.holds");
+  const none = h("p.muted", "No package is held here.");
   return {
-    node: h("section", { class: "card" }, h("h3", {}, "Held packages"), list, none),
+    node: h("section.card", h("h3", "Held packages"), list, none),
     update(environment) {
       none.hidden = environment.holds.length > 0;
       const order = [...environment.holds].sort((a, b) => Number(a.intact) - Number(b.intact));
@@ -28,16 +28,8 @@ function holdLine() {
       node.className = hold.intact ? "" : "broken";
       fill(node, hold, () => [
         h(
-          "p",
-          { class: "row" },
-          h(
-            "span",
-            {},
-            icon("lock"),
-            h("span", { class: "package" }, hold.name),
-            " ",
-            h("span", { class: "versions" }, hold.version ?? ""),
-          ),
+          "p.row",
+          h("span", icon("lock"), h("span.package", hold.name), " ", h("span.versions", hold.version ?? "")),
           h(
             "span",
             { class: `mark ${hold.intact ? "ok" : "bad"}` },
@@ -45,55 +37,30 @@ function holdLine() {
             hold.intact ? "intact" : "broken",
           ),
         ),
-        hold.pinned_by && h("p", { class: "muted" }, `pinned by ${hold.pinned_by}`),
-        whatIsWrong(hold),
+        hold.pinned_by && h("p.muted", `pinned by ${hold.pinned_by}`),
       ]);
     },
   };
 }
 
 const whatIsWrong = ({ message, found, intact }) =>
-  (message || (!intact && found)) && h("p", {}, message || `${found} was found.`);
+  (message || (!intact && found)) && h("p", message || `${found} was found.`);
 
 /** A broken hold and the two ways out. */
 export function brokenHold(page, environment, hold) {
-  const restore = h(
-    "button",
-    {
-      type: "button",
-      class: "act small",
-      "aria-label": `Restore ${named(hold)}…`,
-      click: () => restoreHold(page, environment, hold),
-    },
-    "Restore…",
-  );
-  const accept = h(
-    "button",
-    {
-      type: "button",
-      class: "act small",
-      "aria-label": `Accept ${hold.name} as it is…`,
-      click: () => acceptHold(page, environment, hold),
-    },
-    "Accept…",
-  );
+  const restore = button("act small", () => restoreHold(page, environment, hold), "Restore…");
+  const accept = button("act small", () => acceptHold(page, environment, hold), "Accept…");
+  set(restore, "aria-label", `Restore ${named(hold)}…`);
+  set(accept, "aria-label", `Accept ${hold.name} as it is…`);
   return h(
     "li",
-    {},
     h(
       "div",
-      {},
-      h(
-        "p",
-        {},
-        h("strong", { class: "package" }, hold.name),
-        " ",
-        h("span", { class: "versions" }, hold.version ?? ""),
-      ),
+      h("p", h("strong.package", hold.name), " ", h("span.versions", hold.version ?? "")),
       whatIsWrong(hold),
-      !hold.vaulted && h("p", { class: "muted" }, "No copy of it is kept, so it cannot be restored from here."),
+      !hold.vaulted && h("p.muted", "No copy of it is kept, so it cannot be restored from here."),
     ),
-    h("p", { class: "row start" }, hold.vaulted && restore, accept),
+    h("p.row.start", hold.vaulted && restore, accept),
   );
 }
 
@@ -104,10 +71,9 @@ async function restoreHold(page, environment, hold) {
     body: [
       h(
         "p",
-        {},
         `The copy that was kept of ${named(hold)} is put back in “${environment}”, byte for byte, without the network.`,
       ),
-      hold.found && h("p", {}, `What is there now (${hold.found}) is replaced.`),
+      hold.found && h("p", `What is there now (${hold.found}) is replaced.`),
     ],
     label: "Restore",
     danger: true,
@@ -122,10 +88,9 @@ async function acceptHold(page, environment, hold) {
     body: [
       h(
         "p",
-        {},
         `What is installed in “${environment}” now becomes what is held. From then on it is kept exactly as it is.`,
       ),
-      h("p", {}, `${named(hold)} is given up.`),
+      h("p", `${named(hold)} is given up.`),
     ],
     label: "Accept",
     danger: true,

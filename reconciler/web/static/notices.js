@@ -1,7 +1,7 @@
 // What needs a person's eye, above the table: a file that cannot be used (with its line), a pause,
 // what drifted, what failed, what a hold holds back, warnings.
 
-import { h, keyed, fill } from "./dom.js";
+import { button, fill, h, keyed } from "./dom.js";
 import { driftLine } from "./fix.js";
 import { brokenHold } from "./holds.js";
 import { icon } from "./icons.js";
@@ -14,7 +14,7 @@ const MOST = 6;
 
 /** The notices of an environment. `actions` are {resume, attention}. */
 export function noticeBoard(page, actions) {
-  const node = h("div", { class: "notices" });
+  const node = h("div.notices");
   return {
     node,
     update: (environment) => show(node, noticesOf(page, environment, actions)),
@@ -23,7 +23,7 @@ export function noticeBoard(page, actions) {
 
 /** The notices about the service itself. */
 export function serviceBoard() {
-  const node = h("div", { class: "notices" });
+  const node = h("div.notices");
   return {
     node,
     update(status) {
@@ -49,7 +49,7 @@ function show(node, notices) {
         node: part,
         update(notice) {
           fill(part, notice.data, () => [
-            h("h3", {}, icon(notice.symbol ?? SYMBOLS[notice.tone]), notice.title),
+            h("h3", icon(notice.symbol ?? SYMBOLS[notice.tone]), notice.title),
             ...[notice.body()].flat(2).filter(Boolean),
           ]);
         },
@@ -81,7 +81,7 @@ function noticesOf(page, environment, actions) {
       body: () => failureList(failed),
     });
   else if (environment.last_pass?.result === "failed") list.push(failedPass(environment.last_pass));
-  const rows = words.drifted(environment.packages).filter((row) => row.status !== "failed");
+  const rows = words.drifted(environment).filter((row) => row.status !== "failed");
   if (rows.length) list.push(driftNotice(rows, actions));
   if (environment.held_back.length) list.push(heldBackNotice(environment.held_back));
   if (environment.warnings.length) list.push(warningNotice(environment.warnings));
@@ -91,7 +91,7 @@ function noticesOf(page, environment, actions) {
       tone: "calm",
       title: "Changes here are not all-at-once",
       data: environment.atomic_reason,
-      body: () => h("p", {}, environment.atomic_reason ?? "no reason was given"),
+      body: () => h("p", environment.atomic_reason ?? "no reason was given"),
     });
   return list;
 }
@@ -106,28 +106,28 @@ function problemNotice(key, title, problem) {
     title,
     data: problem,
     body: () => [
-      h("p", { class: "place" }, h("code", {}, place)),
+      h("p.place", h("code", place)),
       problem.text && sourceLine(problem),
-      h("p", {}, problem.reason),
-      h("p", { class: "mend" }, h("strong", {}, "What to do: "), problem.mend),
+      h("p", problem.reason),
+      h("p.mend", h("strong", "What to do: "), problem.mend),
     ],
   };
 }
 
 function sourceLine({ line, column, text }) {
   const number = line === null ? "" : `${line} `;
-  const shown = [h("span", { class: "number", "aria-hidden": "true" }, `${number}│ `), text];
+  const shown = [h("span.number", { "aria-hidden": "true" }, `${number}│ `), text];
   if (column) {
     const indent = text.slice(0, column - 1).replace(/[^\t]/g, " ");
     shown.push(
       "\n",
-      h("span", { class: "number", "aria-hidden": "true" }, `${" ".repeat(number.length)}│ `),
-      h("span", { class: "caret", "aria-hidden": "true" }, `${indent}^`),
+      h("span.number", { "aria-hidden": "true" }, `${" ".repeat(number.length)}│ `),
+      h("span.caret", { "aria-hidden": "true" }, `${indent}^`),
     );
   }
   return h(
-    "pre",
-    { class: "source", tabindex: "0", role: "region", "aria-label": line === null ? "The line" : `Line ${line}` },
+    "pre.source",
+    { tabindex: "0", role: "region", "aria-label": line === null ? "The line" : `Line ${line}` },
     shown,
   );
 }
@@ -144,15 +144,8 @@ function pauseNotice(environment, actions) {
     data: pause,
     body: () => [
       pause &&
-        h(
-          "p",
-          {},
-          pause.reason,
-          " · since ",
-          stamp(pause.since),
-          pause.until ? [" · until ", inFull(pause.until)] : "",
-        ),
-      h("p", {}, h("button", { type: "button", class: "act", click: actions.resume }, icon("play"), "Resume…")),
+        h("p", pause.reason, " · since ", stamp(pause.since), pause.until ? [" · until ", inFull(pause.until)] : ""),
+      h("p", button("act", actions.resume, icon("play"), "Resume…")),
     ],
   };
 }
@@ -166,8 +159,7 @@ function holdNotice(page, environment, broken) {
     data: broken,
     body: () =>
       h(
-        "ul",
-        { class: "plain" },
+        "ul.plain",
         broken.map((hold) => brokenHold(page, environment, hold)),
       ),
   };
@@ -179,7 +171,7 @@ function failedPass(pass) {
     tone: "bad",
     title: "The last pass failed; nothing was changed",
     data: [pass.id, pass.message],
-    body: () => h("p", {}, pass.message ?? "Its log says why."),
+    body: () => h("p", pass.message ?? "Its log says why."),
   };
 }
 
@@ -190,17 +182,8 @@ function driftNotice(rows, actions) {
     title: `${words.count(rows.length, "package")} drifted`,
     data: rows,
     body: () => [
-      h("ul", { class: "changes" }, rows.slice(0, MOST).map(driftLine)),
-      rows.length > MOST &&
-        h(
-          "p",
-          {},
-          h(
-            "button",
-            { type: "button", class: "link", click: actions.attention },
-            `Show all ${rows.length} in the table`,
-          ),
-        ),
+      h("ul.changes", rows.slice(0, MOST).map(driftLine)),
+      rows.length > MOST && h("p", button("link", actions.attention, `Show all ${rows.length} in the table`)),
     ],
   };
 }
@@ -209,16 +192,14 @@ function heldBackNotice(heldBack) {
   const line = ({ name, chosen, newest, because, message }) =>
     h(
       "li",
-      {},
       h(
         "p",
-        {},
-        h("strong", { class: "package" }, name),
+        h("strong.package", name),
         chosen ? ` stays at ${chosen}, though ${newest} is out: ` : ` ${newest} cannot be installed: `,
-        h("code", {}, because),
+        h("code", because),
         " holds it back.",
       ),
-      message && h("p", { class: "muted" }, message),
+      message && h("details", h("summary", "The reason in full"), h("p.muted", message)),
     );
   return {
     key: "held-back",
@@ -226,7 +207,7 @@ function heldBackNotice(heldBack) {
     symbol: "lock",
     title: `${words.count(heldBack.length, "package")} held back`,
     data: heldBack,
-    body: () => h("ul", { class: "plain" }, heldBack.map(line)),
+    body: () => h("ul.plain", heldBack.map(line)),
   };
 }
 
@@ -238,9 +219,8 @@ function warningNotice(warnings) {
     data: warnings,
     body: () =>
       h(
-        "ul",
-        { class: "plain" },
-        warnings.map((warning) => h("li", {}, warning)),
+        "ul.plain",
+        warnings.map((warning) => h("li", warning)),
       ),
   };
 }

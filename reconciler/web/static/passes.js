@@ -3,7 +3,7 @@
 
 import { getPass } from "./api.js";
 import { closing, inWords, note, open } from "./dialogs.js";
-import { h } from "./dom.js";
+import { button, h } from "./dom.js";
 import { icon } from "./icons.js";
 import { inFull, stamp } from "./times.js";
 import * as words from "./words.js";
@@ -13,39 +13,26 @@ export const REACHABLE = { tabindex: "0", "aria-label": "Failed" };
 
 /** A list of changes, each "name from → to"; it may scroll, so it can be reached by keyboard. */
 export function changeList(changes) {
-  return h("ul", { class: "changes", tabindex: "0", "aria-label": "Changes" }, changes.map(changeLine));
+  return h("ul.changes", { tabindex: "0", "aria-label": "Changes" }, changes.map(changeLine));
 }
 
 function changeLine(change) {
-  const from = h("span", { class: "from" }, change.from ?? "not installed");
-  const to = h("span", { class: "to" }, change.to ?? "removed");
-  const versions = h(
-    "span",
-    { class: "versions" },
-    from,
-    h("span", { class: "to-sign", role: "img", "aria-label": "to" }, "→"),
-    to,
-  );
-  return h(
-    "li",
-    { class: change.action },
-    h("span", { class: "package" }, change.name),
-    versions,
-    h("span", { class: "action" }, change.action),
-  );
+  const from = h("span.from", change.from ?? "not installed");
+  const to = h("span.to", change.to ?? "removed");
+  const versions = h("span.versions", from, h("span.to-sign", { role: "img", "aria-label": "to" }, "→"), to);
+  return h("li", { class: change.action }, h("span.package", change.name), versions, h("span.action", change.action));
 }
 
 /** What failed, with the reason and what to do. */
 export function failureList(failed, attributes) {
   return h(
-    "ul",
-    { class: "failures", ...attributes },
+    "ul.failures",
+    { ...attributes },
     failed.map(({ name, requirement, reason, message }) =>
       h(
         "li",
-        {},
-        h("p", {}, h("strong", {}, name), " ", h("code", {}, requirement), h("span", { class: "badge bad" }, reason)),
-        h("p", { class: "message" }, message),
+        h("p", h("strong", name), " ", h("code", requirement), h("span.badge.bad", reason)),
+        h("p.message", message),
       ),
     ),
   );
@@ -67,29 +54,28 @@ export function resultMark(result) {
 
 /** A text of a program, scrollable with the keyboard. */
 export function logText(log, label) {
-  return h("pre", { class: "log", tabindex: "0", role: "region", "aria-label": label }, log);
+  return h("pre.log", { tabindex: "0", role: "region", "aria-label": label }, log);
 }
 
 /** Opens a dialog with everything about one pass. */
 export async function showPass(id) {
   const { content, dialog } = open(`Pass ${id}`, {
     className: "large",
-    body: h("p", {}, "Reading…"),
+    body: h("p", "Reading…"),
     buttons: closing("Close"),
   });
   try {
     const pass = await getPass(id);
     if (!dialog.open) return;
-    content.replaceChildren(...(pass ? detail(pass) : [h("p", {}, "This pass is not in the history.")]));
+    content.replaceChildren(...(pass ? detail(pass) : [h("p", "This pass is not in the history.")]));
   } catch (error) {
-    content.replaceChildren(h("p", { class: "refusal", role: "alert" }, inWords(error)));
+    content.replaceChildren(h("p.refusal", { role: "alert" }, inWords(error)));
   }
 }
 
 function detail(pass) {
   const facts = h(
-    "p",
-    { class: "muted" },
+    "p.muted",
     `${words.trigger(pass.trigger)} · `,
     stamp(pass.started_at),
     ` (${inFull(pass.started_at)})`,
@@ -97,17 +83,16 @@ function detail(pass) {
     pass.generation === null ? "" : ` · generation ${pass.generation}`,
   );
   return [
-    h("p", {}, resultMark(pass.result), pass.message ? ` ${pass.message}` : ""),
+    h("p", resultMark(pass.result), pass.message ? ` ${pass.message}` : ""),
     facts,
-    pass.changes.length > 0 && [h("h3", {}, "Changes"), changeList(pass.changes)],
-    pass.failed.length > 0 && [h("h3", {}, "Failed"), failureList(pass.failed, REACHABLE)],
-    pass.changes.length + pass.failed.length === 0 && h("p", {}, "Nothing was changed."),
-    h("div", { class: "row" }, h("h3", {}, "Log"), pass.log && copyButton(pass.log)),
+    pass.changes.length > 0 && [h("h3", "Changes"), changeList(pass.changes)],
+    pass.failed.length > 0 && [h("h3", "Failed"), failureList(pass.failed, REACHABLE)],
+    pass.changes.length + pass.failed.length === 0 && h("p", "Nothing was changed."),
+    h("div.row", h("h3", "Log"), pass.log && copyButton(pass.log)),
     logText(pass.log || "uv was not started in this pass.", "Log of this pass"),
     Object.keys(pass.phases).length > 0 &&
       h(
-        "p",
-        { class: "muted" },
+        "p.muted",
         "Time: ",
         Object.entries(pass.phases)
           .map(([name, took]) => `${name} ${words.seconds(took)}`)
@@ -127,5 +112,5 @@ function copyButton(log) {
       note("The browser does not allow copying here; select the text instead.");
     }
   };
-  return h("button", { type: "button", class: "small", click: copy }, "Copy log");
+  return button("small", copy, "Copy log");
 }

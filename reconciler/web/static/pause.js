@@ -20,7 +20,7 @@ export async function pause(environment) {
   const [reason, length] = [unique("reason"), unique("length")];
   const answer = await confirm(`Pause “${environment.name}”?`, {
     body: [
-      h("p", {}, "Nothing is installed, upgraded or repaired until it is resumed. Drift is still shown."),
+      h("p", "Nothing is installed, upgraded or repaired until it is resumed. Drift is still shown."),
       h("label", { for: reason }, "Reason"),
       h("input", {
         id: reason,
@@ -53,7 +53,6 @@ export async function resume(page, environment) {
   const id = await confirm(`Resume “${environment.name}”?`, {
     body: h(
       "p",
-      {},
       rolledBack
         ? "The project file as it stands is applied again, so what was rolled back may come again."
         : "A pass is made now, and then whenever something changes.",

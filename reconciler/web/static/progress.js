@@ -28,7 +28,9 @@ export class Progress {
 
   #progressed({ environment, pass, package: name, step, done, total }) {
     const known = this.#open(environment, pass);
-    if (name) known.packages.set(name, step);
+    // A held package appears where it is asked what the holds hold back; nothing is done to it.
+    const held = this.#store.environment(environment)?.holds.some((hold) => hold.name === name);
+    if (name && !held) known.packages.set(name, step);
     known.done = done;
     known.total = total;
     this.#tell(environment, known);

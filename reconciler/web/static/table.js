@@ -1,7 +1,7 @@
 // The package table of one environment: filter, status filter, sortable columns. Rows are kept
 // across updates, so that reading, focus and scroll position survive a pass.
 
-import { h, keyed, set, text, unique } from "./dom.js";
+import { button, h, keyed, set, text, unique } from "./dom.js";
 import { icon } from "./icons.js";
 import * as words from "./words.js";
 
@@ -43,27 +43,19 @@ export function packageTable() {
   });
   const options = FILTERS.map(([value]) => h("option", { value }));
   const select = h("select", { "aria-label": "Filter packages by status", change: show }, options);
-  const shown = h("p", { class: "shown", role: "status" });
+  const shown = h("p.shown", { role: "status" });
   const heads = COLUMNS.map(([key, label]) => head(key, label, () => sortBy(key)));
   const body = h("tbody", { role: "rowgroup" });
-  const none = h("p", { class: "none", hidden: true });
-  const legend = h("p", { class: "legend" });
+  const none = h("p.none", { hidden: true });
+  const legend = h("p.legend");
   const table = h(
-    "table",
-    { class: "packages", role: "table", "aria-labelledby": title },
+    "table.packages",
+    { role: "table", "aria-labelledby": title },
     h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, heads)),
     body,
   );
-  const tools = h("div", { class: "tools" }, search, select, shown);
-  const node = h(
-    "section",
-    { class: "card wide" },
-    h("h3", { id: title }, "ML Package Versions"),
-    legend,
-    tools,
-    table,
-    none,
-  );
+  const tools = h("div.tools", search, select, shown);
+  const node = h("section.card.wide", h("h3", { id: title }, "ML Package Versions"), legend, tools, table, none);
 
   function sortBy(key) {
     if (view.column !== key) Object.assign(view, { column: key, down: false });
@@ -98,7 +90,7 @@ export function packageTable() {
       const pins = new Map(environment.holds.map((hold) => [hold.name, hold.pinned_by]));
       view.rows = environment.packages.map((row) => ({
         ...row,
-        held: pins.has(row.name) || row.status.startsWith("held"),
+        held: words.isHeld(environment, row),
         pin: pins.get(row.name),
       }));
       FILTERS.forEach(([, label, matches], at) => text(options[at], `${label} (${view.rows.filter(matches).length})`));
@@ -116,8 +108,11 @@ export function packageTable() {
 }
 
 function head(key, label, sort) {
-  const button = h("button", { type: "button", click: sort }, label, icon("arrow"));
-  return h("th", { scope: "col", role: "columnheader", class: key, "aria-sort": "none" }, button);
+  return h(
+    "th",
+    { scope: "col", role: "columnheader", class: key, "aria-sort": "none" },
+    button("", sort, label, icon("arrow")),
+  );
 }
 
 function mark(cell, down) {
@@ -138,17 +133,17 @@ function explain(legend, environment) {
 }
 
 function tableRow() {
-  const name = h("span", { class: "package" });
-  const badge = h("span", { class: "badge" }, icon("lock"), "held");
-  const origin = h("span", { class: "origin" });
-  const message = h("span", { class: "message" });
+  const name = h("span.package");
+  const badge = h("span.badge", icon("lock"), "held");
+  const origin = h("span.origin");
+  const message = h("span.message");
   const installed = h("td", { role: "cell", class: "installed" });
   const required = h("td", { role: "cell", class: "required" });
   const state = h("td", { role: "cell", class: "status" });
   const title = h(
     "th",
     { scope: "row", role: "rowheader", class: "name" },
-    h("span", { class: "line" }, name, badge),
+    h("span.line", name, badge),
     origin,
     message,
   );
@@ -174,7 +169,7 @@ function tableRow() {
       installed.classList.toggle("absent", row.installed === null);
       text(required, row.required || "any version");
       required.classList.toggle("any", !row.required);
-      showStatus(state, row.status);
+      showStatus(state, row.held && row.status === "broken" ? "hold-broken" : row.status);
       if (known !== undefined && known !== row.installed) node.classList.add("changed");
       known = row.installed;
     },

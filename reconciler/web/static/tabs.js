@@ -29,8 +29,8 @@ function tab({ name }) {
       const { label, tone, symbol } = words.phase(environment.phase);
       fill(node, environment.phase, () => [
         h("span", { class: `symbol ${tone}` }, icon(symbol)),
-        h("span", { class: "name" }, name),
-        h("span", { class: "unseen" }, ` (${label})`),
+        h("span.name", name),
+        h("span.unseen", ` (${label})`),
       ]);
     },
   };

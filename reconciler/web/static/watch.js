@@ -3,7 +3,7 @@
 
 import { getPass } from "./api.js";
 import { closing, note, open } from "./dialogs.js";
-import { h, keyed, set, text } from "./dom.js";
+import { button, h, keyed, set, text } from "./dom.js";
 import { icon } from "./icons.js";
 import { changeList, failureList, REACHABLE, showPass } from "./passes.js";
 import * as words from "./words.js";
@@ -17,7 +17,7 @@ const ANNOUNCE = 4000;
  */
 export async function watchPass({ store, progress, environment, id, title, sum }) {
   const view = runningView();
-  const leave = closing("Hide", { class: "primary" });
+  const leave = closing("Hide", "primary");
   const modal = open(title, { className: "medium watch", body: view.node, buttons: [leave] });
   const show = (name, known) => name === environment && known.id === id && view.update(known);
   const stop = progress.on(show);
@@ -38,10 +38,7 @@ export async function watchPass({ store, progress, environment, id, title, sum }
   text(modal.heading, pass ? "Result" : "Interrupted");
   modal.content.replaceChildren(...result(pass, sentence));
   if (!modal.dialog.contains(document.activeElement)) leave.focus();
-  if (pass)
-    modal.foot.prepend(
-      h("button", { type: "button", class: "aside", click: () => showPass(id) }, "View detailed logs"),
-    );
+  if (pass) modal.foot.prepend(button("aside", () => showPass(id), "View detailed logs"));
   return pass;
 }
 
@@ -82,11 +79,11 @@ function news(store, name, id) {
 
 function runningView() {
   const bar = h("progress", { "aria-label": "Progress" });
-  const counted = h("p", { class: "counted" }, "Looking at what has to be done…");
-  const list = h("ul", { class: "steps", tabindex: "0", "aria-label": "Packages" });
-  const log = h("pre", { class: "log", tabindex: "0", role: "region", "aria-label": "Live output" });
-  const output = h("details", { toggle: () => writeLog() }, h("summary", {}, "Live output"), log);
-  const announced = h("p", { class: "unseen", role: "status" });
+  const counted = h("p.counted", "Looking at what has to be done…");
+  const list = h("ul.steps", { tabindex: "0", "aria-label": "Packages" });
+  const log = h("pre.log", { tabindex: "0", role: "region", "aria-label": "Live output" });
+  const output = h("details", { toggle: () => writeLog() }, h("summary", "Live output"), log);
+  const announced = h("p.unseen", { role: "status" });
   let known = { packages: new Map(), lines: [], dropped: 0, done: 0, total: 0 };
   let spoken = -Infinity;
   let drawing = false;
@@ -132,10 +129,10 @@ function runningView() {
 }
 
 function stepLine() {
-  const symbol = h("span", { class: "symbol" });
-  const name = h("span", { class: "package" });
-  const label = h("span", { class: "step" });
-  const node = h("li", {}, symbol, name, label);
+  const symbol = h("span.symbol");
+  const name = h("span.package");
+  const label = h("span.step");
+  const node = h("li", symbol, name, label);
   return {
     node,
     update([packageName, step]) {
@@ -151,26 +148,20 @@ function stepLine() {
 }
 
 function result(pass, sentence) {
-  const announced = h("p", { class: "sentence", role: "status" });
+  const announced = h("p.sentence", { role: "status" });
   setTimeout(() => text(announced, sentence), 30);
   if (!pass) return [announced];
   const installed = pass.changes.filter((change) => change.action !== "remove").length;
   const counts = h(
-    "dl",
-    { class: "counts" },
-    h("div", {}, h("dt", {}, "Installed:"), h("dd", {}, String(installed))),
-    h(
-      "div",
-      { class: pass.failed.length ? "bad" : "" },
-      h("dt", {}, "Failed:"),
-      h("dd", {}, String(pass.failed.length)),
-    ),
+    "dl.counts",
+    h("div", h("dt", "Installed:"), h("dd", String(installed))),
+    h("div", { class: pass.failed.length ? "bad" : "" }, h("dt", "Failed:"), h("dd", String(pass.failed.length))),
   );
   return [
     announced,
     counts,
-    pass.failed.length > 0 && [h("h3", {}, "Failed"), failureList(pass.failed, REACHABLE)],
-    pass.changes.length > 0 && [h("h3", {}, "Changes"), changeList(pass.changes)],
+    pass.failed.length > 0 && [h("h3", "Failed"), failureList(pass.failed, REACHABLE)],
+    pass.changes.length > 0 && [h("h3", "Changes"), changeList(pass.changes)],
   ]
     .flat()
     .filter(Boolean);

@@ -17,6 +17,7 @@ const statuses = {
   mismatch: ["Other version", "bad", "cross", 2],
   broken: ["Files missing", "bad", "cross", 0],
   failed: ["Failed", "bad", "cross", 0],
+  "hold-broken": ["Hold broken", "bad", "cross", 0],
   "held-missing": ["Held, not installed", "warn", "alert", 3],
   "held-mismatch": ["Held, differs", "warn", "alert", 3],
 };
@@ -84,8 +85,12 @@ export function bytes(value) {
   return `${size < 10 && unit > 0 ? size.toFixed(1) : Math.round(size)} ${units[unit]}`;
 }
 
-/** The packages that are not as declared and that a pass will mend. */
-export const drifted = (packages) => packages.filter((row) => !row.ok && !row.status.startsWith("held"));
+/** Whether a row is of a held package. */
+export const isHeld = (environment, row) =>
+  row.status.startsWith("held") || environment.holds.some((hold) => hold.name === row.name);
+
+/** The packages that are not as declared and that a pass will mend: never a held one. */
+export const drifted = (environment) => environment.packages.filter((row) => !row.ok && !isHeld(environment, row));
 
 /** The names that are held for their own sake, without what they pin. */
 export const heldNames = (environment) => environment.holds.filter((hold) => !hold.pinned_by).map((hold) => hold.name);
