@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass, field
 
+from packaging.utils import canonicalize_name
+
 _PLANNED = re.compile(r"^ \+ (?P<name>[A-Za-z0-9._-]+)")
 _STEPS = (
     ("building", re.compile(r"^\s*Building (?P<name>[A-Za-z0-9._-]+)")),
@@ -26,8 +28,13 @@ class Step:
 
 @dataclass
 class Progress:
-    """Follows one pass; `phase` is what the pass is doing."""
+    """Follows one pass; `phase` is what the pass is doing.
 
+    Attributes:
+        held: Packages that uv plans as stubs, and that nobody installs.
+    """
+
+    held: frozenset[str] = frozenset()
     phase: str = ""
     planned: list[str] = field(default_factory=list)
     _done: set[str] = field(default_factory=set)
@@ -56,7 +63,7 @@ class Progress:
         if line.startswith("Resolved "):
             self.planned = []
         found = _PLANNED.match(line)
-        if found is None:
+        if found is None or canonicalize_name(found["name"]) in self.held:
             return None
         self.planned.append(found["name"])
         return self._step(found["name"], "planned")

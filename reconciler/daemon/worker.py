@@ -376,6 +376,7 @@ class _Follower:
     progress: Progress = field(default_factory=Progress)
 
     def phase(self, name: str) -> None:
+        self.progress.held = frozenset(hold.name for hold in self.worker.known.holds)
         self.progress.enter(name)
         self.worker.follow(self.current, name)
 

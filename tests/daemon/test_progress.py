@@ -36,6 +36,12 @@ def test_a_plan_names_what_will_be_installed():
     ]
 
 
+def test_a_held_package_is_not_planned_though_uv_names_its_stub():
+    lines = [*PLAN, " + torch==2.3.1+rocm5.7", " + pytorch-triton-rocm==2.3.1"]
+    held = Progress(held=frozenset({"torch", "pytorch-triton-rocm"}))
+    assert steps(held, "plan", lines) == steps(Progress(), "plan", PLAN)
+
+
 def test_an_installation_counts_up_to_what_was_planned():
     progress = Progress()
     steps(progress, "plan", PLAN)
