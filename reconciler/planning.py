@@ -194,10 +194,11 @@ class Planner:
             UvError: There is no plan.
         """
         while True:
+            missing = self.project.missing  # another thread may learn of more meanwhile
             plan = self._ask_once(items, free=free, aside=aside, offline=offline)
             holds = self.look.holds
             unknown = {n for n in plan.install if holds.covers(n) and n not in holds.held}
-            if not unknown or unknown <= self.project.missing:
+            if not unknown or unknown <= missing:
                 return plan
             with self._lock:
                 self.project = replace(self.project, missing=self.project.missing | unknown)

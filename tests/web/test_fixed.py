@@ -14,9 +14,9 @@ def _pass(result: Result, **fields: Any) -> PassDetail:
 
 
 def test_34_packages() -> None:
-    rows = [row(f"p{n}", ">=1", "1.0") for n in range(34)]
+    rows = [row(f"p{n}", ">=1" if n else None, "1.0") for n in range(34)]
     held = [row("torch", "==2.3.1", "2.3.1", PackageStatus.HELD)]
-    further = [row("certifi", ">=1", "2", required_by="p1"), row("pip", None, "24")]
+    further = [row("certifi", "certifi>=1", "2", required_by="p1")]
     found = summary(environment(packages=(*held, *rows, *further)), _pass(Result.CHANGED))
     assert found.message == (
         "Successfully installed/upgraded all 34 packages (torch/torchvision preserved)"
@@ -42,6 +42,21 @@ def test_a_dependency_that_failed_counts_as_well() -> None:
     found = summary(environment(packages=rows), _pass(Result.PARTIAL, failed=(failure,)))
     assert found.failed_packages == ("dep==2",)
     assert (found.success, found.packages_installed, found.packages_failed) == (False, 1, 1)
+
+
+def test_what_others_require_is_named_once() -> None:
+    missing = row("dep", "dep>=2", None, PackageStatus.MISSING, required_by="a")
+    found = summary(environment(packages=(row("a", None, "1"), missing)), _pass(Result.UNCHANGED))
+    assert found.stderr == "ERROR: dep>=2: missing\n"
+    assert found.stdout.startswith("=== Installing a ===\nRequirement already satisfied: a (1)\n")
+
+
+def test_a_broken_hold_is_none_of_the_packages() -> None:
+    holds = (Hold(name="torch", version="2", intact=False, message="files are missing"),)
+    broken = row("torch", None, "2", PackageStatus.BROKEN)
+    found = summary(environment(packages=(broken,), holds=holds), _pass(Result.UNCHANGED))
+    assert (found.packages_installed, found.packages_failed) == (0, 0)
+    assert "WARNING: torch is held, and broken: files are missing" in found.stderr
 
 
 def test_nothing_was_changed() -> None:
@@ -80,7 +95,7 @@ def test_dependencies_and_removals_have_sections() -> None:
 
 
 def test_a_direct_reference_is_written_as_one() -> None:
-    rows = (row("a", "@ file:///a.whl", "1"),)
+    rows = (row("a", "file:///a.whl", "1"),)
     found = summary(environment(packages=rows), _pass(Result.UNCHANGED))
     assert "=== Installing a @ file:///a.whl ===" in found.stdout
 
