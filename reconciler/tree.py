@@ -221,7 +221,7 @@ class Tree:
         return target
 
     def conflict(self, incoming: Path, packages: Iterable[Distribution]) -> HoldConflict | None:
-        """The first file of `incoming` that would replace a held package's, or None.
+        """The first of `incoming` that would replace a file of a held package, or None.
 
         Args:
             incoming: What uv installed into a folder of its own.
@@ -229,20 +229,30 @@ class Tree:
         """
         for path in self._held_within(incoming, ""):
             there = self.prefix / path
-            if there.is_file() and not _same_content(incoming / path, there):
-                bringing = (p.name for p in packages if path in recorded_paths(p, incoming))
+            if os.path.lexists(there) and not _same_content(incoming / path, there):
+                bringing = (p.name for p in packages if _brings(p, incoming, path))
                 name = next(bringing, NormalizedName("unknown"))
-                return HoldConflict(name, self.held_files[path], path)
+                return HoldConflict(name, self._hold_at(path), path)
         return None
 
     def _held_within(self, incoming: Path, folder: str) -> Iterator[str]:
-        """The files of `incoming` where a hold has one, found in the folders they share."""
+        """What of `incoming` lies where a hold has a file, or a file where it has a folder."""
         for entry in _entries(incoming, folder):
             path = f"{folder}/{entry.name}" if folder else entry.name
-            if path in self.held_files:
-                yield path
-            elif path in self._held_folders and entry.is_dir(follow_symlinks=False):
+            if path in self._held_folders and entry.is_dir(follow_symlinks=False):
                 yield from self._held_within(incoming, path)
+            elif path in self._held_folders or path in self.held_files:
+                yield path
+
+    def _hold_at(self, path: str) -> NormalizedName:
+        """The hold that has this file, or a file in this folder."""
+        inside = (n for p, n in self.held_files.items() if p.startswith(f"{path}/"))
+        return self.held_files.get(path) or next(inside)
+
+
+def _brings(distribution: Distribution, incoming: Path, path: str) -> bool:
+    paths = recorded_paths(distribution, incoming)
+    return any(p == path or p.startswith(f"{path}/") for p in paths)
 
 
 def _entries(incoming: Path, folder: str) -> list["os.DirEntry[str]"]:
@@ -277,6 +287,8 @@ def _moved(source: Path, target: Path) -> bool:
 
 
 def _same_content(one: Path, other: Path) -> bool:
+    if not (one.is_file() and other.is_file()):
+        return False
     return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
 
 
