@@ -4,10 +4,13 @@ Asks uv for the plan as if nothing were held, at the same time as for the plan i
 is compared, never applied.
 """
 
+import os
 import re
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
@@ -46,9 +49,13 @@ class Unheld:
     def _ask(self, items: Sequence[Item]) -> "Future[Plan]":
         wanted = tuple(item.text for item in items)
         if wanted not in self._plans:
-            asking = self.executor.submit(self.planner.ask, items, free=True, aside=True)
-            self._plans[wanted] = asking
+            self._plans[wanted] = self.executor.submit(self._plan, items)
         return self._plans[wanted]
+
+    def _plan(self, items: Sequence[Item]) -> Plan:
+        planner = self.planner
+        shadow = shadow_of(planner.look, planner.project.folder)
+        return planner.ask(items, free=True, aside=True, prefix=shadow)
 
     def held_back(self, decision: Decision) -> tuple[HeldBack, ...]:
         """What of the decision is older than without the holds, each with the hold's name.
@@ -106,6 +113,29 @@ class Unheld:
                 return refused.message
             return ""
         return ""
+
+
+def shadow_of(look: Look, folder: Path) -> Path | None:
+    """A prefix with nothing but the metadata of what is installed, or None for a whole Python.
+
+    uv locks the environment that it looks at even for a dry run (uv-facts 17), so of two
+    runs side by side one must look elsewhere.
+    """
+    prefix = look.interpreter.prefix
+    if not look.interpreter.is_venv:
+        return None
+    shadow = Path(tempfile.mkdtemp(prefix="shadow-", dir=folder))
+    for directory in look.interpreter.site_directories:
+        (shadow / directory.relative_to(prefix)).mkdir(parents=True, exist_ok=True)
+    for distribution in look.installed.all():
+        info = distribution.info
+        if not info.is_dir():
+            continue
+        mirrored = shadow / info.relative_to(prefix)
+        mirrored.mkdir()  # uv does not look into a folder that is a symbolic link itself
+        for name in os.listdir(info):  # noqa: PTH208 -- names only, for each package
+            os.symlink(info / name, mirrored / name)  # noqa: PTH211
+    return shadow
 
 
 def objections(

@@ -47,7 +47,7 @@ class Decision:
     kept: tuple[Item, ...]
     failed: tuple[Failure, ...] = ()
     to_download: bool = True
-    """Whether anything of it is not in uv's cache yet, as far as uv said."""
+    """Whether anything of it is not in uv's cache yet, as far as uv says."""
 
     @property
     def is_empty(self) -> bool:
@@ -134,7 +134,8 @@ class Planner:
             remove=frozenset(self._to_prune()),
             kept=tuple(kept),
             failed=tuple(failed),
-            to_download=plan.to_download,
+            # The stubs of the holds are local files, and nothing of them is installed.
+            to_download=plan.downloads > sum(look.holds.covers(n) for n in plan.install),
         )
 
     def _left_out_with_excluded(self, declared: Sequence[Item]) -> list[Failure]:
@@ -179,6 +180,7 @@ class Planner:
         free: bool = False,
         aside: bool = False,
         offline: bool = False,
+        prefix: Path | None = None,
     ) -> Plan:
         """Run the dry run; what a glob holds and nobody knew of is excluded, and asked again.
 
@@ -189,13 +191,14 @@ class Planner:
             free: As if nothing were held.
             aside: Nobody follows what uv says.
             offline: By what uv has in its cache alone.
+            prefix: Where uv looks for what is installed, if not in the environment.
 
         Raises:
             UvError: There is no plan.
         """
         while True:
             missing = self.project.missing  # another thread may learn of more meanwhile
-            plan = self._ask_once(items, free=free, aside=aside, offline=offline)
+            plan = self._ask_once(items, free=free, aside=aside, offline=offline, prefix=prefix)
             holds = self.look.holds
             unknown = {n for n in plan.install if holds.covers(n) and n not in holds.held}
             if not unknown or unknown <= missing:
@@ -203,7 +206,15 @@ class Planner:
             with self._lock:
                 self.project = replace(self.project, missing=self.project.missing | unknown)
 
-    def _ask_once(self, items: Sequence[Item], *, free: bool, aside: bool, offline: bool) -> Plan:
+    def _ask_once(
+        self,
+        items: Sequence[Item],
+        *,
+        free: bool,
+        aside: bool,
+        offline: bool,
+        prefix: Path | None,
+    ) -> Plan:
         ask = self.project.to_plan(
             items,
             constraints=() if free else self._constraints(),
@@ -212,7 +223,8 @@ class Planner:
             free=free,
         )
         on_line = None if aside else self.on_line
-        return self.environment.uv.plan(ask, self.cancel, on_line, offline=offline)
+        uv = self.environment.uv
+        return uv.plan(ask, self.cancel, on_line, offline=offline, prefix=prefix)
 
     def _constraints(self) -> list[str]:
         installed = self.look.installed

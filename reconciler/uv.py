@@ -137,6 +137,7 @@ class Uv:
         on_line: OnLine | None = None,
         *,
         offline: bool = False,
+        prefix: Path | None = None,
     ) -> Plan:
         """Ask what would change, by a dry run.
 
@@ -145,6 +146,7 @@ class Uv:
             cancel: Ends it.
             on_line: Follows what it says.
             offline: By its cache alone.
+            prefix: Where to look for what is installed, if not in the environment itself.
 
         Raises:
             NoSolution: The requirements exclude each other, or something does not exist.
@@ -153,6 +155,7 @@ class Uv:
             UvError: Anything else that uv says no to.
         """
         flags = ["--dry-run", "--output-format", "json", *_offline(offline)]
+        flags += ["--prefix", str(prefix)] if prefix else []
         out, log = self._install(ask, flags, cancel, on_line)
         return read_plan(out, log)
 

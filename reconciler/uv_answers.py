@@ -85,8 +85,8 @@ class Plan:
 
     install: Mapping[NormalizedName, Planned]
     remove: Mapping[NormalizedName, Version | None]
-    to_download: bool = True
-    """Whether anything is not in uv's cache yet; if that cannot be told, something may be."""
+    downloads: int = 0
+    """How many packages are not in uv's cache yet, as far as uv says."""
 
 
 _URL_LINE = re.compile(
@@ -113,10 +113,11 @@ def read_plan(out: str, log: str) -> Plan:
             "Reconciler knows: set `uv` in [service] to the one that it was installed with.",
             log,
         ) from error
-    to_download = "Would download" in log or "Would install" not in log
-    return Plan(install, remove, to_download)
+    downloads = _DOWNLOADS.search(log)
+    return Plan(install, remove, int(downloads[1]) if downloads else 0)
 
 
+_DOWNLOADS = re.compile(r"^Would download (\d+) packages?$", re.MULTILINE)
 _BUILD = re.compile(
     r"Failed to (?:download and )?build `(?P<name>[A-Za-z0-9._-]+?)(?:==[^`]*| @ [^`]*)?`"
 )
