@@ -15,7 +15,8 @@ def summary(environment: Environment, outcome: PassDetail) -> FixResult:
         environment: as it is after the pass.
         outcome: the pass.
     """
-    declared = [row for row in environment.packages if _counts(row)]
+    held = {hold.name for hold in environment.holds}
+    declared = [row for row in environment.packages if _counts(row, held)]
     failed = {failure.name: failure.requirement for failure in outcome.failed}
     failed |= {row.name: _requirement(row) for row in declared if not row.ok}
     met = [row for row in declared if row.name not in failed]
@@ -36,14 +37,17 @@ def summary(environment: Environment, outcome: PassDetail) -> FixResult:
     )
 
 
-def _counts(row: Package) -> bool:
+def _counts(row: Package, held: set[str]) -> bool:
     """Whether it is one of "all 34 packages": declared, and not held."""
-    return row.required is not None and row.required_by is None and row.status not in _HELD
+    return row.required_by is None and row.name not in held and row.status not in _HELD
 
 
 def _requirement(row: Package) -> str:
+    """As it would be declared; what others require has its name in it already."""
     required = row.required or ""
-    return f"{row.name} {required}" if required.startswith("@") else f"{row.name}{required}"
+    if row.required_by is not None and required:
+        return required
+    return f"{row.name} @ {required}" if "://" in required else f"{row.name}{required}"
 
 
 def _preserved(holds: tuple[Hold, ...]) -> str:
