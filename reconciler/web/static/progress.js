@@ -23,16 +23,19 @@ export class Progress {
   /** What is known of a pass; empty where nothing was heard. */
   of(environment, id) {
     const known = this.#passes.get(environment);
-    return known && known.id === id ? known : { id, packages: new Map(), done: 0, total: 0, lines: [], dropped: 0 };
+    return known && known.id === id
+      ? known
+      : { id, packages: new Map(), held: new Set(), done: 0, total: 0, lines: [], dropped: 0 };
   }
 
   #progressed({ environment, pass, package: name, step, done, total }) {
     const known = this.#open(environment, pass);
-    // A held package appears where it is asked what the holds hold back; nothing is done to it.
+    // uv's plan may name a held package (as its stub); nothing is done to it, so it is not counted.
     const held = this.#store.environment(environment)?.holds.some((hold) => hold.name === name);
-    if (name && !held) known.packages.set(name, step);
-    known.done = done;
-    known.total = total;
+    if (held) known.held.add(name);
+    else if (name) known.packages.set(name, step);
+    known.total = Math.max(known.packages.size, total - known.held.size);
+    known.done = Math.min(done, known.total);
     this.#tell(environment, known);
   }
 

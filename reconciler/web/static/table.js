@@ -182,8 +182,9 @@ function originOf(row) {
 }
 
 /** The message, unless the other columns say it all. */
-function messageOf({ status, message }) {
-  return ["held", "missing"].includes(status) ? "" : message;
+function messageOf({ status, message, installed }) {
+  const said = ["held", "missing"].includes(status) || message?.startsWith(`${installed} is installed, `);
+  return said ? "" : message;
 }
 
 function showStatus(cell, status) {
