@@ -19,10 +19,13 @@ from reconciler.interpreter import InterpreterError
 from reconciler.processes import Cancellation
 from reconciler.state.desired import parse
 from reconciler.uv import OnLine
+from reconciler.workspace import NAME
 
 log = structlog.get_logger()
 
 _LOCK_POLL_SECONDS = 0.05
+_NOBODYS = frozenset({NAME, ".lock", ".gitignore", "CACHEDIR.TAG"})
+"""What `rm -rf .venv/*` leaves of an environment: ours, and uv's."""
 
 
 def create_environment(environment: Environment, cancel: Cancellation, on_line: OnLine) -> None:
@@ -40,7 +43,7 @@ def create_environment(environment: Environment, cancel: Cancellation, on_line: 
     with _alone_in(folder.parent, cancel):
         if environment.exists:
             return  # another process was faster
-        if folder.exists() and any(p.name != ".reconciler" for p in folder.iterdir()):
+        if folder.exists() and any(p.name not in _NOBODYS for p in folder.iterdir()):
             raise InterpreterError(
                 environment.config.python,
                 f"there is no interpreter, but {folder} is not empty",

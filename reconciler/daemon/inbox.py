@@ -41,7 +41,8 @@ class Order:
 
     def is_like(self, other: "Order") -> bool:
         """Whether one pass does for both."""
-        return self.work is None and other.work is None and self.forced == other.forced
+        plain = self.work is None and other.work is None
+        return plain and self.forced == other.forced and self.audit >= other.audit
 
 
 class Emptied(Exception):  # no defect: somebody else is to be asked

@@ -38,7 +38,7 @@ def order_for(worker: Worker, request: Request) -> Order:
     """
     match request.action:
         case Action.RECONCILE:
-            return Order(Trigger.MANUAL, forced=request.apply)
+            return Order(Trigger.MANUAL, forced=request.apply, audit=True)
         case Action.PAUSE:
             worker.knowledge.pause(request.reason, request.duration)
             return Order(Trigger.MANUAL)
