@@ -22,7 +22,7 @@ from reconciler.state.drift import Drift, diff
 from reconciler.state.holds import HoldSet, hold_set
 from reconciler.state.installed import Installed, InstalledReader, audit
 from reconciler.uv import Uv
-from reconciler.uv_settings import environ_for_uv, settings_for
+from reconciler.uv_settings import environ_for_uv, settings_for, stamp_of, without_holds
 from reconciler.vault import Vault, expected
 from reconciler.workspace import Workspace, write_durably
 
@@ -69,6 +69,7 @@ class Environment:
         self.interpreters = InterpreterCache(config.python)
         self._reader: InstalledReader | None = None
         self._desired: tuple[tuple[object, ...], Desired] | None = None
+        self._settings: Mapping[str, Any] | None = None
         self._broken: dict[NormalizedName, str] = {}
         self._audited: Installed | None = None
         self.audited_at: float | None = None
@@ -120,7 +121,8 @@ class Environment:
         if audit_files:
             self._audit(installed)
         vaulted = Vault(Workspace(interpreter.prefix)).stamp()
-        key = (interpreter, desired, installed, (dict(self._broken), vaulted), problem)
+        elsewhere = (dict(self._broken), vaulted, stamp_of(self.config.pyproject, self.environ))
+        key = (interpreter, desired, installed, elsewhere, problem)
         if self._last is None or refresh or not self._same(key):
             self._last = self._compare(interpreter, desired, problem, installed)
             self._last_key = key
@@ -129,10 +131,10 @@ class Environment:
     def _same(self, key: tuple[object, ...]) -> bool:
         if len(self._last_key) != len(key):
             return False
-        *identical, broken, problem = key
+        *identical, elsewhere, problem = key
         return (
             all(a is b for a, b in zip(identical, self._last_key, strict=False))
-            and broken == self._last_key[-2]
+            and elsewhere == self._last_key[-2]
             and str(problem) == str(self._last_key[-1])
         )
 
@@ -154,12 +156,18 @@ class Environment:
         defects = {n: d.defect for n, d in installed.distributions.items() if d.defect}
         doubled = dict.fromkeys(installed.duplicates, "there is a second dist-info folder of it")
         broken = {**doubled, **defects, **self._broken}
-        settings: dict[str, Any] = {}
+        settings: Mapping[str, Any] = {}
         if desired is not None:
             try:
                 settings = settings_for(desired.file, desired.uv, holds, self.environ)
             except FileProblem as error:
                 problem = problem or error
+                if self._settings is None:
+                    desired = None  # it would come from other places than the user's
+                else:
+                    settings = without_holds(self._settings, holds)
+            else:
+                self._settings = settings
         drift = (
             diff(desired, installed, holds, broken, interpreter.markers, Adjustments.of(settings))
             if desired

@@ -22,7 +22,8 @@ _KEPT = frozenset({
     "keyring-provider", "allow-insecure-host", "trusted-publishing", "native-tls", "system-certs",
     "offline", "cache-dir", "no-cache", "http-proxy", "https-proxy", "no-proxy",
     "concurrent-builds", "concurrent-downloads", "concurrent-installs",
-    "exclude-newer", "exclude-newer-package", "prerelease", "resolution", "fork-strategy",
+    "exclude-newer", "exclude-newer-package", "prerelease", "prerelease-package", "resolution",
+    "fork-strategy", "require-build-hashes",
     "no-build", "no-build-package", "no-binary", "no-binary-package",
     "no-build-isolation", "no-build-isolation-package", "config-settings",
     "config-settings-package", "extra-build-dependencies", "extra-build-variables",
@@ -38,7 +39,7 @@ _NAME_LISTS = ("no-build-package", "no-binary-package",
 _REQUIREMENT_LISTS = ("constraint-dependencies", "override-dependencies",
                       "build-constraint-dependencies")  # fmt: skip
 _NAME_TABLES = ("extra-build-dependencies", "extra-build-variables", "config-settings-package",
-                "exclude-newer-package")  # fmt: skip
+                "exclude-newer-package", "prerelease-package")  # fmt: skip
 
 _ENVIRON_KEPT = frozenset({
     "UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS",
@@ -89,11 +90,36 @@ def settings_for(
     """
     merged: dict[str, Any] = {}
     for folder, table in _layers(project_file, project_uv, environ):
-        flat = {**table, **_of_pip(_table(table.get("pip")))}
-        for key, value in flat.items():
-            if key in _KEPT:
-                merged[key] = _combine(merged.get(key), _absolute(key, value, folder))
-    return _without_holds(merged, holds)
+        for part in (_of_pip(_table(table.get("pip"))), table):
+            for key, value in part.items():
+                if key in _KEPT:
+                    merged[key] = _combine(merged.get(key), _absolute(key, value, folder))
+    return without_holds(merged, holds)
+
+
+def stamp_of(project_file: Path, environ: Mapping[str, str]) -> tuple[object, ...]:
+    """What changes when any file that could take part in `settings_for` does."""
+    user, system = _places(environ)
+    files = [d / "uv.toml" for d in project_file.parents]
+    files += [d / "pyproject.toml" for d in project_file.parents[1:]]
+    named = [Path(environ["UV_CONFIG_FILE"])] if environ.get("UV_CONFIG_FILE") else []
+    return tuple(_identity(file) for file in (*named, *files, user, *system))
+
+
+def _identity(file: Path) -> tuple[int, ...] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _places(environ: Mapping[str, str]) -> tuple[Path, tuple[Path, ...]]:
+    """The user's uv.toml, and those of the system, of which uv reads the first that is there."""
+    home = Path(environ.get("HOME") or "~").expanduser()
+    user = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
+    system = [Path(d) for d in environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":") if d]
+    return user / "uv" / "uv.toml", tuple(d / "uv" / "uv.toml" for d in (*system, Path("/etc")))
 
 
 def _layers(
@@ -108,14 +134,11 @@ def _layers(
         yield project_file.parent, project_uv
         return
     yield _project_layer(project_file, project_uv)
-    home = Path(environ.get("HOME") or "~").expanduser()
-    user = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
-    system = [Path(d) for d in environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":") if d]
-    yield user / "uv", _read(user / "uv" / "uv.toml")
-    for folder in [*system, Path("/etc")]:
-        if (folder / "uv" / "uv.toml").is_file():
-            yield folder / "uv", _read(folder / "uv" / "uv.toml")
-            return
+    user, system = _places(environ)
+    first = next((file for file in system if file.is_file()), None)
+    for file in (user, first):
+        if file is not None:
+            yield file.parent, _read(file)
 
 
 def _project_layer(
@@ -139,7 +162,7 @@ def _project_layer(
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomli.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError):
         return {}
     except tomli.TOMLDecodeError as error:
         raise FileProblem(
@@ -197,8 +220,8 @@ def _place(value: Any, folder: Path) -> Any:
     return os.path.normpath(folder / Path(value).expanduser())
 
 
-def _without_holds(settings: dict[str, Any], holds: HoldSet) -> dict[str, Any]:
-    """Take every mention of a held package out."""
+def without_holds(settings: Mapping[str, Any], holds: HoldSet) -> dict[str, Any]:
+    """The settings with every mention of a held package taken out."""
     kept = dict(settings)
     for key in _NAME_LISTS:
         if isinstance(kept.get(key), list):
