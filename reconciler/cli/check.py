@@ -104,6 +104,10 @@ def _conclude(document: Check, output: Output, wrong: list[Package]) -> None:
     declared = [p for p in document.packages if p.required_by is None]
     met = sum(p.ok for p in declared)
     counts = f"{met} of {len(declared)} requirements satisfied, {len(document.holds)} held"
+    if document.problem is not None:
+        if document.packages:
+            output.say(f"By its last good state: {counts}.", DOUBT)
+        return
     if document.in_sync:
         output.say(f"{document.environment} is in sync: {counts}.", GOOD)
         return

@@ -1,0 +1,175 @@
+"""`check` says whether the environment is as declared, and changes nothing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.cli.conftest import Studio
+from tests.support.environments import install, site_packages, uninstall
+from tests.support.index import PackageIndex
+from tests.support.torch import fake_torch
+
+KEYS = {
+    "environment", "pyproject", "python", "revision", "in_sync", "packages", "holds", "warnings",
+    "problem",
+}  # fmt: skip
+
+
+def everything(folder: Path) -> set[str]:
+    """Every path below a folder, with what tells that it was written to."""
+    return {
+        f"{path} {path.lstat().st_mtime_ns} {path.lstat().st_ino}"
+        for path in folder.rglob("*")
+        if path.suffix != ".pyc" and path.name != "__pycache__"
+    }
+
+
+def test_in_sync_is_0(applied: Studio) -> None:
+    ran = applied.run("check")
+
+    assert ran.returncode == 0
+    assert ran.stdout == "studio is in sync: 3 of 3 requirements satisfied, 3 held.\n"
+    assert ran.stderr == ""
+
+
+def test_a_missing_package_is_drift(studio: Studio) -> None:
+    studio.declare("alpha>=1")
+
+    ran = studio.run("check")
+
+    assert ran.returncode == 2
+    assert ran.stdout.splitlines() == [
+        "Package  Required  Installed  Status",
+        "alpha    >=1       -          missing",
+        "studio is not as declared: 2 of 3 requirements satisfied, 3 held.",
+        "`reconciler plan` shows what would change; `reconciler apply` mends it.",
+    ]
+
+
+def test_a_missing_dependency_of_a_dependency_is_drift(studio: Studio) -> None:
+    studio.declare("delta")
+    studio.ok("apply")
+    uninstall(studio.venv, "gamma")
+
+    document = studio.json("check", status=2)
+
+    (wrong,) = [row for row in document["packages"] if not row["ok"]]
+    assert (wrong["name"], wrong["status"], wrong["required_by"]) == ("gamma", "missing", "delta")
+
+
+def test_a_deleted_file_is_drift(applied: Studio) -> None:
+    (site_packages(applied.venv) / "alpha" / "__init__.py").unlink()
+
+    ran = applied.run("check")
+
+    assert ran.returncode == 2
+    assert "broken" in ran.stdout
+    assert "alpha/__init__.py" in ran.stdout
+
+
+def test_a_replaced_hold_is_drift_and_says_how_to_mend_it(applied: Studio, tmp_path: Path) -> None:
+    install(applied.venv, fake_torch(tmp_path, "2.8.0"))
+
+    ran = applied.run("check")
+
+    assert ran.returncode == 2
+    assert "has been replaced by 2.8.0" in ran.stdout
+    assert "`reconciler hold restore torch`" in ran.stdout
+    assert "`reconciler apply` mends it" not in ran.stdout
+
+
+def test_the_json_document_has_just_these_fields(applied: Studio) -> None:
+    document = applied.json("check")
+
+    assert document.keys() == KEYS
+    assert document["environment"] == "studio"
+    assert document["pyproject"] == str(applied.project.path)
+    assert document["python"] == str(applied.venv / "bin" / "python")
+    assert document["in_sync"] is True
+    assert document["problem"] is None
+    assert {row["name"]: row["status"] for row in document["packages"]} == {
+        "torch": "held", "torchvision": "held", "alpha": "ok",
+    }  # fmt: skip
+    assert [(h["name"], h["intact"], h["vaulted"]) for h in document["holds"]] == [
+        ("torch", True, True), ("torchvision", True, True), ("pytorch-triton-rocm", True, True),
+    ]  # fmt: skip
+
+
+def test_a_bad_file_is_an_error_with_its_place(studio: Studio) -> None:
+    studio.project.write_text("[project]\nname = 'x'\ndependencies = [\n  'alpha >> 1',\n]\n")
+
+    ran = studio.run("check")
+
+    assert ran.returncode == 1
+    assert f"{studio.project.path}:4:3: " in ran.stderr
+    assert "alpha >> 1" in ran.stderr
+    assert ran.stdout == ""
+
+
+def test_a_bad_file_is_a_problem_in_json(applied: Studio) -> None:
+    applied.project.write_text("[project\n")
+
+    document = applied.json("check", status=1)
+
+    assert document["problem"]["file"] == str(applied.project.path)
+    assert document["problem"]["line"] == 1
+    assert document["in_sync"] is False
+
+
+def test_where_there_is_no_environment_everything_is_missing_and_none_is_made(
+    studio: Studio, tmp_path: Path
+) -> None:
+    studio.configure(python=str(tmp_path / "nowhere"))
+    studio.declare("alpha", base=())
+
+    ran = studio.run("check")
+
+    assert ran.returncode == 2
+    assert "there is no environment yet" in ran.stdout
+    assert "alpha    -         -          missing" in ran.stdout
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_it_asks_no_index_starts_no_uv_and_writes_nothing(
+    applied: Studio, small: PackageIndex
+) -> None:
+    applied.declare("alpha", "beta")
+    small.down()
+    applied.configure()
+    applied.config.write_text(
+        applied.config.read_text().replace("[service]", '[service]\nuv = "/nowhere/uv"')
+    )
+    before = everything(applied.project.directory) | everything(applied.home)
+
+    assert applied.run("check").returncode == 2
+    assert everything(applied.project.directory) | everything(applied.home) == before
+
+
+def test_verbose_shows_every_package(applied: Studio) -> None:
+    assert "alpha        <2" in applied.ok("check", "--verbose")
+
+
+def test_quiet_says_it_by_the_status_alone(studio: Studio) -> None:
+    studio.declare("alpha")
+
+    ran = studio.run("check", "--quiet")
+
+    assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", "")
+
+
+def test_it_imports_nothing_that_is_slow(applied: Studio) -> None:
+    slow = ("rich", "structlog", "starlette", "uvicorn", "watchfiles", "reconciler.reconcile")
+    code = (
+        "import sys\nfrom reconciler.cli.app import status_of\n"
+        "assert status_of(['check', '--quiet']) == 0\n"
+        f"print(*(name for name in {slow!r} if name in sys.modules))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=applied.project.directory,
+        env={**os.environ, **applied.environ, "PYTHONPATH": str(Path.cwd())},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert ran.stdout == "\n"
