@@ -210,6 +210,8 @@ class Recorder:
             if trouble is not None and trouble.reason == Reason.STOPPED:
                 return state
             after = trouble.retry_after if trouble else None
+            if trouble is not None and trouble.reason == Reason.BUSY:
+                after = FIRST_RETRY_SECONDS  # costs nothing, and may be over at any time
             return self._after_failure(state, self.environment.last_revision, after)
         revision = outcome.look.revision
         held_back = (
