@@ -22,16 +22,16 @@ COMMANDS = {
     "plan": "Show what would change, and what is held back.",
     "apply": "Bring the environment to what is declared, now.",
     "status": "Show the service's status.",
-    "history": "Show past passes, or one with its log.",
+    "history": "Show past passes and kept generations, or one pass in full.",
     "rollback": "Go back to an earlier tree.",
     "pause": "Leave the environment alone for a while.",
-    "resume": "Look after the environment again.",
+    "resume": "Look after the environment again, after a pause or a roll-back.",
     "trigger": "Ask the service for a pass now.",
-    "hold": "Show held packages, restore or accept one.",
-    "doctor": "Find what could stand in the way, with its mend.",
+    "hold": "Show held packages, put a broken one back, or accept what is there.",
+    "doctor": "Find what could stand in the way, each with its mend.",
     "demo": "Show what this is for, on a throw-away environment.",
     "service": "Install, remove or show the systemd service.",
-    "completion": "Print the completion script for a shell.",
+    "completion": "Print the completion script for SHELL: bash, zsh or fish.",
 }
 """Name to what `--help` says of it; each lives in the module of its name."""
 

@@ -35,7 +35,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 )
 @click.pass_obj
 def doctor(options: Options) -> int:
-    """Find what could stand in the way of a reconciliation, each with its mend.
+    """Find what could stand in the way, each with its mend.
 
     Looks at uv, the clock, limits, units, the status server's address, the journal; and for each
     environment at its interpreter, permissions, file system, space, other installers, the

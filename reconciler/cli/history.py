@@ -35,7 +35,7 @@ from reconciler.status import Generation, Pass, PassDetail
               help="How many passes to show at most.")  # fmt: skip
 @click.pass_obj
 def history(options: Options, *, number: int | None, limit: int) -> int:
-    """Show past passes and the kept generations, or one pass in full.
+    """Show past passes and kept generations, or one pass in full.
 
     A generation's size is what removing it would free: trees share what is the same in them.
     """

@@ -33,7 +33,7 @@ DETAILED = "0 nothing to do, 2 changes, 4 some packages cannot be had, 6 both, 1
 @click.option("--detailed-exitcode", is_flag=True, help="Tell by the exit status what there is.")
 @click.pass_obj
 def plan(options: Options, *, detailed_exitcode: bool) -> int:
-    """Show what a reconciliation would change, and what the holds keep back.
+    """Show what would change, and what is held back.
 
     Asks uv by a dry run, around the held packages, just as a pass does. Needs no service and
     changes nothing.

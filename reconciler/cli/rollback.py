@@ -43,9 +43,9 @@ def _complete(
 @click.option("--reason", metavar="TEXT", help="Why, for the history.")
 @click.pass_obj
 def rollback(options: Options, *, generation: int | None, reason: str | None) -> int:
-    """Go back to GENERATION, or to the tree before the live one.
+    """Go back to an earlier tree.
 
-    One exchange of whole trees, offline, with held, editable and local packages as they were.
+    To GENERATION, or to the one before the live one: one exchange of whole trees, offline, with held, editable and local packages as they were.
     The environment is then left alone until the project's files change or someone resumes.
     """
     configure_log(options)

@@ -1,0 +1,190 @@
+"""What works without the service: history, roll-back, pause, resume, and the holds."""
+
+from pathlib import Path
+
+from tests.cli.conftest import Studio
+from tests.support.environments import (
+    assert_whole,
+    install,
+    snapshot,
+    tree_fingerprint,
+    uninstall,
+)
+from tests.support.index import PackageIndex
+from tests.support.torch import fake_torch
+
+
+def contents(venv: Path, package: str) -> dict[str, str]:
+    return {path: state.sha256 for path, state in tree_fingerprint(venv, package).items()}
+
+
+def test_history_lists_passes_and_generations(applied: Studio) -> None:
+    applied.declare("alpha>=2")
+    applied.ok("apply")
+
+    document = applied.json("history")
+
+    assert document.keys() == {"environment", "passes", "generations"}
+    assert [(p["trigger"], p["result"]) for p in document["passes"]] == [
+        ("manual", "changed"), ("manual", "changed"),
+    ]  # fmt: skip
+    assert document["passes"][0]["changes"] == [
+        {"name": "alpha", "action": "upgrade", "from": "1.0", "to": "2.0"}
+    ]
+    assert [(g["number"], g["live"]) for g in document["generations"]] == [
+        (2, True), (1, False), (0, False),
+    ]  # fmt: skip
+    assert document["generations"][1]["bytes_own"] > 0
+    shown = applied.ok("history")
+    assert "2 (live)" in shown
+    assert "alpha" in shown
+
+
+def test_history_shows_one_pass_with_uvs_log(applied: Studio) -> None:
+    (entry,) = applied.json("history")["passes"]
+
+    document = applied.json("history", str(entry["id"]))
+    shown = applied.ok("history", str(entry["id"]))
+
+    assert "alpha==1.0" in document["log"]
+    assert document["plan"] == document["changes"]
+    assert "uv's log:" in shown
+    assert " + alpha==1.0" in shown
+
+
+def test_an_unknown_pass_is_an_error(applied: Studio) -> None:
+    ran = applied.run("history", "4711")
+
+    assert ran.returncode == 1
+    assert ran.stderr == "Error: There is no pass 4711. `reconciler history` lists them.\n"
+
+
+def test_history_of_nothing(studio: Studio) -> None:
+    assert studio.ok("history") == "Nothing is recorded of studio yet.\n"
+    assert not (studio.home / "state").exists()
+
+
+def test_rollback_brings_the_tree_before_back_offline(applied: Studio, small: PackageIndex) -> None:
+    before = tree_fingerprint(applied.venv)
+    applied.declare("alpha>=2", "delta")
+    applied.ok("apply")
+    small.down()
+
+    shown = applied.ok("rollback", "--reason", "alpha 2 is broken")
+
+    assert "generation 1 is live" in shown
+    assert tree_fingerprint(applied.venv) == before
+    assert_whole(applied.venv)
+    assert "rolled back to generation 1: alpha 2 is broken" in applied.run("apply").stderr
+
+
+def test_rollback_to_a_named_generation_and_forward_again(applied: Studio) -> None:
+    applied.declare("alpha>=2")
+    applied.ok("apply")
+    applied.declare("beta")
+    applied.ok("apply")
+
+    assert applied.json("rollback", "1")["generation"] == 1
+    assert snapshot(applied.venv)["alpha"] == "1.0"
+    assert applied.json("rollback", "3")["generation"] == 3
+    assert "beta" in snapshot(applied.venv)
+
+
+def test_rollback_to_what_is_not_kept_is_refused(applied: Studio) -> None:
+    ran = applied.run("rollback", "77")
+
+    assert ran.returncode == 1
+    assert "there is no generation 77 to go back to" in ran.stderr
+    assert len(applied.json("history")["passes"]) == 1
+
+
+def test_pause_and_resume_are_remembered(studio: Studio) -> None:
+    document = studio.json("pause", "--for", "1h30m", "--reason", "lunch")
+
+    assert document["environment"] == "studio"
+    assert document["suspension"]["reason"] == "lunch"
+    assert document["suspension"]["until"] is not None
+    assert studio.run("apply").returncode == 1
+    assert studio.json("resume") == {"environment": "studio", "suspension": None}
+    assert studio.run("apply").returncode == 0
+
+
+def test_a_pause_of_no_duration_is_refused(studio: Studio) -> None:
+    ran = studio.run("pause", "--for", "soon")
+
+    assert ran.returncode == 1
+    assert "'soon': expected a duration" in ran.stderr
+
+
+def test_holds_are_listed(applied: Studio) -> None:
+    document = applied.json("hold", "list")
+
+    assert document.keys() == {"environment", "holds"}
+    assert [h["name"] for h in document["holds"]] == [
+        "torch", "torchvision", "pytorch-triton-rocm",
+    ]  # fmt: skip
+    assert "torch                2.3.1+rocm5.7   intact  -          yes" in applied.ok(
+        "hold", "list"
+    )
+
+
+def test_a_replaced_hold_is_shown_and_restored_offline(
+    applied: Studio, small: PackageIndex, tmp_path: Path
+) -> None:
+    before = contents(applied.venv, "torch")
+    install(applied.venv, fake_torch(tmp_path, "2.8.0"))
+    small.down()
+
+    listed = applied.run("hold", "list")
+    restored = applied.run("hold", "restore", "torch")
+
+    assert listed.returncode == 2
+    assert "broken: 2.8.0" in listed.stdout
+    assert restored.returncode == 0, restored.stderr
+    assert "restore  2.8.0  2.3.1+rocm5.7" in restored.stdout
+    assert contents(applied.venv, "torch") == before
+    assert applied.run("hold", "list").returncode == 0
+
+
+def test_a_removed_hold_is_restored(applied: Studio) -> None:
+    before = contents(applied.venv, "torchvision")
+    uninstall(applied.venv, "torchvision")
+
+    applied.ok("hold", "restore", "Torch_Vision".replace("_", ""))
+
+    assert contents(applied.venv, "torchvision") == before
+
+
+def test_another_build_can_be_accepted(applied: Studio, tmp_path: Path) -> None:
+    applied.declare(base=("torch", "torchvision"))
+    install(applied.venv, fake_torch(tmp_path, "2.4.0+rocm6.0"))
+
+    applied.ok("hold", "accept", "torch")
+
+    holds = {h["name"]: h for h in applied.json("hold", "list")["holds"]}
+    assert holds["torch"]["version"] == "2.4.0+rocm6.0"
+    assert holds["torch"]["intact"] is True
+
+
+def test_nothing_is_accepted_where_nothing_is_installed(applied: Studio) -> None:
+    uninstall(applied.venv, "torchvision")
+
+    ran = applied.run("hold", "accept", "torchvision")
+
+    assert ran.returncode == 1
+    assert "there is nothing to accept" in ran.stderr
+    applied.ok("hold", "restore", "torchvision")
+
+
+def test_an_unknown_hold_is_answered_with_the_nearest(applied: Studio) -> None:
+    ran = applied.run("hold", "restore", "torhc")
+
+    assert ran.returncode == 1
+    assert ran.stderr == "Error: torhc is not held in studio. Did you mean torch?\n"
+
+
+def test_what_is_not_in_the_vault_cannot_be_restored(studio: Studio) -> None:
+    ran = studio.run("hold", "restore", "torch")
+
+    assert ran.returncode == 1
+    assert "the vault has no copy of torch" in ran.stderr
