@@ -268,10 +268,9 @@ class Break:
                 f"{mend}"
             )
         shown = ", ".join(self.files[:3]) + (" ..." if len(self.files) > 3 else "")
-        return (
-            f"{len(self.files)} files of {self.name} {self.expected} are gone or changed "
-            f"({shown}). {mend}"
-        )
+        count = "a file" if len(self.files) == 1 else f"{len(self.files)} files"
+        verb = "is" if len(self.files) == 1 else "are"
+        return f"{count} of {self.name} {self.expected} {verb} gone or changed ({shown}). {mend}"
 
 
 def find_breaks(
