@@ -5,7 +5,6 @@ is compared, never applied.
 """
 
 import os
-import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -18,10 +17,10 @@ from packaging.version import Version
 from reconciler.effective import Item, items_of, items_of_holds
 from reconciler.environment import Look
 from reconciler.planning import Decision, Planner, mentions
-from reconciler.state.holds import HoldSet
+from reconciler.state.holds import requires_of
 from reconciler.state.installed import Distribution
 from reconciler.status import Failure, HeldBack
-from reconciler.uv import BuildFailed, NetworkTrouble, NoSolution, Plan, Planned, UvError
+from reconciler.uv import BuildFailed, NetworkTrouble, NoSolution, Plan, UvError
 
 _MOST_EXPLAINED = 8
 """How many packages that are held back are explained by a run of uv of their own."""
@@ -70,40 +69,57 @@ class Unheld:
             free = self._ask([item for item in decision.kept if item.weight == 1]).result()
         except (NoSolution, BuildFailed):
             return ()  # without the holds there is no plan at all
-        older: list[tuple[Planned, Version | None]] = []
-        for name, planned in sorted(free.install.items()):
-            chosen = self._chosen(name, decision)
-            if planned.version and not holds.covers(name) and chosen and chosen < planned.version:
-                older.append((planned, chosen))
+        older = self._older(free, decision)
         return tuple(
-            self._explain(newest, chosen, explain=n < _MOST_EXPLAINED)
-            for n, (newest, chosen) in enumerate(older)
+            self._explain(name, chosen, newest, ask=number < _MOST_EXPLAINED)
+            for number, (name, chosen, newest) in enumerate(older)
         )
 
-    def _chosen(self, name: NormalizedName, decision: Decision) -> Version | None:
-        planned = decision.install.get(name)
-        return planned.version if planned else self.planner.look.installed.version(name)
+    def _older(
+        self, free: Plan, decision: Decision
+    ) -> list[tuple[NormalizedName, Version, Version]]:
+        """Name, chosen version, and the newer one that there would be without the holds."""
+        look = self.planner.look
+        found: list[tuple[NormalizedName, Version, Version]] = []
+        for name in sorted({*free.install, *decision.install}):
+            newest, chosen = (
+                plan[name].version if name in plan else look.installed.version(name)
+                for plan in (free.install, decision.install)
+            )
+            if newest and chosen and chosen < newest and not look.holds.covers(name):
+                found.append((name, chosen, newest))
+        return found
 
-    def _explain(self, newest: Planned, chosen: Version | None, *, explain: bool) -> HeldBack:
+    def _explain(
+        self, name: NormalizedName, chosen: Version, newest: Version, *, ask: bool
+    ) -> HeldBack:
         held = self.planner.look.holds.held.values()
-        reason = self._reason_against(newest) if explain else ""
+        reason = self._bounds(name, newest)
+        if not reason and ask:
+            markers = self.planner.look.markers
+            item = Item(name, f"{name}=={newest}", "held back")
+            reason = self._refusal([*items_of_holds(self.planner.look.holds, markers), item]) or ""
         holds = [h for h in held if mentions(reason, h.name)]
         holds = holds or [h for h in held if h.pinned_by is None]
         because = ", ".join(h.pin for h in holds)
-        message = f"{newest.name} {newest.version} is out, but {because} is held."
+        message = f"{name} {newest} is out, but {because} is held. {reason}".strip()
         return HeldBack(
-            name=newest.name,
-            chosen=str(chosen) if chosen else None,
-            newest=str(newest.version),
-            because=because,
-            message=f"{message} {reason}".strip(),
+            name=name, chosen=str(chosen), newest=str(newest), because=because, message=message
         )
 
-    def _reason_against(self, newest: Planned) -> str:
-        """Why the newest version does not go beside the holds, in uv's words."""
+    def _bounds(self, name: NormalizedName, version: Version) -> str:
+        """Which holds themselves say that they do not go together with this version."""
         look = self.planner.look
-        item = Item(newest.name, f"{newest.name}=={newest.version}", "held back")
-        items = [*items_of_holds(look.holds, look.markers), item]
+        return " ".join(
+            f"{held.name} {held.version} needs {name}{requirement.specifier}."
+            for held in look.holds.held.values()
+            for requirement in requires_of(held.distribution, look.markers)
+            if canonicalize_name(requirement.name) == name
+            and not requirement.specifier.contains(version, prereleases=True)
+        )
+
+    def _refusal(self, items: Sequence[Item]) -> str | None:
+        """Why these do not go beside the holds, in uv's words; None if they do."""
         for offline in (True, False):  # the index has just been asked, so the cache may do
             try:
                 self.planner.ask(items, aside=True, offline=offline)
@@ -111,8 +127,85 @@ class Unheld:
                 continue
             except UvError as refused:
                 return refused.message
-            return ""
-        return ""
+            return None
+        return None
+
+    def objections(
+        self,
+        held_back: Iterable[HeldBack],
+        incoming: Mapping[NormalizedName, Distribution],
+    ) -> list[Failure]:
+        """Which of the planned versions a hold has pushed too far back to be wanted silently.
+
+        Args:
+            held_back: What the holds keep older.
+            incoming: The distributions that uv has prepared, not live yet.
+
+        Raises:
+            UvError: uv could not be asked.
+        """
+        found: list[Failure] = []
+        for entry in held_back:
+            name = canonicalize_name(entry.name)
+            before = self.planner.look.installed.version(name)
+            coming = incoming.get(name)
+            if coming is None:
+                continue
+            fate = f"only {name} {coming.version} fits"
+            if before is not None and coming.version < before:
+                reason, fate = (
+                    "WouldDowngrade",
+                    f"{name} stays at {before}; only {coming.version} fits",
+                )
+            elif self._forgets_the_holds(coming, entry.newest, incoming):
+                reason, fate = "HeldBackTooFar", f"{fate}, from before it declared what it needs"
+            else:
+                continue
+            found.append(_objection(entry, reason, fate))
+        return found
+
+    def _forgets_the_holds(
+        self,
+        coming: Distribution,
+        newest: str,
+        incoming: Mapping[NormalizedName, Distribution],
+    ) -> bool:
+        """Whether the newest version depends on a hold, and the one that was chosen knows none."""
+        look = self.planner.look
+        if _knows_a_hold(coming, look, incoming):
+            return False
+        # Without what the holds ask for: what is refused now, is on account of what it asks for.
+        item = Item(coming.name, f"{coming.name}=={newest}", "held back")
+        return self._refusal([item]) is not None
+
+
+def _knows_a_hold(
+    distribution: Distribution, look: Look, incoming: Mapping[NormalizedName, Distribution]
+) -> bool:
+    """Whether it requires a hold, be it through others."""
+    waiting = [(distribution, frozenset[str]())]
+    seen = {(distribution.name, frozenset[str]())}
+    for one, extras in waiting:
+        for requirement in requires_of(one, look.markers, sorted(extras)):
+            name = canonicalize_name(requirement.name)
+            if name in look.holds.held:
+                return True
+            child = incoming.get(name) or look.installed.get(name)
+            key = (name, frozenset(requirement.extras))
+            if child is not None and key not in seen:
+                seen.add(key)
+                waiting.append((child, key[1]))
+    return False
+
+
+def _objection(entry: HeldBack, reason: str, fate: str) -> Failure:
+    return Failure(
+        name=entry.name,
+        requirement=f"{entry.name}=={entry.newest}",
+        reason=reason,
+        message=f"{fate} beside {entry.because}, which is held. Set allow_downgrade = true "
+        f"to let it through, or change the hold. {entry.message}",
+    )
 
 
 def shadow_of(look: Look, folder: Path) -> Path | None:
@@ -136,53 +229,3 @@ def shadow_of(look: Look, folder: Path) -> Path | None:
         for name in os.listdir(info):  # noqa: PTH208 -- names only, for each package
             os.symlink(info / name, mirrored / name)  # noqa: PTH211
     return shadow
-
-
-def objections(
-    held_back: Iterable[HeldBack], look: Look, incoming: Mapping[NormalizedName, Distribution]
-) -> list[Failure]:
-    """Which of the planned versions a hold has pushed too far back to be wanted silently.
-
-    Args:
-        held_back: What the holds keep older.
-        look: The environment as it is.
-        incoming: The distributions that uv has prepared, not live yet.
-    """
-    found: list[Failure] = []
-    for entry in held_back:
-        name = canonicalize_name(entry.name)
-        before = look.installed.version(name)
-        coming = incoming.get(name)
-        if coming is None:
-            continue
-        if before is not None and coming.version < before:
-            reason, fate = "WouldDowngrade", f"{name} stays at {before}; only {coming.version} fits"
-        elif _forgot_the_hold(entry, coming, look.holds):
-            reason = "HeldBackTooFar"
-            fate = f"only {name} {coming.version} fits, from before it declared what it needs"
-        else:
-            continue
-        found.append(
-            Failure(
-                name=name,
-                requirement=f"{name}=={entry.newest}",
-                reason=reason,
-                message=f"{fate} beside {entry.because}, which is held. Set allow_downgrade = true "
-                f"to let it through, or change the hold. {entry.message}",
-            )
-        )
-    return found
-
-
-def _forgot_the_hold(entry: HeldBack, coming: Distribution, holds: HoldSet) -> bool:
-    """Whether the newest version requires a hold, and the one that was chosen knows none."""
-    requires = {canonicalize_name(r.name) for r in coming.requires}
-    newest_requires = [
-        name
-        for name in holds.held
-        if re.search(
-            rf"\b{re.escape(entry.name)}(==\S+)? depends on {re.escape(name)}\b",
-            entry.message or "",
-        )
-    ]
-    return bool(newest_requires) and not requires & set(newest_requires)

@@ -124,7 +124,7 @@ class Planner:
         look = self.look
         hold_items = items_of_holds(look.holds, look.markers)
         declared = items_of(look.desired.requirements if look.desired else (), look.holds)
-        items = [*hold_items, *(i for i in declared if i.name not in self.excluded)]
+        items = [i for i in (*hold_items, *declared) if i.name not in self.excluded]
         failed = self._left_out_with_excluded(declared)
         plan, kept, cores = self._largest_plan(items)
         failed += [self._failure(items[i], core, items) for i, core in cores.items()]

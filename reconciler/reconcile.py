@@ -23,7 +23,7 @@ from reconciler.creation import create_environment
 from reconciler.environment import Environment, Look
 from reconciler.exchange import ExchangeImpossible, exchange, recover
 from reconciler.generations import Live
-from reconciler.held_back import Unheld, objections
+from reconciler.held_back import Unheld
 from reconciler.journal import iso
 from reconciler.planning import Decision, Planner, build_failure, project_for
 from reconciler.processes import Cancellation
@@ -295,7 +295,7 @@ class Pass:
             else:
                 held_back = explaining.result()
                 allowed = self.environment.config.allow_downgrade
-                refused = [] if allowed else objections(held_back, look, found)
+                refused = [] if allowed else unheld.objections(held_back, found)
                 if not refused:
                     return decision, incoming, held_back
             explaining.result()

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from reconciler.config import Update
 from reconciler.status import PackageStatus, Result
 from tests.holds.stand import DECLARED, HELD, REACHED, Stand, failed_names
 from tests.support.environments import (
@@ -264,7 +265,7 @@ class TestMissing:
         ],
         ids=" ".join,
     )
-    @pytest.mark.parametrize("update", ["needed", "latest"])
+    @pytest.mark.parametrize("update", list(Update))
     def test_a_missing_torch_is_pulled_in_by_nobody(self, stand, declared, update):
         hold_nothing_installed(stand)
         served = stand.index.file_url("torch-2.8.0-py3-none-any.whl")
@@ -328,7 +329,7 @@ class TestMissing:
         install(stand.venv, make_wheel(tmp_path / "h", "nvidia-cublas-cu12", "12.1.3.1"))
         stand.settings["hold"] = ("torch*", "nvidia-*")
         before = stand.fingerprint(), tree_fingerprint(stand.venv, "nvidia-cublas-cu12")
-        stand.settings["update"] = "latest"
+        stand.settings["update"] = Update.LATEST
         stand.project.write(["nvidia-cublas-cu12", "nvidia-cudnn-cu12", "numpy<2"])
         stand.reconcile()
         stand.assert_untouched(before[0])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.config import Update
 from reconciler.status import PackageStatus, Result
 from reconciler.uv import NetworkTrouble
 from tests.holds.stand import DECLARED, HELD, REACHED, failed_names
@@ -101,7 +102,7 @@ class TestPlaces:
         assert stand.packages() == {**HELD, "leftover": "1.0"}
 
     @pytest.mark.parametrize("same", [True, False], ids=["same-version", "higher-local-versions"])
-    @pytest.mark.parametrize("update", ["needed", "latest"])
+    @pytest.mark.parametrize("update", list(Update))
     def test_an_index_with_other_builds_of_the_held_version(self, stand, tmp_path, same, update):
         before = stand.fingerprint()
         stand.index.remove("torch")
@@ -246,7 +247,7 @@ class TestWholeEnvironment:
 
     def test_update_latest_goes_no_further_than_the_holds_admit(self, stand, universe_wheels):
         before = stand.fingerprint()
-        stand.settings["update"] = "latest"
+        stand.settings["update"] = Update.LATEST
         stand.project.write(["accelerate", "sympy", "numpy", "torch"])
         stand.reconcile()
         stand.assert_untouched(before)
@@ -266,7 +267,7 @@ class TestWholeEnvironment:
 
     def test_prune_and_latest_at_once(self, stand):
         before = stand.fingerprint()
-        stand.settings |= {"prune": True, "update": "latest"}
+        stand.settings |= {"prune": True, "update": Update.LATEST}
         stand.project.write(DECLARED)
         stand.reconcile()
         stand.assert_untouched(before)
