@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.config.address import Address, TcpAddress, UnixAddress
-from reconciler.web.peers import Endpoint
+from reconciler.web.owners import Endpoint
 
 BACKLOG = 128
 UNIX_MODE = 0o660

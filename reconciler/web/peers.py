@@ -1,41 +1,19 @@
 """Who is at the other end of a connection: the uid of the local process that opened it.
 
-Never guesses. A socket that its owner has closed shows uid 0 in /proc/net/tcp, so only an
+Never guesses. A socket that its owner has closed has uid 0 to the kernel, so only an
 established one that still belongs to a process counts, and only if a second look agrees.
 """
 
-import ipaddress
 import socket
 import struct
-import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
-_ESTABLISHED = b"01"
+from reconciler.web import sockdiag
+from reconciler.web.owners import Endpoint, Finder, listed
+
 _ATTEMPTS = 3
 """The kernel lists thousands of sockets in several reads, and may skip one in between."""
 _CREDENTIALS = struct.Struct("iII")
-
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One end of a TCP connection; an IPv4 address mapped into IPv6 is the IPv4 address."""
-
-    address: IpAddress
-    port: int
-
-    @classmethod
-    def of(cls, name: object) -> "Endpoint | None":
-        """From what `getpeername()` or `getsockname()` gives; None if that is no TCP address."""
-        if not isinstance(name, tuple) or len(name) < 2:
-            return None
-        address = ipaddress.ip_address(str(name[0]).partition("%")[0])
-        mapped = getattr(address, "ipv4_mapped", None)
-        return cls(mapped or address, int(name[1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +23,26 @@ class TcpPeer:
     remote: Endpoint
     local: Endpoint
 
-    def uid(self, tables: Iterable[Path] = TABLES) -> int | None:
+    def uid(self, find: Finder | None = None) -> int | None:
         """The user id of the process at the other end; None where it cannot be known.
 
-        Reads files: not for the event loop.
+        Asks the kernel, and may read files: not for the event loop.
         """
         if not self.remote.address.is_loopback:
             return None
-        for _ in range(_ATTEMPTS):
-            found = _find(self, tables)
+        chosen = find or (sockdiag.find if sockdiag.works() else listed)
+        try:
+            return self._uid(chosen, 1 if chosen is sockdiag.find else _ATTEMPTS)
+        except OSError:  # out of descriptors or memory: then it is not known
+            return None
+
+    def _uid(self, find: Finder, attempts: int) -> int | None:
+        for _ in range(attempts):
+            found = find(self.remote, self.local)
             if found is not None:
-                # Closed between two columns, it would have its inode still and uid 0 already.
-                return found.uid if found.owned and found == _find(self, tables) else None
+                # Closed while the kernel answers, it may have its inode still and uid 0 already.
+                agreed = found.counts and found == find(self.remote, self.local)
+                return found.uid if agreed else None
         return None
 
 
@@ -93,50 +79,3 @@ def peer_of(connection: socket.socket) -> Peer:
     except OSError:  # it is gone already
         return UnknownPeer()
     return TcpPeer(remote, local) if remote and local else UnknownPeer()
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """What the kernel lists of one socket."""
-
-    state: bytes
-    uid: int
-    inode: int
-
-    @property
-    def owned(self) -> bool:
-        """Whether a process has it open; otherwise its uid says nothing."""
-        return self.state == _ESTABLISHED and self.inode != 0
-
-
-def _find(peer: TcpPeer, tables: Iterable[Path]) -> _Row | None:
-    """The client's own socket: its local end is our remote one."""
-    ends = [
-        b" %s %s " % (_shown(peer.remote, mapped=mapped), _shown(peer.local, mapped=mapped))
-        for mapped in (False, True)
-    ]
-    for table in tables:
-        text = _read(table)
-        for end in ends:
-            place = text.find(end)
-            if place >= 0:
-                fields = text[place : text.index(b"\n", place)].split()
-                return _Row(state=fields[2], uid=int(fields[6]), inode=int(fields[8]))
-    return None
-
-
-def _read(table: Path) -> bytes:
-    try:
-        return table.read_bytes()
-    except FileNotFoundError:  # IPv6 is switched off
-        return b""
-
-
-def _shown(endpoint: Endpoint, *, mapped: bool) -> bytes:
-    """As proc(5) writes it: 32-bit words of the address in the machine's own byte order."""
-    packed = endpoint.address.packed
-    if mapped and endpoint.address.version == 4:
-        packed = bytes(10) + b"\xff\xff" + packed
-    words = (packed[at : at + 4] for at in range(0, len(packed), 4))
-    text = "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
-    return f"{text}:{endpoint.port:04X}".encode()

@@ -44,7 +44,7 @@ def _dribble(client: socket.socket, piece: bytes) -> float:
 def test_a_head_that_dribbles_is_cut_off(impatient: Host, beginning: bytes) -> None:
     with connect(impatient.port) as client:
         client.sendall(beginning)
-        assert _dribble(client, b"X-Slow: 1\r\n" if beginning else b"G") < 10
+        assert _dribble(client, b"X-Slow: 1\r\n" if beginning else b"G") < DEADLINE
     record = impatient.refusals("SlowRequest")[0]
     assert record["event"] == "access.refused"
 
@@ -63,7 +63,7 @@ def test_a_body_that_dribbles_is_cut_off(impatient: Host) -> None:
     head = f"POST {RECONCILE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
     with connect(impatient.port) as client:
         client.sendall(head.encode())
-        assert _dribble(client, b" ") < 10
+        assert _dribble(client, b" ") < DEADLINE
     assert impatient.refusals("SlowRequest")[0]["path"] == RECONCILE
     assert impatient.service.asked == []
 

@@ -1,5 +1,6 @@
 """Which user is at the other end: real sockets of every kind, and tables that mislead."""
 
+import errno
 import os
 import socket
 import struct
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.web.peers import TABLES, Endpoint, TcpPeer, UnixPeer, UnknownPeer, peer_of
+from reconciler.web import sockdiag
+from reconciler.web.owners import TABLES, Endpoint, Finder, Owner, listed
+from reconciler.web.peers import TcpPeer, UnixPeer, UnknownPeer, peer_of
 from tests.web.hosting import as_user
 
 NOBODY = 65534
@@ -27,6 +30,19 @@ def listener(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
         yield made
 
 
+@pytest.fixture(params=[sockdiag.find, listed])
+def find(request: pytest.FixtureRequest) -> Finder:
+    """Both ways to ask the kernel."""
+    found: Finder = request.param
+    return found
+
+
+def _uid(accepted: socket.socket, find: Finder) -> int | None:
+    peer = peer_of(accepted)
+    assert isinstance(peer, TcpPeer)
+    return peer.uid(find)
+
+
 def _addresses(listener: socket.socket) -> list[str]:
     host = listener.getsockname()[0]
     return {
@@ -36,15 +52,16 @@ def _addresses(listener: socket.socket) -> list[str]:
     }[host]
 
 
-def test_the_user_of_a_tcp_client(listener: socket.socket) -> None:
+def test_the_user_of_a_tcp_client(listener: socket.socket, find: Finder) -> None:
     port = listener.getsockname()[1]
     for address in _addresses(listener):
         with socket.create_connection((address, port)), listener.accept()[0] as accepted:
-            assert peer_of(accepted).uid() == os.geteuid(), address
+            assert _uid(accepted, find) == os.geteuid(), address
+            assert peer_of(accepted).uid() == os.geteuid()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_another_user_of_a_tcp_client(listener: socket.socket) -> None:
+def test_another_user_of_a_tcp_client(listener: socket.socket, find: Finder) -> None:
     port = listener.getsockname()[1]
     reading, writing = os.pipe()
 
@@ -57,7 +74,7 @@ def test_another_user_of_a_tcp_client(listener: socket.socket) -> None:
 
     def accept() -> None:
         with listener.accept()[0] as accepted:
-            found.append(peer_of(accepted).uid())
+            found.append(_uid(accepted, find))
         os.write(writing, b"x")
 
     accepting = threading.Thread(target=accept)
@@ -67,14 +84,44 @@ def test_another_user_of_a_tcp_client(listener: socket.socket) -> None:
     assert found == [NOBODY]
 
 
-def test_a_client_that_is_gone_is_nobody(listener: socket.socket) -> None:
-    """Its socket is still listed, with uid 0."""
+def test_a_client_that_is_gone_is_nobody(listener: socket.socket, find: Finder) -> None:
+    """Its socket is still known, with uid 0."""
     client = socket.create_connection((_addresses(listener)[0], listener.getsockname()[1]))
     accepted, _ = listener.accept()
-    peer = peer_of(accepted)
     client.close()
     with accepted:
-        assert peer.uid() is None
+        assert _uid(accepted, find) is None
+
+
+def test_a_client_that_is_gone_without_a_trace_is_nobody(
+    listener: socket.socket, find: Finder
+) -> None:
+    client = socket.create_connection((_addresses(listener)[0], listener.getsockname()[1]))
+    accepted, _ = listener.accept()
+    with accepted:
+        peer = peer_of(accepted)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        assert isinstance(peer, TcpPeer)
+        assert peer.uid(find) is None
+
+
+def test_a_listener_on_the_clients_port_is_not_the_client(find: Finder) -> None:
+    """The kernel falls back to a listening socket where there is no connection."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        end = Endpoint.of(other.getsockname())
+        assert end is not None
+        assert TcpPeer(remote=end, local=Endpoint(end.address, 1)).uid(find) is None
+
+
+def test_where_the_kernel_cannot_be_asked_its_tables_are_read(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockdiag, "works", lambda: False)
+    port = listener.getsockname()[1]
+    address = _addresses(listener)[0]
+    with socket.create_connection((address, port)), listener.accept()[0] as accepted:
+        assert peer_of(accepted).uid() == os.geteuid()
 
 
 def test_the_other_end_of_a_unix_socket() -> None:
@@ -94,6 +141,10 @@ def _peer(remote: str = "127.0.0.1", local: str = "127.0.0.1") -> TcpPeer:
     assert ends[0] is not None
     assert ends[1] is not None
     return TcpPeer(remote=ends[0], local=ends[1])
+
+
+def _tables(*tables: Path) -> Finder:
+    return lambda local, remote: listed(local, remote, tables)
 
 
 def _hex(address: str, port: int) -> str:
@@ -125,14 +176,14 @@ def test_only_the_clients_own_end_counts(tmp_path: Path) -> None:
         (_hex("127.0.0.1", 40001), SERVER, ESTABLISHED, 0, 12),
         (CLIENT, SERVER, ESTABLISHED, 1000, 13),
     )
-    assert _peer().uid((table,)) == 1000
+    assert _peer().uid(_tables(table)) == 1000
 
 
 def test_a_mapped_address_is_the_address(tmp_path: Path) -> None:
     empty = _table(tmp_path / "tcp")
     six = _table(tmp_path / "tcp6", (*MAPPED, ESTABLISHED, 1000, 13))
-    assert _peer().uid((empty, six)) == 1000
-    assert _peer("::ffff:127.0.0.1").uid((empty, six)) == 1000
+    assert _peer().uid(_tables(empty, six)) == 1000
+    assert _peer("::ffff:127.0.0.1").uid(_tables(empty, six)) == 1000
 
 
 @pytest.mark.parametrize(
@@ -142,37 +193,47 @@ def test_a_mapped_address_is_the_address(tmp_path: Path) -> None:
 def test_a_socket_without_owner_says_nothing(
     tmp_path: Path, state: str, uid: int, inode: int
 ) -> None:
-    assert _peer().uid((_table(tmp_path / "tcp", (CLIENT, SERVER, state, uid, inode)),)) is None
+    assert (
+        _peer().uid(_tables(_table(tmp_path / "tcp", (CLIENT, SERVER, state, uid, inode)))) is None
+    )
 
 
-class _Changing:
-    """A table that reads differently each time."""
+def _in_turn(*tables: Path) -> Finder:
+    """Tables that read differently each time."""
+    rest = list(tables)
 
-    def __init__(self, *tables: Path) -> None:
-        self._texts = [table.read_bytes() for table in tables]
+    def find(local: Endpoint, remote: Endpoint) -> Owner | None:
+        table = rest.pop(0) if len(rest) > 1 else rest[0]
+        return listed(local, remote, (table,))
 
-    def read_bytes(self) -> bytes:
-        return self._texts.pop(0) if len(self._texts) > 1 else self._texts[0]
+    return find
 
 
 def test_a_socket_that_is_closed_during_the_look_is_nobodys(tmp_path: Path) -> None:
     half = _table(tmp_path / "1", (CLIENT, SERVER, ESTABLISHED, 0, 13))
     closed = _table(tmp_path / "2", (CLIENT, SERVER, FIN_WAIT, 0, 0))
-    assert _peer().uid((_Changing(half, closed),)) is None  # type: ignore[arg-type]
+    assert _peer().uid(_in_turn(half, closed)) is None
 
 
 def test_a_row_that_was_skipped_is_found_at_the_second_look(tmp_path: Path) -> None:
     empty = _table(tmp_path / "1")
     there = _table(tmp_path / "2", (CLIENT, SERVER, ESTABLISHED, 1000, 13))
-    assert _peer().uid((_Changing(empty, there),)) == 1000  # type: ignore[arg-type]
+    assert _peer().uid(_in_turn(empty, there)) == 1000
 
 
 def test_another_machine_is_nobody(tmp_path: Path) -> None:
     remote = _hex("192.0.2.1", 40000)
     table = _table(tmp_path / "tcp", (remote, SERVER, ESTABLISHED, 0, 13))
-    assert _peer("192.0.2.1").uid((table,)) is None
+    assert _peer("192.0.2.1").uid(_tables(table)) is None
+
+
+def test_where_nothing_can_be_found_out_it_is_nobody() -> None:
+    def out_of_descriptors(_local: Endpoint, _remote: Endpoint) -> Owner | None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    assert _peer().uid(out_of_descriptors) is None
 
 
 def test_no_ipv6_on_the_machine(tmp_path: Path) -> None:
-    assert _peer().uid((tmp_path / "none",)) is None
+    assert _peer().uid(_tables(tmp_path / "none")) is None
     assert [table.name for table in TABLES] == ["tcp", "tcp6"]
