@@ -20,7 +20,7 @@ from reconciler.state.adjustments import Adjustments
 from reconciler.state.desired import Desired, FileProblem, parse
 from reconciler.state.drift import Drift, diff
 from reconciler.state.holds import HoldSet, hold_set
-from reconciler.state.installed import Installed, InstalledReader, audit
+from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit
 from reconciler.uv import Uv
 from reconciler.uv_settings import environ_for_uv, settings_for, stamp_of, without_holds
 from reconciler.vault import Vault, expected
@@ -67,6 +67,7 @@ class Environment:
         self.environ = environ
         self.uv = Uv(uv, environ_for_uv(environ))
         self.interpreters = InterpreterCache(config.python)
+        self.metadata = MetadataCache()
         self._reader: InstalledReader | None = None
         self._desired: tuple[tuple[object, ...], Desired] | None = None
         self._settings: Mapping[str, Any] | None = None
@@ -116,8 +117,10 @@ class Environment:
         interpreter = self.interpreters.get()
         desired, problem = self._read_desired(interpreter)
         if self._reader is None or self._reader.directories != interpreter.site_directories:
-            self._reader = InstalledReader(interpreter.site_directories)
+            self._reader = InstalledReader(interpreter.site_directories, self.metadata)
         installed = self._reader.read()
+        if self._last is None or installed is not self._last.installed:
+            self.metadata.keep(installed.all())
         if audit_files:
             self._audit(installed)
         vaulted = Vault(Workspace(interpreter.prefix)).stamp()

@@ -325,8 +325,7 @@ def names_required(look: Look) -> Iterable[NormalizedName]:
     for declared in look.desired.requirements if look.desired else ():
         yield declared.name
     for distribution in look.installed.all():
-        for requirement in distribution.requires:
-            yield canonicalize_name(requirement.name)
+        yield from distribution.requires.names()
 
 
 def holds_in_words(holds: HoldSet) -> str:

@@ -325,7 +325,7 @@ class Pass:
         if decision.install:
             with self.phase("install"):
                 self._download_and_unpack(planner, decision, incoming)
-        found = read_tree(look, incoming).distributions
+        found = read_tree(look, incoming, self.environment.metadata).distributions
         live = Tree(prefix, prefix, look.installed, look.holds)
         conflict = live.conflict(incoming, found.values())
         if conflict:
@@ -400,7 +400,7 @@ class Pass:
         self._merge(look, decision, incoming, tree)
         log.info("stage.ready", packages=len(decision.install))
         with self.phase("verify"):
-            staged = read_tree(look, stage)
+            staged = read_tree(look, stage, self.environment.metadata)
             check_packages(staged, decision.install, decision.remove)
             broken = {n: w for n, w in look.broken.items() if n not in decision.install}
             failing = [NormalizedName(f.name) for f in decision.failed]

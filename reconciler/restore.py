@@ -92,7 +92,7 @@ def _restore_staged(
     before = fingerprints(tree.held_files, prefix)
     _put_back(look, vault, wanted, tree)
     with running.phase("verify"):
-        staged = read_tree(look, stage)
+        staged = read_tree(look, stage, running.environment.metadata)
         _check(staged, wanted)
         check_holds(tree.held_files, before, stage)
     with running.phase("exchange"):

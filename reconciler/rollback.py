@@ -65,7 +65,7 @@ def roll_back(running: Pass, number: int | None) -> Outcome:
     target = choose(workspace, number)
     folder = generations.folder_of(workspace, target.number)
     with running.phase("verify"):
-        staged = read_tree(look, folder)
+        staged = read_tree(look, folder, running.environment.metadata)
         _refuse_broken(target, look, staged)
     with (
         running.phase("exchange"),

@@ -15,9 +15,10 @@ from packaging.utils import NormalizedName
 from reconciler.environment import Look
 from reconciler.processes import Cancellation, die_with_parent, end_group
 from reconciler.redact import redact
-from reconciler.state.drift import Adjustments, Drift, diff
+from reconciler.state.adjustments import Adjustments
+from reconciler.state.drift import Drift, diff
 from reconciler.state.holds import hold_set
-from reconciler.state.installed import Installed, InstalledReader, defect_of
+from reconciler.state.installed import Installed, InstalledReader, MetadataCache, defect_of
 from reconciler.tree import Fingerprints, fingerprints
 from reconciler.uv import Planned
 
@@ -36,11 +37,17 @@ class VerifyFailed(Exception):
         return self.message
 
 
-def read_tree(look: Look, tree: Path) -> Installed:
-    """The installed state of a tree that mirrors the environment."""
+def read_tree(look: Look, tree: Path, metadata: MetadataCache | None = None) -> Installed:
+    """The installed state of a tree that mirrors the environment.
+
+    Args:
+        look: The environment.
+        tree: A stage, a generation, or what uv prepared.
+        metadata: What is parsed already.
+    """
     prefix = look.interpreter.prefix
     folders = [tree / d.relative_to(prefix) for d in look.interpreter.site_directories]
-    return InstalledReader(folders).read()
+    return InstalledReader(folders, metadata).read()
 
 
 def check_packages(

@@ -14,6 +14,7 @@ from packaging.version import InvalidVersion, Version
 from reconciler.state.holds import requires_of
 from reconciler.state.installed import Distribution
 from reconciler.state.markers import applies
+from reconciler.state.requires import Requires
 
 _ByName = Mapping[NormalizedName, tuple[Requirement, ...]]
 
@@ -62,7 +63,7 @@ class Adjustments:
         """What a distribution requires on the target, as uv sees it."""
         for key in ((distribution.name, distribution.version), (distribution.name, None)):
             if key in self.metadata:
-                distribution = replace(distribution, requires=self.metadata[key])
+                distribution = replace(distribution, requires=Requires(self.metadata[key]))
                 break
         return self.apply(requires_of(distribution, markers, extras), markers)
 

@@ -101,7 +101,7 @@ def requires_of(
     asked = ("", *extras)
     return [
         r
-        for r in distribution.requires
+        for r in distribution.requires.with_extras(extras)
         if any(applies(r.marker, markers, extra=extra) for extra in asked)
     ]
 

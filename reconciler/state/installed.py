@@ -10,15 +10,15 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.parser import BytesHeaderParser
 from pathlib import Path
 
 from installer.records import InvalidRecordEntry, parse_record_file
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from reconciler.state.requires import NOTHING, Requires
 from reconciler.state.sources import DirectUrl
 
 _DIST_INFO = re.compile(r"^(?P<name>.+?)-(?P<version>[^-]+)\.dist-info$")
@@ -50,7 +50,7 @@ class Distribution:
     name: NormalizedName
     version: Version
     info: Path
-    requires: tuple[Requirement, ...] = ()
+    requires: Requires = NOTHING
     provides_extra: frozenset[NormalizedName] = frozenset()
     direct_url: DirectUrl | None = None
     defect: str | None = None
@@ -128,11 +128,37 @@ class Installed:
 _Stamp = tuple[int, ...]
 
 
+class MetadataCache:
+    """Parsed metadata by the identity of its files, wherever they are linked or moved to.
+
+    What uv prepared is read there, then in the stage, then in the live tree: once.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, _Stamp], Distribution] = {}
+
+    def read(self, path: str, stamp: _Stamp) -> Distribution:
+        """The distribution whose dist-info folder is `path`."""
+        key = path.rpartition("/")[2], stamp
+        info = Path(path)
+        found = self._known.get(key) or read_distribution(info)
+        self._known[key] = found if found.info == info else replace(found, info=info)
+        return self._known[key]
+
+    def keep(self, distributions: Iterable[Distribution]) -> None:
+        """Forget all others."""
+        kept = {id(d) for d in distributions}
+        self._known = {key: d for key, d in self._known.items() if id(d) in kept}
+
+
 class InstalledReader:
     """Reads one environment again and again, each dist-info only when it has changed."""
 
-    def __init__(self, site_directories: Sequence[Path]) -> None:
+    def __init__(
+        self, site_directories: Sequence[Path], metadata: MetadataCache | None = None
+    ) -> None:
         self.directories = tuple(site_directories)
+        self._metadata = metadata or MetadataCache()
         self._cache: dict[str, tuple[_Stamp, Distribution]] = {}
         self._last: Installed | None = None
 
@@ -149,7 +175,9 @@ class InstalledReader:
                 continue
             known = self._cache.get(path)
             unchanged = known is not None and known[0] == stamp
-            fresh[path] = known if unchanged and known else (stamp, read_distribution(Path(path)))
+            fresh[path] = (
+                known if unchanged and known else (stamp, self._metadata.read(path, stamp))
+            )
         changed = self._last is None or fresh != self._cache
         self._cache = fresh
         if changed or self._last is None:
@@ -253,17 +281,11 @@ def _from_metadata(
     metadata: bytes, name: str, version: str, info: Path, defect: str | None
 ) -> Distribution:
     head = BytesHeaderParser().parsebytes(metadata.partition(b"\n\n")[0] + b"\n\n")
-    requires: list[Requirement] = []
-    for value in head.get_all("Requires-Dist", []):
-        try:
-            requires.append(Requirement(str(value)))
-        except InvalidRequirement:
-            continue  # legacy metadata; uv leaves such a line out as well
     return Distribution(
         name=canonicalize_name(str(head.get("Name", name))),
         version=_version(str(head.get("Version", version))),
         info=info,
-        requires=tuple(requires),
+        requires=Requires.of(str(line) for line in head.get_all("Requires-Dist", [])),
         provides_extra=frozenset(
             canonicalize_name(str(e)) for e in head.get_all("Provides-Extra", [])
         ),

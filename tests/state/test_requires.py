@@ -1,0 +1,104 @@
+"""Requirements are parsed only when they matter, and mean just what `packaging` says they mean."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+
+from reconciler.state.requires import Requires
+
+ENVIRONMENT = {**default_environment(), "sys_platform": "linux", "python_version": "3.9"}
+EXTRAS = ("gpu", "web-ui", "x")
+
+LAZY = (
+    'a; extra == "gpu"',
+    "a>=1; extra=='gpu'",
+    'a[b]>=1,<2 ; sys_platform == "linux" and extra == "gpu"',
+    'a; (sys_platform == "linux" or sys_platform == "win32") and extra == "Web_UI"',
+    'a; python_version < "3.10" and sys_platform == "linux" and extra == "x"',
+    'a @ https://example.org/a.whl ; extra == "gpu"',
+)
+EAGER = (
+    "a",
+    'a; sys_platform == "linux"',
+    'a; extra != "gpu"',
+    'a; sys_platform == "win32" or extra == "gpu"',
+    'a; extra == "gpu" or extra == "x"',
+    'a; extra == "gpu" and sys_platform == "linux"',
+    'a; sys_platform == "linux" or python_version < "3" and extra == "gpu"',
+    'a; (sys_platform == "linux" and extra == "gpu") or extra == "x"',
+    'a; (sys_platform == "win32") or (sys_platform == "linux") and extra == "gpu"',
+)
+
+
+def meant(lines: list[str], *extras: str) -> list[str]:
+    environments = [{**ENVIRONMENT, "extra": extra} for extra in ("", *extras)]
+    found = map(Requirement, lines)
+    return sorted(
+        str(r) for r in found if r.marker is None or any(r.marker.evaluate(e) for e in environments)
+    )
+
+
+def kept(requires: Requires, *extras: str) -> list[str]:
+    return meant([str(r) for r in requires.with_extras(extras)], *extras)
+
+
+@pytest.mark.parametrize("line", LAZY)
+def test_a_line_for_one_extra_alone_stays_text(line):
+    assert Requires.of([line]).always == ()
+    assert [str(r) for r in Requires.of([line])] == [str(Requirement(line))]
+
+
+@pytest.mark.parametrize("line", EAGER)
+def test_any_other_line_is_parsed_at_once(line):
+    assert Requires.of([line]).always == (Requirement(line),)
+
+
+@pytest.mark.parametrize("line", [*LAZY, *EAGER])
+@pytest.mark.parametrize("extras", [(), ("gpu",), ("web-ui",), ("x", "gpu"), ("unknown",)])
+def test_what_applies_is_what_the_markers_say(line, extras):
+    assert kept(Requires.of([line]), *extras) == meant([line], *extras)
+
+
+CLAUSES = st.sampled_from(
+    [
+        'extra == "gpu"',
+        "extra == 'x'",
+        'extra != "gpu"',
+        'sys_platform == "linux"',
+        'sys_platform == "win32"',
+        '"3" in python_version',
+        'python_version < "3.10"',
+    ]
+)
+MARKERS = st.recursive(
+    CLAUSES,
+    lambda inner: st.builds(
+        lambda one, word, other, around: (
+            f"({one} {word} {other})" if around else f"{one} {word} {other}"
+        ),
+        inner,
+        st.sampled_from(["and", "or"]),
+        inner,
+        st.booleans(),
+    ),
+    max_leaves=5,
+)
+
+
+@given(st.lists(MARKERS, max_size=4), st.sets(st.sampled_from(EXTRAS)))
+def test_no_marker_is_misread(markers, extras):
+    lines = [f"package-{n}>=1; {marker}" for n, marker in enumerate(markers)]
+    assert kept(Requires.of(lines), *extras) == meant(lines, *extras)
+
+
+def test_names_are_known_without_parsing():
+    lines = ["Foo_Bar>=1", 'a.b[c] ; extra == "gpu"', 'x@https://example.org ; extra == "gpu"']
+    assert list(Requires.of(lines).names()) == ["foo-bar", "a-b", "x"]
+
+
+def test_what_is_no_requirement_is_left_out_whenever_it_is_parsed():
+    requires = Requires.of(["a (>1", "b>=1.*; extra == 'gpu'", "c"])
+    assert [r.name for r in requires] == ["c"]
+    assert [r.name for r in requires.with_extras(["gpu"])] == ["c"]
