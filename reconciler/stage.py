@@ -6,7 +6,9 @@ Costs no data blocks, and never opens a file that the live environment shares.
 import errno
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from stat import S_IMODE
 
 from reconciler.processes import Cancellation
 from reconciler.workspace import NAME
@@ -57,29 +59,52 @@ def _clone_entry(
         _clone_folder(str(source), str(stage / name), name, census, cancel)
         census.setdefault("", {})[name] = 0
     else:
-        _link(str(source), str(stage / name), is_link=source.is_symlink())
-        census.setdefault("", {})[name] = source.lstat().st_ino
+        is_link = source.is_symlink()
+        try:
+            inode = source.lstat().st_ino
+        except FileNotFoundError:
+            inode = -1  # vanished, so it is a change
+        _link(str(source), str(stage / name), is_link=is_link)
+        census.setdefault("", {})[name] = inode
 
 
 def _clone_folder(
     source: str, target: str, relative: str, census: Census, cancel: Cancellation
 ) -> None:
     cancel.check()
-    # Without the setgid bit, which a folder inherits (and RestrictSUIDSGID= refuses to hear).
-    os.mkdir(target, os.stat(source).st_mode & 0o1777)  # noqa: PTH102, PTH116 -- 46,000 times
-    names: dict[str, int] = {}
-    with os.scandir(source) as entries:
-        for entry in entries:
-            path = f"{target}/{entry.name}"
-            if entry.is_dir(follow_symlinks=False):
-                inside = f"{relative}/{entry.name}"
-                _clone_folder(entry.path, path, inside, census, cancel)
-                if entry.name != _BYTECODE:
-                    names[entry.name] = 0
-            elif entry.is_file(follow_symlinks=False) or entry.is_symlink():
-                _link(entry.path, path, is_link=entry.is_symlink())
-                names[entry.name] = entry.inode()
-    census[relative] = names
+    names = census[relative] = {}
+    try:
+        _make_folder_like(source, target)
+        with os.scandir(source) as entries:
+            for entry in entries:
+                path = f"{target}/{entry.name}"
+                if entry.is_dir(follow_symlinks=False):
+                    inside = f"{relative}/{entry.name}"
+                    _clone_folder(entry.path, path, inside, census, cancel)
+                    if entry.name != _BYTECODE:
+                        names[entry.name] = 0
+                elif entry.is_file(follow_symlinks=False) or entry.is_symlink():
+                    names[entry.name] = entry.inode()
+                    _link(entry.path, path, is_link=entry.is_symlink())
+    except FileNotFoundError:
+        if os.path.lexists(source):
+            raise
+        # Somebody is changing the tree right now: the census will tell before the exchange.
+
+
+def _make_folder_like(source: str, target: str) -> None:
+    """Make a folder with the mode of another one, and its group where that may be."""
+    like = os.stat(source)  # noqa: PTH116 -- thousands of times
+    os.mkdir(target, like.st_mode & 0o1777)  # noqa: PTH102
+    made = os.stat(target)  # noqa: PTH116
+    if made.st_gid != like.st_gid:
+        with suppress(PermissionError):
+            os.chown(target, -1, like.st_gid)
+    if (made.st_mode, made.st_gid) != (like.st_mode, like.st_gid):
+        try:
+            os.chmod(target, S_IMODE(like.st_mode))  # noqa: PTH101
+        except PermissionError:  # the setgid bit under RestrictSUIDSGID=
+            os.chmod(target, like.st_mode & 0o1777)  # noqa: PTH101
 
 
 def _link(source: str, target: str, *, is_link: bool) -> None:
@@ -90,8 +115,7 @@ def _link(source: str, target: str, *, is_link: bool) -> None:
             os.link(source, target)
     except FileNotFoundError:
         if os.path.lexists(source):
-            raise
-        # Somebody is changing the tree right now: the census will tell before the exchange.
+            raise  # else it has vanished just now, which the census will tell
 
 
 def _why_not(error: OSError) -> str:
