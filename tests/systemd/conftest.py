@@ -88,6 +88,7 @@ def user(machine: Machine) -> Iterator[str]:
 @pytest.fixture
 def studio(machine: Machine, index: PackageIndex, user: str) -> Iterator[Studio]:
     """A project of that user in /srv/studio, with an empty environment, in the configuration."""
+    machine.begin_journal()
     yield Studio(machine, index, user, "/srv/studio")
     machine.run(PROGRAM, "service", "uninstall", check=False)
     machine.run("rm", "-rf", "/srv/studio", "/etc/reconciler", "/etc/default/reconciler")

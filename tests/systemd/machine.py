@@ -36,6 +36,7 @@ class Machine:
         self.python = ""
         """The interpreter that everybody on it can run."""
         self._boot: subprocess.Popen[bytes] | None = None
+        self._after: list[str] = []
         binds = [f"{source}={target}" for source, target in shared.items()]
         self._holder = subprocess.Popen(
             ["unshare", "--mount", "--propagation=private", _HERE / "hold.sh", folder, *binds],
@@ -155,10 +156,14 @@ class Machine:
         return dict(line.split("=", 1) for line in lines.splitlines())
 
     def journal(self, *matches: str, user: str | None = None) -> list[dict[str, Any]]:
-        """Return the journal's entries that match, as journalctl's arguments say."""
-        words = ["journalctl", "--no-pager", "--output=json", "--all", *matches]
+        """Return the journal's entries since `begin_journal` that match journalctl's arguments."""
+        words = ["journalctl", "--no-pager", "--output=json", "--all", *self._after, *matches]
         lines = self.run(*words, user=user, check=False).stdout.splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def begin_journal(self) -> None:
+        """Forget what the journal has so far."""
+        self._after = [f"--since=@{time.time():.6f}"]
 
     def curl(
         self,

@@ -100,8 +100,9 @@ class Studio:
         return document
 
     def environment(self, name: str = "studio") -> dict[str, Any] | None:
-        """One environment of the status, if it is there."""
-        rows = self.status()["environments"]
+        """One environment of the status, if it is there and the service answers."""
+        code, body = self.machine.curl("/status", base=self._base)
+        rows = json.loads(body)["environments"] if code == 200 else []
         return next((row for row in rows if row["name"] == name), None)
 
     def wait_for_packages(self, **packages: str) -> None:
@@ -138,16 +139,14 @@ class Studio:
         group = self.machine.path(f"/sys/fs/cgroup/system.slice/{UNIT}")
         names = []
         for listing in [group / "cgroup.procs", *group.glob("**/cgroup.procs")]:
-            names += [self._comm(pid) for pid in _read(listing).split()]
+            # Listed as the reader numbers them, which is not as the machine does.
+            names += [_read(Path(f"/proc/{pid}/comm")).strip() for pid in _read(listing).split()]
         return names
-
-    def _comm(self, pid: str) -> str:
-        return _read(self.machine.path(f"/proc/{pid}/comm")).strip()
 
     def begin_long_pass(self) -> None:
         """Have the service start a pass that waits for the index; see `index.heal`."""
         stall = self.index.stall_downloads(for_name="slow")
-        self.declare("slow", "quick")
+        self.declare("slow", "quick>=2")
         stall.wait_reached()
         self.wait_until(lambda: "uv" in self.processes(), "uv runs")
 

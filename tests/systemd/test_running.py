@@ -230,7 +230,7 @@ def test_power_comes_back_to_a_whole_environment_and_to_the_service(service: Stu
     service.index.close()
     service.index = machine.within_network(type(service.index))
     service.index.add(*wheels)
-    service.declare("slow", "quick")
+    service.declare("slow", "quick>=2")
     machine.systemctl("start", "multi-user.target")
     service.wait_for_packages(slow="1.0", quick="2.0")
     assert service.damage == []

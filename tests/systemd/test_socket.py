@@ -33,7 +33,7 @@ def test_the_first_question_starts_the_service(
 
     assert code == 200
     assert json.loads(body)["service"]["pid"] == studio.main_pid
-    assert machine.systemctl("is-active", UNIT) == "active"
+    studio.wait_until(lambda: studio.unit("ActiveState")["ActiveState"] == "active", "it is up")
     for path in options:
         machine.systemctl("restart", UNIT)
         assert machine.path(path).is_socket(), "systemd's socket outlives the service"
