@@ -67,13 +67,18 @@ class Inbox:
         self.closed = False
         """Whether the worker is to end."""
 
-    def wake(self, event: Trigger) -> None:
-        """Something may have changed: look soon."""
+    def wake(self, event: Trigger, quiet: float = 0.0) -> None:
+        """Something may have changed: look soon.
+
+        Args:
+            event: What happened.
+            quiet: Seconds for which nothing more has happened since.
+        """
         with self._condition:
-            now = time.monotonic()
+            moment = time.monotonic() - quiet
             if not self._events & _SETTLES:
-                self._first_event = now
-            self._last_event = now
+                self._first_event = moment
+            self._last_event = moment
             self._events.add(event)
             self._condition.notify_all()
 

@@ -19,13 +19,20 @@ from reconciler.status import Trigger
 log = get_logger(__name__)
 
 _STEP_MS = 150
+"""watchfiles looks up so often whether the kernel has told it of something."""
+_STEP_OF_TREES_MS = 1000
+"""Nobody waits for what happens inside a held package, and each look costs a little."""
+_NEVER_QUIET_MS = 1600
+_LISTEN_MS = 60_000
+"""How often watchfiles comes back though nothing has happened; more often costs for nothing."""
 _GONE_SECONDS = 0.2
 """A folder has just gone: look for what is there instead."""
 _RETRY_SECONDS = 30.0
 _THREADS = 2
 """What one watcher takes of the threads that all of the event loop share."""
 
-Wake = Callable[[Trigger], None]
+Wake = Callable[[Trigger, float], None]
+"""Told what happened, and for how many seconds nothing more has happened since."""
 
 
 class Watcher:
@@ -71,7 +78,7 @@ class Watcher:
         await asyncio.sleep(0)  # each task begins, which is when awatch sets its watches
         # What happened before was seen by no watch: not by the last one, nor at the start by
         # a pass that has begun to look already.
-        self._wake(Trigger.INTERVAL)
+        self._wake(Trigger.INTERVAL, 0.0)
         try:
             while not any(task.done() for task in tasks):
                 self._changed.clear()
@@ -106,24 +113,26 @@ class Watcher:
     async def _follow(
         self, paths: Iterable[object], targets: Targets, stop: anyio.Event, *, deep: bool
     ) -> None:
+        step = _STEP_OF_TREES_MS if deep else _STEP_MS
         async for changes in awatch(
             *map(str, paths),
             watch_filter=lambda _, path: targets.matters(path),
-            debounce=_STEP_MS,
-            step=_STEP_MS,
+            debounce=_NEVER_QUIET_MS,
+            step=step,
+            rust_timeout=_LISTEN_MS,
             stop_event=stop,
             recursive=deep,
             ignore_permission_denied=True,
         ):
-            self._tell(changes, targets)
+            self._tell(changes, targets, quiet=step / 1000)
 
-    def _tell(self, changes: set[tuple[Change, str]], targets: Targets) -> None:
+    def _tell(self, changes: set[tuple[Change, str]], targets: Targets, quiet: float) -> None:
         paths = sorted(path for _, path in changes)
         in_project = [p for p in paths if p in targets.files]
         if in_project:
             log.info("file.changed", environment=self._config.name, files=in_project[:5])
-            self._wake(Trigger.FILE)
+            self._wake(Trigger.FILE, quiet)
         if len(in_project) < len(paths):
             log.info("environment.changed", environment=self._config.name, paths=len(paths))
-            self._wake(Trigger.ENVIRONMENT)
+            self._wake(Trigger.ENVIRONMENT, quiet)
         self._changed.set()
