@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from reconciler.daemon.actions import Action, Refusal, RequestRefused
-from tests.web.hosting import Host, environment
+from tests.web.hosting import Host
+from tests.web.steered import environment
 
 ACTIONS = [
     ("reconcile", Action.RECONCILE, {}, {"reason": None, "apply": False}),

@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.status import Change, Failure, HeldBack, Hold, PackageStatus, PassDetail, Result
 from reconciler.web.fixed import summary
-from tests.web.hosting import STARTED, environment, row
+from tests.web.steered import STARTED, environment, row
 
 
 def _pass(result: Result, **fields: Any) -> PassDetail:

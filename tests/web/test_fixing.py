@@ -6,7 +6,8 @@ import httpx
 
 from reconciler.daemon.actions import Action, Refusal, RequestRefused
 from tests.support.processes import wait_until
-from tests.web.hosting import DEADLINE, Host, environment
+from tests.web.hosting import DEADLINE, Host
+from tests.web.steered import environment
 
 FIX = "/api/v1/setup/ai-models/fix-dependencies"
 GUIDE = {

@@ -9,7 +9,8 @@ import pytest
 
 from reconciler.daemon.actions import Action
 from reconciler.status import Status
-from tests.web.hosting import DEADLINE, Host, environment
+from tests.web.hosting import DEADLINE, Host
+from tests.web.steered import environment
 
 
 def test_status_has_everything(client: httpx.Client, host: Host) -> None:

@@ -9,7 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from reconciler.daemon.actions import Action
 from reconciler.status import PassDetail, Result
-from tests.web.hosting import STARTED, Host, environment
+from tests.web.hosting import Host
+from tests.web.steered import STARTED, environment
 
 
 def _samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

@@ -12,7 +12,8 @@ import pytest
 
 from reconciler.daemon.actions import Refusal
 from reconciler.web.problems import Reason
-from tests.web.hosting import DEADLINE, Host, environment
+from tests.web.hosting import DEADLINE, Host
+from tests.web.steered import environment
 
 EXAMPLES = int(os.environ.get("RECONCILER_TEST_EXAMPLES", "5"))
 """How many requests are tried for each operation."""
