@@ -45,8 +45,9 @@ def _complete(
 def rollback(options: Options, *, generation: int | None, reason: str | None) -> int:
     """Go back to an earlier tree.
 
-    To GENERATION, or to the one before the live one: one exchange of whole trees, offline, with held, editable and local packages as they were.
-    The environment is then left alone until the project's files change or someone resumes.
+    To GENERATION, or to the one before the live one. It is one exchange of whole trees, offline,
+    with held, editable and local packages as they were. The environment is then
+    left alone until the project's files change or someone resumes.
     """
     configure_log(options)
     config = configuration(options)

@@ -63,36 +63,49 @@ def _refuse_unknown(current: Status, name: str | None) -> None:
 
 def _watch(client: Client, options: Options, output: Output) -> int:
     """Follow the events; a service that goes away is waited for."""
-    first = client.status()  # one that does not run is an error, one that ends later is not
-    _refuse_unknown(first, options.environment)
-    screen = output.terminal and output.for_people
-    if screen:
+    _refuse_unknown(client.status(), options.environment)
+    watch = _Watch(client, options, output)
+    if watch.screen:
         click.echo(_ENTER, nl=False)
     try:
         while True:
-            try:
-                _follow(client, options, output, screen=screen)
-            except NotRunning as gone:
-                output.note(str(gone))
+            watch.follow()
             time.sleep(_AGAIN_SECONDS)
     except KeyboardInterrupt:
         return 0
     finally:
-        if screen:
+        if watch.screen:
             click.echo(_LEAVE, nl=False)
 
 
-def _follow(client: Client, options: Options, output: Output, *, screen: bool) -> None:
-    shown: Status | None = None
-    for event in client.events(None):
-        if event.kind in ("connected", "status"):
-            current = client.status()
-            if shown is None or _differ(current, shown):
-                _draw(current, options, output, screen=screen)
-            shown = current
-        elif event.kind == "log" and screen:
-            line = harmless(str(event.data.get("line", "")))
-            click.echo(f"\r\x1b[K{line[:100]}", nl=False)
+class _Watch:
+    """What is on the screen, and whether it is true."""
+
+    def __init__(self, client: Client, options: Options, output: Output) -> None:
+        self._client = client
+        self._options = options
+        self._output = output
+        self._shown: Status | None = None
+        self.screen = output.terminal and output.for_people
+
+    def follow(self) -> None:
+        """Show each change until the connection ends; say once that it has."""
+        try:
+            for event in self._client.events(None):
+                if event.kind in ("connected", "status"):
+                    self._show(self._client.status())
+                elif event.kind == "log" and self.screen:
+                    line = harmless(str(event.data.get("line", "")))
+                    click.echo(f"\r\x1b[K{line[:100]}", nl=False)
+        except NotRunning as gone:
+            if self._shown is not None:
+                self._output.note(str(gone))
+            self._shown = None
+
+    def _show(self, current: Status) -> None:
+        if self._shown is None or _differ(current, self._shown):
+            _draw(current, self._options, self._output, screen=self.screen)
+        self._shown = current
 
 
 def _differ(one: Status, other: Status) -> bool:

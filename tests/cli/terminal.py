@@ -50,10 +50,10 @@ class Terminal:
         """What was shown so far, without colours and cursor movements."""
         return _CODES.sub("", self.raw).replace("\r\n", "\n")
 
-    def wait_for(self, pattern: str, timeout: float = DEADLINE) -> None:
-        """Read until the pattern has been shown."""
+    def wait_for(self, pattern: str, *, since: int = 0, timeout: float = DEADLINE) -> None:
+        """Read until the pattern has been shown, looking behind the first `since` letters."""
         deadline = time.monotonic() + timeout
-        while not re.search(pattern, self.text):
+        while not re.search(pattern, self.text[since:]):
             assert time.monotonic() < deadline, f"no {pattern!r} in:\n{self.text}"
             assert self._read(0.2) or self.process.poll() is None, f"ended:\n{self.text}"
 
