@@ -86,12 +86,16 @@ class Tree:
 
     @cached_property
     def held_files(self) -> Mapping[str, NormalizedName]:
-        """Of each file of a hold, the hold; where someone else replaced it, of what is there."""
+        """Of each file of a hold, the hold; where someone else replaced it, of what is there.
+
+        Compiled bytecode aside: whoever imports the package may write it anew at any time.
+        """
         return {
             path: name
             for name in self.holds.held
             for distribution in self.installed.copies(name)
             for path in recorded_paths(distribution, self.prefix)
+            if not path.endswith((".pyc", ".pyo"))
         }
 
     @cached_property
@@ -99,10 +103,10 @@ class Tree:
         """Every folder with a file of a hold somewhere below it."""
         found: set[str] = set()
         for path in self.held_files:
-            folder = path.rpartition("/")[0]
+            folder = _folder_of(path)
             while folder and folder not in found:
                 found.add(folder)
-                folder = folder.rpartition("/")[0]
+                folder = _folder_of(folder)
         return frozenset(found)
 
     @cached_property
@@ -114,14 +118,19 @@ class Tree:
         """Take a distribution's files out, but for those that somebody who stays owns too."""
         owners = self._owners
         info = str(distribution.info.relative_to(self.prefix))
-        paths = recorded_paths(distribution, self.prefix)
-        gone = [path for path in paths if not owners.get(path, frozenset()) - going]
+        paths = list(recorded_paths(distribution, self.prefix))
+        inside = {f for f in {_folder_of(path) for path in paths} if self._is_inside(f)}
+        gone = [
+            path
+            for path in paths
+            if _folder_of(path) in inside and not owners.get(path, frozenset()) - going
+        ]
         for path in gone:
             self._unlink(path)
         self._unlink_compiled(gone)
         self._remove_info(self.folder / info)
         self._touch({*gone, info})
-        folders = {path.rpartition("/")[0] for path in (*gone, info)}
+        folders = {_folder_of(path) for path in (*gone, info)}
         for folder in sorted(folders, key=len, reverse=True):
             self._remove_empty(folder)
 
@@ -153,7 +162,9 @@ class Tree:
         """Remove a folder that has become empty, and those above it, up to site-packages."""
         while relative.count("/") > 0:
             folder = self.folder / relative
-            if relative.endswith(("/site-packages", "/dist-packages")) or not folder.is_dir():
+            if relative.endswith(("/site-packages", "/dist-packages")) or folder.is_symlink():
+                return
+            if not folder.is_dir():
                 return
             bytecode = folder / _BYTECODE
             if bytecode.is_dir() and not any(bytecode.iterdir()):
@@ -161,7 +172,7 @@ class Tree:
             if any(folder.iterdir()):
                 return
             folder.rmdir()
-            relative = relative.rpartition("/")[0]
+            relative = _folder_of(relative)
 
     def _touch(self, paths: Iterable[str]) -> None:
         for top in {path.partition("/")[0] for path in paths}:
@@ -186,11 +197,16 @@ class Tree:
             target = self.folder / path
             if path in self.held_files and os.path.lexists(target):
                 continue  # known to be the same, by `conflict`
-            shared = path in self._held_folders or target.is_dir()
+            shared = path in self._held_folders or (target.is_dir() and self._is_inside(path))
             in_parts = shared and entry.is_dir(follow_symlinks=False)
             if in_parts or not _moved(incoming / path, target):
                 self._make_folder(target)
                 self._add_folder(incoming, path, cancel)
+
+    def _is_inside(self, relative: str) -> bool:
+        """Whether a folder is in this tree; what a link leads to elsewhere is not ours."""
+        top = os.path.realpath(self.folder)
+        return f"{os.path.realpath(self.folder / relative)}/".startswith(f"{top}/")
 
     def _make_folder(self, folder: Path) -> None:
         if folder.is_dir():
@@ -248,6 +264,10 @@ class Tree:
         """The hold that has this file, or a file in this folder."""
         inside = (n for p, n in self.held_files.items() if p.startswith(f"{path}/"))
         return self.held_files.get(path) or next(inside)
+
+
+def _folder_of(path: str) -> str:
+    return path.rpartition("/")[0]
 
 
 def _brings(distribution: Distribution, incoming: Path, path: str) -> bool:
