@@ -76,9 +76,10 @@ class World:
             write_wheel(self.index, name, version, requires=requires)
         config = self.folder / "config" / "reconciler" / "config.toml"
         config.parent.mkdir(parents=True)
+        # Nobody answers at port 1, so whatever service runs here is not asked.
         config.write_text(
             f'[service]\nstate_dir = "{self.folder}/state"\n\n'
-            f'[http]\nlisten = "unix:{self.folder}/socket"\n\n'
+            f'[http]\nlisten = "127.0.0.1:1"\n\n'
             f'[environments.studio]\npyproject = "{self.project}"\n'
         )
         python = getattr(sys, "_base_executable", sys.executable)

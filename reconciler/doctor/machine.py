@@ -151,21 +151,27 @@ def check_state(config: Config) -> Finding:
     journal = folder / "journal.sqlite3"
     if not journal.exists():
         return fine("state", f"{folder} (nothing recorded yet)")
-    try:
-        connection = sqlite3.connect(f"{journal.as_uri()}?mode=ro", uri=True, timeout=5)
-        try:
-            whole = connection.execute("PRAGMA quick_check").fetchone() == ("ok",)
-        finally:
-            connection.close()
-    except sqlite3.DatabaseError:
-        whole = False
-    if whole:
+    if _is_whole(journal):
         return fine("state", str(journal))
     return warning(
         "state",
         f"{journal} is damaged",
         "Nothing: the next start sets it aside and begins a new one.",
     )
+
+
+def _is_whole(journal: Path) -> bool:
+    """SQLite's own check; leaves no file behind, above all none of root's."""
+    in_use = journal.with_name(journal.name + "-wal").exists()
+    mode = "mode=ro" if in_use else "immutable=1"
+    try:
+        connection = sqlite3.connect(f"{journal.as_uri()}?{mode}", uri=True, timeout=5)
+        try:
+            return bool(connection.execute("PRAGMA quick_check").fetchone() == ("ok",))
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError:
+        return False
 
 
 def check_secrets(config: Config) -> Iterator[Finding]:

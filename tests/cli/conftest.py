@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ class Studio:
 
     project: Project
     home: Path
+    socket: Path
     keys: dict[str, Value] = field(default_factory=dict)
     """Keys of `[environments.studio]`."""
     mark: Mark = field(default_factory=Mark)
@@ -34,10 +36,6 @@ class Studio:
     @property
     def venv(self) -> Path:
         return self.project.venv
-
-    @property
-    def socket(self) -> Path:
-        return self.home / "socket"
 
     @property
     def config(self) -> Path:
@@ -110,11 +108,12 @@ def studio(
     """An environment with the GPU stack and nothing else, in sync with its project."""
     assert small.url == project.index_url
     install(venv, *gpu_wheels)
-    studio = Studio(project, tmp_path / "home")
-    studio.configure()
-    studio.declare()
-    yield studio
-    studio.mark.kill()
+    with tempfile.TemporaryDirectory() as folder:  # short enough for a unix socket (unix(7))
+        studio = Studio(project, tmp_path / "home", Path(folder, "socket"))
+        studio.configure()
+        studio.declare()
+        yield studio
+        studio.mark.kill()
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ KEYS = {
 }  # fmt: skip
 
 
-def everything(folder: Path) -> set[str]:
-    """Every path below a folder, with what tells that it was written to."""
+def everything(folder: Path, but: Path | None = None) -> set[str]:
+    """Every path below a folder (but one), with what tells that it was written to."""
     return {
         f"{path} {path.lstat().st_mtime_ns} {path.lstat().st_ino}"
         for path in folder.rglob("*")
-        if path.suffix != ".pyc" and path.name != "__pycache__"
+        if path.suffix != ".pyc" and path.name != "__pycache__" and path != but
     }
 
 

@@ -1,0 +1,68 @@
+"""`demo` explains itself, needs no network, is quick, and leaves nothing behind."""
+
+import re
+import time
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from tests.cli.conftest import Studio
+from tests.support.processes import run_cli
+
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy")
+NO_NETWORK = dict.fromkeys(_PROXIES, "http://127.0.0.1:9")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the demo makes its temporary folder."""
+    made = tmp_path / "tmp"
+    made.mkdir()
+    return made
+
+
+def test_it_tells_the_story_and_leaves_nothing_behind(tmp_path: Path, folder: Path) -> None:
+    started = time.monotonic()
+    ran = run_cli("demo", cwd=tmp_path, env={"TMPDIR": str(folder), **NO_NETWORK})
+    seconds = time.monotonic() - started
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert seconds < 20
+    assert "\x1b" not in ran.stdout
+    text = " ".join(ran.stdout.split())
+    for words in (
+        "torch 2.8.0 (GPU build lost) 2.3.1+rocm5.7 stays",
+        "accelerate 1.0.0 0.9.0",
+        "Held back: accelerate 0.9.0 (newest 1.0.0), because of torch==2.3.1+rocm5.7.",
+        "torch's library is the very same file: inode",
+        "torch 2.3.1+rocm5.7 has been replaced by 2.8.0 by someone else.",
+        "torch restore 2.8.0 2.3.1+rocm5.7",
+        "$ reconciler rollback",
+        "generation 3 is live",
+        "left nothing behind",
+    ):
+        assert words in text, words
+    assert list(folder.iterdir()) == []
+
+
+def test_it_is_not_touched_by_what_is_configured_here(applied: Studio, folder: Path) -> None:
+    before = applied.json("history")
+
+    ran = applied.run("demo", TMPDIR=str(folder), UV_INDEX_URL="http://127.0.0.1:9/simple")
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert applied.json("history") == before
+
+
+def test_the_picture_shows_the_terminal_and_fetches_nothing(tmp_path: Path, folder: Path) -> None:
+    picture = tmp_path / "images" / "demo.svg"
+
+    ran = run_cli("demo", "--quiet", "--svg", picture, cwd=tmp_path, env={"TMPDIR": str(folder)})
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert ran.stdout == ""
+    drawn = picture.read_text()
+    ET.fromstring(drawn)
+    assert "reconciler&#160;hold&#160;restore&#160;torch" in drawn
+    assert not re.search(r"@font-face|url\(\"?http", drawn)
