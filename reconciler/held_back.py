@@ -122,7 +122,7 @@ class Unheld:
         """Why these do not go beside the holds, in uv's words; None if they do."""
         for offline in (True, False):  # the index has just been asked, so the cache may do
             try:
-                self.planner.ask(items, aside=True, offline=offline)
+                self.planner.ask(items, aside=True, offline=offline, settled=False)
             except NetworkTrouble:
                 continue
             except UvError as refused:

@@ -17,7 +17,7 @@ from reconciler.effective import EffectiveProject, Item, items_of, items_of_hold
 from reconciler.environment import Environment, Look
 from reconciler.processes import Cancellation
 from reconciler.state.culprits import Core, Refusal, UnsolvableError, divide
-from reconciler.state.holds import HoldSet
+from reconciler.state.holds import Held, HoldSet
 from reconciler.state.installed import Installed
 from reconciler.status import Change, Failure
 from reconciler.uv import BuildFailed, NoSolution, OnLine, Plan, Planned
@@ -180,6 +180,7 @@ class Planner:
         free: bool = False,
         aside: bool = False,
         offline: bool = False,
+        settled: bool = True,
         prefix: Path | None = None,
     ) -> Plan:
         """Run the dry run; what a glob holds and nobody knew of is excluded, and asked again.
@@ -191,6 +192,7 @@ class Planner:
             free: As if nothing were held.
             aside: Nobody follows what uv says.
             offline: By what uv has in its cache alone.
+            settled: Within what the earlier plans of this pass have settled.
             prefix: Where uv looks for what is installed, if not in the environment.
 
         Raises:
@@ -198,7 +200,9 @@ class Planner:
         """
         while True:
             missing = self.project.missing  # another thread may learn of more meanwhile
-            plan = self._ask_once(items, free=free, aside=aside, offline=offline, prefix=prefix)
+            plan = self._ask_once(
+                items, free=free, aside=aside, offline=offline, settled=settled, prefix=prefix
+            )
             holds = self.look.holds
             unknown = {n for n in plan.install if holds.covers(n) and n not in holds.held}
             if not unknown or unknown <= missing:
@@ -213,11 +217,12 @@ class Planner:
         free: bool,
         aside: bool,
         offline: bool,
+        settled: bool,
         prefix: Path | None,
     ) -> Plan:
         ask = self.project.to_plan(
             items,
-            constraints=() if free else self._constraints(),
+            constraints=self._constraints() if settled and not free else (),
             reinstall=[row.name for row in self.look.drift.broken],
             upgrade=self.environment.config.update is Update.LATEST,
             free=free,
@@ -285,10 +290,10 @@ def build_failure(
 ) -> Failure:
     """A package that does not build, with what to do if that is on account of a hold."""
     version = planned[error.name].version if error.name in planned else None
-    wants = next((h for h in holds.held.values() if mentions(error.message, h.pin)), None)
+    wants = next((h for h in holds.held.values() if _misses(error.message, h)), None)
     hint = "" if wants is None else (
-        f" It is built against {wants.name}, which is held, and no index has {wants.version}: put "
-        f"{error.name} into `no-build-isolation-package` of [tool.uv] to build it beside that."
+        f" It is built against {wants.name}, which is held and is not in the build's own "
+        f"environment: put {error.name} into `no-build-isolation-package` of [tool.uv]."
     )  # fmt: skip
     return Failure(
         name=error.name,
@@ -296,6 +301,11 @@ def build_failure(
         reason=error.reason,
         message=error.message + hint,
     )
+
+
+def _misses(message: str, hold: Held) -> bool:
+    module = hold.name.replace("-", "_")
+    return mentions(message, hold.pin) or f"No module named '{module}'" in message
 
 
 def _suspects(reason: str, items: Sequence[Item]) -> frozenset[int]:

@@ -6,12 +6,12 @@ look elsewhere for a held package is passed on (uv-facts 6 to 12). Read-only.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import tomli
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from reconciler.state.desired import FileProblem
@@ -40,6 +40,8 @@ _REQUIREMENT_LISTS = ("constraint-dependencies", "override-dependencies",
                       "build-constraint-dependencies")  # fmt: skip
 _NAME_TABLES = ("extra-build-dependencies", "extra-build-variables", "config-settings-package",
                 "exclude-newer-package", "prerelease-package")  # fmt: skip
+
+_NAME = re.compile(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
 
 _ENVIRON_KEPT = frozenset({
     "UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS",
@@ -223,29 +225,39 @@ def _place(value: Any, folder: Path) -> Any:
 def without_holds(settings: Mapping[str, Any], holds: HoldSet) -> dict[str, Any]:
     """The settings with every mention of a held package taken out."""
     kept = dict(settings)
-    for key in _NAME_LISTS:
+    for key in (*_NAME_LISTS, *_REQUIREMENT_LISTS):
         if isinstance(kept.get(key), list):
-            kept[key] = [n for n in kept[key] if not _is_held(n, holds)]
-    for key in _REQUIREMENT_LISTS:
-        if isinstance(kept.get(key), list):
-            kept[key] = [r for r in kept[key] if not _names_held(r, holds)]
+            kept[key] = list(_entries_without(kept[key], holds))
     for key in _NAME_TABLES:
         if isinstance(kept.get(key), dict):
-            kept[key] = {n: v for n, v in kept[key].items() if not _is_held(n, holds)}
+            kept[key] = {n: v for n, v in kept[key].items() if not _names_held(n, holds)}
+    extra = _table(kept.get("extra-build-dependencies"))  # `match-runtime` would find only a stub
+    if extra:
+        kept["extra-build-dependencies"] = {
+            n: list(_entries_without(v, holds)) if isinstance(v, list) else v
+            for n, v in extra.items()
+        }
     if isinstance(kept.get("dependency-metadata"), list):
         kept["dependency-metadata"] = [
-            m for m in kept["dependency-metadata"] if not _is_held(_table(m).get("name"), holds)
+            m for m in kept["dependency-metadata"] if not _names_held(_table(m).get("name"), holds)
         ]
     return {key: value for key, value in kept.items() if value not in ([], {})}
 
 
-def _is_held(name: object, holds: HoldSet) -> bool:
-    return isinstance(name, str) and holds.covers(canonicalize_name(name))
+def _entries_without(entries: Iterable[Any], holds: HoldSet) -> Iterator[Any]:
+    """Names and requirements but for the held ones, in what is said of one package alone too."""
+    for entry in entries:
+        scope = _table(_table(entry).get("package")).get("name")
+        if scope is not None and isinstance(entry.get("dependencies"), list):
+            inner = list(_entries_without(entry["dependencies"], holds))
+            if inner and not _names_held(scope, holds):
+                yield {**entry, "dependencies": inner}
+        elif not _names_held(entry, holds):
+            yield entry
 
 
 def _names_held(requirement: object, holds: HoldSet) -> bool:
+    """Whether a name or a requirement, however it goes on, begins with the name of a hold."""
     text = requirement.get("requirement") if isinstance(requirement, dict) else requirement
-    try:
-        return _is_held(Requirement(str(text)).name, holds)
-    except InvalidRequirement:
-        return False
+    named = _NAME.match(text) if isinstance(text, str) else None
+    return named is not None and holds.covers(canonicalize_name(named[1]))

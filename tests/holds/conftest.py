@@ -46,3 +46,10 @@ def stand(
         (home / folder / "uv").mkdir(parents=True)
         (home / folder / "uv" / "uv.toml").touch()
     return Stand(project, venv, universe, home)
+
+
+@pytest.fixture(params=[None, "the test says so"], ids=["staged", "in-place"])
+def mode(request: pytest.FixtureRequest, stand: Stand) -> str | None:
+    """Both ways to change an environment; the reason for which it is changed in place."""
+    stand.in_place = request.param
+    return stand.in_place

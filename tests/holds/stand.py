@@ -35,6 +35,12 @@ REACHED = {
 }
 """What a pass over `DECLARED` makes of it."""
 
+BESIDE = ("numpy>=1.24,<2.0",)
+"""What must be had whatever becomes of the rest."""
+
+BASE = {n: v for n, v in REACHED.items() if n not in ("accelerate", "packaging")}
+"""What a pass over `BESIDE` makes of it: torch itself needs sympy."""
+
 Fingerprint = dict[str, dict[str, FileState]]
 
 

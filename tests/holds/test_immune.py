@@ -35,7 +35,24 @@ SETTINGS = [
     Setting("exact = true", PIP),
     Setting('override-dependencies = ["torch==2.8.0"]', TOP),
     Setting('override-dependencies = ["Torch>=2.4.0", "torch_vision"]', TOP),
+    Setting(
+        'override-dependencies = ["torch @ file:///nowhere/torch-2.8.0-py3-none-any.whl"]', TOP
+    ),
+    Setting(
+        'override-dependencies = [{package = {name = "accelerate"}, dependencies = ["torch>2"]}]',
+        TOP,
+    ),
+    Setting(
+        'exclude-dependencies = [{package = {name = "accelerate"}, dependencies = ["Torch"]}]', TOP
+    ),
+    Setting(
+        'exclude-dependencies = [{package = {name = "accelerate"}, '
+        'dependencies = ["torch", "packaging"]}]',
+        TOP,
+        {"packaging": None},
+    ),
     Setting('constraint-dependencies = ["torch>=2.4"]', TOP),
+    Setting('constraint-dependencies = [" Torch (>=2.4)", "torchvision>0.18.1"]', TOP),
     Setting('constraint-dependencies = ["numpy<1.26"]', TOP, {"numpy": "1.24.4"}),
     Setting('exclude-dependencies = ["torch"]', TOP),
     Setting('exclude-dependencies = ["mpmath"]', TOP, {"mpmath": None}),

@@ -1,24 +1,14 @@
 """Whatever is required, from wherever, a held package stays, and what can be had is had."""
 
-import tarfile
-from pathlib import Path
-
 import pytest
 
 from reconciler.config import Update
 from reconciler.status import PackageStatus, Result
 from reconciler.uv import NetworkTrouble
-from tests.holds.stand import DECLARED, HELD, REACHED, failed_names
+from tests.holds.sources import NOWHERE, make_local_project, prepend
+from tests.holds.stand import BASE, BESIDE, DECLARED, HELD, REACHED, failed_names
 from tests.support.torch import fake_torch, fake_torchvision
 from tests.support.wheels import make_sdist, make_wheel
-
-NOWHERE = "http://127.0.0.1:9"
-BESIDE = ("numpy>=1.24,<2.0",)
-"""What must be had whatever becomes of the rest."""
-BASE = {
-    **HELD, "leftover": "1.0", "mpmath": "1.3.0", "numpy": "1.26.4", "sympy": "1.12.1",
-}  # fmt: skip
-"""What a pass over `BESIDE` makes of the environment: torch itself needs sympy."""
 
 
 def explicit(url: str) -> str:
@@ -229,7 +219,7 @@ class TestDependents:
         assert [d for d in stand.index.downloads() if "torch" in d] == []
         assert stand.packages() == BASE
         assert failed_names(outcome) == {"flashy": "BuildFailed"}
-        assert "torch" in outcome.failed[0].message
+        assert "no-build-isolation-package" in outcome.failed[0].message
 
     def test_an_sdist_that_is_built_beside_the_held_torch(self, stand, tmp_path):
         before = stand.fingerprint()
@@ -241,58 +231,21 @@ class TestDependents:
         stand.assert_untouched(before)
         assert stand.packages() == {**BASE, "flashy": "1.0"}
 
-
-class TestWholeEnvironment:
-    """Settings of ours that touch everything."""
-
-    def test_update_latest_goes_no_further_than_the_holds_admit(self, stand, universe_wheels):
+    @pytest.mark.parametrize("imports", [True, False], ids=["imports-torch", "does-not"])
+    def test_an_sdist_that_wants_the_torch_it_will_run_with(self, stand, tmp_path, imports):
         before = stand.fingerprint()
-        stand.settings["update"] = Update.LATEST
-        stand.project.write(["accelerate", "sympy", "numpy", "torch"])
-        stand.reconcile()
-        stand.assert_untouched(before)
-        assert stand.packages() == {**REACHED, "numpy": "2.1.0"}
-
-    @pytest.mark.parametrize("declared", [BESIDE, ("numpy>=1.24,<2.0", "torch")])
-    def test_prune_keeps_the_holds_and_what_they_need(self, stand, declared):
-        before = stand.fingerprint()
-        stand.settings["prune"] = True
-        stand.project.write(declared)
+        sdist = make_sdist(tmp_path, "flashy", "1.0", requires=["torch"])
+        if imports:
+            prepend(sdist, "backend.py", "import torch\n")
+        stand.index.add(sdist)
+        extra = """
+            [tool.uv.extra-build-dependencies]
+            flashy = [{requirement = "torch", match-runtime = true}]
+        """
+        stand.project.write(["flashy", *BESIDE], extra=extra)
         outcome = stand.reconcile()
-        stand.assert_untouched(before)
-        packages = dict(BASE)
-        del packages["leftover"]
-        assert stand.packages() == packages
-        assert ("leftover", "remove") in [(c.name, c.action) for c in outcome.changes]
-
-    def test_prune_and_latest_at_once(self, stand):
-        before = stand.fingerprint()
-        stand.settings |= {"prune": True, "update": Update.LATEST}
-        stand.project.write(DECLARED)
-        stand.reconcile()
-        stand.assert_untouched(before)
-        packages = dict(REACHED)
-        del packages["leftover"]
-        assert stand.packages() == packages
-
-    def test_a_project_that_declares_nothing_with_prune(self, stand):
-        before = stand.fingerprint()
-        stand.settings["prune"] = True
-        stand.project.write([])
-        stand.reconcile()
-        stand.assert_untouched(before)
-        assert stand.packages() == {**HELD, "sympy": "1.12.1", "mpmath": "1.3.0"}
-
-
-def make_local_project(folder: Path, requires: list[str], source: str | None = None) -> None:
-    """A project in a folder, which builds without any build requirement."""
-    make_sdist(folder.parent, folder.name, "1.0", requires=requires)
-    with tarfile.open(folder.parent / f"{folder.name}-1.0.tar.gz") as archive:
-        archive.extractall(folder.parent, filter="data")
-    (folder.parent / f"{folder.name}-1.0").rename(folder)
-    table = f'[project]\nname = "{folder.name}"\nversion = "1.0"\ndependencies = {requires!r}\n'
-    if source:
-        table += f'[tool.uv.sources]\ntorch = {source}\n[[tool.uv.index]]\nname = "rocm"\n'
-        table += f'url = "{NOWHERE}"\nexplicit = true\n'
-    with (folder / "pyproject.toml").open("a") as file:
-        file.write(table)
+        assert stand.fingerprint() == before
+        assert [d for d in stand.index.downloads() if "torch" in d] == []
+        assert stand.packages() == (BASE if imports else {**BASE, "flashy": "1.0"})
+        assert failed_names(outcome) == ({"flashy": "BuildFailed"} if imports else {})
+        assert not imports or "no-build-isolation-package" in outcome.failed[0].message
