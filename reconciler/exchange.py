@@ -61,6 +61,10 @@ def sync_file_system(path: Path) -> None:
         os.close(descriptor)
 
 
+ABSENT = 0
+"""The inode of what is not there; no file system gives it out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Root:
     """One top-level entry of the environment that changes places, by its inodes."""
@@ -128,29 +132,24 @@ def exchange(
 
     Raises:
         ExchangeImpossible: Nothing has changed; another way is needed here.
-        OSError: Nothing has changed; the reason is in the error.
+        OSError: Nothing has changed, or the next start puts it back; the reason is in the error.
     """
     ordered = sorted(roots, key=lambda name: name == COMMIT_ROOT)
-    for name in ordered:
-        _make_pair(workspace.prefix / name, stage / name)
+    differing = (_root(workspace, stage, name) for name in ordered)
     intent = Intent(
         stage=str(stage.relative_to(workspace.root)),
-        roots=tuple(_root(workspace, stage, name) for name in ordered),
+        roots=tuple(root for root in differing if (root.old, root.new) != (ABSENT, ABSENT)),
         live=live,
         old=old,
         archive=archive.name,
     )
     sync_file_system(workspace.root)
     write_durably(workspace.intent, intent.to_json())
-    done: list[Root] = []
     try:
         for root in intent.roots:
             _swap(workspace.prefix / root.name, stage / root.name)
-            done.append(root)
     except OSError as error:
-        for root in reversed(done):
-            _swap(workspace.prefix / root.name, stage / root.name)
-        workspace.intent.unlink()
+        _undo(workspace, intent)
         if error.errno in (errno.EXDEV, errno.EBUSY):
             raise ExchangeImpossible(str(error)) from error
         raise
@@ -158,30 +157,39 @@ def exchange(
 
 
 def _root(workspace: Workspace, stage: Path, name: str) -> Root:
-    return Root(name, (workspace.prefix / name).lstat().st_ino, (stage / name).lstat().st_ino)
-
-
-def _make_pair(live: Path, staged: Path) -> None:
-    """An exchange needs both sides: an empty one stands in where a name is new, or goes."""
-    for missing, there in ((live, staged), (staged, live)):
-        if not os.path.lexists(missing):
-            if there.is_dir() and not there.is_symlink():
-                missing.mkdir()
-            else:
-                missing.touch()
+    return Root(name, _inode(workspace.prefix / name), _inode(stage / name))
 
 
 def _swap(live: Path, staged: Path) -> None:
-    """Exchange in one step; in two renames where the file system knows no exchange (NFS)."""
-    try:
-        rename_exchange(live, staged)
-    except OSError as error:
-        if error.errno not in _KNOWS_NO_EXCHANGE:
-            raise
-        aside = _aside(staged)
-        live.rename(aside)
+    """Let both sides change places, in one step where that can be."""
+    if not os.path.lexists(live):
         staged.rename(live)
-        aside.rename(staged)
+    elif not os.path.lexists(staged):
+        live.rename(staged)
+    else:
+        try:
+            rename_exchange(live, staged)
+        except OSError as error:
+            if error.errno not in _KNOWS_NO_EXCHANGE:
+                raise
+            _swap_by_renames(live, staged)
+
+
+def _swap_by_renames(live: Path, staged: Path) -> None:
+    """Where the file system knows no exchange (NFS); the intent tells how to finish it."""
+    aside = _aside(staged)
+    live.rename(aside)
+    staged.rename(live)
+    aside.rename(staged)
+
+
+def _undo(workspace: Workspace, intent: Intent) -> None:
+    """Put everything back; if that cannot be, the intent stays for the next start."""
+    stage = workspace.root / intent.stage
+    for root in intent.roots:
+        _settle(workspace.prefix / root.name, stage / root.name, root, forward=False)
+    if all(_inode(workspace.prefix / root.name) == root.old for root in intent.roots):
+        workspace.intent.unlink()
 
 
 def _aside(staged: Path) -> Path:
@@ -193,7 +201,6 @@ def _finish(workspace: Workspace, intent: Intent) -> None:
     sync_folder(workspace.prefix)
     stage = workspace.root / intent.stage
     write_durably(workspace.live, json.dumps(intent.live))
-    _remove_stand_ins(workspace, stage, intent)
     if stage.exists():
         write_durably(stage / META, json.dumps(intent.old))
         workspace.generations.mkdir(exist_ok=True)
@@ -204,17 +211,6 @@ def _finish(workspace: Workspace, intent: Intent) -> None:
         sync_folder(workspace.generations)
     workspace.intent.unlink(missing_ok=True)
     sync_folder(workspace.root)
-
-
-def _remove_stand_ins(workspace: Workspace, stage: Path, intent: Intent) -> None:
-    for root in intent.roots:
-        for path in (workspace.prefix / root.name, stage / root.name):
-            if path.is_symlink():
-                continue
-            if path.is_dir() and not any(path.iterdir()):
-                path.rmdir()
-            elif path.is_file() and path.stat().st_size == 0 and path.parent == stage:
-                path.unlink()
 
 
 def recover(workspace: Workspace) -> str | None:
@@ -237,7 +233,6 @@ def recover(workspace: Workspace) -> str | None:
     if forward:
         _finish(workspace, intent)
         return "completed"
-    _remove_stand_ins(workspace, stage, intent)
     workspace.intent.unlink()
     return "undone"
 
@@ -246,31 +241,24 @@ def _is_committed(workspace: Workspace, intent: Intent) -> bool:
     """The last root decides: once it is live, everything of the new tree is to be."""
     if not (workspace.root / intent.stage).exists():
         return True  # archived already: only the last steps of `_finish` are missing
+    if not intent.roots:
+        return True
     last = intent.roots[-1]
     return _inode(workspace.prefix / last.name) == last.new
 
 
 def _settle(live: Path, staged: Path, root: Root, *, forward: bool) -> None:
     """Bring one root to the side where it belongs, wherever the crash left it."""
-    wanted, other = (root.new, root.old) if forward else (root.old, root.new)
     aside = _aside(staged)
-    if _inode(live) == other and _inode(staged) == wanted:
+    if os.path.lexists(aside):  # between two of the three renames
+        aside.rename(staged if os.path.lexists(live) else live)
+    wanted = root.new if forward else root.old
+    if _inode(live) != wanted and wanted in (ABSENT, _inode(staged)):
         _swap(live, staged)
-        return
-    if _inode(live) == wanted:
-        if _inode(aside) == other:
-            aside.rename(staged)
-        return
-    for place in (staged, aside):
-        if _inode(place) == wanted and _inode(live) is None:
-            place.rename(live)
-            if _inode(aside) == other:
-                aside.rename(staged)
-            return
 
 
-def _inode(path: Path) -> int | None:
+def _inode(path: Path) -> int:
     try:
         return path.lstat().st_ino
     except FileNotFoundError:
-        return None
+        return ABSENT
