@@ -106,5 +106,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 async def _unexpected(request: Request, error: Exception) -> Response:
     _LOG.error("request.failed", method=request.method, path=request.url.path, exc_info=error)
     detail = "Something unexpected went wrong. The service's log has the traceback; report it."
-    problem = HttpProblem(500, Reason.INTERNAL, detail, protective_headers())
+    # uvicorn closes the connection after an error; unannounced, it would reset the next request.
+    headers = {**protective_headers(), "Connection": "close"}
+    problem = HttpProblem(500, Reason.INTERNAL, detail, headers)
     return response_of(problem)

@@ -209,6 +209,7 @@ def test_an_unexpected_error_shows_nothing_and_is_logged_once(
     answer = client.get("/history")
     assert answer.status_code == 500
     assert answer.json()["reason"] == "InternalError"
+    assert answer.headers["connection"] == "close"
     assert "secret-path" not in answer.text
     assert "frame-ancestors" in answer.headers["content-security-policy"]
     assert client.get("/status").status_code == 200
