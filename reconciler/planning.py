@@ -159,6 +159,11 @@ class Planner:
                 plans[tuple(indices)] = self.ask([items[i] for i in indices])
             except NoSolution as refused:
                 return Refusal(refused.message, _suspects(refused.message, items))
+            except BuildFailed as refused:
+                # Somebody wants another build of a hold, from where it cannot be had.
+                if not self.look.holds.covers(refused.name):
+                    raise
+                return Refusal(refused.message, _suspects(refused.message, items))
             return None
 
         everything = tuple(range(len(items)))

@@ -49,6 +49,12 @@ class BuildFailed(UvError):
         self.name = name
 
 
+class Unusable(BuildFailed):
+    """What there is of a package is damaged, gone, or not what it says it is."""
+
+    reason = "Unusable"
+
+
 class NetworkTrouble(UvError):
     """An index did not answer, or refused: nobody's requirement is to blame."""
 
@@ -121,6 +127,11 @@ _DOWNLOADS = re.compile(r"^Would download (\d+) packages?$", re.MULTILINE)
 _BUILD = re.compile(
     r"Failed to (?:download and )?build `(?P<name>[A-Za-z0-9._-]+?)(?:==[^`]*| @ [^`]*)?`"
 )
+_UNUSABLE = re.compile(
+    r"Failed to download `([A-Za-z0-9._-]+?)(?:==[^`]*| @ [^`]*)?`"
+    r"|Failed to install: \S+ \(([A-Za-z0-9._-]+)==[^)]*\)"
+    r"|Package metadata name `[^`]*` does not match given name `([^`]*)`"
+)
 _NETWORK = re.compile(
     r"error sending request|dns error|tcp connect error|timed out|operation timed out"
     r"|connection (?:reset|closed|refused)|HTTP status server error|Request failed after"
@@ -132,7 +143,9 @@ _NETWORK = re.compile(
 
 
 # Also a dependent that names the very file which something else must be taken from.
-_UNFIT = re.compile(r"not found|does not exist|404|410|conflicting URLs|as a URL dependency")
+_UNFIT = re.compile(
+    r"not found|does not exist|\b(?:404|410)\b|conflicting URLs|as a URL dependency"
+)
 
 # uv tells of the generated project by its name; to the user it is what he requires.
 _OUR_NEED = re.compile(rf"\b{EFFECTIVE_NAME}(?:==0)? depends on")
@@ -149,6 +162,11 @@ def failure(code: int, log: str) -> UvError:
     built = _BUILD.search(words)
     if built:
         return BuildFailed(canonicalize_name(built["name"]), words, log)
+    unusable = _UNUSABLE.match(words)
+    asked_for = unusable is not None and " @ " in unusable[0]  # at an address that is not there
+    if unusable and not (asked_for and _UNFIT.search(words)):
+        name = next(group for group in unusable.groups() if group)
+        return Unusable(canonicalize_name(name), words, log)
     if "No solution found" in words or _UNFIT.search(words):
         return NoSolution(words, log)
     if code < 0:

@@ -231,10 +231,10 @@ def without_holds(settings: Mapping[str, Any], holds: HoldSet) -> dict[str, Any]
     for key in _NAME_TABLES:
         if isinstance(kept.get(key), dict):
             kept[key] = {n: v for n, v in kept[key].items() if not _names_held(n, holds)}
-    extra = _table(kept.get("extra-build-dependencies"))  # `match-runtime` would find only a stub
+    extra = _table(kept.get("extra-build-dependencies"))
     if extra:
         kept["extra-build-dependencies"] = {
-            n: list(_entries_without(v, holds)) if isinstance(v, list) else v
+            n: [_unmatched(e, holds) for e in v] if isinstance(v, list) else v
             for n, v in extra.items()
         }
     if isinstance(kept.get("dependency-metadata"), list):
@@ -254,6 +254,11 @@ def _entries_without(entries: Iterable[Any], holds: HoldSet) -> Iterator[Any]:
                 yield {**entry, "dependencies": inner}
         elif not _names_held(entry, holds):
             yield entry
+
+
+def _unmatched(entry: Any, holds: HoldSet) -> Any:
+    """Without `match-runtime`: of a hold the plan has only a stub, which no build can use."""
+    return entry["requirement"] if isinstance(entry, dict) and _names_held(entry, holds) else entry
 
 
 def _names_held(requirement: object, holds: HoldSet) -> bool:
