@@ -97,5 +97,21 @@ class Board:
         return True, "every environment is looked after"
 
 
+def in_one_sentence(status: Status) -> str:
+    """How everything stands, for `systemctl status`."""
+    parts = [_standing(it) for it in status.environments]
+    problem = status.service.config_problem
+    if problem is not None:
+        rejected = f"{problem.file}: {problem.reason}"
+        parts.insert(0, f"the configuration was rejected, the one before stays ({rejected})")
+    return "; ".join(parts) or "no environment has been looked at yet"
+
+
+def _standing(environment: Environment) -> str:
+    ready = _ready_condition(environment)
+    words = f" ({ready.message})" if ready is not None and ready.message else ""
+    return f"{environment.name}: {environment.phase.value}{words}"
+
+
 def _ready_condition(environment: Environment) -> Condition | None:
     return next((c for c in environment.conditions if c.type is ConditionType.READY), None)

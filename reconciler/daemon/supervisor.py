@@ -15,7 +15,7 @@ from pathlib import Path
 from reconciler import __version__
 from reconciler.config import Config, EnvironmentConfig
 from reconciler.daemon.actions import Action, Refusal, RequestRefused
-from reconciler.daemon.board import Board
+from reconciler.daemon.board import Board, in_one_sentence
 from reconciler.daemon.claim import Claim
 from reconciler.daemon.events import EventHub
 from reconciler.daemon.inbox import Emptied
@@ -334,8 +334,7 @@ class Supervisor:
 
     def sentence(self) -> str:
         """The service in one sentence, for `systemctl status`."""
-        parts = [f"{e.name}: {e.phase.value}" for e in self.status().environments]
-        return ", ".join(parts) or "no environment is configured"
+        return in_one_sentence(self.status())
 
 
 def _ask(worker: Worker, asked: Request) -> int:
