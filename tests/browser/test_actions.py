@@ -64,6 +64,23 @@ def test_history_shows_changes_and_log(
     shoot(page, "history")
 
 
+def test_older_passes_are_read_on_demand(steady: ServiceProcess, open_page: Opener) -> None:
+    for _ in range(8):
+        last = steady.client.post("/environments/studio/reconcile", json={}).json()["pass"]
+        steady.wait_for_environment(lambda one, last=last: one["last_pass"]["id"] >= last)
+    recorded = steady.client.get("/history?limit=100").json()["passes"]
+    assert len(recorded) > 6
+    page = open_page(steady)
+
+    expect(page.locator(".passes li")).to_have_count(6)
+    page.get_by_role("button", name="Show older ones").click()
+
+    expect(page.locator(".passes li")).to_have_count(len(recorded))
+    shown = page.locator(".passes li").all_inner_texts()
+    assert [int(text.rpartition("pass ")[2]) for text in shown] == [one["id"] for one in recorded]
+    expect(page.get_by_role("button", name="Show older ones")).to_be_hidden()
+
+
 def test_roll_back(
     steady: ServiceProcess, studio: Project, open_page: Opener, shoot: Shoot
 ) -> None:

@@ -12,7 +12,7 @@ from tests.browser.test_table import row
 from tests.support.environments import snapshot, tree_fingerprint
 from tests.support.index import PackageIndex
 from tests.support.projects import Project
-from tests.support.service import ServiceProcess
+from tests.support.service import ServiceFactory, ServiceProcess
 from tests.support.wheels import BUILD_FAILURE, make_sdist
 
 pytestmark = pytest.mark.xdist_group("browser")
@@ -37,13 +37,15 @@ def result_of(page: Page) -> str:
 def test_confirmation_says_what_changes_and_what_is_kept(
     drifted: ServiceProcess, open_page: Opener, shoot: Shoot
 ) -> None:
+    planned = drifted.wait_for_environment(lambda one: one["planned"])["planned"]
     page = open_page(drifted)
 
     page.get_by_role("button", name="Fix Dependencies").click()
 
     dialog = page.get_by_role("dialog", name="Install/update ML dependencies?")
-    missing = [name for name, one in drifted.packages().items() if one["status"] == "missing"]
-    expect(dialog.locator(".changes .package")).to_have_text(missing)
+    expect(dialog.locator(".changes .package")).to_have_text([change["name"] for change in planned])
+    numpy = dialog.locator(".changes li", has_text=re.compile("^numpy"))
+    expect(numpy.locator(".to")).to_have_text("1.26.4")
     expect(dialog.locator(".kept")).to_contain_text("torch 2.3.1+rocm5.7")
     expect(dialog.locator(".kept")).to_contain_text("torchvision 0.18.1+rocm5.7")
     shoot(page, "fix-asks")
@@ -132,6 +134,30 @@ def test_a_package_that_cannot_be_built(
     expect(row(page, "flash-attn").locator(".status")).to_have_text("Failed")
     expect(page.locator(".notice.failed")).to_contain_text("flash-attn")
     assert snapshot(studio.venv)["numpy"] == "1.26.4"
+
+
+def test_a_token_opens_what_was_refused(
+    studio: Project, service: ServiceFactory, open_page: Opener, tmp_path: Path
+) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("a-token-of-this-test-alone\n")
+    secret.chmod(0o600)
+    process = service(mode="observe", http={"token_file": str(secret)})
+    page = open_page(process)
+    # As for somebody whom the service does not know: without a good token it refuses.
+    page.route(
+        "**/reconcile",
+        lambda route: route.continue_(
+            headers={"authorization": "Bearer of-somebody-else", **route.request.headers}
+        ),
+    )
+
+    start_fix(page)
+    page.get_by_label("Access token").fill("a-token-of-this-test-alone")
+    page.get_by_label("Access token").press("Enter")
+
+    assert result_of(page).startswith("✅ ")
+    page.unroute_all(behavior="ignoreErrors")
 
 
 def test_hidden_progress_goes_on_and_can_be_shown_again(

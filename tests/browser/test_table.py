@@ -1,6 +1,7 @@
 """The page shows what is installed, declared and held, and what drifted; live."""
 
 import re
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -162,6 +163,25 @@ def test_problem_of_the_file_with_its_line(
     expect(notice).to_have_count(0)
 
 
+def test_problem_of_the_configuration(drifted: ServiceProcess, open_page: Opener) -> None:
+    page = open_page(drifted)
+
+    drifted.write_config(drifted.config.read_text() + 'colour = "blue"\n')
+    drifted.signal(signal.SIGHUP)
+
+    notice = page.locator(".notice.config")
+    expect(notice.locator(".place")).to_contain_text(f"{drifted.config}:")
+    problem = drifted.wait_for(lambda status: status["service"]["config_problem"])
+    said = problem["service"]["config_problem"]
+    expect(notice).to_contain_text(said["reason"])
+    expect(notice.locator(".mend")).to_contain_text(said["mend"])
+    expect(row(page, "torch").locator(".status")).to_have_text("Held")
+
+    drifted.write_config()
+    drifted.signal(signal.SIGHUP)
+    expect(notice).to_have_count(0)
+
+
 def test_several_environments(
     drifted: ServiceProcess, studio: Project, open_page: Opener, shoot: Callable[..., object]
 ) -> None:
@@ -193,7 +213,9 @@ def test_no_environment_at_all(drifted: ServiceProcess, open_page: Opener) -> No
     page = open_page(drifted)
 
     def without_environments(route: Route) -> None:
-        answer = route.fetch()
+        # Without its ETag the page gets the whole document each time, never a 304.
+        headers = {**route.request.headers, "if-none-match": ""}
+        answer = route.fetch(headers=headers)
         document = answer.json()
         route.fulfill(response=answer, json={**document, "environments": []})
 

@@ -3,6 +3,7 @@
 import { request } from "./api.js";
 import { confirm } from "./dialogs.js";
 import { h } from "./dom.js";
+import { changeList } from "./passes.js";
 import { watchPass } from "./watch.js";
 import * as words from "./words.js";
 
@@ -47,30 +48,19 @@ export function sentence(pass, held) {
 }
 
 function question(environment) {
-  const rows = words.drifted(environment);
-  const held = environment.holds;
+  const { suspended, suspension, holds } = environment;
+  const [many, list] = whatChanges(environment);
   return [
-    environment.suspended &&
-      h(
-        "p",
-        `“${environment.name}” is paused: ${environment.suspension?.reason ?? "no reason was given"}. It is resumed first.`,
-      ),
-    h(
-      "h3",
-      rows.length ? `${words.count(rows.length, "package")} will be installed or updated` : "Nothing has drifted",
-    ),
-    rows.length
-      ? h("ul.changes", { tabindex: "0", "aria-label": "What will change" }, rows.map(driftLine))
-      : h("p.muted", "Everything declared is in place. A pass looks at all of it anew and repairs what is damaged."),
-    held.length > 0 && [
+    suspended &&
+      h("p", `“${environment.name}” is paused: ${suspension?.reason ?? "no reason was given"}. It is resumed first.`),
+    h("h3", many ? `${words.count(many, "package")} will change` : "Nothing has drifted"),
+    list,
+    holds.length > 0 && [
       h(
         "h3",
-        `${words.count(held.length, "package")} held: kept exactly as ${held.length === 1 ? "it is" : "they are"}`,
+        `${words.count(holds.length, "package")} held: kept exactly as ${holds.length === 1 ? "it is" : "they are"}`,
       ),
-      h(
-        "ul.kept",
-        held.map((hold) => h("li", h("span.package", hold.name), " ", h("span.versions", hold.version ?? ""))),
-      ),
+      h("ul.kept", holds.map(keptLine)),
     ],
     h(
       "p.muted",
@@ -79,6 +69,17 @@ function question(environment) {
     ),
   ];
 }
+
+/** How many packages would change, and which: as planned where there is a plan, else what drifted. */
+function whatChanges({ planned = [], ...environment }) {
+  if (planned.length) return [planned.length, changeList(planned)];
+  const rows = words.drifted(environment);
+  const none = "Everything declared is in place. A pass looks at all of it anew and repairs what is damaged.";
+  if (!rows.length) return [0, h("p.muted", none)];
+  return [rows.length, h("ul.changes", { tabindex: "0", "aria-label": "Changes" }, rows.map(driftLine))];
+}
+
+const keptLine = (hold) => h("li", h("span.package", hold.name), " ", h("span.versions", hold.version ?? ""));
 
 /** "pandas 1.5.3 → >=2.0.0" */
 export function driftLine(row) {
