@@ -66,6 +66,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "generation.activated": "The new tree is live.",
         "generation.rolled-back": "An older tree is live again.",
         "generation.removed": "An old tree was removed, as so many are kept.",
+        "generation.kept": "An old tree that should go could not be removed.",
         "package.changed": "A package was installed, upgraded, downgraded or removed.",
         "package.failed": "A package could not be built, fetched or installed.",
         "retry.scheduled": "The pass is tried again later.",

@@ -16,9 +16,10 @@ from reconciler.config import OnError, Update
 from reconciler.effective import EffectiveProject, Item, items_of, items_of_holds
 from reconciler.environment import Environment, Look
 from reconciler.processes import Cancellation
+from reconciler.pruning import prunable
 from reconciler.state.culprits import Core, Refusal, UnsolvableError, divide
 from reconciler.state.holds import Held, HoldSet
-from reconciler.state.installed import Installed
+from reconciler.state.installed import Distribution, Installed
 from reconciler.status import Change, Failure
 from reconciler.uv import BuildFailed, NoSolution, OnLine, Plan, Planned
 
@@ -131,7 +132,8 @@ class Planner:
         install = self._guarded(plan)
         return Decision(
             install=install,
-            remove=frozenset(self._to_prune()),
+            # What new packages will need is known only when they are there.
+            remove=frozenset() if install or failed else self._prunable(),
             kept=tuple(kept),
             failed=tuple(failed),
             # The stubs of the holds are local files, and nothing of them is installed.
@@ -153,10 +155,19 @@ class Planner:
     def _largest_plan(self, items: Sequence[Item]) -> tuple[Plan, list[Item], dict[int, Core]]:
         """The plan of the whole set, or of the largest part of it that has one."""
         plans: dict[tuple[int, ...], Plan] = {}
+        refusals: dict[tuple[int, ...], Refusal] = {}
 
         def solve(indices: Sequence[int]) -> Refusal | None:
+            asked = tuple(indices)
+            if asked not in plans and asked not in refusals:
+                refused = ask(asked)
+                if refused is not None:
+                    refusals[asked] = refused
+            return refusals.get(asked)
+
+        def ask(indices: tuple[int, ...]) -> Refusal | None:
             try:
-                plans[tuple(indices)] = self.ask([items[i] for i in indices])
+                plans[indices] = self.ask([items[i] for i in indices])
             except NoSolution as refused:
                 return Refusal(refused.message, _suspects(refused.message, items))
             except BuildFailed as refused:
@@ -228,7 +239,7 @@ class Planner:
         ask = self.project.to_plan(
             items,
             constraints=self._constraints() if settled and not free else (),
-            reinstall=[row.name for row in self.look.drift.broken],
+            reinstall=[r.name for r in self.look.drift.broken if r.name not in self.excluded],
             upgrade=self.environment.config.update is Update.LATEST,
             free=free,
         )
@@ -279,15 +290,19 @@ class Planner:
                 raise HoldViolation(name, "remove")
         return install
 
-    def _to_prune(self) -> list[NormalizedName]:
-        """With `prune`: what nothing declared needs, but for the holds."""
-        look = self.look
-        if not self.environment.config.prune or look.desired is None or look.problem:
-            return []
-        keep = look.drift.reachable | {look.desired.project}
-        return [
-            n for n in look.installed.distributions if n not in keep and not look.holds.covers(n)
-        ]
+    def _prunable(self) -> frozenset[NormalizedName]:
+        return prunable(self.look) if self.environment.config.prune else frozenset()
+
+    def to_remove(
+        self, decision: Decision, incoming: Mapping[NormalizedName, Distribution]
+    ) -> Decision:
+        """The decision with what `prune` removes, now that it is known what is put in.
+
+        While something cannot be had nothing is removed: it might need it.
+        """
+        if not self.environment.config.prune or decision.failed:
+            return decision
+        return replace(decision, remove=prunable(self.look, incoming))
 
 
 def build_failure(

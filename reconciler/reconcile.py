@@ -27,6 +27,7 @@ from reconciler.held_back import Unheld
 from reconciler.journal import iso
 from reconciler.planning import Decision, Planner, build_failure, project_for
 from reconciler.processes import Cancellation
+from reconciler.pruning import prunable
 from reconciler.stage import Census, StagingImpossible, clone, has_changed
 from reconciler.state.desired import FileProblem
 from reconciler.state.installed import Distribution, Installed
@@ -219,14 +220,7 @@ class Pass:
         return (
             look.drift.in_sync
             and self.environment.config.update is not Update.LATEST
-            and not (self.environment.config.prune and self._prunable(look))
-        )
-
-    def _prunable(self, look: Look) -> bool:
-        return any(
-            n not in look.drift.reachable and not look.holds.covers(n)
-            for n in look.installed.distributions
-            if look.desired is None or n != look.desired.project
+            and not (self.environment.config.prune and prunable(look))
         )
 
     def _unchanged(self, look: Look) -> Outcome:
@@ -297,7 +291,7 @@ class Pass:
                 allowed = self.environment.config.allow_downgrade
                 refused = [] if allowed else unheld.objections(held_back, found)
                 if not refused:
-                    return decision, incoming, held_back
+                    return planner.to_remove(decision, found), incoming, held_back
             explaining.result()
             decision = self._decide_without(planner, refused, decision)
             if decision.is_empty:
@@ -322,9 +316,10 @@ class Pass:
         """Run uv into `incoming`, and see whether any file of it would hit a held one."""
         look = planner.look
         prefix = look.interpreter.prefix
-        if decision.install:
-            with self.phase("install"):
-                self._download_and_unpack(planner, decision, incoming)
+        if not decision.install:
+            return {}
+        with self.phase("install"):
+            self._download_and_unpack(planner, decision, incoming)
         found = read_tree(look, incoming, self.environment.metadata).distributions
         live = Tree(prefix, prefix, look.installed, look.holds)
         conflict = live.conflict(incoming, found.values())
@@ -395,6 +390,8 @@ class Pass:
     ) -> int:
         """Complete the stage, verify it, and exchange it with the live tree."""
         prefix = look.interpreter.prefix
+        if self.environment.look().installed is not look.installed:
+            raise _LiveTreeChanged("site-packages")  # before it was cloned, but after the plan
         tree = Tree(stage, prefix, look.installed, look.holds)
         before = fingerprints(tree.held_files, prefix)
         self._merge(look, decision, incoming, tree)
@@ -404,7 +401,8 @@ class Pass:
             check_packages(staged, decision.install, decision.remove)
             broken = {n: w for n, w in look.broken.items() if n not in decision.install}
             failing = [NormalizedName(f.name) for f in decision.failed]
-            check_consistency(look, staged_drift(look, staged, broken), failing)
+            drift = staged_drift(look, staged, broken)
+            check_consistency(look, drift, failing, decision.install)
             check_holds(tree.held_files, before, stage)
             self._run_verify_commands(stage)
         if self.gate is not None:
@@ -457,7 +455,15 @@ class Pass:
                 archive=archive,
             )
         log.info("generation.activated", generation=after.number, roots=roots)
+        self._forget_oldest(workspace)
         return after.number
+
+    def _forget_oldest(self, workspace: Workspace) -> None:
+        try:
+            for number in generations.prune(workspace, self.environment.config.keep_generations):
+                log.info("generation.removed", generation=number)
+        except OSError as error:  # the new tree is live all the same
+            log.warning("generation.kept", reason=str(error))
 
     def _change_in_place(self, look: Look, decision: Decision, incoming: Path) -> int:
         """Without a stage: the same merge, into the live tree, as short as it can be."""

@@ -6,9 +6,11 @@ environment of its own (uv-facts 13b); the live tree is never part of it.
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from packaging.utils import NormalizedName
 
@@ -84,14 +86,28 @@ def staged_drift(look: Look, staged: Installed, broken: Mapping[NormalizedName, 
     return diff(look.desired, staged, holds, broken, look.markers, adjustments)
 
 
-def check_consistency(look: Look, drift: Drift, expected: Iterable[NormalizedName]) -> None:
+def check_consistency(
+    look: Look,
+    drift: Drift,
+    expected: Iterable[NormalizedName],
+    install: Iterable[NormalizedName] = (),
+) -> None:
     """Nothing that was right before is wrong in the stage, but for what is reported anyway.
+
+    Args:
+        look: The environment as it is.
+        drift: How the stage differs from what is declared.
+        expected: What is reported as failed.
+        install: What has just been put in: it must have what it requires.
 
     Raises:
         VerifyFailed: Some requirement that was met is not met any more.
     """
     known = {row.name for row in look.drift.rows if not row.ok} | set(expected)
-    worse = [row for row in drift.drifted if row.name not in known and row.required_by not in known]
+    parents = known - (set(install) - set(expected))
+    worse = [
+        row for row in drift.drifted if row.name not in known and row.required_by not in parents
+    ]
     if worse:
         words = "; ".join(f"{row.name}: {row.message}" for row in worse[:5])
         raise VerifyFailed(
@@ -163,6 +179,20 @@ def _in_stage(command: tuple[str, ...], tree: Path) -> list[str]:
     return [*start, *command[1:]]
 
 
+def _start(
+    words: list[str], shown: str, environ: Mapping[str, str], tree: Path, said: IO[bytes]
+) -> "subprocess.Popen[str]":
+    try:
+        return subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
+            text=True, env=dict(environ), cwd=tree, start_new_session=True,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 -- it says itself why it is safe
+        )  # fmt: skip
+    except OSError as error:
+        message = f"the verify command `{shown}` does not start ({error}). Correct `verify`."
+        raise VerifyFailed("VerifyFailed", message) from error
+
+
 def _run_one(
     words: list[str],
     command: tuple[str, ...],
@@ -172,25 +202,19 @@ def _run_one(
     tree: Path,
 ) -> str:
     shown = " ".join(command)
-    try:
-        process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, errors="replace", env=dict(environ), cwd=tree, start_new_session=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 -- it says itself why it is safe
-        )  # fmt: skip
-    except OSError as error:
-        message = f"the verify command `{shown}` does not start ({error}). Correct `verify`."
-        raise VerifyFailed("VerifyFailed", message) from error
     timed_out = False
-    with cancel.ending(process):
-        try:
-            out, _ = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            timed_out = True
-            end_group(process)
-            out, _ = process.communicate()
-    cancel.check()
-    out = redact(out[-_KEPT_OUTPUT:])
+    # A file, not a pipe: a process that the command leaves running may keep a pipe open.
+    with tempfile.TemporaryFile() as said:
+        process = _start(words, shown, environ, tree, said)
+        with cancel.ending(process):
+            try:
+                process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                timed_out = True
+        end_group(process)
+        cancel.check()
+        said.seek(max(0, said.seek(0, os.SEEK_END) - _KEPT_OUTPUT))
+        out = redact(said.read().decode("utf-8", "replace"))
     if timed_out or process.returncode != 0:
         how = (
             f"took longer than {timeout:.0f} s" if timed_out else f"ended with {process.returncode}"

@@ -1,0 +1,54 @@
+"""Runs single passes over a project's environment, as the service does, in this process."""
+
+import os
+from collections.abc import Callable
+
+from reconciler.config import EnvironmentConfig
+from reconciler.environment import Environment
+from reconciler.processes import Cancellation
+from reconciler.reconcile import Outcome, Pass, put_in_order
+from tests.support.projects import Project
+
+FAST = {"UV_HTTP_RETRIES": "0", "UV_HTTP_TIMEOUT": "10"}
+
+
+class Follower:
+    """Follows a pass; may do something when a step begins."""
+
+    def __init__(self, on_phase: Callable[[str], None] | None = None) -> None:
+        self.phases: list[str] = []
+        self.on_phase = on_phase
+
+    def phase(self, name: str) -> None:
+        self.phases.append(name)
+        if self.on_phase is not None:
+            self.on_phase(name)
+
+    def line(self, text: str) -> None: ...
+
+
+def environment_for(project: Project, **settings: object) -> Environment:
+    """The project's environment with a configuration of one's own."""
+    config = EnvironmentConfig(
+        name="studio", pyproject=project.path, python=project.venv / "bin" / "python", **settings
+    )
+    return Environment(config, {**os.environ, **FAST})
+
+
+def reconcile(
+    environment: Environment,
+    *,
+    audit: bool = True,
+    cancel: Cancellation | None = None,
+    follower: Follower | None = None,
+) -> Outcome:
+    """One pass, from looking to its outcome."""
+    running = Pass(environment, cancel or Cancellation(), follower or Follower())
+    return running.reconcile(audit=audit)
+
+
+def start(environment: Environment) -> Outcome:
+    """What a start does: put in order what a crash left, then one pass."""
+    environment.workspace.create()
+    put_in_order(environment)
+    return reconcile(environment)
