@@ -11,7 +11,7 @@ from reconciler import __version__
 from reconciler.config import Config, EnvironmentConfig
 from reconciler.config.locate import xdg_folder
 from reconciler.doctor import machine, packages, place
-from reconciler.doctor.finding import Finding, fine, problem, warning
+from reconciler.doctor.finding import Finding, Verdict, fine, problem, warning
 from reconciler.doctor.index import check_indexes
 from reconciler.environment import Environment, Look
 from reconciler.interpreter import InterpreterError
@@ -97,11 +97,14 @@ def _environment(
                       "Run as the environment's owner.")  # fmt: skip
         return
     yield from _place(look)
+    installer = place.check_other_installers(look.interpreter)
+    yield installer
     yield packages.check_project(look)
     yield from packages.check_whole(look)
     yield from packages.check_holds(look)
     yield from packages.check_shared_files(look)
-    yield from _indexes(environment, look)
+    if installer.verdict is Verdict.OK:  # uv would wait for the other one (uv-facts 17)
+        yield from _indexes(environment, look)
 
 
 def _missing(target: EnvironmentConfig) -> Iterator[Finding]:
@@ -122,7 +125,6 @@ def _place(look: Look) -> Iterator[Finding]:
     yield place.check_writable(interpreter)
     yield place.check_owners(interpreter)
     yield from place.check_file_system(interpreter)
-    yield place.check_other_installers(interpreter)
     yield place.check_own_place(interpreter)
 
 

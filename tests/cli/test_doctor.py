@@ -122,6 +122,7 @@ def test_another_uv_at_work(studio: Studio) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
         assert "another uv" in one(studio, 0, "installer")["message"]
+        assert findings(studio, 0, "index") == []  # it would only wait for that one
 
 
 def test_an_index_that_is_down(studio: Studio, small: PackageIndex) -> None:

@@ -141,10 +141,10 @@ def test_every_command_explains_itself(tmp_path: Path, name: str) -> None:
 
 
 def test_help_lists_every_command(tmp_path: Path) -> None:
-    shown = run_cli("--help", cwd=tmp_path).stdout
+    shown = " ".join(run_cli("--help", cwd=tmp_path).stdout.split())
 
     for name, words in COMMANDS.items():
-        assert f"  {name:<12}{words}" in shown
+        assert f" {name} {words}" in shown
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
