@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.exchange import META
-from reconciler.stage import Census, clonable_roots
+from reconciler.stage import clonable_roots
 from reconciler.status import Generation
 from reconciler.workspace import Workspace, remove_tree
 
@@ -128,14 +128,14 @@ def _roots(folder: Path) -> set[str]:
     return set(clonable_roots(folder))
 
 
-def _inodes(path: Path) -> Census | int | str | None:
+def _inodes(path: Path) -> dict[str, dict[str, int]] | int | str | None:
     if path.is_symlink():
         return os.readlink(path)  # noqa: PTH115
     if not path.exists():
         return None
     if not path.is_dir():
         return path.stat().st_ino
-    census: Census = {}
+    census: dict[str, dict[str, int]] = {}
     for parent, folders, names in os.walk(path):
         folders[:] = [f for f in folders if f != "__pycache__"]
         census[os.path.relpath(parent, path)] = {n: _inode(f"{parent}/{n}") for n in names}

@@ -7,6 +7,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_IMODE
 
@@ -16,8 +17,17 @@ from reconciler.workspace import NAME
 _NOT_CLONED = frozenset({NAME, ".lock", ".gitignore", "CACHEDIR.TAG"})
 _BYTECODE = "__pycache__"
 
-Census = dict[str, dict[str, int]]
-"""Of each folder below an environment (as a relative path): name to inode."""
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """What was where in a tree, in little memory: 46,000 names and inodes would take 6 MB.
+
+    `roots` has the inode of each top-level file, and 0 for a folder; `folders` of each folder
+    below (as a relative path) a digest of its names and inodes.
+    """
+
+    roots: dict[str, int] = field(default_factory=dict)
+    folders: dict[str, int] = field(default_factory=dict)
 
 
 class StagingImpossible(Exception):
@@ -40,7 +50,7 @@ def clone(prefix: Path, stage: Path, cancel: Cancellation) -> Census:
         StagingImpossible: Hard links cannot be made here.
         Cancelled: The pass was asked to end.
     """
-    census: Census = {}
+    census = Census()
     try:
         for name in clonable_roots(prefix):
             _clone_entry(prefix, stage, name, census, cancel)
@@ -57,7 +67,7 @@ def _clone_entry(
     source = prefix / name
     if source.is_dir() and not source.is_symlink():
         _clone_folder(str(source), str(stage / name), name, census, cancel)
-        census.setdefault("", {})[name] = 0
+        census.roots[name] = 0
     else:
         is_link = source.is_symlink()
         try:
@@ -65,14 +75,15 @@ def _clone_entry(
         except FileNotFoundError:
             inode = -1  # vanished, so it is a change
         _link(str(source), str(stage / name), is_link=is_link)
-        census.setdefault("", {})[name] = inode
+        census.roots[name] = inode
 
 
 def _clone_folder(
     source: str, target: str, relative: str, census: Census, cancel: Cancellation
 ) -> None:
     cancel.check()
-    names = census[relative] = {}
+    census.folders[relative] = 0
+    names: dict[str, int] = {}
     try:
         _make_folder_like(source, target)
         with os.scandir(source) as entries:
@@ -90,6 +101,11 @@ def _clone_folder(
         if os.path.lexists(source):
             raise
         # Somebody is changing the tree right now: the census will tell before the exchange.
+    census.folders[relative] = _digest(names)
+
+
+def _digest(names: dict[str, int]) -> int:
+    return hash(frozenset(names.items()))
 
 
 def _make_folder_like(source: str, target: str) -> None:
@@ -137,21 +153,23 @@ def has_changed(prefix: Path, census: Census) -> str | None:
 
     Compiled bytecode does not count: running programs write it all the time.
     """
-    for relative, names in census.items():
+    now = _listing(str(prefix))
+    for name, inode in census.roots.items():
+        if inode and now.get(name) != inode:
+            return "."
+    for relative, digest in census.folders.items():
         if relative.rpartition("/")[2] == _BYTECODE:
             continue
         try:
-            now = _listing(prefix / relative)
+            now = _listing(f"{prefix}/{relative}")
         except OSError:
             return relative
-        if relative == "":
-            now = {n: 0 if names.get(n) == 0 else i for n, i in now.items() if n in names}
-        if now != names:
-            return relative or "."
+        if _digest(now) != digest:
+            return relative
     return None
 
 
-def _listing(folder: Path) -> dict[str, int]:
+def _listing(folder: str) -> dict[str, int]:
     names: dict[str, int] = {}
     with os.scandir(folder) as entries:
         for entry in entries:

@@ -19,7 +19,7 @@ from packaging.utils import NormalizedName
 
 from reconciler.processes import Cancellation
 from reconciler.state.holds import HoldSet
-from reconciler.state.installed import Distribution, Installed
+from reconciler.state.installed import Distribution, Installed, read_recorded_paths
 
 _BYTECODE = "__pycache__"
 _COMPILED = re.compile(r"(?P<module>.+?)\.[^.]+(\.opt-[^.]+)?\.pyc")
@@ -41,29 +41,16 @@ class HoldConflict(Exception):
         )
 
 
-Owners = Mapping[str, frozenset[NormalizedName]]
-"""Of each recorded file, relative to the environment: the distributions that list it."""
-
-
 def recorded_paths(distribution: Distribution, prefix: Path) -> Iterator[str]:
     """A distribution's files relative to the environment; those outside it are left alone."""
     start = f"{prefix}/"
     try:
-        files = distribution.files() if not distribution.legacy else ()
+        paths = () if distribution.legacy else read_recorded_paths(distribution.info)
     except (OSError, ValueError):
         return
-    for file in files:
-        if file.path.startswith(start):
-            yield file.path[len(start) :]
-
-
-def _owners(prefix: Path, installed: Installed) -> Owners:
-    owners: dict[str, frozenset[NormalizedName]] = {}
-    for distribution in installed.all():
-        own = frozenset({distribution.name})
-        for path in recorded_paths(distribution, prefix):
-            owners[path] = owners[path] | own if path in owners else own
-    return owners
+    for path in paths:
+        if path.startswith(start):
+            yield path[len(start) :]
 
 
 @dataclass
@@ -83,6 +70,7 @@ class Tree:
     installed: Installed
     holds: HoldSet
     touched: set[str] = field(default_factory=set)
+    _known_shared: dict[frozenset[NormalizedName], frozenset[str]] = field(default_factory=dict)
 
     @cached_property
     def held_files(self) -> Mapping[str, NormalizedName]:
@@ -109,22 +97,28 @@ class Tree:
                 folder = _folder_of(folder)
         return frozenset(found)
 
-    @cached_property
-    def _owners(self) -> Owners:
-        """Who owns which file, by the RECORDs: they are all read, so only if something goes."""
-        return _owners(self.prefix, self.installed)
+    def _shared(self, going: frozenset[NormalizedName]) -> frozenset[str]:
+        """The files of what goes that somebody who stays owns too, by the RECORDs."""
+        if going not in self._known_shared:
+            own = {
+                path
+                for name in going
+                for distribution in self.installed.copies(name)
+                for path in recorded_paths(distribution, self.prefix)
+            }
+            others = (d for d in self.installed.all() if d.name not in going)
+            self._known_shared[going] = frozenset(
+                path for d in others for path in recorded_paths(d, self.prefix) if path in own
+            )
+        return self._known_shared[going]
 
     def remove(self, distribution: Distribution, going: frozenset[NormalizedName]) -> None:
         """Take a distribution's files out, but for those that somebody who stays owns too."""
-        owners = self._owners
+        shared = self._shared(going)
         info = str(distribution.info.relative_to(self.prefix))
         paths = list(recorded_paths(distribution, self.prefix))
         inside = {f for f in {_folder_of(path) for path in paths} if self._is_inside(f)}
-        gone = [
-            path
-            for path in paths
-            if _folder_of(path) in inside and not owners.get(path, frozenset()) - going
-        ]
+        gone = [path for path in paths if _folder_of(path) in inside and path not in shared]
         for path in gone:
             self._unlink(path)
         self._unlink_compiled(gone)

@@ -14,6 +14,7 @@ from reconciler.state.installed import (
     missing_files,
     read_distribution,
     read_record,
+    read_recorded_paths,
 )
 
 # What is wrong with a distribution
@@ -149,6 +150,29 @@ def test_paths_of_a_record_are_absolute_and_normal(site):
     ]
     assert (rows[0].hash, rows[0].size) == ("sha256=abc", 7)
     assert (rows[1].hash, rows[1].size) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "a/b.py,sha256=x,1\nthing-1.0.dist-info/RECORD,,\n",
+        "../../bin/tool,,\n./a.py,,\na//b.py,,\na/./c.py,,\na/../d.py,,\n/opt/x,,\n",
+        'a.py,,\r\n"odd, name.py",,\r\n',
+        ".hidden,,\na b,,",
+    ],
+)
+def test_the_paths_alone_are_those_of_the_rows(site, record):
+    info = site.add("thing", record=record)
+    assert read_recorded_paths(info) == tuple(row.path for row in read_record(info))
+
+
+@pytest.mark.parametrize(
+    "record", [b"one-field\n", b"a,b\n", b"a,,,\n", b"\x00" * 9, b"\xff\xfe", b"a,,\n\nb,,\n", b""]
+)
+def test_the_paths_of_a_malformed_record_are_refused_too(site, record):
+    info = site.add("thing", record=record)
+    with pytest.raises(ValueError):
+        read_recorded_paths(info)
 
 
 @pytest.mark.parametrize(
