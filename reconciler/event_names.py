@@ -13,6 +13,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "service.stopped": "Everything has ended.",
         "service.reloaded": "The configuration was read again and is in force.",
         "service.failed": "The service cannot do its job; it goes on trying.",
+        "service.outdated": "An environment was made anew, which needs a new start; it follows.",
         "config.rejected": "The configuration cannot be used; the one before stays in force.",
         "listening": "The status server accepts connections.",
         "listen.failed": "The status server cannot listen at its address.",

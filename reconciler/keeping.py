@@ -21,6 +21,16 @@ from reconciler.workspace import Workspace
 log = get_logger(__name__)
 
 
+class NothingToAccept(Exception):
+    """What is to be accepted is not installed, or not whole."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} is not installed, or not whole, so there is nothing to accept. "
+            f"`reconciler hold restore {name}` puts the held build back."
+        )
+
+
 @dataclass
 class Keeper:
     """Knows how the holds of one environment stand."""
@@ -68,14 +78,14 @@ class Keeper:
         """Take what is installed now as the held build.
 
         Raises:
-            KeyError: It is not installed, or not whole.
+            NothingToAccept: It is not installed, or not whole.
             OSError: A copy cannot be made.
         """
         vault = self.vault(look)
         fresh = hold_set(self.environment.config.hold, look.installed, look.markers)
         held = fresh.held.get(name)
         if held is None or defect_of(held.distribution, look.installed) is not None:
-            raise KeyError(name)
+            raise NothingToAccept(name)
         for copy in vault.companions(name):
             if copy.name not in fresh.held:
                 vault.forget(NormalizedName(copy.name))
@@ -90,7 +100,7 @@ class Keeper:
         vault = self.vault(look)
         breaks = find_breaks(vault, look.installed, look.interpreter.prefix, list(vault.current()))
         for name, broken in breaks.items():
-            with suppress(KeyError):
+            with suppress(NothingToAccept):
                 if broken.found is not None:
                     self.accept(look, name)
 

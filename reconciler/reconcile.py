@@ -403,8 +403,9 @@ class Pass:
             failing = [NormalizedName(f.name) for f in decision.failed]
             drift = staged_drift(look, staged, broken)
             check_consistency(look, drift, failing, decision.install)
-            check_holds(tree.held_files, before, stage)
+            check_holds(tree.held_files, before, stage, "another package")
             self._run_verify_commands(stage)
+            check_holds(tree.held_files, before, stage, "a verify command")
         if self.gate is not None:
             self.gate.wait_until_open(self.environment, self.cancel)
         with self.phase("exchange"):

@@ -20,6 +20,7 @@ from reconciler.environment import Environment
 from reconciler.exchange import ExchangeImpossible
 from reconciler.interpreter import InterpreterError
 from reconciler.journal import Journal, State, iso
+from reconciler.keeping import NothingToAccept
 from reconciler.log import context, get_logger
 from reconciler.ownership import check_trust, environment_paths
 from reconciler.planning import HoldViolation
@@ -58,6 +59,7 @@ class Reason(StrEnum):
     KEEPS_CHANGING = "KeepsChanging"
     BUSY = "Busy"
     VAULT_DAMAGED = "VaultDamaged"
+    NOTHING_TO_ACCEPT = "NothingToAccept"
     DISK_FULL = "DiskFull"
     NOT_WRITABLE = "NotWritable"
     FILE_SYSTEM = "FileSystemError"
@@ -302,6 +304,8 @@ def trouble_of(error: Exception) -> Trouble:  # noqa: C901, PLR0911 -- one line 
             return Trouble(Reason.HOLD_VIOLATION, message)
         case Refused():
             return Trouble(error.reason, message)
+        case NothingToAccept():
+            return Trouble(Reason.NOTHING_TO_ACCEPT, message)
         case Damaged():
             return Trouble(Reason.VAULT_DAMAGED, message)
         case Postponed():
@@ -329,7 +333,13 @@ def _file_trouble(error: Exception) -> Trouble:
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.ENOSPC, errno.EDQUOT):
         return Trouble(Reason.DISK_FULL, f"{error}. Free some space; the environment is as it was.")
-    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if number == errno.EROFS:
+        return Trouble(
+            Reason.NOT_WRITABLE,
+            f"{error}. Under systemd, say `reconciler service install` again: it makes every "
+            "configured environment writable. Else mount the file system writable.",
+        )
+    if number in (errno.EACCES, errno.EPERM):
         return Trouble(
             Reason.NOT_WRITABLE,
             f"{error}. Let the service's user write the environment, or run as its owner.",

@@ -260,6 +260,28 @@ class Tree:
         return self.held_files.get(path) or next(inside)
 
 
+def follow_links(incoming: Path, prefix: Path) -> None:
+    """Put what is for a link of the environment where that leads: with some Pythons, `lib64`.
+
+    uv makes a folder of it in any other prefix.
+    """
+    for entry in _entries(incoming, ""):
+        meant = Path(os.path.realpath(prefix / entry.name))
+        inside = str(meant.parent) == os.path.realpath(prefix)
+        if inside and meant.name != entry.name and entry.is_dir(follow_symlinks=False):
+            _merge(incoming / entry.name, incoming / meant.name)
+
+
+def _merge(source: Path, target: Path) -> None:
+    target.mkdir(exist_ok=True)
+    for entry in _entries(source, "."):
+        if entry.is_dir(follow_symlinks=False) and (target / entry.name).is_dir():
+            _merge(source / entry.name, target / entry.name)
+        else:
+            (source / entry.name).rename(target / entry.name)
+    source.rmdir()
+
+
 def _folder_of(path: str) -> str:
     return path.rpartition("/")[0]
 

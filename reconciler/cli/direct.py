@@ -21,7 +21,7 @@ from reconciler.interpreter import InterpreterError
 from reconciler.journal import Journal, State
 from reconciler.keeping import Keeper
 from reconciler.processes import Cancellation
-from reconciler.reconcile import Gate, Outcome, Pass, Refused
+from reconciler.reconcile import Gate, Outcome, Pass
 from reconciler.recording import Reason, Recorded, Recorder, Work
 from reconciler.restore import restore
 from reconciler.rollback import roll_back
@@ -88,13 +88,7 @@ class Direct:
         """Take what is installed as the held build from now on."""
 
         def work(running: Pass) -> Outcome:
-            try:
-                self.keeper.accept(running.look(audit=True), name)
-            except KeyError:
-                raise Refused(
-                    f"{name} is not installed, or not whole, so there is nothing to accept. "
-                    f"`reconciler hold restore {name}` puts the held build back."
-                ) from None
+            self.keeper.accept(running.look(audit=True), name)
             return running.observe(self.environment.look(refresh=True))
 
         return self.run(work, Trigger.ACCEPT, follower)

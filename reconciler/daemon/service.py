@@ -12,10 +12,12 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 
 from reconciler import __version__
 from reconciler.config import Config, ConfigRejected
 from reconciler.daemon.activation import inherited_sockets
+from reconciler.daemon.mounts import Mounts
 from reconciler.daemon.notify import Notifier, feed_watchdog
 from reconciler.daemon.reload import (
     ReloadOutcome,
@@ -27,7 +29,7 @@ from reconciler.daemon.supervisor import Supervisor
 from reconciler.journald import sink_under_systemd
 from reconciler.log import configure, get_logger, tapped
 from reconciler.ownership import check_trust
-from reconciler.status import Problem
+from reconciler.status import Problem, Status
 from reconciler.workspace import Busy
 
 log = get_logger(__name__)
@@ -99,6 +101,9 @@ class _Service:
         self._notifier = Notifier.from_environment()
         self._ending = asyncio.Event()
         self._reload = asyncio.Event()
+        self._mounts = Mounts()
+        self._mounts.note(_roots(config))
+        self._exit_status = os.EX_OK
 
     async def run(self, serving: Serving) -> int:
         loop = asyncio.get_running_loop()
@@ -106,7 +111,7 @@ class _Service:
             loop.add_signal_handler(number, self._ending.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         supervisor = Supervisor(self._config, self._environ)
-        supervisor.on_status = lambda _: self._notifier.status(supervisor.sentence())
+        supervisor.on_status = lambda status: self._tell(supervisor, status)
         with tapped(lambda record: supervisor.events.publish("event", dict(record))):
             async with serving(supervisor, self._config, inherited_sockets()) as address:
                 await supervisor.start()
@@ -119,7 +124,19 @@ class _Service:
                     self._notifier.stopping("Stopping; the environments stay as they are")
                     await supervisor.stop()
         log.info("service.stopped")
-        return 0
+        return self._exit_status
+
+    def _tell(self, supervisor: Supervisor, status: Status) -> None:
+        """Say to the service manager how it stands, and when only a new start helps."""
+        self._notifier.status(supervisor.sentence())
+        if not self._notifier.connected or self._ending.is_set():
+            return
+        for environment in status.environments:
+            config = supervisor.config.environments.get(environment.name)
+            if config is not None and self._mounts.replaced(config.root):
+                log.warning("service.outdated", environment=environment.name, path=str(config.root))
+                self._exit_status = os.EX_TEMPFAIL  # Restart=on-failure
+                self._ending.set()
 
     async def _until_told_to_end(self, supervisor: Supervisor) -> None:
         """Return when told; an error in what runs beside the workers ends the service."""
@@ -157,12 +174,17 @@ class _Service:
             log.error("config.rejected", message=str(busy))
             supervisor.reject(_problem(busy, config))
             return False, f"{busy}. {_mend(busy)}"
+        self._mounts.note(_roots(config))
         _set_up_log(config)
         if config.http != self._config.http:
             changed += "; [http] has changed: restart the service for that"
         self._config = config
         log.info("service.reloaded", changes=changed)
         return True, changed
+
+
+def _roots(config: Config) -> list[Path]:
+    return [environment.root for environment in config.environments.values()]
 
 
 def _problem(rejected: ConfigRejected | UntrustedConfig | Busy, config: Config) -> Problem:

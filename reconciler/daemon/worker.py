@@ -326,10 +326,9 @@ class Worker:
 
     def _generations(self) -> tuple[object, ...]:
         try:
-            workspace = self.environment.workspace
-        except (InterpreterError, OSError):
+            return generations.listed(self.environment.workspace)
+        except (InterpreterError, OSError):  # what is wrong with it, the pass has said
             return ()
-        return generations.listed(workspace)
 
     def check_gpu(self) -> None:
         """Ask torch what it sees, without holding anything up. From any thread."""

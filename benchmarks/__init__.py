@@ -1,0 +1,1 @@
+"""Benchmarks: Reconciler beside uv and pip, measured as ratios in one run."""
