@@ -21,7 +21,7 @@ LEVELS = [
     {"recording"},
     {"restore", "rollback", "gates"},
     {"reconcile"},
-    {"planning", "verify", "creation", "keeping", "held_back", "standing"},
+    {"planning", "verify", "creation", "keeping", "held_back", "standing", "pruning"},
     {"environment", "notices", "metrics", "journald", "suspension"},
     {"effective", "generations", "vault", "uv_settings", "gpu"},
     {"tree", "stage", "exchange", "uv", "uv_answers", "journal"},

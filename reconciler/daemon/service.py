@@ -193,11 +193,7 @@ def _problem(rejected: ConfigRejected | UntrustedConfig | Busy, config: Config) 
         mend = _mend(rejected) if isinstance(rejected, Busy) else ""
         file = str(config.path)
         return Problem(file=file, line=None, column=None, reason=str(rejected), mend=mend)
-    first = rejected.problems[0]
-    return Problem(
-        file=str(first.file), line=first.line, column=first.column, reason=first.reason,
-        mend=first.mend,
-    )  # fmt: skip
+    return rejected.problems[0].to_status()
 
 
 __all__ = ["CannotServe", "Load", "Serving", "main"]
