@@ -71,7 +71,12 @@ class Studio:
             "debounce": "50ms",
         }
         self._http = http or self._http
-        tables: dict[str, Table] = {"http": self._http, "environments.studio": studio}
+        tables: dict[str, Table] = {
+            # Named, since there may be others that the machine would fall back to.
+            "service": {"uv": "/opt/reconciler/bin/uv"},
+            "http": self._http,
+            "environments.studio": studio,
+        }
         tables |= {f"environments.{name}": table for name, table in environments.items()}
         self.machine.write(self.config, toml(tables))
 

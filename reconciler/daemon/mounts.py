@@ -1,0 +1,48 @@
+"""Notices that an environment is no longer the folder that systemd made writable for us.
+
+`ReadWritePaths=` is a mount, made when the service starts, of the folder that is there then.
+Once somebody deletes an environment and makes it anew, the new one is read-only for this
+process for good; a service that starts again is given the new one. Changes nothing.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+_Identity = tuple[int, int] | None
+
+
+class Mounts:
+    """Which folders the environments were when they came under care."""
+
+    def __init__(self) -> None:
+        self._first: dict[Path, _Identity] = {}
+
+    def note(self, roots: Iterable[Path]) -> None:
+        """Remember which folders these are; of one that is known already, what it was first."""
+        for root in roots:
+            self._first.setdefault(root, _identity(root))
+
+    def replaced(self, root: Path) -> bool:
+        """Whether it is another folder now, and a read-only one.
+
+        Never true of one that was read-only from the start, so that a service that starts
+        again because of this does so once, and not in a circle.
+        """
+        now = _identity(root)
+        return now is not None and now != self._first.get(root, now) and _read_only(root)
+
+
+def _identity(root: Path) -> _Identity:
+    try:
+        found = root.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _read_only(root: Path) -> bool:
+    try:
+        return bool(os.statvfs(root).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
