@@ -288,7 +288,7 @@ def problem_of(problem: FileProblem) -> Problem:
     )
 
 
-def trouble_of(error: Exception) -> Trouble:  # noqa: C901, PLR0911 -- one line for each way to end
+def trouble_of(error: Exception) -> Trouble:  # noqa: C901, PLR0911, PLR0912 -- one line each
     """The words for whatever ended a pass; what nobody foresaw is logged with its traceback."""
     message = redact(str(error))
     match error:
