@@ -32,7 +32,7 @@ from reconciler.stage import Census, StagingImpossible, clone, has_changed
 from reconciler.state.desired import FileProblem
 from reconciler.state.installed import Distribution, Installed
 from reconciler.status import Change, Failure, HeldBack, Result
-from reconciler.tree import HoldConflict, Tree, fingerprints
+from reconciler.tree import HoldConflict, Tree, fingerprints, follow_links
 from reconciler.uv import BuildFailed, DiskFull, TimedOut, UvError
 from reconciler.verify import (
     check_consistency,
@@ -320,6 +320,7 @@ class Pass:
             return {}
         with self.phase("install"):
             self._download_and_unpack(planner, decision, incoming)
+        follow_links(incoming, prefix)
         found = read_tree(look, incoming, self.environment.metadata).distributions
         live = Tree(prefix, prefix, look.installed, look.holds)
         conflict = live.conflict(incoming, found.values())
@@ -403,9 +404,9 @@ class Pass:
             failing = [NormalizedName(f.name) for f in decision.failed]
             drift = staged_drift(look, staged, broken)
             check_consistency(look, drift, failing, decision.install)
-            check_holds(tree.held_files, before, stage, "another package")
+            check_holds(tree.held_files, before, stage)
             self._run_verify_commands(stage)
-            check_holds(tree.held_files, before, stage, "a verify command")
+            check_holds(tree.held_files, before, stage, commands_ran=True)
         if self.gate is not None:
             self.gate.wait_until_open(self.environment, self.cancel)
         with self.phase("exchange"):

@@ -117,7 +117,9 @@ def check_consistency(
         )
 
 
-def check_holds(held_files: Iterable[str], before: Fingerprints, folder: Path) -> None:
+def check_holds(
+    held_files: Iterable[str], before: Fingerprints, folder: Path, *, commands_ran: bool = False
+) -> None:
     """Every file of every held package is the very same: the inode, and so the bytes.
 
     Raises:
@@ -127,10 +129,13 @@ def check_holds(held_files: Iterable[str], before: Fingerprints, folder: Path) -
     if after == before:
         return
     changed = sorted(p for p in {*before, *after} if before.get(p) != after.get(p))
+    mend = "Find out which package brings them, and take it out of what is required."
+    if commands_ran:
+        mend = "Correct `verify`: a verify command must not change what it looks at."
     raise VerifyFailed(
         "HoldViolation",
         f"files of a held package would change ({', '.join(changed[:3])}), so nothing went live. "
-        "Find out which package brings them, and take it out of what is required.",
+        f"{mend}",
     )
 
 

@@ -1,9 +1,13 @@
 """Whatever state the environment is in, a held package stays, and the rest is done."""
 
+import json
+import platform
+
 import pytest
 
+from reconciler.config import Update
 from reconciler.status import PackageStatus
-from tests.holds.stand import DECLARED, HELD, REACHED
+from tests.holds.stand import DECLARED, HELD, REACHED, failed_names
 from tests.support.environments import (
     dist_infos,
     install,
@@ -12,6 +16,7 @@ from tests.support.environments import (
     uninstall,
 )
 from tests.support.torch import fake_torch
+from tests.support.wheels import make_wheel
 
 
 @pytest.mark.usefixtures("mode")
@@ -107,6 +112,74 @@ class TestInstalledCopy:
         assert {"numpy": "1.26.4", "safetensors": "0.4.3"}.items() <= stand.packages().items()
         assert outcome.look.drift.in_sync
         assert outcome.failed == ()
+
+
+@pytest.mark.usefixtures("mode")
+class TestOddInstallations:
+    """Copies that were not installed from a wheel, or not where one would look."""
+
+    def test_a_torch_that_setup_py_installed(self, stand):
+        uninstall(stand.venv, "torch", "torchvision")
+        site = site_packages(stand.venv)
+        info = site / "torch-2.3.1+rocm5.7-py3.11.egg-info"
+        info.mkdir()
+        (info / "PKG-INFO").write_text(
+            "Metadata-Version: 2.1\nName: torch\nVersion: 2.3.1+rocm5.7\n"
+        )
+        (site / "torch").mkdir()
+        (site / "torch" / "__init__.py").write_text("built = 'here'\n")
+        before = tree_fingerprint(stand.venv)
+        stand.project.write(["accelerate", "numpy<2", "torch"])
+        stand.reconcile()
+        after = tree_fingerprint(stand.venv)
+        mine = {path: state for path, state in before.items() if "/torch" in path}
+        assert len(mine) == 2
+        assert {path: after.get(path) for path in mine} == mine
+        assert stand.torch_requests() == []
+        assert {"accelerate": "0.9", "numpy": "1.26.4"}.items() <= stand.packages().items()
+
+    def test_an_editable_torch(self, stand, tmp_path):
+        uninstall(stand.venv, "torch", "torchvision")
+        pth = {"__editable__.torch.pth": f"{tmp_path}\n"}
+        install(stand.venv, make_wheel(tmp_path, "torch", "2.3.1+rocm5.7", files=pth))
+        [info] = dist_infos(stand.venv, "torch")
+        origin = {"url": tmp_path.as_uri(), "dir_info": {"editable": True}}
+        _rewrite(info / "direct_url.json", json.dumps(origin))
+        before = stand.fingerprint()
+        stand.project.write(["accelerate", "numpy<2", "torch"])
+        stand.reconcile()
+        assert stand.fingerprint() == before
+        assert stand.torch_requests() == []
+        assert {"accelerate": "0.9", "numpy": "1.26.4"}.items() <= stand.packages().items()
+
+    def test_a_torch_that_writes_itself_large(self, stand, tmp_path):
+        uninstall(stand.venv, "torch", "torchvision")
+        install(stand.venv, make_wheel(tmp_path, "Torch", "2.3.1+rocm5.7"))
+        before = stand.fingerprint()
+        stand.settings["update"] = Update.LATEST
+        stand.project.write(["accelerate", "numpy<2", "torch"])
+        stand.reconcile()
+        stand.assert_untouched(before)
+        assert {"accelerate": "0.9", "numpy": "1.26.4"}.items() <= stand.packages().items()
+
+    def test_an_interpreter_whose_platform_packages_go_to_lib64(self, stand, tmp_path):
+        # As on Fedora: the folder is a symbolic link in the environment, and none elsewhere.
+        site = site_packages(stand.venv)
+        (site / "lib64.pth").write_text("import sys; sys.platlibdir = 'lib64'\n")
+        stand.variables["UV_CACHE_DIR"] = str(tmp_path / "cache")  # it remembers interpreters
+        (stand.venv / "lib64").unlink(missing_ok=True)
+        (stand.venv / "lib64").symlink_to("lib")
+        tag = f"py3-none-linux_{platform.machine()}"
+        files = {"torch/version.py": "hip = None\n"}
+        stand.index.add(make_wheel(tmp_path, "intruder", "1.0", files=files, tag=tag))
+        stand.index.add(make_wheel(tmp_path, "native", "1.0", tag=tag))
+        before = stand.fingerprint()
+        stand.project.write(["intruder", "native", "numpy<2"])
+        outcome = stand.reconcile()
+        stand.assert_untouched(before)
+        assert {"native": "1.0", "numpy": "1.26.4"}.items() <= stand.packages().items()
+        assert failed_names(outcome) == {"intruder": "HoldConflict"}
+        assert (stand.venv / "lib64").is_symlink()
 
 
 def _rewrite(path, text: str) -> None:

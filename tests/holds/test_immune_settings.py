@@ -3,6 +3,7 @@
 import pytest
 
 from reconciler.config import Update
+from reconciler.verify import VerifyFailed
 from tests.holds.stand import BASE, BESIDE, DECLARED, HELD, REACHED
 
 
@@ -46,3 +47,35 @@ def test_a_project_that_declares_nothing_with_prune(stand):
     stand.reconcile()
     stand.assert_untouched(before)
     assert stand.packages() == {**HELD, "sympy": "1.12.1", "mpmath": "1.3.0"}
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [
+        "os.unlink(file); open(file, 'w').write('x = 1')",
+        "os.unlink(file)",
+        "os.rename(os.path.dirname(file), os.path.dirname(file) + '.old')",
+    ],
+)
+def test_a_verify_command_that_changes_a_hold_in_the_stage(stand, deed):
+    before = stand.fingerprint()
+    code = f"import os, torch; file = torch.__file__; {deed}"
+    stand.settings["verify"] = (("python", "-c", code),)
+    stand.project.write(DECLARED)
+    with pytest.raises(VerifyFailed, match="verify command") as refused:
+        stand.reconcile()
+    stand.assert_untouched(before)
+    assert refused.value.reason == "HoldViolation"
+    assert stand.packages() == {**HELD, "leftover": "1.0"}
+
+
+@pytest.mark.parametrize("name", ["extras", "groups"])
+def test_an_extra_or_a_group_of_the_project_that_wants_torch(stand, name):
+    before = stand.fingerprint()
+    table = "project.optional-dependencies" if name == "extras" else "dependency-groups"
+    wanted = '["torch==2.8.0", "torchvision", "accelerate"]'
+    stand.project.write(BESIDE, extra=f"[{table}]\ngpu = {wanted}\n")
+    stand.settings[name] = ("gpu",)
+    stand.reconcile()
+    stand.assert_untouched(before)
+    assert stand.packages() == REACHED
