@@ -1,6 +1,5 @@
 """What exactly is wrong with a pyproject.toml that cannot be used, and where."""
 
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

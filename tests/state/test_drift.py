@@ -1,6 +1,5 @@
 """How what is installed differs from what is declared."""
 
-
 import pytest
 
 from tests.state.comparing import compare, shown

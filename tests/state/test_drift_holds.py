@@ -1,6 +1,5 @@
 """How holds, and what the user tells uv, show in the comparison."""
 
-
 import pytest
 from packaging.version import Version
 

@@ -1,6 +1,5 @@
 """Whether an installed package came from the place that is declared (PEP 610)."""
 
-
 import pytest
 
 from tests.state.comparing import compare, shown

@@ -1,6 +1,5 @@
 """Where a requirement is to come from, by [tool.uv.sources]."""
 
-
 import pytest
 
 from tests.state.reading import problem, read
