@@ -14,6 +14,7 @@ from pathlib import Path
 
 from reconciler import status
 
+_ACTS = " a service running as root acts on"
 _LOOPS = 40
 """Symbolic links followed before giving up, the kernel's own limit (path_resolution(7))."""
 
@@ -106,8 +107,7 @@ def _foreign(entry: Path, owner: int, path: Path) -> status.Problem:
     name = _user(owner)
     return _problem(
         entry,
-        f"{entry} belongs to {name}, who could change {_which(entry, path)} "
-        "that a service running as root acts on",
+        f"{entry} belongs to {name}, who could change {_which(entry, path)}",
         f"`chown root {shlex.quote(str(entry))}`, or run the service as that user: "
         f"`reconciler service install --for {name}`",
     )
@@ -119,7 +119,7 @@ def _writable(entry: Path, mode: int, path: Path) -> status.Problem:
     return _problem(
         entry,
         f"{entry} is writable by {who} (mode {stat.S_IMODE(mode):04o}), so others could change "
-        f"{_which(entry, path)} that a service running as root acts on",
+        f"{_which(entry, path)}",
         f"`chmod go-w {shlex.quote(str(entry))}`, or run the service as a user of its own: "
         "`reconciler service install --for USER`",
     )
@@ -130,7 +130,8 @@ def _problem(entry: Path, reason: str, mend: str) -> status.Problem:
 
 
 def _which(entry: Path, path: Path) -> str:
-    return "what" if entry == path else f"{path}, a path"
+    """What is at stake; in words that end the sentence."""
+    return f"what{_ACTS}" if entry == path else f"{path}, which{_ACTS}"
 
 
 def _user(uid: int) -> str:

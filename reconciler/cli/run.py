@@ -21,7 +21,7 @@ from reconciler.web.serving import serving
         ("reconciler run --config FILE", "look after everything that the file names"),
         ("curl -s localhost:8765/status", "how it stands, from another terminal"),
     ),
-    exit_codes="0 after SIGTERM or SIGINT; 1 if it could not start.",
+    exit_codes="0 after SIGTERM or SIGINT; 78: bad configuration; 1: it could not start.",
 )
 @click.pass_obj
 def run(options: Options) -> int:
