@@ -66,6 +66,8 @@ class Keeper:
             self._compared = look.installed
             self._accept_declared(look, vault)
             self._tell(before, look)
+        elif self._breaks:  # the project may declare by now what is there already
+            self._accept_declared(look, vault)
         changing = self.environment.config.mode is Mode.APPLY
         for held in self._worth_keeping(look, vault) if changing else ():
             manifest = vault.put(held)
