@@ -134,11 +134,18 @@ def _locked(path: Path) -> Iterator[None]:
         except BlockingIOError:
             raise Busy(path, _holder(descriptor)) from None
         if path.name != ".lock":  # uv's lock file is uv's
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps({"pid": os.getpid()}).encode(), 0)
+            _sign(descriptor)
         yield
     finally:
         os.close(descriptor)
+
+
+def _sign(descriptor: int) -> None:
+    """Say who holds the lock, unless it is there already: a pass should write nothing in vain."""
+    signature = json.dumps({"pid": os.getpid()}).encode()
+    if os.pread(descriptor, 100, 0) != signature:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, signature, 0)
 
 
 @contextmanager
