@@ -116,7 +116,7 @@ def exchange(
     live: dict[str, Any],
     old: dict[str, Any],
     archive: Path,
-) -> None:
+) -> bool:
     """Make the staged `roots` live, and the live ones an archived generation.
 
     The caller holds uv's lock and has made sure that the live tree did not change.
@@ -129,6 +129,9 @@ def exchange(
         live: The new content of `live.json`.
         old: The present content of `live.json`.
         archive: Where the old tree is kept, below the workspace's generations.
+
+    Returns:
+        Whether each folder changed places in one step; else by renames, one after another.
 
     Raises:
         ExchangeImpossible: Nothing has changed; another way is needed here.
@@ -145,23 +148,25 @@ def exchange(
     )
     sync_file_system(workspace.root)
     write_durably(workspace.intent, intent.to_json())
+    in_one_step = True
     try:
         for root in intent.roots:
-            _swap(workspace.prefix / root.name, stage / root.name)
+            in_one_step &= _swap(workspace.prefix / root.name, stage / root.name)
     except OSError as error:
         _undo(workspace, intent)
         if error.errno in (errno.EXDEV, errno.EBUSY):
             raise ExchangeImpossible(str(error)) from error
         raise
     _finish(workspace, intent)
+    return in_one_step
 
 
 def _root(workspace: Workspace, stage: Path, name: str) -> Root:
     return Root(name, _inode(workspace.prefix / name), _inode(stage / name))
 
 
-def _swap(live: Path, staged: Path) -> None:
-    """Let both sides change places, in one step where that can be."""
+def _swap(live: Path, staged: Path) -> bool:
+    """Let both sides change places; whether that was one step."""
     if not os.path.lexists(live):
         staged.rename(live)
     elif not os.path.lexists(staged):
@@ -173,6 +178,8 @@ def _swap(live: Path, staged: Path) -> None:
             if error.errno not in _KNOWS_NO_EXCHANGE:
                 raise
             _swap_by_renames(live, staged)
+            return False
+    return True
 
 
 def _swap_by_renames(live: Path, staged: Path) -> None:

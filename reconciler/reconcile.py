@@ -50,6 +50,13 @@ _STARTS = 4
 """How often a pass starts over because the live tree changed under it."""
 
 
+_TWO_RENAMES = (
+    "the file system cannot exchange two folders in one step, so two renames do it, with a record "
+    "by which a crash between them is put right at the next start. Put the environment on an "
+    "ordinary local file system for atomic changes"
+)
+
+
 class Listener(Protocol):
     """Who follows a pass while it runs; called from several threads."""
 
@@ -141,6 +148,8 @@ class Pass:
     gate: Gate | None = None
     log: list[str] = field(default_factory=list)
     phases: dict[str, float] = field(default_factory=dict)
+    two_renames: str | None = None
+    """Why the last exchange was not one step, if it was not."""
 
     def reconcile(self, *, audit: bool) -> Outcome:
         """Bring the environment to what is declared, if it is not.
@@ -375,7 +384,7 @@ class Pass:
         if not isinstance(staged, StagingImpossible):
             try:
                 number = self._go_live(look, decision, incoming, *staged)
-                return self._changed(look, decision, held_back, number, None)
+                return self._changed(look, decision, held_back, number, self.two_renames)
             except ExchangeImpossible as impossible:
                 # uv's folder was emptied into the stage, so begin again, in place.
                 self.environment.in_place = (
@@ -448,7 +457,7 @@ class Pass:
             named = workspace.root / f"stage-{stage.parent.name}"
             stage.rename(named)
             self.cancel.check()
-            exchange(
+            in_one_step = exchange(
                 workspace,
                 named,
                 roots,
@@ -456,6 +465,7 @@ class Pass:
                 old=before.to_dict(),
                 archive=archive,
             )
+        self.two_renames = None if in_one_step else _TWO_RENAMES
         log.info("generation.activated", generation=after.number, roots=roots)
         self._forget_oldest(workspace)
         return after.number

@@ -57,10 +57,12 @@ def restore(running: Pass, name: NormalizedName) -> Outcome:
             vault.check(manifest)
     with running.workspace(look) as work:
         staged = running.clone(look, work)
+        reason: str | None
         if isinstance(staged, StagingImpossible):
             number, reason = _restore_in_place(running, look, vault, wanted), str(staged)
         else:
-            number, reason = _restore_staged(running, look, vault, wanted, *staged), None
+            number = _restore_staged(running, look, vault, wanted, *staged)
+            reason = running.two_renames
     changes = tuple(_change(m, look.installed) for m in wanted)
     for change in changes:
         log.info("hold.restored", package=change.name, version=change.to, found=change.from_)
