@@ -22,7 +22,7 @@ _DEPENDENCIES = "/opt/dependencies"
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The product as people install it, built from this checkout."""
     folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder]
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(command, cwd=_CHECKOUT, check=True, capture_output=True)
     (wheel,) = folder.glob("*.whl")
     return wheel

@@ -145,18 +145,24 @@ def test_environments_of_two_users_need_two_services(studio: Studio) -> None:
 
 
 @pytest.fixture
-def own(machine: Machine, index: PackageIndex, user: str) -> Iterator[Studio]:
+def unlingering(machine: Machine, index: PackageIndex, user: str) -> Iterator[Studio]:
     """A project in the user's home with the user's own configuration, and a manager that runs."""
     home = f"/home/{user}"
     for folder in (".config", ".config/reconciler"):
         machine.run("install", "-d", "-o", user, "-g", user, f"{home}/{folder}")
-    machine.run("loginctl", "enable-linger", user)
-    uid = machine.user(user)[0]
-    machine.systemctl("start", f"user@{uid}.service")
+    machine.systemctl("start", f"user@{machine.user(user)[0]}.service")
+    machine.begin_journal()
     yield Studio(
         machine, index, user, f"{home}/studio", config=f"{home}/.config/reconciler/config.toml"
     )
     machine.run(PROGRAM, "service", "uninstall", "--for", user, check=False)
+
+
+@pytest.fixture
+def own(unlingering: Studio) -> Studio:
+    """The same, with a manager that runs without a login."""
+    unlingering.machine.run("loginctl", "enable-linger", unlingering.owner)
+    return unlingering
 
 
 def test_a_user_s_own_service_needs_no_root(own: Studio) -> None:
@@ -185,9 +191,8 @@ def test_a_user_s_own_service_needs_no_root(own: Studio) -> None:
     assert machine.systemctl("is-active", UNIT, user=user, check=False) == "inactive"
 
 
-def test_lingering_is_explained_where_it_is_off(own: Studio) -> None:
-    machine, user = own.machine, own.owner
-    machine.path(f"/var/lib/systemd/linger/{user}").unlink()
+def test_lingering_is_explained_where_it_is_off(unlingering: Studio) -> None:
+    machine, user = unlingering.machine, unlingering.owner
 
     said = machine.run(PROGRAM, "service", "install", "--user", user=user).stdout
 

@@ -5,13 +5,16 @@ The units are the product's; only the program in them is one that tries things.
 
 import json
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
 from reconciler.service.units import Service, machine_units
 from tests.systemd.machine import Machine
 
+Report: TypeAlias = dict[str, str | int]
 VENV = Path("/srv/odd lab 100%/.venv")
 
 TRY = """
@@ -145,7 +148,7 @@ with open(write_to, "w") as stream:
 
 
 @pytest.fixture(scope="module")
-def report(machine: Machine) -> dict[str, str | int]:
+def report(machine: Machine) -> Iterator[Report]:
     """What the program in the sandbox could do."""
     machine.add_user("studio")
     venv = machine.path(VENV)
@@ -169,9 +172,7 @@ def report(machine: Machine) -> dict[str, str | int]:
         )
     machine.systemctl("daemon-reload")
     machine.systemctl("start", "sandbox")
-    result: dict[str, str | int] = json.loads(
-        machine.path("/var/lib/reconciler/report.json").read_text()
-    )
+    result: Report = json.loads(machine.path("/var/lib/reconciler/report.json").read_text())
     yield result
     machine.systemctl("clean", "--what=state", "--what=cache", "--what=runtime", "sandbox")
     machine.run("rm", "-r", "/etc/systemd/system/sandbox.service", VENV.parent)
@@ -198,16 +199,16 @@ def report(machine: Machine) -> dict[str, str | int]:
         "gpu kfd",
     ],
 )
-def test_the_job_can_be_done(report, what):
+def test_the_job_can_be_done(report: Report, what: str) -> None:
     assert report[what] == "ok"
 
 
-def test_it_runs_as_the_owner_and_runs_what_the_environment_brings(report, machine):
+def test_it_runs_as_the_owner_and_runs_what_the_environment_brings(report: Report) -> None:
     assert report["uid"] != 0
     assert report["run what the environment brings"] == "ran\n"
 
 
-def test_a_driver_that_is_loaded_later_is_not_shut_out(report):
+def test_a_driver_that_is_loaded_later_is_not_shut_out(report: Report) -> None:
     """ENXIO: nobody answers for the number yet; EPERM would be the unit's refusal."""
     assert report["gpu loaded later"] == "OSError: No such device or address"
 
@@ -224,5 +225,5 @@ def test_a_driver_that_is_loaded_later_is_not_shut_out(report):
         ("others' processes", "hidden"),
     ],
 )
-def test_what_is_no_part_of_the_job_is_refused(report, what, refusal):
+def test_what_is_no_part_of_the_job_is_refused(report: Report, what: str, refusal: str) -> None:
     assert report[what] == refusal

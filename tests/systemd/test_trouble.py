@@ -1,6 +1,8 @@
 """A service that cannot do its job says so and comes right by itself, without restarting."""
 
+import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -31,21 +33,30 @@ def comes_right(studio: Studio, pid: int) -> None:
     assert state == {"NRestarts": "0", "ActiveState": "active"}
 
 
+def mending(studio: Studio, *command: str | Path) -> Callable[[], None]:
+    """Run a command, later."""
+
+    def mend() -> None:
+        studio.machine.run(*command)
+
+    return mend
+
+
 def without_uv(studio: Studio) -> Callable[[], None]:
     studio.machine.run("mv", UV, f"{UV}.gone")
-    return lambda: studio.machine.run("mv", f"{UV}.gone", UV) and None
+    return mending(studio, "mv", f"{UV}.gone", UV)
 
 
 def without_interpreter(studio: Studio) -> Callable[[], None]:
     python = studio.venv / "bin/python"
     studio.machine.run("mv", python, f"{python}.gone")
     studio.machine.run("ln", "-s", "/gone/python", python)
-    return lambda: studio.machine.run("mv", "-f", f"{python}.gone", python) and None
+    return mending(studio, "mv", "-f", f"{python}.gone", python)
 
 
 def without_permission(studio: Studio) -> Callable[[], None]:
     studio.machine.run("chown", "-R", "root:root", studio.venv)
-    return lambda: studio.machine.run("chown", "-R", "studio:studio", studio.venv) and None
+    return mending(studio, "chown", "-R", "studio:studio", studio.venv)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +135,7 @@ def test_a_start_that_fails_again_and_again_is_given_up(studio: Studio) -> None:
     machine = studio.machine
     dropin = "[Service]\nRestartSec=100ms\n"
     machine.write("/etc/systemd/system/reconciler.service.d/quick.conf", dropin)
-    taken = machine.within_network(lambda: __import__("socket").create_server(("127.0.0.1", 8765)))
+    taken = machine.within_network(lambda: socket.create_server(("127.0.0.1", 8765)))
     try:
         words = [PROGRAM, "service", "install", "--config", studio.config]
         answer = machine.run(*words, check=False)
