@@ -4,6 +4,7 @@ Pure. Without it a package that uv is told to see differently would be drift for
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,29 +18,33 @@ from reconciler.state.markers import applies
 from reconciler.state.requires import Requires
 
 _ByName = Mapping[NormalizedName, tuple[Requirement, ...]]
+_Scope = tuple[NormalizedName, Version | None]
+"""A package, in one version or in any (None)."""
 
 
 @dataclass(frozen=True)
 class Adjustments:
     """uv's `override-`, `exclude-` and `constraint-dependencies`, and `dependency-metadata`.
 
-    `metadata` is what the user says that a package requires, of a version or of any (None).
+    `metadata` is what the user says that a package requires; `scoped` is what holds only for
+    what one package requires.
     """
 
     overrides: _ByName = field(default_factory=dict)
     excluded: frozenset[NormalizedName] = frozenset()
     constraints: _ByName = field(default_factory=dict)
-    metadata: Mapping[tuple[NormalizedName, Version | None], tuple[Requirement, ...]] = field(
-        default_factory=dict
-    )
+    metadata: Mapping[_Scope, tuple[Requirement, ...]] = field(default_factory=dict)
+    scoped: Mapping[_Scope, "Adjustments"] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Adjustments":
         """From sifted uv settings; what uv would not understand is uv's to report."""
+        overrides = settings.get("override-dependencies", ())
         excluded = settings.get("exclude-dependencies", ())
         return cls(
-            overrides=_by_name(settings.get("override-dependencies", ())),
-            excluded=frozenset(canonicalize_name(str(n)) for n in excluded),
+            overrides=_by_name(overrides),
+            excluded=_names(excluded),
+            scoped=_scoped(overrides, excluded),
             constraints=_by_name(settings.get("constraint-dependencies", ())),
             metadata=dict(_metadata(settings.get("dependency-metadata", ()))),
         )
@@ -61,11 +66,20 @@ class Adjustments:
         self, distribution: Distribution, markers: Mapping[str, str], extras: Iterable[str]
     ) -> Iterator[Requirement]:
         """What a distribution requires on the target, as uv sees it."""
-        for key in ((distribution.name, distribution.version), (distribution.name, None)):
-            if key in self.metadata:
-                distribution = replace(distribution, requires=Requires(self.metadata[key]))
-                break
-        return self.apply(requires_of(distribution, markers, extras), markers)
+        keys = ((distribution.name, distribution.version), (distribution.name, None))
+        described = next((self.metadata[key] for key in keys if key in self.metadata), None)
+        if described is not None:
+            distribution = replace(distribution, requires=Requires(described))
+        adjusted = self
+        for key in keys:
+            if key in self.scoped:
+                adjusted = adjusted.within(self.scoped[key])
+        return adjusted.apply(requires_of(distribution, markers, extras), markers)
+
+    def within(self, scoped: "Adjustments") -> "Adjustments":
+        """These, and those of one package, which win."""
+        overrides = {**self.overrides, **scoped.overrides}
+        return replace(self, overrides=overrides, excluded=self.excluded | scoped.excluded)
 
     def out_of_bounds(self, found: Distribution, markers: Mapping[str, str]) -> str | None:
         """Why an installed distribution is outside what the constraints allow, or None."""
@@ -88,22 +102,49 @@ def _by_name(entries: Iterable[object]) -> _ByName:
 
 def _requirements(entries: Iterable[object]) -> Iterator[Requirement]:
     for entry in entries:
-        text = entry.get("requirement") if isinstance(entry, dict) else entry
-        try:
-            yield Requirement(str(text))
-        except InvalidRequirement:
-            continue
+        if isinstance(entry, str):
+            with suppress(InvalidRequirement):
+                yield Requirement(entry)
 
 
-def _metadata(
-    entries: Iterable[object],
-) -> Iterator[tuple[tuple[NormalizedName, Version | None], tuple[Requirement, ...]]]:
+def _names(entries: Iterable[object]) -> frozenset[NormalizedName]:
+    return frozenset(canonicalize_name(name) for name in entries if isinstance(name, str))
+
+
+def _scoped(overrides: Iterable[object], exclusions: Iterable[object]) -> dict[_Scope, Adjustments]:
+    """Of the entries `{package = {name = ..., version = ...}, dependencies = [...]}`."""
+    found: dict[_Scope, Adjustments] = {}
+    for key, dependencies in _scopes(overrides):
+        more = Adjustments(overrides=_by_name(dependencies))
+        found[key] = found.get(key, Adjustments()).within(more)
+    for key, dependencies in _scopes(exclusions):
+        more = Adjustments(excluded=_names(dependencies))
+        found[key] = found.get(key, Adjustments()).within(more)
+    return found
+
+
+def _scopes(entries: Iterable[object]) -> Iterator[tuple[_Scope, list[object]]]:
     for entry in entries:
-        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
-            continue
-        version, requires = entry.get("version"), entry.get("requires-dist", ())
-        try:
-            key = canonicalize_name(entry["name"]), Version(version) if version else None
-        except (InvalidVersion, TypeError):
-            continue
-        yield key, tuple(_requirements(requires if isinstance(requires, list) else ()))
+        if isinstance(entry, dict) and isinstance(entry.get("package"), dict):
+            key = _scope(entry["package"])
+            dependencies = entry.get("dependencies")
+            if key is not None and isinstance(dependencies, list):
+                yield key, dependencies
+
+
+def _scope(table: Mapping[str, Any]) -> _Scope | None:
+    name, version = table.get("name"), table.get("version")
+    if not isinstance(name, str):
+        return None
+    try:
+        return canonicalize_name(name), Version(version) if version else None
+    except (InvalidVersion, TypeError):
+        return None
+
+
+def _metadata(entries: Iterable[object]) -> Iterator[tuple[_Scope, tuple[Requirement, ...]]]:
+    for entry in entries:
+        key = _scope(entry) if isinstance(entry, dict) else None
+        if isinstance(entry, dict) and key is not None:
+            requires = entry.get("requires-dist", ())
+            yield key, tuple(_requirements(requires if isinstance(requires, list) else ()))

@@ -51,6 +51,18 @@ SETTINGS = [
         TOP,
         {"packaging": None},
     ),
+    Setting(
+        'override-dependencies = [{package = {name = "accelerate", version = "0.9"}, '
+        'dependencies = ["numpy<1.26", "Torch==2.8.0"]}]',
+        TOP,
+        {"numpy": "1.24.4"},
+    ),
+    Setting(
+        'override-dependencies = [{package = {name = "accelerate", version = "0.9"}, '
+        'dependencies = ["numpy<1.26", "Torch==2.8.0"]}]',
+        TOP,
+        {"numpy": "1.24.4"},
+    ),
     Setting('constraint-dependencies = ["torch>=2.4"]', TOP),
     Setting('constraint-dependencies = [" Torch (>=2.4)", "torchvision>0.18.1"]', TOP),
     Setting('constraint-dependencies = ["numpy<1.26"]', TOP, {"numpy": "1.24.4"}),
@@ -140,5 +152,7 @@ def test_no_setting_of_uv_defeats_a_hold(stand, place, level, setting):
     outcome = stand.reconcile()
     stand.assert_untouched(before)
     assert outcome.result is Result.CHANGED, stand.log
+    assert outcome.look.drift.in_sync
+    assert outcome.look.drift.in_sync
     expected = {**REACHED, **setting.changes}
     assert stand.packages() == {n: v for n, v in expected.items() if v is not None}
