@@ -46,7 +46,7 @@ from reconciler.workspace import Workspace
 
 log = structlog.get_logger()
 
-_STARTS = 4
+STARTS = 4
 """How often a pass starts over because the live tree changed under it."""
 
 
@@ -128,7 +128,9 @@ class Outcome:
     """Whether this was an attempt to reach what is declared, rather than a look at it."""
 
 
-class _LiveTreeChanged(Exception):
+class LiveTreeChanged(Exception):
+    """Somebody else changed the live tree since it was cloned: the attempt starts over."""
+
     def __init__(self, where: str) -> None:
         super().__init__(where)
         self.where = where
@@ -172,10 +174,10 @@ class Pass:
         if self._nothing_to_do(look):
             return self._unchanged(look)
         where = ""
-        for _ in range(_STARTS):
+        for _ in range(STARTS):
             try:
                 return self._attempt(look)
-            except _LiveTreeChanged as changed:
+            except LiveTreeChanged as changed:
                 where = changed.where
                 log.info("live-tree.changed", folder=where)
                 look = self.look(audit=True)
@@ -391,7 +393,7 @@ class Pass:
                     f"the file system cannot exchange these folders ({impossible}). Put the "
                     "environment on an ordinary local file system for atomic changes"
                 )
-                raise _LiveTreeChanged("the file system") from impossible
+                raise LiveTreeChanged("the file system") from impossible
         number = self._change_in_place(look, decision, incoming)
         return self._changed(look, decision, held_back, number, str(staged))
 
@@ -401,7 +403,7 @@ class Pass:
         """Complete the stage, verify it, and exchange it with the live tree."""
         prefix = look.interpreter.prefix
         if self.environment.look().installed is not look.installed:
-            raise _LiveTreeChanged("site-packages")  # before it was cloned, but after the plan
+            raise LiveTreeChanged("site-packages")  # before it was cloned, but after the plan
         tree = Tree(stage, prefix, look.installed, look.holds)
         before = fingerprints(tree.held_files, prefix)
         self._merge(look, decision, incoming, tree)
@@ -447,7 +449,7 @@ class Pass:
         with workspace.uv_lock(self.cancel, self.environment.config.timeout):
             changed = has_changed(workspace.prefix, census)
             if changed is not None:
-                raise _LiveTreeChanged(changed)
+                raise LiveTreeChanged(changed)
             before = generations.live(workspace)
             after = Live(
                 generations.next_number(workspace), iso(time.time()),

@@ -11,7 +11,14 @@ from packaging.version import Version
 from reconciler import generations
 from reconciler.environment import Look
 from reconciler.log import get_logger
-from reconciler.reconcile import Outcome, Pass, Refused
+from reconciler.reconcile import (
+    STARTS,
+    KeepsChanging,
+    LiveTreeChanged,
+    Outcome,
+    Pass,
+    Refused,
+)
 from reconciler.stage import Census, StagingImpossible
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed, defect_of
@@ -47,6 +54,18 @@ def restore(running: Pass, name: NormalizedName) -> Outcome:
         VerifyFailed: The stage is not as it should be.
         OSError, Cancelled, KeepsChanging: As `Pass.reconcile`.
     """
+    where = ""
+    for _ in range(STARTS):
+        try:
+            return _attempt(running, name)
+        except LiveTreeChanged as changed:
+            where = changed.where
+            log.info("live-tree.changed", folder=where)
+    raise KeepsChanging(where)
+
+
+def _attempt(running: Pass, name: NormalizedName) -> Outcome:
+    """Check the copy, stage it, and make it live: all of it on one view of the environment."""
     look = running.look(audit=True)
     vault = Vault(Workspace(look.interpreter.prefix))
     wanted = vault.companions(name)
