@@ -130,32 +130,7 @@ class Unheld:
             return None
         return None
 
-    def still_held_back(known: tuple[HeldBack, ...], look: Look) -> tuple[HeldBack, ...]:
-    """Of what was held back, what is still so: the same version beside the same holds.
-
-    And needed still, in a version that the project itself does not exclude.
-    """
-    pins = {held.pin for held in look.holds.held.values()}
-    return tuple(
-        entry
-        for entry in known
-        if str(look.installed.version(entry.name)) == entry.chosen
-        and set(entry.because.split(", ")) <= pins
-        and entry.name in look.drift.reachable
-        and _admitted(entry, look.desired.requirements if look.desired else ())
-    )
-
-
-def _admitted(entry: HeldBack, declared: Iterable[Declared]) -> bool:
-    """Whether what the project declares of a package allows its newest version."""
-    return all(
-        d.requirement.specifier.contains(entry.newest, prereleases=True)
-        for d in declared
-        if d.name == entry.name
-    )
-
-
-def objections(
+    def objections(
         self,
         held_back: Iterable[HeldBack],
         incoming: Mapping[NormalizedName, Distribution],
