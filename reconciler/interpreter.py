@@ -113,7 +113,8 @@ def inspect(executable: Path) -> Interpreter:
     """Ask `executable` what it is.
 
     Raises:
-        InterpreterError: It is missing, does not start, or is not a Python from 3.8 on.
+        InterpreterError: It is missing, does not start, is not a Python from 3.8 on, or leads
+            to a Python elsewhere.
     """
     try:
         answer = subprocess.run(
@@ -139,9 +140,11 @@ def inspect(executable: Path) -> Interpreter:
             f"the interpreter does not answer as a Python from 3.8 on ({said})",
             "Point `python` at an environment whose interpreter works.",
         ) from error
+    prefix = Path(os.path.realpath(facts["prefix"]))
+    _refuse_stray(executable, prefix)
     return Interpreter(
         executable=executable,
-        prefix=Path(os.path.realpath(facts["prefix"])),
+        prefix=prefix,
         is_venv=facts["is_venv"],
         externally_managed=facts["externally_managed"] and not facts["is_venv"],
         markers=facts["markers"],
@@ -149,6 +152,25 @@ def inspect(executable: Path) -> Interpreter:
         platlib=Path(os.path.realpath(facts["platlib"])),
         scripts=Path(os.path.realpath(facts["scripts"])),
     )
+
+
+def _refuse_stray(executable: Path, prefix: Path) -> None:
+    """A link to a Python is no environment: what is done there would be done to that Python.
+
+    So it is for a moment while a virtual environment is made or removed, when `bin/python` is
+    there and `pyvenv.cfg` is not.
+
+    Raises:
+        InterpreterError: The interpreter's packages lie elsewhere than beside it.
+    """
+    root = Path(os.path.realpath(executable.parent.parent))
+    if prefix != root:
+        raise InterpreterError(
+            executable,
+            f"this is no environment of its own but leads to the Python in {prefix} (there is no "
+            "usable pyvenv.cfg beside it)",
+            f"Make the environment anew (delete {root}), or name that Python itself as `python`.",
+        )
 
 
 class InterpreterCache:

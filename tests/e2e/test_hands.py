@@ -4,7 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tests.e2e.asking import ask, in_sync_with, statuses
+from tests.e2e.asking import ask, condition, in_sync_with, statuses
 from tests.support.environments import (
     assert_whole,
     run_python,
@@ -128,6 +128,22 @@ def test_an_environment_emptied_but_for_our_own_folder_is_made_anew(
     running.wait_for_environment(lambda row: in_sync_with(row, ["alpha"]))
 
     assert_whole(project.venv)
+
+
+def test_a_link_to_a_python_is_not_taken_for_an_environment(
+    running: ServiceProcess, project: Project
+) -> None:
+    """Half removed, as `rm -rf .venv` has it for a moment: `bin/python` leads to the base."""
+    (project.venv / "pyvenv.cfg").rename(project.directory / "kept.cfg")
+    row = running.wait_for_phase("Failed")
+
+    ready = condition(row, "Ready")
+    assert ready["reason"] == "InterpreterUnusable"
+    assert "pyvenv.cfg" in ready["message"]
+    base = Path(sys.base_prefix)
+    assert not (base / ".reconciler").exists()
+    (project.directory / "kept.cfg").rename(project.venv / "pyvenv.cfg")
+    running.wait_for_environment(lambda row: in_sync_with(row, ["alpha"]))
 
 
 def test_an_environment_replaced_by_hand_is_taken_as_it_is(
