@@ -17,6 +17,7 @@ from packaging.version import Version
 from reconciler.effective import Item, items_of, items_of_holds
 from reconciler.environment import Look
 from reconciler.planning import Decision, Planner, mentions
+from reconciler.state.desired import Declared
 from reconciler.state.holds import requires_of
 from reconciler.state.installed import Distribution
 from reconciler.status import Failure, HeldBack
@@ -229,3 +230,28 @@ def shadow_of(look: Look, folder: Path) -> Path | None:
         for name in os.listdir(info):  # noqa: PTH208 -- names only, for each package
             os.symlink(info / name, mirrored / name)  # noqa: PTH211
     return shadow
+
+
+def still_held_back(known: tuple[HeldBack, ...], look: Look) -> tuple[HeldBack, ...]:
+    """Of what was held back, what is still so: the same version beside the same holds.
+
+    And needed still, in a version that the project itself does not exclude.
+    """
+    pins = {held.pin for held in look.holds.held.values()}
+    return tuple(
+        entry
+        for entry in known
+        if str(look.installed.version(entry.name)) == entry.chosen
+        and set(entry.because.split(", ")) <= pins
+        and entry.name in look.drift.reachable
+        and _admitted(entry, look.desired.requirements if look.desired else ())
+    )
+
+
+def _admitted(entry: HeldBack, declared: Iterable[Declared]) -> bool:
+    """Whether what the project declares of a package allows its newest version."""
+    return all(
+        d.requirement.specifier.contains(entry.newest, prereleases=True)
+        for d in declared
+        if d.name == entry.name
+    )

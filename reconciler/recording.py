@@ -18,6 +18,7 @@ import msgspec
 from reconciler.config import Mode
 from reconciler.environment import Environment
 from reconciler.exchange import ExchangeImpossible
+from reconciler.held_back import still_held_back
 from reconciler.interpreter import InterpreterError
 from reconciler.journal import Journal, State, iso
 from reconciler.keeping import NothingToAccept
@@ -38,7 +39,7 @@ from reconciler.reconcile import (
 )
 from reconciler.redact import redact
 from reconciler.state.desired import FileProblem
-from reconciler.status import HeldBack, PassDetail, Problem, Result
+from reconciler.status import PassDetail, Problem, Result
 from reconciler.uv import UvError
 from reconciler.vault import Damaged
 from reconciler.verify import VerifyFailed
@@ -216,11 +217,11 @@ class Recorder:
                 after = FIRST_RETRY_SECONDS  # costs nothing, and may be over at any time
             return self._after_failure(state, self.environment.last_revision, after)
         revision = outcome.look.revision
-        held_back = (
-            outcome.held_back
-            if outcome.held_back is not None
-            else still_held_back(state.held_back, outcome)
-        )
+        fresh = outcome.held_back or ()
+        # uv tells it only of what it would change, so what is known already is kept.
+        told = {entry.name for entry in fresh}
+        known = tuple(entry for entry in state.held_back if entry.name not in told)
+        held_back = (*fresh, *still_held_back(known, outcome.look))
         state = msgspec.structs.replace(state, held_back=held_back)
         if not outcome.attempted and not outcome.look.drift.in_sync:
             return state  # looking neither ends a back-off nor draws it out
@@ -263,17 +264,6 @@ class Recorder:
         log.info("pass.finished", result=str(detail.result), duration=detail.duration_seconds,
                  generation=detail.generation, changes=len(detail.changes),
                  failed=len(detail.failed))  # fmt: skip
-
-
-def still_held_back(known: tuple[HeldBack, ...], outcome: Outcome) -> tuple[HeldBack, ...]:
-    """Of what was held back, what is still so: the same version beside the same holds."""
-    pins = {held.pin for held in outcome.look.holds.held.values()}
-    return tuple(
-        entry
-        for entry in known
-        if str(outcome.look.installed.version(entry.name)) == entry.chosen
-        and set(entry.because.split(", ")) <= pins
-    )
 
 
 def problem_of(problem: FileProblem) -> Problem:
