@@ -72,7 +72,7 @@ class Keeper:
         for held in self._worth_keeping(look, vault) if changing else ():
             manifest = vault.put(held)
             log.info("hold.vaulted", package=held.name, version=manifest.version,
-                     files=len(manifest.files))  # fmt: skip
+                     files=len(vault.files(manifest)))  # fmt: skip
         vault.prune(self.environment.config.keep_generations)
         return self.holds(look)
 

@@ -11,6 +11,7 @@ from packaging.version import Version
 from reconciler import generations
 from reconciler.environment import Look
 from reconciler.log import get_logger
+from reconciler.manifest import Manifest
 from reconciler.reconcile import (
     STARTS,
     KeepsChanging,
@@ -24,7 +25,7 @@ from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed, defect_of
 from reconciler.status import Change, Result
 from reconciler.tree import Tree, fingerprints
-from reconciler.vault import Manifest, Vault
+from reconciler.vault import Vault
 from reconciler.verify import VerifyFailed, check_holds, read_tree
 from reconciler.workspace import Workspace
 
@@ -148,7 +149,7 @@ def _put_back(look: Look, vault: Vault, wanted: list[Manifest], tree: Tree) -> N
             tree.remove(distribution, going)
     for manifest in wanted:
         source = vault.folder(manifest)
-        for file in manifest.files:
+        for file in vault.files(manifest):
             tree.link(source / file.path, file.path)
         for path, target in manifest.links.items():
             tree.symlink(target, path)

@@ -18,6 +18,7 @@ import msgspec
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
+from reconciler.manifest import Manifest, VaultFile, WholeManifest, read_files, read_manifest
 from reconciler.state.holds import Held, matches
 from reconciler.state.installed import Distribution, Installed, read_distribution
 from reconciler.tree import recorded_paths
@@ -26,29 +27,6 @@ from reconciler.workspace import Workspace, remove_tree, write_durably
 MANIFEST = "manifest.json"
 _TREE = "tree"
 _CHUNK = 1024 * 1024
-
-
-class VaultFile(msgspec.Struct, frozen=True, array_like=True):
-    """One file of a copy: path below the environment, SHA-256 (hex), size, inode, mtime."""
-
-    path: str
-    sha256: str
-    size: int
-    inode: int
-    mtime: int
-
-
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a copy is of: enough to recognise the original, and to check the copy."""
-
-    name: str
-    version: str
-    pinned_by: str | None
-    files: tuple[VaultFile, ...]
-    links: dict[str, str] = {}
-    """Symbolic links: path below the environment to where they lead."""
-    number: int = 0
-    """Counts up with each copy of this package that was taken as the held one."""
 
 
 @dataclass(eq=False)
@@ -87,7 +65,7 @@ class Vault:
             known: dict[NormalizedName, Manifest] = {}
             for name, numbers in stamp:
                 for number in reversed(numbers):
-                    manifest = _read(self._root / name / str(number) / MANIFEST)
+                    manifest = read_manifest(self._root / name / str(number) / MANIFEST)
                     if manifest is not None:
                         known[NormalizedName(name)] = manifest
                         break
@@ -126,13 +104,13 @@ class Vault:
             _link_or_copy(self.prefix / path, fresh / _TREE / path)
         recorded = self._recorded_hashes(held.distribution)
         files = tuple(_describe(fresh / _TREE / p, p, recorded.get(p)) for p in plain)
-        manifest = Manifest(
+        manifest = WholeManifest(
             name=held.name, version=str(held.version), pinned_by=held.pinned_by,
             files=files, links=links, number=number,
         )  # fmt: skip
         write_durably(fresh / MANIFEST, msgspec.json.encode(manifest).decode())
         fresh.rename(folder)
-        return manifest
+        return Manifest(**{name: getattr(manifest, name) for name in Manifest.__struct_fields__})
 
     def _recorded_hashes(self, distribution: Distribution) -> dict[str, str]:
         """What RECORD says of each file: a copy that differs from it is never restored."""
@@ -153,6 +131,18 @@ class Vault:
         """Where the files of a copy lie, as they lay below the environment."""
         return self._root / manifest.name / str(manifest.number) / _TREE
 
+    def files(self, manifest: Manifest) -> tuple[VaultFile, ...]:
+        """The files of a copy.
+
+        Raises:
+            Damaged: The list cannot be read.
+        """
+        path = self._root / manifest.name / str(manifest.number) / MANIFEST
+        try:
+            return read_files(path)
+        except (OSError, msgspec.DecodeError) as error:
+            raise Damaged(manifest.name, manifest.version, MANIFEST) from error
+
     def check(self, manifest: Manifest) -> None:
         """Compare every file of a copy with what was recorded when it was taken.
 
@@ -160,6 +150,7 @@ class Vault:
             Damaged: One has another content, or is gone.
         """
         tree = self.folder(manifest)
+        files = self.files(manifest)
 
         def is_bad(file: VaultFile) -> bool:
             try:
@@ -168,13 +159,13 @@ class Vault:
                 return True
 
         with ThreadPoolExecutor(4) as pool:
-            for file, bad in zip(manifest.files, pool.map(is_bad, manifest.files), strict=True):
+            for file, bad in zip(files, pool.map(is_bad, files), strict=True):
                 if bad:
                     raise Damaged(manifest.name, manifest.version, file.path)
 
     def distribution(self, manifest: Manifest) -> Distribution | None:
         """The copy's metadata."""
-        for file in manifest.files:
+        for file in self.files(manifest):
             if file.path.endswith(".dist-info/METADATA"):
                 info = Path(file.path).parent
                 found = read_distribution(self.folder(manifest) / info)
@@ -208,13 +199,6 @@ class Vault:
 
 def _counts(path: str) -> bool:
     return not path.endswith((".pyc", ".pyo"))
-
-
-def _read(path: Path) -> Manifest | None:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError):
-        return None
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
@@ -299,7 +283,8 @@ def find_breaks(
             version = distribution.version if distribution else None
             found[name] = Break(name, expected, version)
             continue
-        changed = tuple(f.path for f in manifest.files if not _is_same(prefix / f.path, f))
+        files = vault.files(manifest)
+        changed = tuple(f.path for f in files if not _is_same(prefix / f.path, f))
         if changed or name in installed.duplicates:
             found[name] = Break(name, expected, expected, changed)
     return found

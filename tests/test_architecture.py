@@ -24,7 +24,7 @@ LEVELS = [
     {"planning", "verify", "creation", "keeping", "held_back", "standing", "pruning"},
     {"environment", "notices", "metrics", "journald", "suspension"},
     {"effective", "generations", "vault", "uv_settings", "gpu"},
-    {"tree", "stage", "exchange", "uv", "uv_answers", "journal"},
+    {"tree", "stage", "exchange", "uv", "uv_answers", "journal", "manifest"},
     {"log", "workspace", "ownership", "usage", "processes", "event_names"},
     {"state"},
     {"config"},
