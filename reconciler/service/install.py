@@ -6,11 +6,12 @@ or an environment.
 
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from reconciler.ownership import check_trust, environment_paths
-from reconciler.service.manager import Manager
+from reconciler.service.manager import Manager, ManagerFailed
 from reconciler.service.plan import CannotInstall, Installation, Wanted, own_folder, unit_names
 from reconciler.service.units import MARK, SYSTEM_FOLDER, Unit
 
@@ -57,6 +58,7 @@ def uninstall(wanted: Wanted, tell: Tell, environ: Mapping[str, str] = os.enviro
         return
     names = [name for name in _all_names(wanted) if _known(name, manager)]
     manager("disable", "--now", *names)
+    manager.ask("reset-failed", *names)  # what failed cannot be cleaned
     for name in names:
         if name.endswith(".service"):
             manager("clean", "--what=state", "--what=cache", "--what=runtime", name)
@@ -68,7 +70,6 @@ def uninstall(wanted: Wanted, tell: Tell, environ: Mapping[str, str] = os.enviro
     if wanted.own:
         _remove_if_empty(folder.parent)
     manager("daemon-reload")
-    manager.ask("reset-failed", *names)
     _remove_if_empty(Path("/etc/reconciler"))
     tell("The configuration, and the environments with their past generations, are as they were.")
 
@@ -186,8 +187,13 @@ def _start(names: tuple[str, ...], manager: Manager, tell: Tell) -> None:
     running = [manager.ask("is-active", name).returncode == 0 for name in names]
     manager.ask("reset-failed", *names)
     manager("enable", *names)
+    since = time.time()
     for name in names:
-        manager("start", name)
+        try:
+            manager("start", name)
+        except ManagerFailed:
+            tell(manager.last_words(name, since))
+            raise
     done = "Already enabled and running" if all(before + running) else "Enabled and started"
     tell(f"{done}: {', '.join(names)}.")
 

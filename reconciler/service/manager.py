@@ -59,11 +59,21 @@ class Manager:
             raise ManagerFailed(f"`{words}` failed: {said.rstrip('.')}", self._hint(arguments))
         return answer.stdout
 
+    def last_words(self, name: str, since: float) -> str:
+        """What a unit that did not start said, from `since` on (seconds since the epoch)."""
+        scope = ["--user"] if self.own else []
+        words = ["journalctl", *scope, "--unit", name, f"--since=@{since:.3f}"]
+        answer = self._run([*words, "--lines=8", "--output=cat", "--quiet"])
+        return answer.stdout.strip()
+
     def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `systemctl ARGUMENTS`, whatever comes of it."""
+        return self._run([*self._command, *arguments])
+
+    def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         try:
             return subprocess.run(
-                [*self._command, *arguments],
+                command,
                 env=self._environ,
                 capture_output=True,
                 text=True,
@@ -72,7 +82,7 @@ class Manager:
             )
         except FileNotFoundError as error:
             mend = "Install systemd's programs, or mend PATH."
-            raise ManagerFailed("systemctl is not found", mend) from error
+            raise ManagerFailed(f"{command[0]} is not found", mend) from error
 
     @property
     def _command(self) -> list[str]:

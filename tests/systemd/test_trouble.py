@@ -128,6 +128,7 @@ def test_a_bad_configuration_fails_the_start_once(studio: Studio) -> None:
     state = studio.unit("ActiveState", "ExecMainStatus", "NRestarts")
     assert state == {"ActiveState": "failed", "ExecMainStatus": "78", "NRestarts": "0"}
     assert f"{studio.config}:2" in messages(studio.machine.journal("-u", UNIT))
+    assert "Removed" in studio.machine.run(PROGRAM, "service", "uninstall").stdout
 
 
 def test_a_start_that_fails_again_and_again_is_given_up(studio: Studio) -> None:
@@ -140,6 +141,7 @@ def test_a_start_that_fails_again_and_again_is_given_up(studio: Studio) -> None:
         words = [PROGRAM, "service", "install", "--config", studio.config]
         answer = machine.run(*words, check=False)
         assert answer.returncode == 1
+        assert "cannot listen on 127.0.0.1:8765" in answer.stdout
         studio.wait_until(lambda: studio.unit("ActiveState")["ActiveState"] == "failed", "given up")
     finally:
         taken.close()
