@@ -5,6 +5,7 @@ import pytest
 from reconciler.config import Update
 from reconciler.verify import VerifyFailed
 from tests.holds.stand import BASE, BESIDE, DECLARED, HELD, REACHED
+from tests.support.wheels import make_sdist
 
 
 def test_update_latest_goes_no_further_than_the_holds_admit(stand, universe_wheels):
@@ -79,3 +80,27 @@ def test_an_extra_or_a_group_of_the_project_that_wants_torch(stand, name):
     stand.reconcile()
     stand.assert_untouched(before)
     assert stand.packages() == REACHED
+
+
+@pytest.mark.parametrize(
+    ("table", "variables"),
+    [
+        ("[tool.uv]\nno-binary = true\n", {}),
+        ('[tool.uv.pip]\nno-binary = [":all:"]\n', {}),
+        ("", {"UV_NO_BINARY": "1"}),
+        ('[tool.uv.pip]\nno-binary = ["numpy", "sympy", "mpmath"]\n', {}),
+        ('[tool.uv]\nno-binary-package = ["numpy", "sympy", "mpmath", "torch"]\n', {}),
+    ],
+)
+def test_building_everything_from_source_but_the_holds(stand, tmp_path, table, variables):
+    before = stand.fingerprint()
+    stand.variables.update(variables)
+    wanted = {"numpy": "1.26.4", "sympy": "1.12.1", "mpmath": "1.3.0"}
+    for name, version in wanted.items():
+        requires = ["mpmath"] if name == "sympy" else []
+        stand.index.add(make_sdist(tmp_path, name, version, requires=requires))
+    stand.project.write(BESIDE, extra=table)
+    stand.reconcile()
+    stand.assert_untouched(before)
+    assert stand.packages() == BASE
+    assert set(stand.index.downloads()) == {f"{n}-{v}.tar.gz" for n, v in wanted.items()}
