@@ -112,7 +112,7 @@ class EffectiveProject:
         folder = self._new_folder("plan")
         held = () if free else tuple(self.holds.held.values())
         excluded = sorted(self.missing | (set(self.holds.held) if free else set()))
-        settings = self._settings(folder)
+        settings = self._settings(folder, stubs=held)
         requirements = [item.text for item in items] + self._stubs(folder, held)
         arguments = [
             # The stubs pin already; constraints make uv's reasons name the pins.
@@ -146,9 +146,13 @@ class EffectiveProject:
     def _new_folder(self, label: str) -> Path:
         return Path(tempfile.mkdtemp(prefix=f"{label}-", dir=self.folder))
 
-    def _settings(self, folder: Path) -> Path:
+    def _settings(self, folder: Path, stubs: Sequence[Held] = ()) -> Path:
+        settings = dict(self.settings)
+        if settings.get("no-binary") is True:  # the stubs are wheels all the same
+            named = [*settings.get("no-build-package", ()), *(h.name for h in stubs)]
+            settings["no-build-package"] = named
         path = folder / "uv.toml"
-        path.write_text(tomli_w.dumps(self.settings), encoding="utf-8")
+        path.write_text(tomli_w.dumps(settings), encoding="utf-8")
         return path
 
     def _stubs(self, folder: Path, held: Sequence[Held]) -> list[str]:

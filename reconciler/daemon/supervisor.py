@@ -21,6 +21,7 @@ from reconciler.daemon.events import EventHub
 from reconciler.daemon.inbox import Emptied
 from reconciler.daemon.passes import NeverOver, Passes
 from reconciler.daemon.requests import Request, order_for
+from reconciler.daemon.view import Known, environment_status
 from reconciler.daemon.watch import Watcher
 from reconciler.daemon.worker import Worker
 from reconciler.environment import Environment
@@ -78,6 +79,8 @@ class Supervisor:
         )
         self.stopping = False
         self.on_status: Callable[[Status], None] = lambda _: None
+        for environment in config.environments.values():  # in the status from the first answer on
+            self._board.put(environment_status(Known(environment), None, time.time()))
 
     async def start(self) -> None:
         """Begin to look after every environment.

@@ -83,18 +83,16 @@ def test_an_extra_or_a_group_of_the_project_that_wants_torch(stand, name):
 
 
 @pytest.mark.parametrize(
-    ("table", "variables"),
+    "table",
     [
-        ("[tool.uv]\nno-binary = true\n", {}),
-        ('[tool.uv.pip]\nno-binary = [":all:"]\n', {}),
-        ("", {"UV_NO_BINARY": "1"}),
-        ('[tool.uv.pip]\nno-binary = ["numpy", "sympy", "mpmath"]\n', {}),
-        ('[tool.uv]\nno-binary-package = ["numpy", "sympy", "mpmath", "torch"]\n', {}),
+        "[tool.uv]\nno-binary = true\n",
+        '[tool.uv.pip]\nno-binary = [":all:"]\n',
+        '[tool.uv.pip]\nno-binary = ["numpy", "sympy", "mpmath"]\n',
+        '[tool.uv]\nno-binary-package = ["numpy", "sympy", "mpmath", "torch"]\n',
     ],
 )
-def test_building_everything_from_source_but_the_holds(stand, tmp_path, table, variables):
+def test_building_everything_from_source_but_the_holds(stand, tmp_path, table):
     before = stand.fingerprint()
-    stand.variables.update(variables)
     wanted = {"numpy": "1.26.4", "sympy": "1.12.1", "mpmath": "1.3.0"}
     for name, version in wanted.items():
         requires = ["mpmath"] if name == "sympy" else []

@@ -134,8 +134,15 @@ class ServiceProcess:
         timeout: float = DEADLINE,
     ) -> Json:
         """As `wait_for`, with one environment's part of the status."""
-        self.wait_for(lambda _: predicate(self.environment(name)), timeout)
-        return self.environment(name)
+
+        def rows(document: Json) -> list[Json]:
+            return [r for r in document["environments"] if name in (None, r["name"])]
+
+        def holds(document: Json) -> bool:
+            return any(predicate(row) for row in rows(document))
+
+        (row,) = rows(self.wait_for(holds, timeout))  # what the predicate saw, not a later one
+        return row
 
     def wait_for_phase(
         self, *phases: str, name: str | None = None, timeout: float = DEADLINE
