@@ -75,7 +75,9 @@ def test_studio_from_empty_to_in_sync_and_through_a_day_of_edits(
 
     # Empty: everything comes in one pass, around the GPU build.
     row = process.wait_for_phase("InSync", timeout=300)
-    assert [record["result"] for record in process.events("pass.finished")] == ["changed"]
+    results = [record["result"] for record in process.events("pass.finished")]
+    # Our own exchange is a reason to look again, and there is nothing to do.
+    assert (results[0], {*results[1:]} - {"unchanged"}) == ("changed", set())
     assert {change["action"] for change in row["last_pass"]["changes"]} == {"install"}
     assert row["atomic"] is True
     assert row["problem"] is None
