@@ -1,113 +1,34 @@
-"""What an environment's site-packages holds, read from its dist-info folders.
+"""What an environment's site-packages holds, looked at again and again.
 
 In-process and cached by inode and modification time: looking again at an unchanged
 environment costs one `stat` for each package. Imports nothing from the environment and
 never writes to it.
 """
 
-import csv
-import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from email.parser import BytesHeaderParser
 from pathlib import Path
-from typing import NamedTuple
 
-from installer.records import InvalidRecordEntry, parse_record_file
 from packaging.utils import NormalizedName, canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
-from reconciler.state.requires import NOTHING, Requires
-from reconciler.state.sources import DirectUrl
+from reconciler.state.distribution import (
+    EGG_LINK,
+    Distribution,
+    RecordedFile,
+    read_distribution,
+    read_record,
+    read_recorded_paths,
+)
 
-_DIST_INFO = re.compile(r"^(?P<name>.+?)-(?P<version>[^-]+)\.dist-info$")
-_EGG_INFO = re.compile(r"^(?P<name>[^-]+)(-(?P<version>[^-]+))?(-py[\d.]+)?.*\.egg-info$")
+__all__ = [
+    "Distribution", "Installed", "InstalledReader", "MetadataCache", "RecordedFile", "audit",
+    "collect", "defect_of", "missing_files", "read_distribution", "read_record",
+    "read_recorded_paths",
+]  # fmt: skip
 
-
-class RecordedFile(NamedTuple):
-    """A row of a RECORD (PEP 627): `path` is absolute; hash as `sha256=...`, size in bytes."""
-
-    path: str
-    hash: str | None
-    size: int | None
-
-    @property
-    def is_bytecode(self) -> bool:
-        """Whether it is compiled anew when missing, and so is no part of what is whole."""
-        return self.path.endswith((".pyc", ".pyo"))
-
-
-@dataclass(frozen=True, slots=True)
-class Distribution:
-    """One installed distribution, as its metadata tells.
-
-    `defect` says in a few words why it cannot be whole, when that shows from its
-    folder alone: no RECORD, no METADATA, a name that is not the folder's.
-    """
-
-    name: NormalizedName
-    version: Version
-    info: Path
-    requires: Requires = NOTHING
-    provides_extra: frozenset[NormalizedName] = frozenset()
-    direct_url: DirectUrl | None = None
-    defect: str | None = None
-    legacy: bool = False
-    """An egg-info, which has no RECORD and never had one."""
-
-    def files(self) -> tuple[RecordedFile, ...]:
-        """The files that RECORD lists, read from the disk at each call.
-
-        Raises:
-            OSError: There is no RECORD, or it cannot be read.
-            ValueError: It is not a RECORD.
-        """
-        return read_record(self.info)
-
-
-def read_record(info: Path) -> tuple[RecordedFile, ...]:
-    """The rows of `info`/RECORD, with the paths made absolute and normal.
-
-    Raises:
-        OSError: It cannot be read.
-        ValueError: A row is malformed, there is none, or the file is not UTF-8.
-    """
-    site = str(info.parent)
-    with (info / "RECORD").open(encoding="utf-8", newline="") as record:
-        try:
-            rows = tuple(
-                RecordedFile(_placed(site, path), hash_ or None, int(size) if size else None)
-                for path, hash_, size in parse_record_file(record)
-            )
-        except (InvalidRecordEntry, csv.Error) as error:
-            raise ValueError(str(error)) from error
-    if not rows or any("\0" in row.path for row in rows):
-        raise ValueError("it is empty, or not text, as after a power cut")
-    return rows
-
-
-def read_recorded_paths(info: Path) -> tuple[str, ...]:
-    """Only the paths of `read_record`, in a fifth of the time.
-
-    Raises:
-        OSError: It cannot be read.
-        ValueError: A row is malformed, or the file is not UTF-8.
-    """
-    text = (info / "RECORD").read_text(encoding="utf-8")
-    lines = text.removesuffix("\n").split("\n")
-    if '"' in text or "\0" in text or any(line.count(",") != 2 for line in lines):
-        return tuple(row.path for row in read_record(info))
-    site = str(info.parent)
-    return tuple(_placed(site, line.partition(",")[0]) for line in lines)
-
-
-def _placed(site: str, path: str) -> str:
-    """A recorded path made absolute and normal; most are normal already."""
-    if "/." in path or "//" in path or path[:1] in (".", "/", ""):
-        return os.path.normpath(os.path.join(site, path))  # noqa: PTH118
-    return f"{site}/{path}"
+_FORMS = (".dist-info", ".egg-info", EGG_LINK)
 
 
 @dataclass(frozen=True)
@@ -209,7 +130,7 @@ class InstalledReader:
             except FileNotFoundError:
                 continue
             for name in sorted(names):
-                if name.endswith((".dist-info", ".egg-info")) and not name.startswith("~"):
+                if name.endswith(_FORMS) and not name.startswith("~"):
                     yield f"{directory}/{name}"
 
 
@@ -226,7 +147,7 @@ def _stamp(path: str) -> _Stamp | None:
             stamp.append(0)
         else:
             stamp += (found.st_ino, found.st_mtime_ns, found.st_size)
-    if stamp == [0, 0]:  # an egg-info, an empty shell, or removed since the listing
+    if stamp == [0, 0]:  # no dist-info, an empty shell, or removed since the listing
         try:
             stamp.append(Path(path).stat().st_mtime_ns)
         except OSError:
@@ -262,69 +183,6 @@ def _presence(distribution: Distribution) -> float:
     except (OSError, ValueError):
         return 0.0
     return sum(os.path.lexists(f.path) for f in files) / max(len(files), 1)
-
-
-def read_distribution(info: Path) -> Distribution:
-    """Read one dist-info or egg-info; what is wrong with it becomes its `defect`."""
-    if info.name.endswith(".egg-info"):
-        return _read_egg_info(info)
-    matched = _DIST_INFO.match(info.name)
-    name, version = (matched["name"], matched["version"]) if matched else (info.stem, "0")
-    defect = None if matched else "its dist-info folder has no proper name"
-    try:
-        metadata = (info / "METADATA").read_bytes()
-    except OSError:
-        return Distribution(canonicalize_name(name), _version(version), info,
-                            defect="its METADATA is missing")  # fmt: skip
-    if not (info / "RECORD").is_file():
-        defect = "its RECORD is missing: an install or a removal was interrupted"
-    return _from_metadata(metadata, name, version, info, defect)
-
-
-def _read_egg_info(info: Path) -> Distribution:
-    """Legacy: a folder with PKG-INFO, or the PKG-INFO itself."""
-    matched = _EGG_INFO.match(info.name)
-    name = matched["name"] if matched else info.stem
-    version = (matched["version"] if matched else None) or "0"
-    try:
-        metadata = (info / "PKG-INFO" if info.is_dir() else info).read_bytes()
-    except OSError:
-        metadata = b""
-    found = _from_metadata(metadata, name, version, info, None)
-    return Distribution(found.name, found.version, info, found.requires, found.provides_extra,
-                        legacy=True)  # fmt: skip
-
-
-def _from_metadata(
-    metadata: bytes, name: str, version: str, info: Path, defect: str | None
-) -> Distribution:
-    head = BytesHeaderParser().parsebytes(metadata.partition(b"\n\n")[0] + b"\n\n")
-    return Distribution(
-        name=canonicalize_name(str(head.get("Name", name))),
-        version=_version(str(head.get("Version", version))),
-        info=info,
-        requires=Requires.of(str(line) for line in head.get_all("Requires-Dist", [])),
-        provides_extra=frozenset(
-            canonicalize_name(str(e)) for e in head.get_all("Provides-Extra", [])
-        ),
-        direct_url=_direct_url(info),
-        defect=defect,
-    )
-
-
-def _version(text: str) -> Version:
-    try:
-        return Version(text)
-    except InvalidVersion:
-        return Version("0")
-
-
-def _direct_url(info: Path) -> DirectUrl | None:
-    try:
-        data = json.loads((info / "direct_url.json").read_bytes())
-    except (OSError, ValueError):
-        return None
-    return DirectUrl.from_json(data) if isinstance(data, dict) else None
 
 
 def missing_files(distribution: Distribution) -> tuple[str, ...]:

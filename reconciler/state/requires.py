@@ -8,8 +8,10 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
+
+from reconciler.state.lenient import requirement_of
 
 _NAME = re.compile(r"\s*(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
 # A marker whose last clause, joined to all the others by `and`, names just one extra.
@@ -32,7 +34,7 @@ class Requires:
 
     @classmethod
     def of(cls, lines: Iterable[str]) -> "Requires":
-        """From lines of METADATA; what is no requirement is left out, as uv does."""
+        """From lines of METADATA; what is no requirement is left out."""
         always: list[Requirement] = []
         for_extras: list[tuple[NormalizedName, str]] = []
         for line in lines:
@@ -68,7 +70,6 @@ NOTHING = Requires()
 
 def _parsed(lines: Iterable[str]) -> Iterator[Requirement]:
     for line in lines:
-        try:
-            yield Requirement(line)
-        except InvalidRequirement:
-            continue
+        requirement = requirement_of(line)
+        if requirement is not None:
+            yield requirement

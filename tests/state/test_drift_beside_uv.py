@@ -11,7 +11,8 @@ from reconciler.state.desired import parse
 from reconciler.state.drift import diff
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import InstalledReader, audit
-from tests.support.environments import install, make_venv, uv_binary
+from tests.state.site import Site
+from tests.support.environments import install, make_venv, site_packages, uv_binary
 from tests.support.wheels import make_sdist, make_wheel
 
 INSTALLED = {
@@ -22,6 +23,10 @@ INSTALLED = {
     "post": "2.0.post1",
     "epoch": "1!1.0",
 }
+OLD_MISTAKES = (
+    "absent (>=1.7.*)", "absent (>dev)", "absent>=1<2", "absent>='1.0'", "absent!=3.0*",
+    "plain (>=1.7.*)", "plain (>dev)", "plain>=1<2", "plain>='1.0'", "plain!=3.0*",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +43,22 @@ def environment(tmp_path_factory) -> Path:
         make_wheel(folder, "extended", "1.0", extras={"gpu": ["absent"], "ok": ["plain"]}),
     ]  # fmt: skip
     install(venv, *wheels)
+    _add_old_mistakes(Site(site_packages(venv)))
     return venv
+
+
+def _add_old_mistakes(site: Site) -> None:
+    """What only old tools have installed."""
+    for number, line in enumerate(OLD_MISTAKES):
+        site.add(f"mistaken{number}", requires=[line])
+    site.add("zeroed", metadata=bytes(500))
+    site.add("stranger", metadata=b"Name: plain\nVersion: 1.0\n\n")
+    for form in ("egg-info", "egg-link"):
+        project = site.folder if form == "egg-info" else site.folder.parent / "project"
+        info = project / f"by_{form.replace('-', '_')}.egg-info"
+        info.mkdir(parents=True)
+        (info / "PKG-INFO").write_text(f"Name: by-{form}\nVersion: 1.5\n\n")
+    (site.folder / "by-egg-link.egg-link").write_text(f"{site.folder.parent / 'project'}\n.")
 
 
 def uv_would_change(venv: Path, folder: Path, text: str) -> bool:
@@ -47,8 +67,9 @@ def uv_would_change(venv: Path, folder: Path, text: str) -> bool:
     command = [str(uv_binary()), "pip", "install", "--python", str(venv), "--dry-run", "--no-index",
                "--offline", "-r", str(project), "--output-format", "json"]  # fmt: skip
     answer = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
-    assert answer.returncode in (0, 1), answer.stderr
-    return answer.returncode == 1 or '"name"' in answer.stdout
+    unread = "Failed to read metadata from installed package" in answer.stderr
+    assert answer.returncode in (0, 1) or unread, answer.stderr
+    return answer.returncode != 0 or '"name"' in answer.stdout
 
 
 def we_would_change(venv: Path, folder: Path, text: str) -> bool:
@@ -82,6 +103,8 @@ def both(venv: Path, folder: Path, requirements: str, settings: str = "") -> tup
         "absent", "absent; sys_platform == 'win32'", "plain>=9; python_version < '3'",
         "parent", "parent[more]", "parent[empty]", "parent[unknown]", "orphan", "picky",
         "elsewhere", "extended", "extended[gpu]", "extended[ok]", "extended[GPU]",
+        *(f"mistaken{number}" for number in range(len(OLD_MISTAKES))), "zeroed", "stranger",
+        "by-egg-info", "by-egg-info>=2", "by-egg-link", "by-egg-link>=2",
     ],
 )  # fmt: skip
 def test_uv_and_we_agree_on_a_requirement(environment, tmp_path, requirement):

@@ -42,10 +42,19 @@ def test_metadata_tells_name_version_requirements_and_extras(site, reader):
     assert (found.defect, found.legacy, found.direct_url) == (None, False, None)
 
 
-def test_a_name_may_have_hyphens_in_its_folder(site, reader):
-    # Old tools did not escape the name.
-    site.add("zope-interface", "5.0", info="zope-interface-5.0.dist-info")
-    assert reader.read().version("zope.interface") == Version("5.0")
+@pytest.mark.parametrize(
+    ("folder", "told"),
+    [
+        ("zope-interface-5.0.dist-info", "5.0"),  # old tools did not escape the name
+        ("zope_interface-5.0 (copy).dist-info", "5.0"),
+        ("zope_interface-5.0_cpu.dist-info", "5.0+cpu"),
+    ],
+)
+def test_a_folder_that_uv_cannot_read_is_defect_and_its_metadata_tells(site, reader, folder, told):
+    site.add("zope-interface", told, info=folder)
+    found = reader.read().get("zope.interface")
+    assert found.version == Version(told)
+    assert "no proper name" in found.defect
 
 
 @pytest.mark.parametrize("version", ["2.3.1+rocm5.7", "1!2.0", "1.0.dev3", "2024.07.04", "1.0-1"])
@@ -188,10 +197,46 @@ def test_egg_info_is_read_and_needs_no_record(site, reader, folder, name, versio
     assert audit(reader.read()) == {}
 
 
-def test_egg_info_metadata_counts_more_than_its_name(site, reader):
-    (site.folder / "a-1.egg-info").mkdir()
-    (site.folder / "a-1.egg-info" / "PKG-INFO").write_text("Name: Real_Name\nVersion: 2.5\n\n")
-    assert reader.read().version("real-name") == Version("2.5")
+@pytest.mark.parametrize(
+    ("folder", "name", "version"),
+    [("a-1.egg-info", "a", "1"), ("a.egg-info", "real-name", "2.5")],
+)
+def test_the_metadata_of_an_egg_info_counts_where_its_name_tells_no_version(
+    site, reader, folder, name, version
+):
+    (site.folder / folder).mkdir()
+    (site.folder / folder / "PKG-INFO").write_text("Name: Real_Name\nVersion: 2.5\n\n")
+    assert reader.read().version(name) == Version(version)
+
+
+def develop(site: Site, project: Path, name: str, *, link: str | None = None) -> Path:
+    """As `setup.py develop` leaves it; the egg-link."""
+    info = project / f"{name}.egg-info"
+    info.mkdir(parents=True)
+    (info / "PKG-INFO").write_text(f"Name: {name}\nVersion: 2.4.0a0\nRequires-Dist: absent\n\n")
+    path = site.folder / f"{link or name}.egg-link"
+    path.write_text(f"{project}\n.")
+    return path
+
+
+def test_a_project_in_development_is_installed(site, reader, tmp_path):
+    develop(site, tmp_path / "other", "Old_Name", link="old-name")
+    link = develop(site, tmp_path / "project", "torch")
+    installed = reader.read()
+    found = installed.get("torch")
+    assert (found.version, found.info, found.legacy) == (Version("2.4.0a0"), link, True)
+    assert [r.name for r in found.requires] == ["absent"]
+    assert found.files() == missing_files(found) == ()
+    assert installed.version("old.name") == Version("2.4.0a0")
+    assert audit(installed) == {}
+    assert reader.read() is installed
+
+
+@pytest.mark.parametrize("text", ["", "/nowhere\n.", "relative\n.", "\0", "{other}\n."])
+def test_an_egg_link_that_leads_nowhere_is_defect(site, reader, tmp_path, text):
+    develop(site, tmp_path / "other", "other")
+    (site.folder / "thing.egg-link").write_text(text.format(other=tmp_path / "other"))
+    assert "is gone" in audit(reader.read())["thing"]
 
 
 # Real environments

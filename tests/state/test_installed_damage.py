@@ -62,8 +62,34 @@ def test_metadata_that_means_nothing_stops_nobody(site, reader, metadata):
 
 
 def test_a_line_that_is_no_requirement_is_left_out(site, reader):
-    site.add("thing", requires=["numpy>=1", "pytz (>dev)", "six"])
+    site.add("thing", requires=["numpy>=1", "pytz (~=1)", "six"])
     assert [r.name for r in reader.read().get("thing").requires] == ["numpy", "six"]
+
+
+def test_a_folded_line_is_one(site, reader):
+    head = b"Name: thing\r\nVersion: 1.0\r\nRequires-Dist: ok>=1\r\n ; python_version > '3'\r\n\r\n"
+    site.add("thing", metadata=head)
+    assert [str(r) for r in reader.read().get("thing").requires] == ['ok>=1; python_version > "3"']
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        b"",
+        b"\x00" * 500,  # what a power cut leaves on XFS
+        b"\xff\xfe\x00N\x00a",
+        b"\xef\xbb\xbfMetadata-Version: 2.1\nName: thing\n\n",
+        b"Name: thing\nVersion: not a version\n\n",
+        b"Name: thing!\nVersion: 1.0\n\n",
+        b"Name: other\nVersion: 1.0\n\n",
+    ],
+)
+def test_damaged_metadata_is_damage_of_the_package_that_the_folder_names(site, reader, metadata):
+    site.add("thing", metadata=metadata)
+    installed = reader.read()
+    assert set(installed.distributions) == {"thing"}
+    assert installed.version("thing") == Version("1.0")
+    assert "METADATA is" in audit(installed)["thing"]
 
 
 @given(st.binary(max_size=300))

@@ -99,6 +99,23 @@ def test_names_are_known_without_parsing():
 
 
 def test_what_is_no_requirement_is_left_out_whenever_it_is_parsed():
-    requires = Requires.of(["a (>1", "b>=1.*; extra == 'gpu'", "c"])
+    requires = Requires.of(["a (>1", "b~=1; extra == 'gpu'", "c"])
     assert [r.name for r in requires] == ["c"]
     assert [r.name for r in requires.with_extras(["gpu"])] == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("torch (>=1.7.*)", "torch>=1.7"),
+        ("pytz (>dev)", "pytz>0.0.0dev"),
+        ("a>=7.2.0<8.0.0", "a<8.0.0,>=7.2.0"),
+        ("a!=~5.0,>=4.12", "a!=5.0.*,>=4.12"),
+        ("a!=3.0*", "a!=3.0.*"),
+        ("a>=9.0.0a1.0", "a>=9.0.0a1"),
+        ("a>='2.0'; python_version > '3'", 'a>=2.0; python_version > "3"'),
+        ("a>=1.*; extra == 'gpu'", 'a>=1; extra == "gpu"'),
+    ],
+)
+def test_old_mistakes_are_mended_as_uv_does(line, meant):
+    assert [str(r) for r in Requires.of([line])] == [meant]

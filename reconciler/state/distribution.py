@@ -1,0 +1,239 @@
+"""One installed distribution, as its dist-info, egg-info or egg-link tells.
+
+Names and versions are read where uv reads them, so that both speak of the same package: from
+the folder's name. What is damaged becomes a `defect`; nothing of it stops anybody.
+"""
+
+import csv
+import json
+import os
+import re
+from dataclasses import dataclass, replace
+from email.message import Message
+from email.parser import BytesHeaderParser
+from pathlib import Path
+from typing import NamedTuple
+
+from installer.records import InvalidRecordEntry, parse_record_file
+from packaging.utils import NormalizedName, canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from reconciler.state.requires import NOTHING, Requires
+from reconciler.state.sources import DirectUrl
+
+EGG_LINK = ".egg-link"
+"""What `setup.py develop` leaves: a file that says where the project, and its egg-info, lies."""
+
+_OLD_DIST_INFO = re.compile(r"(?P<name>.+?)-(?P<version>[^-]+)")
+_EGG_INFO = re.compile(r"^(?P<name>[^-]+)(-(?P<version>[^-]+))?(-py[\d.]+)?.*\.egg-info$")
+_NAME = re.compile(r"[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]")  # PEP 508
+_FOLD = re.compile(r"\r?\n[ \t]+")
+
+
+class RecordedFile(NamedTuple):
+    """A row of a RECORD (PEP 627): `path` is absolute; hash as `sha256=...`, size in bytes."""
+
+    path: str
+    hash: str | None
+    size: int | None
+
+    @property
+    def is_bytecode(self) -> bool:
+        """Whether it is compiled anew when missing, and so is no part of what is whole."""
+        return self.path.endswith((".pyc", ".pyo"))
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """One installed distribution, as its metadata tells.
+
+    `defect` says in a few words why it cannot be whole, when that shows from its
+    folder alone: no RECORD, no METADATA or a damaged one, a name that is not the folder's.
+    """
+
+    name: NormalizedName
+    version: Version
+    info: Path
+    requires: Requires = NOTHING
+    provides_extra: frozenset[NormalizedName] = frozenset()
+    direct_url: DirectUrl | None = None
+    defect: str | None = None
+    legacy: bool = False
+    """An egg-info or an egg-link, which has no RECORD and never had one."""
+
+    def files(self) -> tuple[RecordedFile, ...]:
+        """The files that RECORD lists, read from the disk at each call; legacy has no such list.
+
+        Raises:
+            OSError: There is no RECORD, or it cannot be read.
+            ValueError: It is not a RECORD.
+        """
+        return () if self.legacy else read_record(self.info)
+
+
+def read_record(info: Path) -> tuple[RecordedFile, ...]:
+    """The rows of `info`/RECORD, with the paths made absolute and normal.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: A row is malformed, there is none, or the file is not UTF-8.
+    """
+    site = str(info.parent)
+    with (info / "RECORD").open(encoding="utf-8", newline="") as record:
+        try:
+            rows = tuple(
+                RecordedFile(_placed(site, path), hash_ or None, int(size) if size else None)
+                for path, hash_, size in parse_record_file(record)
+            )
+        except (InvalidRecordEntry, csv.Error) as error:
+            raise ValueError(str(error)) from error
+    if not rows or any("\0" in row.path for row in rows):
+        raise ValueError("it is empty, or not text, as after a power cut")
+    return rows
+
+
+def read_recorded_paths(info: Path) -> tuple[str, ...]:
+    """Only the paths of `read_record`, in a fifth of the time.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: A row is malformed, or the file is not UTF-8.
+    """
+    text = (info / "RECORD").read_text(encoding="utf-8")
+    lines = text.removesuffix("\n").split("\n")
+    if '"' in text or "\0" in text or any(line.count(",") != 2 for line in lines):
+        return tuple(row.path for row in read_record(info))
+    site = str(info.parent)
+    return tuple(_placed(site, line.partition(",")[0]) for line in lines)
+
+
+def _placed(site: str, path: str) -> str:
+    """A recorded path made absolute and normal; most are normal already."""
+    if "/." in path or "//" in path or path[:1] in (".", "/", ""):
+        return os.path.normpath(os.path.join(site, path))  # noqa: PTH118
+    return f"{site}/{path}"
+
+
+def read_distribution(info: Path) -> Distribution:
+    """Read one dist-info, egg-info or egg-link; what is wrong with it becomes its `defect`."""
+    if info.name.endswith(EGG_LINK):
+        return _read_egg_link(info)
+    if info.name.endswith(".egg-info"):
+        return _read_egg_info(info)
+    named = _named(info.name.removesuffix(".dist-info"))
+    name, version = named or _named_in_old_ways(info)
+    try:
+        metadata = (info / "METADATA").read_bytes()
+    except OSError:
+        return Distribution(name, version, info, defect="its METADATA is missing")
+    found = _from_metadata(metadata, name, version, info)
+    if not (info / "RECORD").is_file():
+        defect = "its RECORD is missing: an install or a removal was interrupted"
+        return replace(found, defect=found.defect or defect)
+    if named is None:
+        return replace(found, defect=found.defect or "its dist-info folder has no proper name")
+    return found
+
+
+def _named(stem: str) -> tuple[NormalizedName, Version] | None:
+    """The name and the version that a folder's name tells, read as uv does (PEP 427)."""
+    name, _, version = stem.partition("-")
+    known = _version(version)
+    return (canonicalize_name(name), known) if known and _is_name(name) else None
+
+
+def _named_in_old_ways(info: Path) -> tuple[NormalizedName, Version]:
+    """The same where the folder's name is none that uv would read: METADATA may know better."""
+    matched = _OLD_DIST_INFO.fullmatch(info.stem)
+    name, version = (matched["name"], matched["version"]) if matched else (info.stem, "")
+    try:
+        head = _head((info / "METADATA").read_bytes())
+    except OSError:
+        head = Message()
+    told, known = _text(head, "Name"), _version(_text(head, "Version")) or _version(version)
+    return canonicalize_name(told if _is_name(told) else name), known or Version("0")
+
+
+def _read_egg_info(info: Path) -> Distribution:
+    """Legacy: a folder with PKG-INFO, or the PKG-INFO itself."""
+    matched = _EGG_INFO.match(info.name)
+    name = matched["name"] if matched else info.stem
+    try:
+        metadata = (info / "PKG-INFO" if info.is_dir() else info).read_bytes()
+    except OSError:
+        metadata = b""
+    version = _version((matched and matched["version"]) or "")
+    if version is None:
+        head = _head(metadata)
+        told, version = _text(head, "Name"), _version(_text(head, "Version"))
+        name = told if _is_name(told) else name
+    found = _from_metadata(metadata, canonicalize_name(name), version or Version("0"), info)
+    return replace(found, defect=None, direct_url=None, legacy=True)
+
+
+def _read_egg_link(link: Path) -> Distribution:
+    """Legacy: a project that was installed by `setup.py develop`."""
+    name = canonicalize_name(link.stem)
+    try:
+        project = Path(link.read_text(encoding="utf-8").partition("\n")[0].strip())
+        infos = sorted(project.glob("*.egg-info")) if project.is_absolute() else []
+    except (OSError, ValueError):
+        infos = []
+    for info in infos:
+        found = _read_egg_info(info)
+        if found.name == name:
+            return replace(found, info=link)
+    gone = "the project that its egg-link leads to is gone"
+    return Distribution(name, Version("0"), link, defect=gone, legacy=True)
+
+
+def _head(metadata: bytes) -> Message:
+    return BytesHeaderParser().parsebytes(metadata.partition(b"\n\n")[0] + b"\n\n")
+
+
+def _text(head: Message, key: str) -> str:
+    return str(head.get(key, "")).strip()
+
+
+def _from_metadata(
+    metadata: bytes, name: NormalizedName, version: Version, info: Path
+) -> Distribution:
+    head = _head(metadata)
+    told = _text(head, "Name")
+    defect = None
+    if not _is_name(told) or _version(_text(head, "Version")) is None:
+        defect = "its METADATA is damaged: it tells no name and version"
+    elif canonicalize_name(told) != name:
+        defect = f"its METADATA is that of {told}"
+    return Distribution(
+        name=name,
+        version=version,
+        info=info,
+        requires=Requires.of(_unfolded(head, "Requires-Dist")),
+        provides_extra=frozenset(canonicalize_name(e) for e in _unfolded(head, "Provides-Extra")),
+        direct_url=_direct_url(info),
+        defect=defect,
+    )
+
+
+def _unfolded(head: Message, key: str) -> list[str]:
+    return [_FOLD.sub(" ", str(line)) for line in head.get_all(key, [])]
+
+
+def _is_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
+
+
+def _version(text: str) -> Version | None:
+    try:
+        return Version(text)
+    except InvalidVersion:
+        return None
+
+
+def _direct_url(info: Path) -> DirectUrl | None:
+    try:
+        data = json.loads((info / "direct_url.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return DirectUrl.from_json(data) if isinstance(data, dict) else None

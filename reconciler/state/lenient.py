@@ -1,0 +1,47 @@
+"""Requirements of installed packages as uv reads them: old mistakes are mended. Pure.
+
+Much that is on an index was built before anybody checked (`torch (>=1.7.*)`, `pytz (>dev)`).
+uv mends these few things, in this order; a dependency that we left out in its place would be
+missing for us and nobody would say so.
+"""
+
+import re
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+_MENDS = (
+    (re.compile(r"(\d)([<>=~^!])"), r"\1,\2"),  # >=7.2.0<8.0.0
+    (re.compile(r"!=~((?:\d\.)*\d)"), r"!=\1.*"),  # !=~5.0
+    (re.compile(r"(<=|>=|<|>)(\d+(?:\.\d+)*)\.\*"), r"\1\2"),  # >=1.9.*
+    (re.compile(r"(\d\.\d)+\*"), r"\1.*"),  # !=3.0*
+    (re.compile(r",\s*$"), ""),  # >=3.6,
+    (re.compile(r">dev"), ">0.0.0dev"),
+    (re.compile(r"(\d+(?:\.\d)*(?:a|b|rc|post|dev)\d+)\.0"), r"\1"),  # >=9.0.0a1.0
+)
+_STRAY_QUOTES = re.compile(r"['\"]([*\d])|([*\d])['\"]")  # >='2.0'
+
+
+def requirement_of(line: str) -> Requirement | None:
+    """What a `Requires-Dist` line means, or None if uv makes nothing of it either."""
+    found = _parsed(line)
+    if found is not None:
+        return found
+    for pattern, mended in _MENDS:
+        line = pattern.sub(mended, line)
+        found = _parsed(line)
+        if found is not None:
+            return found
+    return _parsed(_without_stray_quotes(line))
+
+
+def _without_stray_quotes(line: str) -> str:
+    """Those of a marker are none."""
+    requirement, semicolon, marker = line.partition(";")
+    return _STRAY_QUOTES.sub(r"\1\2", requirement) + semicolon + marker
+
+
+def _parsed(line: str) -> Requirement | None:
+    try:
+        return Requirement(line)
+    except InvalidRequirement:
+        return None
