@@ -58,6 +58,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "plan.ready": "It is known what would change.",
         "plan.refused": "The plan would have changed something that it must not.",
         "held.back": "A hold keeps a package older than its specifier would admit.",
+        "metadata.unreadable": "uv cannot read an installed package; it is planned without it.",
         "requirement.failed": "A requirement cannot be met; the rest goes on without it.",
         "stage.ready": "The new tree is complete, beside the live one.",
         "stage.discarded": "The new tree was thrown away; the live one never knew.",

@@ -4,12 +4,9 @@ Asks uv for the plan as if nothing were held, at the same time as for the plan i
 is compared, never applied.
 """
 
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
@@ -53,9 +50,7 @@ class Unheld:
         return self._plans[wanted]
 
     def _plan(self, items: Sequence[Item]) -> Plan:
-        planner = self.planner
-        shadow = shadow_of(planner.look, planner.project.folder)
-        return planner.ask(items, free=True, aside=True, prefix=shadow)
+        return self.planner.ask(items, free=True, aside=True, apart=True)
 
     def held_back(self, decision: Decision) -> tuple[HeldBack, ...]:
         """What of the decision is older than without the holds, each with the hold's name.
@@ -207,29 +202,6 @@ def _objection(entry: HeldBack, reason: str, fate: str) -> Failure:
         message=f"{fate} beside {entry.because}, which is held. Set allow_downgrade = true "
         f"to let it through, or change the hold. {entry.message}",
     )
-
-
-def shadow_of(look: Look, folder: Path) -> Path | None:
-    """A prefix with nothing but the metadata of what is installed, or None for a whole Python.
-
-    uv locks the environment that it looks at even for a dry run (uv-facts 17), so of two
-    runs side by side one must look elsewhere.
-    """
-    prefix = look.interpreter.prefix
-    if not look.interpreter.is_venv:
-        return None
-    shadow = Path(tempfile.mkdtemp(prefix="shadow-", dir=folder))
-    for directory in look.interpreter.site_directories:
-        (shadow / directory.relative_to(prefix)).mkdir(parents=True, exist_ok=True)
-    for distribution in look.installed.all():
-        info = distribution.info
-        if not info.is_dir():
-            continue
-        mirrored = shadow / info.relative_to(prefix)
-        mirrored.mkdir()  # uv does not look into a folder that is a symbolic link itself
-        for name in os.listdir(info):  # noqa: PTH208 -- names only, for each package
-            os.symlink(info / name, mirrored / name)  # noqa: PTH211
-    return shadow
 
 
 def still_held_back(known: tuple[HeldBack, ...], look: Look) -> tuple[HeldBack, ...]:

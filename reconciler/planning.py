@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 
+import structlog
 from packaging.utils import NormalizedName, canonicalize_name
 
 from reconciler.config import OnError, Update
@@ -17,11 +18,14 @@ from reconciler.effective import EffectiveProject, Item, items_of, items_of_hold
 from reconciler.environment import Environment, Look
 from reconciler.processes import Cancellation
 from reconciler.pruning import prunable
+from reconciler.shadow import shadow_of
 from reconciler.state.culprits import Core, Refusal, UnsolvableError, divide
 from reconciler.state.holds import Held, HoldSet
 from reconciler.state.installed import Distribution, Installed
 from reconciler.status import Change, Failure
-from reconciler.uv import BuildFailed, NoSolution, OnLine, Plan, Planned
+from reconciler.uv import BuildFailed, NoSolution, OnLine, Plan, Planned, Unreadable
+
+log = structlog.get_logger()
 
 
 class HoldViolation(Exception):
@@ -86,6 +90,8 @@ class Planner:
     on_line: OnLine
     excluded: dict[NormalizedName, Failure] = field(default_factory=dict)
     pins: tuple[str, ...] = ()
+    hidden: frozenset[str] = frozenset()
+    """Names of the dist-infos that uv cannot read: it is not shown them, or it would refuse all."""
     _lock: Lock = field(default_factory=Lock)
 
     def exclude(self, failure: Failure, settled: Decision | None) -> None:
@@ -197,9 +203,11 @@ class Planner:
         aside: bool = False,
         offline: bool = False,
         settled: bool = True,
-        prefix: Path | None = None,
+        apart: bool = False,
     ) -> Plan:
         """Run the dry run; what a glob holds and nobody knew of is excluded, and asked again.
+
+        So it is without what uv cannot read of the environment: as if it were not installed.
 
         May be called from several threads.
 
@@ -209,22 +217,43 @@ class Planner:
             aside: Nobody follows what uv says.
             offline: By what uv has in its cache alone.
             settled: Within what the earlier plans of this pass have settled.
-            prefix: Where uv looks for what is installed, if not in the environment.
+            apart: Beside another run, so not at the environment itself, which uv would lock.
 
         Raises:
             UvError: There is no plan.
         """
         while True:
             missing = self.project.missing  # another thread may learn of more meanwhile
-            plan = self._ask_once(
-                items, free=free, aside=aside, offline=offline, settled=settled, prefix=prefix
-            )
+            hidden = self.hidden
+            elsewhere = apart or bool(hidden)
+            prefix = shadow_of(self.look, self.project.folder, hidden) if elsewhere else None
+            try:
+                plan = self._ask_once(
+                    items, free=free, aside=aside, offline=offline, settled=settled, prefix=prefix
+                )
+            except Unreadable as error:
+                self._hide(error, hidden)
+                continue
             holds = self.look.holds
             unknown = {n for n in plan.install if holds.covers(n) and n not in holds.held}
             if not unknown or unknown <= missing:
                 return plan
             with self._lock:
                 self.project = replace(self.project, missing=self.project.missing | unknown)
+
+    def _hide(self, error: Unreadable, hidden: frozenset[str]) -> None:
+        """From now on, uv is not shown what it has just failed on.
+
+        Raises:
+            Unreadable: It was not shown that, and fails all the same.
+        """
+        copies = self.look.installed.copies(error.name) if error.name else ()
+        found = {c.info.name for c in copies} | ({error.info} if error.info else set())
+        if found <= hidden:
+            raise error
+        log.warning("metadata.unreadable", folders=sorted(found - hidden), message=error.message)
+        with self._lock:
+            self.hidden |= found
 
     def _ask_once(
         self,

@@ -27,6 +27,7 @@ from reconciler.uv_answers import (
     Plan,
     Planned,
     TimedOut,
+    Unreadable,
     UvError,
     UvMissing,
     failure,
@@ -265,5 +266,6 @@ def _both(first: OnLine, second: OnLine | None) -> OnLine:
 
 __all__ = [
     "EFFECTIVE_NAME", "Ask", "BuildFailed", "Cancelled", "DiskFull", "NetworkTrouble",
-    "NoSolution", "Plan", "Planned", "TimedOut", "Uv", "UvError", "UvMissing", "failure",
+    "NoSolution", "Plan", "Planned", "TimedOut", "Unreadable", "Uv", "UvError", "UvMissing",
+    "failure",
 ]  # fmt: skip

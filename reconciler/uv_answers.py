@@ -55,6 +55,20 @@ class Unusable(BuildFailed):
     reason = "Unusable"
 
 
+class Unreadable(UvError):
+    """uv cannot read what is installed: a package, or a folder, is named."""
+
+    reason = "Unreadable"
+
+    def __init__(
+        self, message: str, log: str = "", name: NormalizedName | None = None, info: str = ""
+    ) -> None:
+        super().__init__(message, log)
+        self.name = name
+        self.info = info
+        """The name of the dist-info folder, or of the file in its place."""
+
+
 class NetworkTrouble(UvError):
     """An index did not answer, or refused: nobody's requirement is to blame."""
 
@@ -132,6 +146,11 @@ _UNUSABLE = re.compile(
     r"|Failed to install: \S+ \(([A-Za-z0-9._-]+)==[^)]*\)"
     r"|Package metadata name `[^`]*` does not match given name `([^`]*)`"
 )
+_UNREADABLE = re.compile(
+    r"Failed to read metadata from: .*?/(?P<info>[^/]+?\.(?:dist-info|egg-info|egg-link))\b"
+    r"|Failed to read metadata from installed package `(?P<package>[A-Za-z0-9._-]+)"
+    r"|expected installed metadata for (?P<expected>[A-Za-z0-9._-]+),"
+)
 _NETWORK = re.compile(
     r"error sending request|dns error|tcp connect error|timed out|operation timed out"
     r"|connection (?:reset|closed|refused)|HTTP status server error|Request failed after"
@@ -157,6 +176,12 @@ def failure(code: int, log: str) -> UvError:
     words = _explanation(log)
     if "No space left on device" in log or "Disk quota exceeded" in log:
         return DiskFull(f"{words} Free some space; the environment is as it was.", log)
+    unread = _UNREADABLE.search(words)
+    if unread:
+        name = unread["package"] or unread["expected"]
+        mend = "Remove it (`uv pip uninstall`, or the folder by hand) and it is installed anew."
+        known = canonicalize_name(name) if name else None
+        return Unreadable(f"{words} {mend}", log, known, unread["info"] or "")
     if _NETWORK.search(words):
         return NetworkTrouble(words, log)
     built = _BUILD.search(words)

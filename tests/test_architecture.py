@@ -21,7 +21,7 @@ LEVELS = [
     {"recording"},
     {"restore", "rollback", "gates"},
     {"reconcile"},
-    {"planning", "verify", "creation", "keeping", "held_back", "standing", "pruning"},
+    {"planning", "verify", "creation", "keeping", "held_back", "standing", "pruning", "shadow"},
     {"environment", "notices", "metrics", "journald", "suspension"},
     {"effective", "generations", "vault", "uv_settings", "gpu"},
     {"tree", "stage", "exchange", "uv", "uv_answers", "journal", "manifest"},

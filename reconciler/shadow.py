@@ -1,0 +1,44 @@
+"""A stand-in for an environment that has its metadata alone, for uv to look at while it plans.
+
+Made of symbolic links within the folder of one pass; never anything that is installed into.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+
+from reconciler.environment import Look
+
+
+def shadow_of(look: Look, folder: Path, hidden: Collection[str] = ()) -> Path | None:
+    """A prefix with nothing but the metadata of what is installed, or None for a whole Python.
+
+    uv locks the environment that it looks at even for a dry run (uv-facts 17), so of two
+    runs side by side one must look elsewhere.
+
+    Args:
+        look: The environment.
+        folder: Where to make it.
+        hidden: Names of dist-info folders to leave out, as if they were not installed.
+    """
+    prefix = look.interpreter.prefix
+    if not look.interpreter.is_venv:
+        return None
+    shadow = Path(tempfile.mkdtemp(prefix="shadow-", dir=folder))
+    for directory in look.interpreter.site_directories:
+        (shadow / directory.relative_to(prefix)).mkdir(parents=True, exist_ok=True)
+    for distribution in look.installed.all():
+        if distribution.info.name not in hidden:
+            _mirror(distribution.info, shadow / distribution.info.relative_to(prefix))
+    return shadow
+
+
+def _mirror(info: Path, mirrored: Path) -> None:
+    if not info.is_dir():  # an egg-info of one file, or an egg-link
+        shutil.copyfile(info, mirrored)
+        return
+    mirrored.mkdir()  # uv does not look into a folder that is a symbolic link itself
+    for name in os.listdir(info):  # noqa: PTH208 -- names only, for each package
+        os.symlink(info / name, mirrored / name)  # noqa: PTH211
