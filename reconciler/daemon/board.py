@@ -16,6 +16,11 @@ _CANNOT_WORK = frozenset(
 )
 """Reasons for which the service cannot do its job, as opposed to a failed install."""
 
+_LONGEST_WORDS = 300
+"""Characters that the sentence for `systemctl status` has for one environment."""
+_SHOWN = 8
+"""Environments that it tells one by one."""
+
 OnNews = Callable[[Status, str | None], None]
 """Told of each new status, on the thread that made it, and of which environment is new in it."""
 
@@ -98,8 +103,16 @@ class Board:
 
 
 def in_one_sentence(status: Status) -> str:
-    """How everything stands, for `systemctl status`."""
-    parts = [_standing(it) for it in status.environments]
+    """How everything stands, for `systemctl status`; of many environments, what is not in sync."""
+    shown: Sequence[Environment] = status.environments
+    if len(shown) > _SHOWN:
+        shown = [it for it in shown if it.phase is not Phase.IN_SYNC]
+    parts = [_standing(it) for it in shown[:_SHOWN]]
+    if len(shown) > _SHOWN:
+        parts.append(f"{len(shown) - _SHOWN} more that are not in sync")
+    if len(status.environments) > _SHOWN:
+        in_sync = sum(it.phase is Phase.IN_SYNC for it in status.environments)
+        parts.insert(0, f"{in_sync} of {len(status.environments)} environments are in sync")
     problem = status.service.config_problem
     if problem is not None:
         rejected = f"{problem.file}: {problem.reason}"
@@ -109,8 +122,10 @@ def in_one_sentence(status: Status) -> str:
 
 def _standing(environment: Environment) -> str:
     ready = _ready_condition(environment)
-    words = f" ({ready.message})" if ready is not None and ready.message else ""
-    return f"{environment.name}: {environment.phase.value}{words}"
+    words = " ".join(ready.message.split()) if ready is not None else ""
+    if len(words) > _LONGEST_WORDS:
+        words = f"{words[:_LONGEST_WORDS]} …"
+    return f"{environment.name}: {environment.phase.value}" + (f" ({words})" if words else "")
 
 
 def _ready_condition(environment: Environment) -> Condition | None:

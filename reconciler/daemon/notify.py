@@ -17,6 +17,8 @@ from reconciler.daemon.reload import monotonic_usec
 from reconciler.log import get_logger
 
 _LOG = get_logger(__name__)
+_LONGEST_STATUS = 2000
+"""Bytes. systemd ignores a message of more than PIPE_BUF, 4096, and a READY=1 in it as well."""
 
 
 class Notifier:
@@ -107,4 +109,7 @@ async def feed_watchdog(notifier: Notifier, alive: Callable[[], bool]) -> None:
 
 def _status(text: str) -> str:
     """The assignment for one sentence: the protocol ends a value at the line's end."""
-    return "STATUS=" + " ".join(text.split())
+    line = " ".join(text.split()).encode("utf-8", "backslashreplace")
+    if len(line) > _LONGEST_STATUS:
+        line = line[:_LONGEST_STATUS].rsplit(b" ", 1)[0] + " …".encode()
+    return "STATUS=" + line.decode("utf-8", "ignore")

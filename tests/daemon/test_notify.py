@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import socket
 import time
 import uuid
@@ -35,6 +36,20 @@ def test_ready_and_stopping_carry_one_line_of_status(manager):
 
     assert heard(listener) == ["READY=1", "STATUS=studio: in sync second line and more"]
     assert heard(listener) == ["STOPPING=1", "STATUS=Waiting for uv"]
+
+
+def test_ready_is_heard_however_long_the_status_is(manager):
+    """systemd ignores a whole message above PIPE_BUF: the service would never be ready."""
+    listener, address = manager
+
+    Notifier(address).ready("studio: Failed (" + "größer als \udcff " * 1000 + ")")
+
+    message = listener.recv(1 << 20)
+    assert len(message) <= select.PIPE_BUF
+    state, status = message.decode().split("\n")
+    assert state == "READY=1"
+    assert status.startswith("STATUS=studio: Failed (größer als")
+    assert status.endswith(" …")
 
 
 def test_reloading_carries_the_time_that_notify_reload_compares(manager):
