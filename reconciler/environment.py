@@ -15,12 +15,14 @@ from typing import Any
 from packaging.utils import NormalizedName
 
 from reconciler.config import EnvironmentConfig
-from reconciler.interpreter import Interpreter, InterpreterCache
+from reconciler.interpreter import Interpreter, InterpreterCache, InterpreterError
+from reconciler.ownership import check_trust, environment_paths
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.desired import Desired, FileProblem, parse
 from reconciler.state.drift import Drift, diff
 from reconciler.state.holds import HoldSet, hold_set
 from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit
+from reconciler.status import Problem
 from reconciler.uv import Uv
 from reconciler.uv_settings import environ_for_uv, settings_for, stamp_of, without_holds
 from reconciler.vault import Vault, expected
@@ -58,15 +60,31 @@ class Look:
 
 
 class Environment:
-    """One environment: its configuration, and what has been learned of it so far."""
+    """One environment: its configuration, and what has been learned of it so far.
+
+    Args:
+        config: What the configuration says of it.
+        environ: The environment variables.
+        uv: The configured uv; None: the one that came with this package.
+        wary: As root, do not even start an interpreter that somebody else could change.
+    """
 
     def __init__(
-        self, config: EnvironmentConfig, environ: Mapping[str, str], uv: Path | None = None
+        self,
+        config: EnvironmentConfig,
+        environ: Mapping[str, str],
+        uv: Path | None = None,
+        *,
+        wary: bool = False,
     ) -> None:
         self.config = config
         self.environ = environ
         self.uv = Uv(uv, environ_for_uv(environ))
-        self.interpreters = InterpreterCache(config.python)
+        self.interpreters = (
+            InterpreterCache(config.python, self._refuse_insecure)
+            if wary
+            else InterpreterCache(config.python)
+        )
         self.metadata = MetadataCache()
         self._reader: InstalledReader | None = None
         self._desired: tuple[tuple[object, ...], Desired] | None = None
@@ -88,6 +106,18 @@ class Environment:
     def exists(self) -> bool:
         """Whether there is an interpreter to look at."""
         return os.path.lexists(self.config.python)
+
+    @property
+    def insecure(self) -> Problem | None:
+        """As root: what others may write of that which decides what is installed and run."""
+        config = self.config
+        paths = environment_paths(config.pyproject, config.root, config.python)
+        return next(iter(check_trust(paths, os.geteuid())), None)
+
+    def _refuse_insecure(self) -> None:
+        problem = self.insecure
+        if problem is not None:
+            raise InterpreterError(self.config.python, problem.reason, problem.mend)
 
     @property
     def workspace(self) -> Workspace:

@@ -7,7 +7,7 @@ interpreter or its `pyvenv.cfg` changes. Nothing of ours is imported there.
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,10 +174,16 @@ def _refuse_stray(executable: Path, prefix: Path) -> None:
 
 
 class InterpreterCache:
-    """Remembers one interpreter until it, or its environment, becomes another one."""
+    """Remembers one interpreter until it, or its environment, becomes another one.
 
-    def __init__(self, executable: Path) -> None:
+    Args:
+        executable: Which.
+        may_start: Called before it is started; raises `InterpreterError` where it must not be.
+    """
+
+    def __init__(self, executable: Path, may_start: Callable[[], None] = lambda: None) -> None:
         self._executable = executable
+        self._may_start = may_start
         self._identity: tuple[object, ...] | None = None
         self._interpreter: Interpreter | None = None
 
@@ -189,6 +195,7 @@ class InterpreterCache:
         """
         identity = _identity(self._executable)
         if self._interpreter is None or identity != self._identity:
+            self._may_start()
             self._interpreter = inspect(self._executable)
             self._identity = identity
         return self._interpreter

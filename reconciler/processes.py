@@ -25,6 +25,8 @@ class Cancellation:
         self._event = threading.Event()
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[str]] = set()
+        self.checked_at = time.monotonic()
+        """When the pass last asked whether it should end (monotonic seconds)."""
 
     def cancel(self) -> None:
         """Ask the pass to end; a running child is ended at once. From any thread."""
@@ -51,6 +53,7 @@ class Cancellation:
         Raises:
             Cancelled: Somebody called `cancel`.
         """
+        self.checked_at = time.monotonic()
         if self._event.is_set():
             raise Cancelled
 
@@ -60,8 +63,8 @@ class Cancellation:
         Raises:
             Cancelled: Somebody called `cancel`.
         """
-        if self._event.wait(seconds):
-            raise Cancelled
+        self._event.wait(seconds)
+        self.check()
 
     def wait_for(self, process: "subprocess.Popen[str]", timeout: float | None) -> None:
         """Wait for a child to end by itself.

@@ -6,7 +6,6 @@ into words; nothing is swallowed.
 """
 
 import errno
-import os
 import random
 import time
 from collections.abc import Callable
@@ -23,7 +22,6 @@ from reconciler.interpreter import InterpreterError
 from reconciler.journal import Journal, State, iso
 from reconciler.keeping import NothingToAccept
 from reconciler.log import context, get_logger
-from reconciler.ownership import check_trust, environment_paths
 from reconciler.planning import HoldViolation
 from reconciler.processes import Cancellation, Cancelled
 from reconciler.reconcile import (
@@ -95,7 +93,7 @@ class Untrusted(Refused):
     reason = "Insecure"
 
     def __init__(self, problem: Problem) -> None:
-        super().__init__(f"{problem.file}: {problem.reason}. {problem.mend}")
+        super().__init__(f"{problem.reason}. {problem.mend}")
         self.problem = problem
 
 
@@ -169,10 +167,8 @@ class Recorder:
 
     def _refuse_untrusted(self) -> None:
         """As root, act only on files that nobody else can write (as sshd does with keys)."""
-        config = self.environment.config
-        root = config.python.parent.parent
-        paths = environment_paths(config.pyproject, root, config.python)
-        for problem in check_trust(paths, os.geteuid()):
+        problem = self.environment.insecure
+        if problem is not None:
             raise Untrusted(problem)
 
     def _detail(

@@ -6,6 +6,7 @@ environment may be made later, or removed and made anew, so it is looked at agai
 
 import os
 from contextlib import ExitStack
+from pathlib import Path
 
 from reconciler.environment import Environment
 from reconciler.workspace import Workspace
@@ -19,6 +20,19 @@ class Claim:
         self._held = ExitStack()
         self._inode: int | None = None
 
+    def take_if_there(self) -> None:
+        """Have the claim, if the environment was ever looked after.
+
+        Starts no process, which may hang: this is for the start, before anything is answered.
+
+        Raises:
+            Busy: Another service looks after this environment.
+            OSError: Its workspace cannot be written.
+        """
+        workspace = Workspace(Path(os.path.realpath(self._environment.config.root)))
+        if workspace.root.is_dir() and self._environment.insecure is None:
+            self._lock(workspace)
+
     def take(self) -> None:
         """Have the claim, now; costs two `stat`s while nothing has changed.
 
@@ -30,8 +44,11 @@ class Claim:
         workspace = self._environment.workspace
         if self._inode is not None and self._inode == _inode_of(workspace):
             return
-        self.release()
         workspace.create()
+        self._lock(workspace)
+
+    def _lock(self, workspace: Workspace) -> None:
+        self.release()
         self._held.enter_context(workspace.service_lock())
         self._inode = _inode_of(workspace)
 

@@ -76,7 +76,7 @@ class UntrustedConfig(Exception):
 def _trusted(config: Config) -> Config:
     paths = [config.path] if config.path else []
     for problem in check_trust(paths, os.geteuid()):
-        raise UntrustedConfig(f"{problem.file}: {problem.reason}. {problem.mend}")
+        raise UntrustedConfig(f"{problem.reason}. {problem.mend}")
     return config
 
 

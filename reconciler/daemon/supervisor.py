@@ -25,7 +25,6 @@ from reconciler.daemon.view import Known, environment_status
 from reconciler.daemon.watch import Watcher
 from reconciler.daemon.worker import Worker
 from reconciler.environment import Environment
-from reconciler.interpreter import InterpreterError
 from reconciler.journal import Journal, iso
 from reconciler.log import get_logger
 from reconciler.metrics import Metrics
@@ -37,8 +36,10 @@ from reconciler.workspace import Busy
 log = get_logger(__name__)
 
 _STOP_SECONDS = 4.0
-_SILENT_SECONDS = 300.0
-"""A worker that says nothing for so long while a pass runs is hung, unless uv runs."""
+_SILENT_SECONDS = 900.0
+"""A worker that says nothing for so long while a pass runs is hung, unless uv runs.
+
+Reading a held GPU stack from a slow disk or over a network takes minutes, and is no hang."""
 
 
 @dataclass
@@ -106,14 +107,14 @@ class Supervisor:
         """
         claim = Claim(self._environment(config))
         try:
-            claim.take()
-        except (InterpreterError, OSError) as error:  # the worker tries again at every pass
+            claim.take_if_there()
+        except OSError as error:  # the worker tries again at every pass
             log.debug("environment.unclaimed", environment=config.name, reason=str(error))
         return claim
 
     def _environment(self, config: EnvironmentConfig) -> Environment:
         uv = self.config.service.uv
-        return Environment(config, self.environ, Path(uv) if uv else None)
+        return Environment(config, self.environ, Path(uv) if uv else None, wary=True)
 
     def _find_uv(self) -> str | None:
         uv = self.config.service.uv

@@ -134,10 +134,14 @@ class Worker:
         return not self._thread.is_alive()
 
     def is_alive(self, now: float, silence: float) -> bool:
-        """Whether the thread runs and has not been silent for too long in its own work."""
+        """Whether the thread runs and has not been silent for too long in its own work.
+
+        Whoever waits for uv, or for the lock that another uv has, is not silent.
+        """
         if not self._thread.is_alive():
             return self.inbox.closed
-        return not self.busy or self._cancel.has_children or now - self.beat < silence
+        heard = max(self.beat, self._cancel.checked_at)
+        return not self.busy or self._cancel.has_children or now - heard < silence
 
     # The worker's own thread, from here on.
 
@@ -332,7 +336,9 @@ class Worker:
 
     def check_gpu(self) -> None:
         """Ask torch what it sees, without holding anything up. From any thread."""
-        if not self.environment.exists or not self._gpu_lock.acquire(blocking=False):
+        if not self.environment.exists or self.environment.insecure:
+            return
+        if not self._gpu_lock.acquire(blocking=False):
             return
         threading.Thread(target=self._probe_gpu, name=f"gpu-{self.name}", daemon=True).start()
 
