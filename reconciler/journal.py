@@ -16,6 +16,8 @@ import msgspec
 
 from reconciler.status import HeldBack, Pass, PassDetail, Result, Suspension
 
+JOURNAL = "journal.sqlite3"
+"""Its name in the state folder."""
 MAX_AGE_SECONDS = 180 * 24 * 3600.0
 MAX_PASSES = 1000
 """For each environment; older passes are forgotten first."""

@@ -25,7 +25,7 @@ from reconciler.daemon.view import Known, environment_status
 from reconciler.daemon.watch import Watcher
 from reconciler.daemon.worker import Worker
 from reconciler.environment import Environment
-from reconciler.journal import Journal, iso
+from reconciler.journal import JOURNAL, Journal, iso
 from reconciler.log import get_logger
 from reconciler.metrics import Metrics
 from reconciler.status import Environment as EnvironmentStatus
@@ -62,7 +62,7 @@ class Supervisor:
         self.environ = environ
         self.events = EventHub()
         self.metrics = Metrics()
-        self.journal = Journal(Path(config.service.state_dir) / "journal.sqlite3")
+        self.journal = Journal(Path(config.service.state_dir) / JOURNAL)
         self._loop = asyncio.get_running_loop()
         self._cares: dict[str, _Care] = {}
         self._passes = Passes()

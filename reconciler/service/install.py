@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from reconciler.config.locate import SYSTEM_CONFIG, SYSTEM_STATE, default_state_dir
+from reconciler.journal import JOURNAL
 from reconciler.ownership import check_trust, environment_paths
 from reconciler.service.manager import Manager, ManagerFailed
 from reconciler.service.plan import CannotInstall, Installation, Wanted, own_folder, unit_names
@@ -35,7 +37,9 @@ def install(installation: Installation, tell: Tell) -> None:
     if changed or gone:
         manager("daemon-reload")
         manager("stop", *installation.names)
-    _start(installation.names, manager, tell)
+    ran = _start(installation.names, manager, tell)
+    if ran:
+        _reload(installation, manager, tell)
     _explain(installation, tell)
 
 
@@ -56,22 +60,41 @@ def uninstall(wanted: Wanted, tell: Tell, environ: Mapping[str, str] = os.enviro
     if not files:
         tell("Nothing is installed.")
         return
-    names = [name for name in _all_names(wanted) if _known(name, manager)]
-    manager("disable", "--now", *names)
-    manager.ask("reset-failed", *names)  # what failed cannot be cleaned
-    for name in names:
-        if name.endswith(".service"):
-            manager("clean", "--what=state", "--what=cache", "--what=runtime", name)
-    tell(f"Stopped and disabled {' and '.join(names)}; removed state, cache and runtime files.")
+    _end(wanted, manager, tell)
     for path in files:
         path.unlink()
         tell(f"Removed {path}.")
         _remove_if_empty(path.parent)
     if wanted.own:
         _remove_if_empty(folder.parent)
+        _remove_history(default_state_dir(environ), tell)
     manager("daemon-reload")
-    _remove_if_empty(Path("/etc/reconciler"))
+    if not wanted.own:
+        _remove_if_empty(SYSTEM_CONFIG.parent)
     tell("The configuration, and the environments with their past generations, are as they were.")
+
+
+def _end(wanted: Wanted, manager: Manager, tell: Tell) -> None:
+    """Stop and disable, and let systemd remove the folders that it made."""
+    names = [name for name in _all_names(wanted) if _known(name, manager)]
+    if not names:
+        return
+    manager("disable", "--now", *names)
+    manager.ask("reset-failed", *names)  # what failed cannot be cleaned
+    for name in names:
+        if name.endswith(".service"):
+            manager("clean", "--what=state", "--what=cache", "--what=runtime", name)
+    tell(f"Stopped and disabled {' and '.join(names)}; removed state, cache and runtime files.")
+
+
+def _remove_history(folder: Path, tell: Tell) -> None:
+    """A user's own unit has no StateDirectory= for systemd to clean; root's is the machine's."""
+    found = sorted(folder.glob(f"{JOURNAL}*")) if folder != SYSTEM_STATE else []
+    for path in found:
+        path.unlink()
+    if found:
+        tell(f"Removed the history in {folder}.")
+    _remove_if_empty(folder)
 
 
 def _require_root() -> None:
@@ -182,7 +205,8 @@ def _remove(paths: Iterable[Path], manager: Manager, tell: Tell) -> bool:
     return gone
 
 
-def _start(names: tuple[str, ...], manager: Manager, tell: Tell) -> None:
+def _start(names: tuple[str, ...], manager: Manager, tell: Tell) -> bool:
+    """Enable and start them; whether that was so before."""
     before = [manager.ask("is-enabled", name).returncode == 0 for name in names]
     running = [manager.ask("is-active", name).returncode == 0 for name in names]
     manager.ask("reset-failed", *names)
@@ -194,8 +218,17 @@ def _start(names: tuple[str, ...], manager: Manager, tell: Tell) -> None:
         except ManagerFailed:
             tell(manager.last_words(name, since))
             raise
-    done = "Already enabled and running" if all(before + running) else "Enabled and started"
+    ran = all(before + running)
+    done = "Already enabled and running" if ran else "Enabled and started"
     tell(f"{done}: {', '.join(names)}.")
+    return ran
+
+
+def _reload(installation: Installation, manager: Manager, tell: Tell) -> None:
+    """The unit is as it was, but the configuration may not be."""
+    name = installation.names[-1]
+    manager("reload", name)
+    tell(f"{name} has read its configuration again.")
 
 
 def _explain(installation: Installation, tell: Tell) -> None:
@@ -224,7 +257,7 @@ def _all_names(wanted: Wanted) -> tuple[str, ...]:
 
 
 def _known(name: str, manager: Manager) -> bool:
-    return manager("show", "--property=LoadState", "--value", name).strip() == "loaded"
+    return manager("show", "--property=LoadState", "--value", name).strip() != "not-found"
 
 
 def _remove_if_empty(folder: Path) -> None:

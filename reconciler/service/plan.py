@@ -137,7 +137,8 @@ def _service_environ(wanted: Wanted, environ: Mapping[str, str]) -> Mapping[str,
             "HOME": _named(wanted.named).pw_dir,
             "STATE_DIRECTORY": f"/var/lib/reconciler-{wanted.named}",
         }
-    return {"HOME": "/root", "STATE_DIRECTORY": "/var/lib/reconciler"}
+    home = _named(wanted.run_as).pw_dir if wanted.run_as is not None else "/root"
+    return {"HOME": home, "STATE_DIRECTORY": "/var/lib/reconciler"}
 
 
 def _project(wanted: Wanted, environ: Mapping[str, str]) -> tuple[Config, tuple[str, ...]]:

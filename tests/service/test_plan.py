@@ -1,6 +1,7 @@
 """What installing the service means, decided from real files and owners."""
 
 import os
+import pwd
 import sys
 from pathlib import Path
 
@@ -114,6 +115,16 @@ def test_a_user_who_does_not_exist_is_named(project, tmp_path, environ):
 
     with pytest.raises(CannotInstall, match=r"no user ghost\. Create it first: `useradd"):
         plan(Wanted(config=config, run_as="ghost"), environ)
+
+
+def test_a_home_in_the_configuration_is_that_of_the_service_s_user(tmp_path, environ):
+    """systemd sets HOME to that of User=, so that is what the service will read."""
+    home = pwd.getpwnam("nobody").pw_dir
+    config = configuration(tmp_path / "config.toml", studio="~/studio")
+
+    installation = plan(Wanted(config=config, run_as="nobody"), environ)
+
+    assert str(installation.config.environments["studio"].pyproject).startswith(f"{home}/")
 
 
 def test_a_program_in_uv_s_cache_is_refused(tmp_path, monkeypatch):

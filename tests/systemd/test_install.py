@@ -13,6 +13,7 @@ def trace(machine: Machine, user: str) -> set[str]:
     """Everything that installing and running a service could leave behind."""
     places = ["/etc/systemd", "/etc/reconciler", "/var/lib", "/var/cache", "/run/reconciler"]
     places += ["/run/systemd/system", f"/home/{user}/.config", "/run/reconciler.sock"]
+    places += [f"/home/{user}/.local/state/reconciler", f"/run/reconciler-{user}"]
     return set(machine.run("find", *places, check=False).stdout.splitlines())
 
 
@@ -46,6 +47,7 @@ def test_a_second_install_changes_nothing(service: Studio) -> None:
 
     assert "/etc/systemd/system/reconciler.service is up to date." in said
     assert "Already enabled and running: reconciler.service." in said
+    assert "reconciler.service has read its configuration again." in said
     assert service.main_pid == pid
 
 
@@ -80,6 +82,7 @@ def test_show_prints_what_install_writes(studio: Studio) -> None:
 
 def test_uninstall_leaves_no_trace(studio: Studio) -> None:
     machine = studio.machine
+    studio.configure(http={"listen": "unix:/run/reconciler.sock"})
     before = trace(machine, "studio")
     studio.install("--socket")
     studio.declare("quick<2")
@@ -186,8 +189,10 @@ def test_a_user_s_own_service_needs_no_root(own: Studio) -> None:
     own.configure()
     machine.systemctl("reload", UNIT, user=user)
 
+    machine.run("install", "-d", "/etc/reconciler")  # the machine's, and not this user's
     machine.run(PROGRAM, "service", "uninstall", "--user", user=user)
-    assert trace(machine, user) == before
+    assert trace(machine, user) == before | {"/etc/reconciler"}
+    machine.run("rmdir", "/etc/reconciler")
     assert machine.systemctl("is-active", UNIT, user=user, check=False) == "inactive"
 
 
@@ -228,6 +233,11 @@ def test_a_service_for_a_named_user_runs_without_a_login(own: Studio) -> None:
     assert machine.path(f"/var/lib/reconciler-{user}").is_dir()
     machine.systemctl("reload", name)
     assert (own.environment() or {})["atomic"] is True
+
+    own.configure(lab={"pyproject": str(own.folder), "python": f"/home/{user}/lab"})
+    said = machine.run(PROGRAM, "service", "install", "--for", user).stdout
+    assert f"{name} has read its configuration again." in said
+    own.wait_for_phase("InSync", name="lab")
 
     machine.run(PROGRAM, "service", "uninstall", "--for", user)
     assert trace(machine, user) == before
