@@ -4,6 +4,7 @@ On a thread of its own, each with a time limit. A notice that cannot be delivere
 and never fails a pass; secrets come from files and are never logged.
 """
 
+import http.client
 import queue
 import subprocess
 import threading
@@ -135,15 +136,18 @@ def _post(receiver: Notify, body: bytes) -> None:
         headers["Authorization"] = f"Bearer {_secret(receiver.token_file)}"
     if not address.startswith(("https://", "http://")):
         raise Undelivered("the address is neither https:// nor http://")
-    request = urllib.request.Request(address, body, headers, method="POST")  # noqa: S310 -- checked
     try:
+        request = urllib.request.Request(address, body, headers, method="POST")  # noqa: S310 -- checked
         with urllib.request.build_opener(_NoRedirects).open(request, timeout=receiver.timeout):
             return
     except urllib.error.HTTPError as error:
         with error:
             raise Undelivered(f"it answered {error.code} {error.reason}") from error
-    except (OSError, ValueError) as error:
-        raise Undelivered(f"it cannot be reached ({error})") from error
+    except (ValueError, http.client.InvalidURL) as error:
+        # Not in its own words, which would show the address or the token.
+        raise Undelivered("its address or its token cannot be sent as they are") from error
+    except (OSError, http.client.HTTPException) as error:  # the last: whoever answers is no HTTP
+        raise Undelivered(f"it cannot be reached ({error or type(error).__name__})") from error
 
 
 def _secret(path: Path | None) -> str:
@@ -152,6 +156,10 @@ def _secret(path: Path | None) -> str:
             value = file.readline().strip()
     except OSError as error:
         raise Undelivered(f"{path} cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise Undelivered(f"{path} is no text") from error
+    if not value:
+        raise Undelivered(f"the first line of {path} is empty")
     register_secret(value)
     return value
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -89,6 +90,58 @@ def test_a_redirect_is_not_followed(webhook, tmp_path):
 def test_a_failing_command_is_reported_in_words(command, words):
     with pytest.raises(Undelivered, match=words):
         deliver(Notify(on=ALL, command=command, timeout=0.5), b"{}")
+
+
+@pytest.fixture
+def talker():
+    """A server that answers what is no HTTP."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer():
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"who are you?\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        thread.join(10)
+
+
+def test_a_receiver_that_speaks_no_http_does_not_silence_the_others(talker, tmp_path):
+    """It once ended the thread, and no notice was ever delivered again."""
+    target = tmp_path / "got"
+    receivers = (Notify(on=ALL, url=talker), Notify(on=ALL, command=("tee", str(target))))
+    records = []
+    configure(stream=io.StringIO())
+    with tapped(records.append):
+        notices = Notices("studio", receivers)
+        notices.tell(Occasion.CHANGED, {"n": 1})
+        wait_until(lambda: target.exists() and target.read_text(), what="the notice")
+    assert [record["event"] for record in records] == ["notify.failed"]
+    assert "who are you?" in records[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", "is empty"), (b"\xff\xfe", "is no text"), (b"http://[::1\n", "cannot be sent")],
+)
+def test_an_address_file_that_holds_none_is_named(content, words, tmp_path):
+    secret = tmp_path / "address"
+    secret.write_bytes(content)
+    with pytest.raises(Undelivered, match=words):
+        deliver(Notify(on=ALL, url_file=secret), b"{}")
+
+
+@pytest.mark.parametrize(("address", "token"), [("/a b/secret-part", "t"), ("/", "secret-part€")])
+def test_what_cannot_be_sent_is_not_shown(address, token, tmp_path):
+    for name, content in (("address", f"http://127.0.0.1:9{address}\n"), ("token", token)):
+        (tmp_path / name).write_text(content)
+    receiver = Notify(on=ALL, url_file=tmp_path / "address", token_file=tmp_path / "token")
+    with pytest.raises(Undelivered, match="cannot be sent") as raised:
+        deliver(receiver, b"{}")
+    assert "secret-part" not in str(raised.value)
 
 
 def test_a_failure_is_logged_without_the_secret_address(webhook, tmp_path):
