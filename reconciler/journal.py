@@ -1,19 +1,20 @@
-"""The history of passes and the lasting state of each environment, in SQLite.
+"""The history of passes and the lasting state of each environment.
 
 Every write is one transaction, so a `kill -9` loses at most the pass it interrupted, and
-that one is found again as interrupted. A corrupt file is set aside, never deleted.
+that one is found again as interrupted.
 """
 
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from reconciler.database import Database
 from reconciler.status import HeldBack, Pass, PassDetail, Result, Suspension
 
 JOURNAL = "journal.sqlite3"
@@ -22,21 +23,6 @@ MAX_AGE_SECONDS = 180 * 24 * 3600.0
 MAX_PASSES = 1000
 """For each environment; older passes are forgotten first."""
 
-_MIGRATIONS = (
-    """
-    CREATE TABLE passes (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        environment TEXT NOT NULL,
-        started REAL NOT NULL,
-        result TEXT,
-        detail BLOB NOT NULL,
-        log TEXT NOT NULL DEFAULT ''
-    ) STRICT;
-    CREATE INDEX passes_by_environment ON passes (environment, id);
-    CREATE TABLE environments (environment TEXT PRIMARY KEY, state BLOB NOT NULL) STRICT;
-    """,
-)
-
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """What must outlive the process, of one environment. Times are seconds since the epoch."""
@@ -44,8 +30,13 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     last_attempted_revision: str | None = None
     last_applied_revision: str | None = None
     suspension: Suspension | None = None
+    """Why it is left alone: a pause or a roll-back, whichever came last."""
+    beneath: Suspension | None = None
+    """The other of the two, which is in force once that one is over."""
     suspended_until: float | None = None
+    """When the pause is over; None: when someone resumes."""
     rolled_back_revision: str | None = None
+    """The revision that the roll-back is about; another one ends it."""
     failures: int = 0
     """How many passes in a row have failed for `last_attempted_revision`."""
     retry_at: float | None = None
@@ -63,181 +54,115 @@ class Journal:
             sqlite3.Error: It can neither be opened nor set aside.
         """
         self.path = path
-        self.set_aside: Path | None = None
-        """Where a corrupt journal was put, if there was one."""
-        self._lock = threading.Lock()
-        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        try:
-            self._connection = self._open()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
-                raise
-            self._put_aside()
-            self._connection = self._open()
+        self._database = Database(path)
         self._before_us = self._newest()
+
+    @property
+    def set_aside(self) -> Path | None:
+        """Where a damaged journal was put, if there was one."""
+        return self._database.set_aside
+
+    def when_set_aside(self, tell: Callable[[Path], None]) -> None:
+        """Whom to tell when the file turns out to be damaged later; on any thread."""
+        self._database.on_set_aside = tell
 
     def _newest(self) -> int:
         """The highest id that was ever given out."""
-        row = self._connection.execute(
-            "SELECT seq FROM sqlite_sequence WHERE name = 'passes'"
-        ).fetchone()
-        return int(row[0]) if row else 0
-
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self.path, timeout=30, isolation_level=None, check_same_thread=False
-        )
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            if connection.execute("PRAGMA quick_check").fetchone() != ("ok",):
-                raise sqlite3.DatabaseError("quick_check found damage")
-            self._migrate(connection)
-        except sqlite3.Error:
-            connection.close()
-            raise
-        return connection
-
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            version = self._version(connection)
-            for number in range(version, len(_MIGRATIONS)):
-                for statement in _MIGRATIONS[number].split(";"):
-                    connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
-
-    def _version(self, connection: sqlite3.Connection) -> int:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > len(_MIGRATIONS):
-            raise sqlite3.OperationalError(
-                f"{self.path} was written by a newer Reconciler (schema {version}); "
-                "use that one, or move the file away"
-            )
-        return int(version)
-
-    def _put_aside(self) -> None:
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-        self.set_aside = self.path.with_name(f"{self.path.name}.corrupt-{stamp}")
-        self.path.rename(self.set_aside)
-        for suffix in ("-wal", "-shm"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+        rows = self._database.read("SELECT seq FROM sqlite_sequence WHERE name = 'passes'")
+        return int(rows[0][0]) if rows else 0
 
     def close(self) -> None:
         """Close the file; nothing can be asked afterwards."""
-        with self._lock:
-            self._connection.close()
+        self._database.close()
 
     def begin(self, environment: str, trigger: str, started: float) -> int:
         """Record that a pass begins; its id, which is never used again."""
-        detail = PassDetail(id=0, trigger=trigger, result=None, started_at=iso(started))
-        with self._transaction() as connection:
+        blob = msgspec.json.encode(
+            PassDetail(id=0, trigger=trigger, result=None, started_at=iso(started))
+        )
+
+        def insert(connection: sqlite3.Connection) -> int:
             cursor = connection.execute(
                 "INSERT INTO passes (environment, started, detail) VALUES (?, ?, ?)",
-                (environment, started, msgspec.json.encode(detail)),
+                (environment, started, blob),
             )
             return int(cursor.lastrowid or 0)
 
+        return self._database.write(insert)
+
     def finish(self, environment: str, detail: PassDetail) -> None:
         """Record the outcome of a pass, and forget the oldest ones."""
-        bare = msgspec.structs.replace(detail, log="")
-        with self._transaction() as connection:
+        blob = msgspec.json.encode(msgspec.structs.replace(detail, log=""))
+        started = datetime.fromisoformat(detail.started_at).timestamp()
+
+        def replace(connection: sqlite3.Connection) -> None:
+            # Not an update: the journal may have been begun anew since the pass began.
             connection.execute(
-                "UPDATE passes SET result = ?, detail = ?, log = ? WHERE id = ?",
-                (detail.result, msgspec.json.encode(bare), detail.log, detail.id),
+                "INSERT OR REPLACE INTO passes (id, environment, started, result, detail, log) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (detail.id, environment, started, detail.result, blob, detail.log),
             )
-            self._forget(connection, environment)
+            _forget(connection, environment)
+
+        self._database.write(replace)
 
     def discard(self, pass_id: int) -> None:
         """Forget a pass in which nothing happened."""
-        with self._transaction() as connection:
-            connection.execute("DELETE FROM passes WHERE id = ?", (pass_id,))
+        self._database.write(lambda c: c.execute("DELETE FROM passes WHERE id = ?", (pass_id,)))
 
-    def _forget(self, connection: sqlite3.Connection, environment: str) -> None:
-        connection.execute(
-            "DELETE FROM passes WHERE environment = ? AND (started < ? OR id <= "
-            "(SELECT id FROM passes WHERE environment = ? ORDER BY id DESC LIMIT 1 OFFSET ?))",
-            (environment, time.time() - MAX_AGE_SECONDS, environment, MAX_PASSES),
-        )
+    def has_interrupted(self, environment: str) -> bool:
+        """Whether passes of earlier processes still look as if they ran."""
+        query = "SELECT 1 FROM passes WHERE environment = ? AND result IS NULL AND id <= ? LIMIT 1"
+        return bool(self._database.read(query, environment, self._before_us))
 
     def close_interrupted(self, environment: str) -> list[int]:
         """Mark passes of earlier processes that never finished as failed; their ids.
 
         Call with the pass lock held: none of them can be running then.
         """
-        with self._transaction() as connection:
+
+        def close(connection: sqlite3.Connection) -> list[int]:
             rows = connection.execute(
-                "SELECT id, detail FROM passes WHERE environment = ? AND result IS NULL "
+                "SELECT id, started, detail FROM passes WHERE environment = ? AND result IS NULL "
                 "AND id <= ?",
                 (environment, self._before_us),
             ).fetchall()
-            for pass_id, blob in rows:
+            for pass_id, started, blob in rows:
                 detail = msgspec.structs.replace(
-                    msgspec.json.decode(blob, type=PassDetail),
+                    _decoded(started, blob),
                     id=pass_id,
                     result=Result.FAILED,
-                    message="interrupted: the process ended in the middle of this pass",
+                    message="Interrupted: the process ended in the middle of this pass; the "
+                    "environment is the old one or the new one",
                 )
                 connection.execute(
                     "UPDATE passes SET result = ?, detail = ? WHERE id = ?",
                     (Result.FAILED, msgspec.json.encode(detail), pass_id),
                 )
-        return [pass_id for pass_id, _ in rows]
+            return [pass_id for pass_id, *_ in rows]
+
+        return self._database.write(close)
 
     def history(self, environment: str, limit: int, before: int | None = None) -> list[Pass]:
         """Finished passes, the newest first, of those with an id below `before`."""
-        with self._lock:
-            rows = self._connection.execute(
-                "SELECT id, detail FROM passes WHERE environment = ? AND result IS NOT NULL "
-                "AND id < ? ORDER BY id DESC LIMIT ?",
-                (environment, before if before is not None else 2**62, limit),
-            ).fetchall()
-        return [
-            msgspec.structs.replace(msgspec.json.decode(blob, type=Pass), id=pass_id)
-            for pass_id, blob in rows
-        ]
+        rows = self._database.read(
+            "SELECT id, started, detail FROM passes WHERE environment = ? "
+            "AND result IS NOT NULL AND id < ? ORDER BY id DESC LIMIT ?",
+            environment, before if before is not None else 2**62, limit,
+        )  # fmt: skip
+        return [_bare(_decoded(started, blob), number) for number, started, blob in rows]
 
     def entry(self, pass_id: int) -> PassDetail | None:
         """One pass with its plan and uv's log, or None if there is none of that id."""
-        with self._lock:
-            row = self._connection.execute(
-                "SELECT detail, log FROM passes WHERE id = ?", (pass_id,)
-            ).fetchone()
-        if row is None:
+        rows = self._database.read("SELECT started, detail, log FROM passes WHERE id = ?", pass_id)
+        if not rows:
             return None
-        detail = msgspec.json.decode(row[0], type=PassDetail)
-        return msgspec.structs.replace(detail, id=pass_id, log=row[1])
-
-    def environment_of(self, pass_id: int) -> str | None:
-        """Which environment a pass was about."""
-        with self._lock:
-            row = self._connection.execute(
-                "SELECT environment FROM passes WHERE id = ?", (pass_id,)
-            ).fetchone()
-        return str(row[0]) if row else None
+        started, blob, log = rows[0]
+        return msgspec.structs.replace(_decoded(started, blob), id=pass_id, log=str(log))
 
     def state(self, environment: str) -> State:
         """The lasting state of an environment; the default for one never seen."""
-        with self._lock:
-            row = self._connection.execute(
-                "SELECT state FROM environments WHERE environment = ?", (environment,)
-            ).fetchone()
-        return msgspec.json.decode(row[0], type=State) if row else State()
+        return _state(self._database.read(_STATE, environment))
 
     def update_state(self, environment: str, change: Callable[[State], State]) -> State:
         """Change the lasting state of an environment in one step; the new one.
@@ -246,21 +171,50 @@ class Journal:
             environment: Whose.
             change: From the state as it is to the state as it is to be; must be quick.
         """
-        with self._transaction() as connection:
-            row = connection.execute(
-                "SELECT state FROM environments WHERE environment = ?", (environment,)
-            ).fetchone()
-            state = change(msgspec.json.decode(row[0], type=State) if row else State())
+
+        def update(connection: sqlite3.Connection) -> State:
+            state = change(_state(connection.execute(_STATE, (environment,)).fetchall()))
             connection.execute(
                 "INSERT INTO environments VALUES (?, ?) "
                 "ON CONFLICT (environment) DO UPDATE SET state = excluded.state",
                 (environment, msgspec.json.encode(state)),
             )
-        return state
+            return state
 
-    def save_state(self, environment: str, state: State) -> None:
-        """Record the lasting state of an environment, whatever it was."""
-        self.update_state(environment, lambda _: state)
+        return self._database.write(update)
+
+
+_STATE = "SELECT state FROM environments WHERE environment = ?"
+
+
+def _state(rows: list[Any]) -> State:
+    # A flipped bit is no damage to SQLite; what cannot be read is as if it had never been said.
+    with suppress(msgspec.DecodeError):
+        return msgspec.json.decode(rows[0][0], type=State) if rows else State()
+    return State()
+
+
+def _decoded(started: Any, blob: Any) -> PassDetail:
+    with suppress(msgspec.DecodeError):
+        return msgspec.json.decode(blob, type=PassDetail)
+    return PassDetail(id=0, trigger="unknown", result=Result.FAILED, started_at=iso(started),
+                      message="Unreadable: this row of the journal is damaged")  # fmt: skip
+
+
+def _bare(detail: PassDetail, number: int) -> Pass:
+    """A pass without its plan and log, under its number."""
+    fields = {name: getattr(detail, name) for name in Pass.__struct_fields__}
+    return Pass(**{**fields, "id": number})
+
+
+def _forget(connection: sqlite3.Connection, environment: str) -> None:
+    """Whatever is too old, of environments that nobody looks after any more as well."""
+    connection.execute("DELETE FROM passes WHERE started < ?", (time.time() - MAX_AGE_SECONDS,))
+    connection.execute(
+        "DELETE FROM passes WHERE environment = ? AND id <= "
+        "(SELECT id FROM passes WHERE environment = ? ORDER BY id DESC LIMIT 1 OFFSET ?)",
+        (environment, environment, MAX_PASSES),
+    )
 
 
 def iso(seconds: float) -> str:

@@ -235,9 +235,9 @@ class Recorder:
         self, state: State, revision: str | None, retry_after: float | None
     ) -> State:
         """The back-off: 5 s, doubling, at most 10 min, with full jitter; anew for each revision."""
-        known = state.last_attempted_revision == revision
-        failures = state.failures + 1 if known else 1
-        if retry_after is None:
+        failures = state.failures if state.last_attempted_revision == revision else 0
+        if retry_after is None:  # else it only waits, which is no failure
+            failures += 1
             longest = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** (min(failures, 20) - 1))
             retry_after = max(1.0, self.jitter(0.0, longest))
         return msgspec.structs.replace(

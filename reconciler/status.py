@@ -252,6 +252,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     uv: str | None
     config: str | None = None
     config_problem: Problem | None = None
+    journal_problem: Problem | None = None
+    """Set once a damaged history had to be set aside."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,7 +25,7 @@ LEVELS = [
     {"environment", "notices", "metrics", "journald", "suspension"},
     {"effective", "generations", "vault", "uv_settings", "gpu"},
     {"tree", "stage", "exchange", "uv", "uv_answers", "journal", "manifest"},
-    {"log", "workspace", "ownership", "usage", "processes", "event_names"},
+    {"log", "workspace", "ownership", "usage", "processes", "event_names", "database"},
     {"state"},
     {"config"},
     {"interpreter", "status", "redact"},

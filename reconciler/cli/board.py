@@ -35,6 +35,8 @@ def show_status(status: Status, name: str | None, output: Output, now: datetime)
     if status.service.config_problem is not None:
         output.say(f"The configuration has changed and is bad; the old one stays in force: "
                    f"{problem_words(status.service.config_problem)}", BAD)  # fmt: skip
+    if status.service.journal_problem is not None:
+        output.say(problem_words(status.service.journal_problem), DOUBT)
     for environment in environments:
         _show_environment(environment, output, alone=len(environments) == 1)
 

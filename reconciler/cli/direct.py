@@ -6,8 +6,9 @@ One at a time for each environment: the pass lock keeps the service and other co
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 from packaging.utils import NormalizedName
@@ -26,7 +27,8 @@ from reconciler.recording import Reason, Recorded, Recorder, Work
 from reconciler.restore import restore
 from reconciler.rollback import roll_back
 from reconciler.status import Trigger
-from reconciler.suspension import in_force, resumed, rolled_back
+from reconciler.suspension import rolled_back, settled
+from reconciler.workspace import Busy
 
 
 @dataclass
@@ -103,9 +105,13 @@ class Direct:
         """
         recorder = Recorder(self.environment, self.journal, gate)
 
+        def in_order(running: Pass) -> Outcome:
+            self._close_interrupted()
+            return work(running)
+
         def run(cancel: Cancellation) -> Recorded:
             return recorder.run(
-                work, trigger=trigger, pass_id=None, cancel=cancel, listener=follower
+                in_order, trigger=trigger, pass_id=None, cancel=cancel, listener=follower
             )
 
         recorded = cancellable(run)
@@ -115,6 +121,12 @@ class Direct:
             self.environment.remember_good(recorded.outcome.look)
             self.keeper.keep(recorded.outcome.look, compare=bool(recorded.outcome.changes))
         return recorded
+
+    def _close_interrupted(self) -> None:
+        """What a killed command left unfinished in the history; a service sees to its own."""
+        if self.journal.has_interrupted(self.environment.key):
+            with suppress(Busy), self.environment.workspace.service_lock():
+                self.journal.close_interrupted(self.environment.key)
 
     def refuse_suspended(self) -> None:
         """What is paused, rolled back or only observed is not changed without --force.
@@ -128,7 +140,8 @@ class Direct:
                 f'{name} is only observed (mode = "observe"). `reconciler plan` shows what would '
                 "change; `reconciler apply --force` changes it all the same."
             )
-        suspension = in_force(self.state, self._revision(), time.time())
+        revision, now = self._revision(), time.time()
+        suspension = settled(self.state, revision, now).suspension
         if suspension is not None:
             until = f" until {suspension.until}" if suspension.until else ""
             raise click.ClickException(
@@ -136,13 +149,26 @@ class Direct:
                 "`reconciler resume` ends that; `reconciler apply --force` changes it once."
             )
         if self.state.suspension is not None:
-            self.change(resumed)
+            self.change(lambda state: settled(state, revision, now))
 
     def _revision(self) -> str | None:
         try:
             return self.environment.look().revision
         except InterpreterError:
             return None
+
+
+def open_journal(config: Config) -> Journal:
+    """The journal; whoever looks is told where a damaged one went."""
+    journal = Journal(config.service.state_dir / "journal.sqlite3")
+    journal.when_set_aside(_tell_set_aside)
+    if journal.set_aside is not None:
+        _tell_set_aside(journal.set_aside)
+    return journal
+
+
+def _tell_set_aside(aside: Path) -> None:
+    click.echo(f"The history was damaged: it is now {aside}, and a new one begins.", err=True)
 
 
 @contextmanager
@@ -152,7 +178,7 @@ def direct(config: Config, target: EnvironmentConfig) -> Iterator[Direct]:
     Raises:
         OSError: the state folder cannot be written.
     """
-    journal = Journal(config.service.state_dir / "journal.sqlite3")
+    journal = open_journal(config)
     try:
         environment = Environment(target, os.environ, config.service.uv)
         yield Direct(environment, journal, Keeper(environment))

@@ -1,13 +1,12 @@
 """`reconciler history`: past passes and the kept generations, or one pass with its log."""
 
-import sqlite3
-
 import click
 
 from reconciler import generations
 from reconciler.cli.board import ago, utc_now
 from reconciler.cli.client import Client, Foreign, NotRunning, Refused
 from reconciler.cli.command import Command
+from reconciler.cli.direct import open_journal
 from reconciler.cli.documents import History
 from reconciler.cli.opening import opened
 from reconciler.cli.options import Options
@@ -89,12 +88,7 @@ def _entry(config: Config, number: int) -> PassDetail:
 def _journal(config: Config) -> Journal | None:
     """The journal; None where nothing was ever recorded."""
     path = config.service.state_dir / "journal.sqlite3"
-    try:
-        return Journal(path) if path.exists() else None
-    except sqlite3.OperationalError as error:
-        raise click.ClickException(
-            f"{path} cannot be read ({error}). Ask the service, or run this as its user."
-        ) from error
+    return open_journal(config) if path.exists() else None
 
 
 def _generations(config: Config, target: EnvironmentConfig) -> tuple[Generation, ...]:

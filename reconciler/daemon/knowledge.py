@@ -13,7 +13,7 @@ from reconciler.journal import Journal, State
 from reconciler.log import get_logger
 from reconciler.status import Environment as EnvironmentStatus
 from reconciler.status import Problem
-from reconciler.suspension import paused, resumed, rolled_back
+from reconciler.suspension import paused, resumed, rolled_back, settled
 
 log = get_logger(__name__)
 
@@ -92,6 +92,16 @@ class Knowledge:
     def roll_back(self, generation: int, revision: str | None, reason: str | None) -> None:
         """It is to be left as it is now until the files change, or someone resumes."""
         self.save(lambda state: rolled_back(state, generation, revision, reason, time.time()))
+
+    def settle(self, revision: str | None) -> None:
+        """End a pause whose time is over, and a roll-back if the files are others by now."""
+        before = self._known.state
+        now = time.time()
+        if settled(before, revision, now) == before:
+            return
+        self.save(lambda state: settled(state, revision, now))
+        if self._known.state.suspension is None:
+            log.info("environment.resumed")
 
     def resume(self) -> None:
         """It is looked after again."""

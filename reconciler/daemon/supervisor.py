@@ -89,12 +89,27 @@ class Supervisor:
         Raises:
             Busy: Another service looks after one of them; nothing has been begun.
         """
-        if self.journal.set_aside:
-            log.warning("journal.corrupt", kept=str(self.journal.set_aside))
+        self.journal.when_set_aside(self._journal_set_aside)
+        if self.journal.set_aside is not None:
+            self._journal_set_aside(self.journal.set_aside)
         claims = {name: self._claim(config) for name, config in self._configured()}
         self._board.describe(uv=await asyncio.to_thread(self._find_uv))
         for name, config in self._configured():
             self._look_after(config, claims[name])
+
+    def _journal_set_aside(self, aside: Path) -> None:
+        log.error("journal.corrupt", path=str(self.journal.path), kept=str(aside))
+        self._board.describe(
+            journal_problem=Problem(
+                file=str(self.journal.path),
+                line=None,
+                column=None,
+                reason=f"the history was damaged: it has been set aside as {aside.name}, and a "
+                "new one begun",
+                mend="Look whether the disk is sound, and whether an environment that was paused "
+                "or rolled back still is; delete the old file once it is of no use.",
+            )
+        )
 
     def _configured(self) -> list[tuple[str, EnvironmentConfig]]:
         return list(self.config.environments.items())

@@ -193,9 +193,7 @@ class Worker:
         self.knowledge.learn(next_check_at=max(now + 0.2, min(times)), current=None, step="")
 
     def _end_suspension(self) -> None:
-        until = self.known.state.suspended_until
-        if until is not None and until <= time.time():
-            self.knowledge.resume()
+        self.knowledge.settle(None)
 
     def _pass(self, order: Order) -> None:
         by_hand = order.forced or order.work is not None
@@ -260,9 +258,7 @@ class Worker:
 
     def _lift_rollback(self, revision: str | None) -> None:
         """After a roll-back the environment is left alone until the files change."""
-        rolled_back = self.known.state.rolled_back_revision
-        if rolled_back is not None and rolled_back != revision:
-            self.knowledge.resume()
+        self.knowledge.settle(revision)
 
     def _may_change(self, look: Look, trigger: Trigger) -> bool:
         suspended = self.known.state.suspension is not None

@@ -1,0 +1,199 @@
+"""The SQLite file behind the journal: opened, migrated, and begun anew where it is damaged.
+
+A damaged file is set aside, never deleted; what must outlive the process (a pause, a
+roll-back) is taken over from it as far as it can be read.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_PRIMARY = 0xFF
+"""Of an extended result code, the bits that say what it is about (sqlite.org/rescode.html)."""
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE passes (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        environment TEXT NOT NULL,
+        started REAL NOT NULL,
+        result TEXT,
+        detail BLOB NOT NULL,
+        log TEXT NOT NULL DEFAULT ''
+    ) STRICT;
+    CREATE INDEX passes_by_environment ON passes (environment, id);
+    CREATE TABLE environments (environment TEXT PRIMARY KEY, state BLOB NOT NULL) STRICT;
+    """,
+)
+
+_TAKEN_OVER = (
+    (
+        "SELECT environment, state FROM environments",
+        "INSERT OR IGNORE INTO environments (environment, state) VALUES (?, ?)",
+    ),
+    ("SELECT name, seq FROM sqlite_sequence", "INSERT INTO sqlite_sequence VALUES (?, ?)"),
+)
+
+
+class Damaged(sqlite3.DatabaseError):
+    """The file is a database, and SQLite's own check has found it damaged."""
+
+
+class Newer(sqlite3.DatabaseError):
+    """The file was written by a newer version, whose history must not be spoiled."""
+
+
+class Database:
+    """One file, shared by the threads of a process and by several processes."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, making or mending it as needed.
+
+        Raises:
+            OSError: Its folder cannot be written.
+            sqlite3.Error: It can neither be opened nor set aside.
+        """
+        self.path = path
+        self.set_aside: Path | None = None
+        """Where a damaged file was put, if there was one."""
+        self.on_set_aside: Callable[[Path], None] = lambda _: None
+        self._lock = threading.RLock()
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        self._inode = _inode(path)
+        try:
+            self._connection = self._open()
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise _named(error, path) from error
+            self._begin_anew()
+
+    def close(self) -> None:
+        """Close the file; nothing can be asked afterwards."""
+        with self._lock:
+            self._connection.close()
+
+    def read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """The rows of one query."""
+        return self._do(lambda connection: connection.execute(query, values).fetchall())
+
+    def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        """What `change` returns, made as one transaction; it must be quick and repeatable."""
+
+        def transaction(connection: sqlite3.Connection) -> T:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                done = change(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:  # a full disk has rolled back already
+                    connection.execute("ROLLBACK")
+                raise
+            return done
+
+        return self._do(transaction)
+
+    def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._lock:
+            try:
+                return work(self._connection)
+            except sqlite3.DatabaseError as error:
+                if not _is_damage(error):
+                    raise
+            self._connection.close()
+            self._begin_anew()
+            return work(self._connection)
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=30, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            if connection.execute("PRAGMA quick_check").fetchone() != ("ok",):
+                raise Damaged(f"{self.path} is damaged")
+            self._migrate(connection)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        self._inode = _inode(self.path)
+        return connection
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        if _version(connection, self.path) == len(_MIGRATIONS):
+            return  # who only reads needs no lock
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for number in range(_version(connection, self.path), len(_MIGRATIONS)):
+                for statement in _MIGRATIONS[number].split(";"):
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+    def _begin_anew(self) -> None:
+        """Set the damaged file aside, and open a new one with what can be taken over."""
+        if _inode(self.path) != self._inode:  # another process has done so just now
+            self._connection = self._open()
+            return
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        aside = self.path.with_name(f"{self.path.name}.corrupt-{stamp}")
+        self.path.rename(aside)
+        # What was written last is in the -wal: it belongs to the damaged file, and goes with it.
+        for suffix in ("-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                self.path.with_name(self.path.name + suffix).rename(f"{aside}{suffix}")
+        self._connection = self._open()
+        _take_over(aside, self._connection)
+        self.set_aside = aside
+        self.on_set_aside(aside)
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return 0
+
+
+def _named(error: sqlite3.DatabaseError, path: Path) -> sqlite3.DatabaseError:
+    """The same error, saying which file it is about."""
+    if isinstance(error, Newer):
+        return error
+    named = type(error)(f"{path}: {error}")
+    named.sqlite_errorcode = getattr(error, "sqlite_errorcode", 0)
+    return named
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0)
+    return isinstance(error, Damaged) or code & _PRIMARY in _DAMAGE
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(_MIGRATIONS):
+        raise Newer(
+            f"{path} was written by a newer Reconciler (schema {version}). Use that one, or move "
+            "the file away."
+        )
+    return int(version)
+
+
+def _take_over(damaged: Path, fresh: sqlite3.Connection) -> None:
+    """Copy what must outlive the process; of the passes, only where their numbers end."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(damaged, isolation_level=None)) as old:
+        # Else SQLite would read nothing at all of a file that is shorter than it should be.
+        old.execute("PRAGMA writable_schema = ON")
+        for query, insert in _TAKEN_OVER:
+            with suppress(sqlite3.Error):
+                fresh.executemany(insert, old.execute(query).fetchall())
