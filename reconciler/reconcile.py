@@ -30,7 +30,7 @@ from reconciler.processes import Cancellation
 from reconciler.pruning import prunable
 from reconciler.stage import Census, StagingImpossible, clone, has_changed
 from reconciler.state.desired import FileProblem
-from reconciler.state.installed import Distribution, Installed
+from reconciler.state.installed import Distribution, Installed, audit
 from reconciler.status import Change, Failure, HeldBack, Result
 from reconciler.tree import HoldConflict, Tree, fingerprints, follow_links
 from reconciler.uv import BuildFailed, DiskFull, TimedOut, UvError
@@ -38,6 +38,7 @@ from reconciler.verify import (
     check_consistency,
     check_holds,
     check_packages,
+    check_untouched,
     read_tree,
     run_commands,
     staged_drift,
@@ -395,7 +396,10 @@ class Pass:
                 )
                 raise LiveTreeChanged("the file system") from impossible
         number = self._change_in_place(look, decision, incoming)
-        return self._changed(look, decision, held_back, number, str(staged))
+        reason = str(staged)
+        if self.environment.config.verify:  # there was no stage to run them in
+            reason += ". The `verify` commands have therefore not been run"
+        return self._changed(look, decision, held_back, number, reason)
 
     def _go_live(
         self, look: Look, decision: Decision, incoming: Path, stage: Path, census: Census
@@ -416,8 +420,9 @@ class Pass:
             drift = staged_drift(look, staged, broken)
             check_consistency(look, drift, failing, decision.install)
             check_holds(tree.held_files, before, stage)
-            self._run_verify_commands(stage)
-            check_holds(tree.held_files, before, stage, commands_ran=True)
+            if self.environment.config.verify:
+                self._run_verify_commands(look, stage, staged)
+                check_holds(tree.held_files, before, stage, commands_ran=True)
         if self.gate is not None:
             self.gate.wait_until_open(self.environment, self.cancel)
         with self.phase("exchange"):
@@ -431,14 +436,14 @@ class Pass:
         if decision.install:
             tree.add(incoming, self.cancel)
 
-    def _run_verify_commands(self, stage: Path) -> None:
+    def _run_verify_commands(self, look: Look, stage: Path, staged: Installed) -> None:
         config = self.environment.config
-        if not config.verify:
-            return
-        output = run_commands(
-            config.verify, stage, self.environment.environ, config.verify_timeout, self.cancel
-        )
-        self.log.append(output)
+        whole = audit(staged)
+        run_commands(
+            config.verify, stage, self.environment.environ, config.verify_timeout, self.cancel,
+            self.log.append,
+        )  # fmt: skip
+        check_untouched(staged, whole, read_tree(look, stage, self.environment.metadata))
         log.info("verify.passed", commands=len(config.verify))
 
     def exchange(

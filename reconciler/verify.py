@@ -5,9 +5,10 @@ environment of its own (uv-facts 13b); the live tree is never part of it.
 """
 
 import os
+import shlex
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -20,7 +21,7 @@ from reconciler.redact import redact
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.drift import Drift, diff
 from reconciler.state.holds import hold_set
-from reconciler.state.installed import Installed, InstalledReader, MetadataCache, defect_of
+from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit, defect_of
 from reconciler.tree import Fingerprints, fingerprints
 from reconciler.uv import Planned
 
@@ -139,13 +140,38 @@ def check_holds(
     )
 
 
+def check_untouched(
+    before: Installed, whole: Mapping[NormalizedName, str], after: Installed
+) -> None:
+    """The verify commands have left the packages of the stage as they were.
+
+    Args:
+        before: What was in the stage.
+        whole: What was wrong with it then already.
+        after: What is in it now.
+
+    Raises:
+        VerifyFailed: A package came, went or lost files.
+    """
+    names = {*before.distributions, *after.distributions}
+    changed = {name for name in names if before.version(name) != after.version(name)}
+    changed |= set(audit(after)) - set(whole)
+    if changed:
+        raise VerifyFailed(
+            "VerifyFailed",
+            f"the verify commands have changed what they look at ({', '.join(sorted(changed)[:3])})"
+            ", so the old tree stays. Correct `verify`: nothing but what was planned goes live.",
+        )
+
+
 def run_commands(
     commands: Iterable[tuple[str, ...]],
     tree: Path,
     environ: Mapping[str, str],
     timeout: float,
     cancel: Cancellation,
-) -> str:
+    said: Callable[[str], None],
+) -> None:
     """Run the configured commands inside the stage, one after the other.
 
     Args:
@@ -154,14 +180,11 @@ def run_commands(
         environ: The variables to start from.
         timeout: Seconds for each command.
         cancel: Ends a running command.
-
-    Returns:
-        What they printed.
+        said: Takes what each printed, below its command line, however it ended.
 
     Raises:
         VerifyFailed: One failed, took too long, or could not be started.
     """
-    output = ""
     inside = {k: v for k, v in environ.items() if k not in ("PYTHONHOME", "PYTHONPATH")}
     inside |= {
         "VIRTUAL_ENV": str(tree),
@@ -169,8 +192,13 @@ def run_commands(
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     for command in commands:
-        output += _run_one(_in_stage(command, tree), command, inside, timeout, cancel, tree)
-    return output
+        shown = shlex.join(command)
+        try:
+            output = _run_one(_in_stage(command, tree), shown, inside, timeout, cancel, tree)
+        except VerifyFailed as failed:
+            said(f"$ {shown}\n{failed.output}\n{failed.message}\n")
+            raise
+        said(f"$ {shown}\n{output}")
 
 
 def _in_stage(command: tuple[str, ...], tree: Path) -> list[str]:
@@ -200,13 +228,12 @@ def _start(
 
 def _run_one(
     words: list[str],
-    command: tuple[str, ...],
+    shown: str,
     environ: Mapping[str, str],
     timeout: float,
     cancel: Cancellation,
     tree: Path,
 ) -> str:
-    shown = " ".join(command)
     timed_out = False
     # A file, not a pipe: a process that the command leaves running may keep a pipe open.
     with tempfile.TemporaryFile() as said:
@@ -218,15 +245,24 @@ def _run_one(
                 timed_out = True
         end_group(process)
         cancel.check()
-        said.seek(max(0, said.seek(0, os.SEEK_END) - _KEPT_OUTPUT))
-        out = redact(said.read().decode("utf-8", "replace"))
+        out = redact(_tail_of(said))
     if timed_out or process.returncode != 0:
         how = (
             f"took longer than {timeout:.0f} s" if timed_out else f"ended with {process.returncode}"
         )
         raise VerifyFailed(
             "VerifyFailed",
-            f"the verify command `{shown}` {how}, so the old tree stays. See the pass's log.",
+            f"the verify command `{shown}` {how}, so the old tree stays. `reconciler history ID` "
+            "shows what it printed.",
             out,
         )
-    return f"$ {shown}\n{out}"
+    return out
+
+
+def _tail_of(said: IO[bytes]) -> str:
+    """The end of what was printed, where the reason stands; whether that is all, is said."""
+    size = said.seek(0, os.SEEK_END)
+    left_out = max(0, size - _KEPT_OUTPUT)
+    said.seek(left_out)
+    text = said.read().decode("utf-8", "replace")
+    return f"[the first {left_out} bytes are left out]\n{text}" if left_out else text

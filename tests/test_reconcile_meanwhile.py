@@ -191,6 +191,17 @@ def test_verify_commands_see_the_new_tree_and_users_still_the_old_one(project, v
     assert snapshot(venv) == {"a": "2.0"}
 
 
+def test_verify_commands_change_nothing_that_goes_live(project, venv, world):
+    install(venv, make_wheel(world.folder / "old", "b", "1.0"))
+    world.wheel("a")
+    project.write(["a", "b"])
+    before = tree_fingerprint(venv)
+    code = "import os, b; os.unlink(b.__file__)"
+    with pytest.raises(VerifyFailed, match=r"have changed what they look at \(b\)"):
+        reconcile(environment_for(project, verify=(("python", "-c", code),)))
+    assert tree_fingerprint(venv) == before
+
+
 def test_a_verify_command_that_takes_too_long_is_ended(project, venv, world):
     world.wheel("a")
     project.write(["a"])

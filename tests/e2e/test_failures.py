@@ -234,5 +234,7 @@ def test_a_verify_command_that_fails_keeps_the_old_tree(
     assert tree_fingerprint(venv) == before
     assert process.events("verify.failed")[0]["output"].strip() == "alpha is 2.0"
     assert row["generation"] == 1
+    entry = process.client.get(f"/history/{row['last_pass']['id']}").json()
+    assert "\nalpha is 2.0\n" in entry["log"], "what it printed is kept with the pass"
     project.save(["alpha<2"])
     process.wait_for_phase("InSync")
