@@ -46,6 +46,10 @@ class Gates:
         if limit is not None:
             self._check_use(environment, limit)
 
+    def went_live(self) -> None:
+        """A change has gone live: the next one waits for running jobs as long as this one did."""
+        self._in_use_since = None
+
     def _check_window(self, windows: tuple[Window, ...]) -> None:
         if not windows:
             return
@@ -71,8 +75,7 @@ class Gates:
         named += f" and {len(users) - _SHOWN} more" if len(users) > _SHOWN else ""
         if waited >= limit:
             log.warning("environment.busy", users=named, waited=round(waited), proceeding=True)
-            self._in_use_since = None
-            return
+            return  # not forgotten: the same pass asks again before its exchange
         log.info("environment.busy", users=named, waited=round(waited), proceeding=False)
         left = "until it ends" if limit == float("inf") else f"for {limit - waited:.0f} s at most"
         raise Postponed(
@@ -90,14 +93,17 @@ def seconds_until_open(window: Window, now: float) -> float:
         window: When it opens, by cron and time zone, and for how long.
         now: Seconds since the epoch.
     """
-    zone = ZoneInfo(window.timezone) if window.timezone else None
-    moment = (
-        dt.datetime.fromtimestamp(now, zone)
-        if zone
-        else dt.datetime.fromtimestamp(now).astimezone()
-    )
-    # One second on, so that a window which opens just now counts as open.
-    last = next(CronSim(window.cron, moment + dt.timedelta(seconds=1), reverse=True))
-    if moment.timestamp() - last.timestamp() < window.duration:
+    # Not backward from now: CronSim then loses the hour that the end of summer time repeats.
+    if _opening_after(now - window.duration, window) <= now:
         return 0.0
-    return next(CronSim(window.cron, moment)).timestamp() - now
+    return _opening_after(now, window) - now
+
+
+def _opening_after(moment: float, window: Window) -> float:
+    zone = ZoneInfo(window.timezone) if window.timezone else None
+    local = dt.datetime.fromtimestamp(moment, zone)
+    # In a repeated hour CronSim begins with the first one, and so with what is past.
+    openings = (
+        it.timestamp() for it in CronSim(window.cron, local if zone else local.astimezone())
+    )
+    return next(opening for opening in openings if opening > moment)

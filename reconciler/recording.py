@@ -128,7 +128,7 @@ class Recorder:
             pass_id: Its id, if one was given out already.
             cancel: Ends it.
             listener: Who follows it.
-            keep_unchanged: Whether to record a pass in which nothing happened.
+            keep_unchanged: Whether to record a pass even if nothing happened.
         """
         key = self.environment.key
         started = self.clock()
@@ -142,7 +142,7 @@ class Recorder:
                 key, lambda before: self._new_state(before, outcome, trouble)
             )
             self._tell(detail, trouble)
-        if keep_unchanged or detail.result is not Result.UNCHANGED or detail.failed:
+        if keep_unchanged or is_worth_telling(detail, trouble):
             self.journal.finish(key, detail)
         else:
             self.journal.discard(number)
@@ -262,6 +262,17 @@ class Recorder:
                  failed=len(detail.failed))  # fmt: skip
 
 
+def is_worth_telling(detail: PassDetail, trouble: Trouble | None) -> bool:
+    """Whether something happened in a pass that nobody asked for.
+
+    One that only found that changes must still wait is none: a job that runs for days would
+    fill the history with them, and drive everything else out.
+    """
+    if trouble is not None:
+        return trouble.retry_after is None
+    return detail.result is not Result.UNCHANGED or bool(detail.failed)
+
+
 def problem_of(problem: FileProblem) -> Problem:
     """A file's problem as the status shows it."""
     return Problem(
@@ -333,4 +344,12 @@ def _file_trouble(error: Exception) -> Trouble:
     return Trouble(Reason.FILE_SYSTEM, f"{error}. The environment is as it was.")
 
 
-__all__ = ["Reason", "Recorded", "Recorder", "Trouble", "problem_of", "trouble_of"]
+__all__ = [
+    "Reason",
+    "Recorded",
+    "Recorder",
+    "Trouble",
+    "is_worth_telling",
+    "problem_of",
+    "trouble_of",
+]

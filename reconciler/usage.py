@@ -41,7 +41,8 @@ def users_of(prefix: Path, proc: Path = Path("/proc")) -> list[User]:
         if _is_ours(entry, pid):
             continue
         command = _read(entry / "cmdline").rstrip(b"\0").split(b"\0")
-        if _runs(command, start, workspace) or _maps(entry, start, workspace):
+        words = [*command[:_COMMAND_WORDS], *_typed(entry, command)]
+        if _runs(words, start, workspace) or _maps(entry, start, workspace):
             shown = b" ".join(command).decode(errors="replace")[:_SHOWN]
             found.append(User(pid, shown or "?"))
     return found
@@ -73,11 +74,39 @@ def _is_ours(entry: Path, pid: int) -> bool:
     return False
 
 
-def _runs(command: list[bytes], start: bytes, workspace: bytes) -> bool:
-    return any(
-        word.startswith(start) and not word.startswith(workspace)
-        for word in command[:_COMMAND_WORDS]
-    )
+def _runs(words: list[bytes], start: bytes, workspace: bytes) -> bool:
+    return any(word.startswith(start) and not word.startswith(workspace) for word in words)
+
+
+def _typed(entry: Path, command: list[bytes]) -> Iterator[bytes]:
+    """Where what was typed lies: `.venv/bin/python train.py`, or `python train.py` when activated.
+
+    The kernel does not tell: an environment's python is a link, and resolved in `exe`.
+    """
+    with suppress(OSError):
+        folder = os.readlink(os.fsencode(entry / "cwd"))  # noqa: PTH115 -- bytes
+        for word in command[:_COMMAND_WORDS]:
+            if b"/" in word:
+                yield _absolute(os.path.join(folder, word))  # noqa: PTH118
+        if command[0] and b"/" not in command[0]:
+            yield from _found_in_path(entry, folder, command[0])
+
+
+def _found_in_path(entry: Path, folder: bytes, program: bytes) -> Iterator[bytes]:
+    """What the shell found under that name, by the process's own PATH."""
+    for line in _read(entry / "environ").split(b"\0"):
+        if line.startswith(b"PATH="):
+            for place in line[len(b"PATH=") :].split(b":"):
+                path = os.path.join(folder, place, program)  # noqa: PTH118
+                if os.access(path, os.X_OK):
+                    yield _absolute(path)
+                    return
+
+
+def _absolute(path: bytes) -> bytes:
+    """Its folder without links; not itself, which in an environment is a link to elsewhere."""
+    parent, name = os.path.split(path)
+    return os.path.join(os.path.realpath(parent), name)  # noqa: PTH118
 
 
 def _maps(entry: Path, start: bytes, workspace: bytes) -> bool:

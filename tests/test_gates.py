@@ -38,6 +38,24 @@ def test_window_opens_by_its_own_clock(moment, wait):
     assert seconds_until_open(NIGHT, at(moment)) == wait
 
 
+@pytest.mark.parametrize(
+    ("cron", "start", "end"),
+    [
+        ("30 2 * * *", "2026-03-29T01:00", "2026-03-29T02:00"),  # 02:30 is skipped: at 03:00
+        ("30 2 * * *", "2026-10-25T00:30", "2026-10-25T01:30"),  # 02:30 comes twice: the first
+        ("30 1 * * *", "2026-10-24T23:30", "2026-10-25T00:30"),
+        ("0 3 * * *", "2026-10-25T02:00", "2026-10-25T03:00"),
+    ],
+)
+def test_a_window_is_as_long_as_ever_where_the_clock_is_changed(cron, start, end):
+    window = Window(cron=cron, duration=3600.0, timezone="Europe/Berlin")
+    first, last = at(f"{start}+00:00"), at(f"{end}+00:00")
+    minutes = [first + 60 * n for n in range(-50, 110)]
+    opened = [minute for minute in minutes if seconds_until_open(window, minute) == 0]
+    assert opened == [minute for minute in minutes if first <= minute < last]
+    assert seconds_until_open(window, first - 60) == 60
+
+
 def environment(project, **settings) -> Environment:
     config = EnvironmentConfig(
         name="studio", pyproject=project.path, python=project.venv / "bin" / "python", **settings
@@ -103,6 +121,50 @@ def test_a_running_job_is_found_by_its_interpreter(venv, tmp_path):
     wait_until(lambda: not users_of(venv.resolve()), what="the job to be gone")
 
 
+@pytest.fixture
+def pretended(tmp_path: Path):
+    """A /proc with one process of somebody else's in it, as proc(5) writes it."""
+    proc = tmp_path / "proc"
+
+    def make(*command: str, cwd: Path, path: str = "/usr/bin") -> Path:
+        entry = proc / "4242"
+        entry.mkdir(parents=True)
+        (entry / "cmdline").write_bytes(b"".join(word.encode() + b"\0" for word in command))
+        (entry / "stat").write_text("4242 (python) S 1 4242")
+        (entry / "environ").write_bytes(f"HOME=/root\0PATH={path}\0".encode())
+        (entry / "maps").touch()
+        (entry / "cwd").symlink_to(cwd)
+        return proc
+
+    return make
+
+
+@pytest.mark.parametrize("word", [".venv/bin/python", "../project/.venv/bin/python"])
+def test_a_job_is_found_though_its_program_was_typed_as_a_relative_path(
+    project, venv, pretended, word
+):
+    proc = pretended(word, "train.py", cwd=project.directory)
+    assert [user.pid for user in users_of(venv.resolve(), proc)] == [4242]
+
+
+def test_a_job_of_an_activated_environment_is_found(venv, pretended, tmp_path):
+    proc = pretended("python", "train.py", cwd=tmp_path, path=f"/nowhere:{venv}/bin:/usr/bin")
+    assert [user.pid for user in users_of(venv.resolve(), proc)] == [4242]
+
+
+def test_a_job_is_found_through_a_link_to_the_environment(venv, pretended, tmp_path):
+    (tmp_path / "link").symlink_to(venv)
+    proc = pretended(f"{tmp_path}/link/bin/python", "train.py", cwd=tmp_path)
+    assert [user.pid for user in users_of(venv.resolve(), proc)] == [4242]
+
+
+@pytest.mark.parametrize("program", ["vim", "bash", "/usr/bin/env"])
+def test_other_programs_of_an_activated_shell_do_not_count(project, venv, pretended, program):
+    path = f"{venv}/bin:/usr/bin:/bin"
+    proc = pretended(program, "train.py", cwd=project.directory, path=path)
+    assert users_of(venv.resolve(), proc) == []
+
+
 def test_a_job_puts_changes_off_until_the_limit_decides(project, venv):
     now = [1000.0]
     jobs = [User(77, "python train.py")]
@@ -118,6 +180,11 @@ def test_a_job_puts_changes_off_until_the_limit_decides(project, venv):
     assert raised.value.retry_after == 15.0
     now[0] += 15
     gates.wait_until_open(wanted, Cancellation())
+    now[0] += 2
+    gates.wait_until_open(wanted, Cancellation())  # a pass asks again before its exchange
+    gates.went_live()
+    with pytest.raises(Postponed):
+        gates.wait_until_open(wanted, Cancellation())
 
 
 def test_a_new_job_gets_the_whole_limit_again(project, venv):

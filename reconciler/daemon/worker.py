@@ -29,7 +29,7 @@ from reconciler.log import context, get_logger
 from reconciler.notices import Notices
 from reconciler.processes import Cancellation, Cancelled
 from reconciler.reconcile import Outcome, Pass
-from reconciler.recording import Reason, Recorded, Recorder, Trouble
+from reconciler.recording import Reason, Recorded, Recorder, Trouble, is_worth_telling
 from reconciler.restore import restore
 from reconciler.status import Pass as PassStatus
 from reconciler.status import PassDetail, Trigger
@@ -282,12 +282,13 @@ class Worker:
             if outcome.look.drift.in_sync or outcome.changes:
                 changes["planned"] = ()
             if outcome.changes:
+                self._gate.went_live()
                 changes |= {"atomic": outcome.atomic, "atomic_reason": outcome.atomic_reason}
             self.environment.remember_good(outcome.look)
             changes["holds"] = self.keeper.keep(outcome.look, compare=bool(outcome.changes))
         elif not self.environment.exists:
             changes |= {"look": None, "holds": ()}
-        if order.pass_id is not None or detail.changes or detail.failed or recorded.trouble:
+        if order.pass_id is not None or is_worth_telling(detail, recorded.trouble):
             changes["last_pass"] = _shown(detail)
         self.knowledge.recall(**changes, generations=self._generations(), current=None, step="")
         reason = recorded.trouble.reason if recorded.trouble else None
