@@ -55,7 +55,11 @@ class Journal:
         """
         self.path = path
         self._database = Database(path)
-        self._before_us = self._newest()
+        self._states: dict[str, State] = {}
+        """What this process knows, in case the file turns out to be damaged later."""
+        self._before_us = self._highest = self._newest()
+        self._tell: Callable[[Path], None] = lambda _: None
+        self._database.on_set_aside = self._begun_anew
 
     @property
     def set_aside(self) -> Path | None:
@@ -64,7 +68,19 @@ class Journal:
 
     def when_set_aside(self, tell: Callable[[Path], None]) -> None:
         """Whom to tell when the file turns out to be damaged later; on any thread."""
-        self._database.on_set_aside = tell
+        self._tell = tell
+
+    def _begun_anew(self, aside: Path) -> None:
+        """The file is a new one: write what this process knows better than the damaged one."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            for environment, state in self._states.items():
+                connection.execute(_SAVE, (environment, msgspec.json.encode(state)))
+            connection.execute("DELETE FROM sqlite_sequence WHERE name = 'passes'")
+            connection.execute("INSERT INTO sqlite_sequence VALUES ('passes', ?)", (self._highest,))
+
+        self._database.write(write)
+        self._tell(aside)
 
     def _newest(self) -> int:
         """The highest id that was ever given out."""
@@ -88,7 +104,8 @@ class Journal:
             )
             return int(cursor.lastrowid or 0)
 
-        return self._database.write(insert)
+        self._highest = max(self._highest, number := self._database.write(insert))
+        return number
 
     def finish(self, environment: str, detail: PassDetail) -> None:
         """Record the outcome of a pass, and forget the oldest ones."""
@@ -162,7 +179,8 @@ class Journal:
 
     def state(self, environment: str) -> State:
         """The lasting state of an environment; the default for one never seen."""
-        return _state(self._database.read(_STATE, environment))
+        state = self._states[environment] = _state(self._database.read(_STATE, environment))
+        return state
 
     def update_state(self, environment: str, change: Callable[[State], State]) -> State:
         """Change the lasting state of an environment in one step; the new one.
@@ -174,16 +192,17 @@ class Journal:
 
         def update(connection: sqlite3.Connection) -> State:
             state = change(_state(connection.execute(_STATE, (environment,)).fetchall()))
-            connection.execute(
-                "INSERT INTO environments VALUES (?, ?) "
-                "ON CONFLICT (environment) DO UPDATE SET state = excluded.state",
-                (environment, msgspec.json.encode(state)),
-            )
+            connection.execute(_SAVE, (environment, msgspec.json.encode(state)))
             return state
 
-        return self._database.write(update)
+        state = self._states[environment] = self._database.write(update)
+        return state
 
 
+_SAVE = (
+    "INSERT INTO environments VALUES (?, ?) "
+    "ON CONFLICT (environment) DO UPDATE SET state = excluded.state"
+)
 _STATE = "SELECT state FROM environments WHERE environment = ?"
 
 

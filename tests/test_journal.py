@@ -129,6 +129,7 @@ def test_damage_under_a_running_service_costs_the_history_and_no_pass(path):
     assert told == [journal.set_aside]
     assert [row.id for row in journal.history(ENVIRONMENT, 10)] == [number]
     assert record(journal) > number
+    assert journal.state(ENVIRONMENT).suspension.reason == "training", "it knew that itself"
 
 
 def test_a_row_that_cannot_be_read_hides_no_other(path):
