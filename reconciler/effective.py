@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import tomli_w
 from packaging.requirements import Requirement
@@ -133,7 +134,8 @@ class EffectiveProject:
         """
         folder = self._new_folder("install")
         sources = {item.name: item for item in items if item.source}
-        requirements = [_exact(p, p.name in sources) for p in planned]
+        declared = {item.name: Requirement(item.text).url for item in items}
+        requirements = [_exact(p, p.name in sources, declared.get(p.name)) for p in planned]
         names = {p.name for p in planned}
         pinned = [_at_commit(i, planned) for n, i in sources.items() if n in names]
         project = _write_project(folder, requirements, pinned)
@@ -196,12 +198,22 @@ def _write_project(folder: Path, requirements: Sequence[str], items: Iterable[It
     return path
 
 
-def _exact(planned: Planned, has_source: bool) -> str:
+def _exact(planned: Planned, has_source: bool, declared: str | None) -> str:
     if planned.version is not None and planned.url is None:
         return f"{planned.name}=={planned.version}"
     if planned.url is not None and not has_source:
-        return f"{planned.name} @ {planned.url}"
+        return f"{planned.name} @ {_with_credentials(planned.url, declared or '')}"
     return planned.name
+
+
+def _with_credentials(planned: str, declared: str) -> str:
+    """The planned address with the declared password, which uv does not print."""
+    credentials, there, _ = urlsplit(declared).netloc.rpartition("@")
+    parts = urlsplit(planned)
+    if not there or "@" not in parts.netloc:
+        return planned
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{credentials}@{host}").geturl()
 
 
 def _at_commit(item: Item, planned: Sequence[Planned]) -> Item:

@@ -18,6 +18,7 @@ from reconciler.effective import EffectiveProject, Item, items_of, items_of_hold
 from reconciler.environment import Environment, Look
 from reconciler.processes import Cancellation
 from reconciler.pruning import prunable
+from reconciler.redact import redact
 from reconciler.shadow import shadow_of
 from reconciler.state.culprits import Core, Refusal, UnsolvableError, divide
 from reconciler.state.holds import Held, HoldSet
@@ -151,7 +152,7 @@ class Planner:
         return [
             Failure(
                 name=name,
-                requirement=texts.get(name, failure.requirement),
+                requirement=redact(texts.get(name, failure.requirement)),
                 reason=failure.reason,
                 message=failure.message,
             )
@@ -290,15 +291,18 @@ class Planner:
             first = causes[0]
             return Failure(
                 name=item.name,
-                requirement=item.text,
+                requirement=redact(item.text),
                 reason="DependencyFailed",
                 message=f"it needs {first.name}, which is left out: {first.message}",
             )
         others = [items[i] for i in sorted(core.items) if items[i] != item]
-        beside = ", ".join(f"{o.text} ({o.origin})" for o in others)
+        beside = ", ".join(f"{redact(o.text)} ({o.origin})" for o in others)
         message = core.reason + (f" It does not go together with {beside}." if beside else "")
         return Failure(
-            name=item.name, requirement=item.text, reason=NoSolution.reason, message=message
+            name=item.name,
+            requirement=redact(item.text),
+            reason=NoSolution.reason,
+            message=message,
         )
 
     def _guarded(self, plan: Plan) -> dict[NormalizedName, Planned]:

@@ -7,7 +7,7 @@ import msgspec
 
 from reconciler.config import EnvironmentConfig
 from reconciler.environment import Look
-from reconciler.redact import redact
+from reconciler.redact import in_places, redact
 from reconciler.standing import holds_found
 from reconciler.state.companions import warnings_for
 from reconciler.state.desired import FileProblem
@@ -83,11 +83,11 @@ def package_of(row: Row) -> Package:
     """A compared package as the status shows it."""
     return Package(
         name=row.name,
-        required=row.required,
+        required=in_places(row.required),
         installed=row.installed,
         status=row.status,
         ok=row.ok,
-        message=row.message,
+        message=in_places(row.message),
         required_by=row.required_by,
     )
 

@@ -7,6 +7,7 @@ from reconciler.config import EnvironmentConfig, Mode
 from reconciler.environment import Look
 from reconciler.journal import State, iso
 from reconciler.recording import Trouble, problem_of
+from reconciler.redact import in_places
 from reconciler.state.companions import warnings_for
 from reconciler.state.drift import Row
 from reconciler.status import (
@@ -119,13 +120,14 @@ def _packages(known: Known) -> tuple[Package, ...]:
 def _package(row: Row, failure: Failure | None) -> Package:
     failed = failure is not None and row.fixable
     message = f"{failure.reason}: {failure.message}" if failed and failure else row.message
+    # The project may declare an address with a password in it, and everyone may see the status.
     return Package(
         name=row.name,
-        required=row.required,
+        required=in_places(row.required),
         installed=row.installed,
         status=PackageStatus.FAILED if failed else row.status,
         ok=row.ok,
-        message=message,
+        message=in_places(message),
         required_by=row.required_by,
     )
 

@@ -5,7 +5,7 @@ import json
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.environments import install
+from tests.support.environments import install, snapshot
 from tests.support.index import PackageIndex
 from tests.support.processes import DEADLINE, wait_until
 from tests.support.projects import Project
@@ -208,6 +208,34 @@ def test_another_user_changes_nothing(observed: ServiceProcess) -> None:
     assert as_user(65534, attack) == b"403 UserNotAllowed"
     observed.wait_for_event("access.refused", where=lambda one: one["uid"] == 65534)
     assert observed.environment()["suspended"] is False
+
+
+def test_a_password_in_an_address_is_used_and_never_shown(
+    make_index: Callable[..., PackageIndex],
+    project: Project,
+    venv: Path,
+    service: ServiceFactory,
+    tmp_path: Path,
+) -> None:
+    private = make_index(credentials=("ana", "very-secret"))
+    wheels = [make_wheel(tmp_path / "private", name, "1.0") for name in ("alpha", "delta")]
+    private.add(*wheels)
+    addresses = [
+        private.file_url(name).replace("//", "//ana:very-secret@", 1)
+        for name in (wheels[0].name, "gone-1.0-py3-none-any.whl")
+    ]
+    project.write([f"alpha @ {addresses[0]}", f"gone @ {addresses[1]}"])
+    process = service(mode="observe")
+
+    fixed = process.client.post(FIX, timeout=DEADLINE)
+
+    assert snapshot(venv) == {"alpha": "1.0"}, fixed.text
+    assert len(fixed.json()["failed_packages"]) == 1
+    passes = [f"/history/{one['id']}" for one in process.client.get("/history").json()["passes"]]
+    told = [process.client.get(path).text for path in ("/status", "/history", *passes)]
+    journal = b"".join(path.read_bytes() for path in (process.directory / "state").glob("*sqlite*"))
+    for text in (fixed.text, *told, process.log.read_text(), journal.decode("latin-1")):
+        assert "very-secret" not in text
 
 
 def test_nothing_but_records_is_logged(observed: ServiceProcess) -> None:
