@@ -46,7 +46,7 @@ class Metrics:
         )
         self._uv_failures = Counter(
             "reconciler_uv_failures",
-            "Runs of uv that failed, by reason.",
+            "Passes that failed, or that left requirements out, by reason.",
             ["reason"],
             registry=self._registry,
         )
@@ -64,7 +64,7 @@ class Metrics:
             self._last_success[environment] = _ended_at(outcome)
 
     def observe_uv_failure(self, reason: str) -> None:
-        """Count a run of uv that failed; `reason` is one of a closed set, never uv's own words."""
+        """Count a pass in which something failed; `reason` is one of a closed set of words."""
         self._uv_failures.labels(reason).inc()
 
     def render(self, source: StatusSource) -> bytes:

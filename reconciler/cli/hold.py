@@ -132,7 +132,8 @@ def _act(options: Options, name: str, what: str, act: Callable[[Direct], _Act]) 
     if package not in known:
         raise click.ClickException(f"{name} is not held in {target.name}. {nearest(name, known)}")
     if service is not None:
-        number = service.client.ask(service.name, f"holds/{package}/{what}")
+        by_hand = {"apply": True} if what == "restore" else {}  # also where it is only observed
+        number = service.client.ask(service.name, f"holds/{package}/{what}", **by_hand)
         return show_outcome(service, number, output)
     refuse_claimed(config, target)
     with direct(config, target) as hands, following(output, target.name) as follower:

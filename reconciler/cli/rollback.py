@@ -55,7 +55,9 @@ def rollback(options: Options, *, generation: int | None, reason: str | None) ->
     output = Output(options)
     service = served(config, target)
     if service is not None:
-        number = service.client.ask(service.name, "rollback", generation=generation, reason=reason)
+        number = service.client.ask(
+            service.name, "rollback", generation=generation, reason=reason, apply=True
+        )
         status = show_outcome(service, number, output)
     else:
         refuse_claimed(config, target)

@@ -63,7 +63,7 @@ def _refuse_observed(worker: Worker, request: Request) -> None:
         raise RequestRefused(
             Refusal.OBSERVING,
             f'{worker.name} is only observed (mode = "observe")',
-            "Set mode to apply, or ask with `apply`.",
+            'Set mode = "apply", or send {"apply": true} to do it this once.',
         )
 
 
@@ -73,7 +73,7 @@ def _roll_back(worker: Worker, request: Request) -> Order:
         target = choose(worker.environment.workspace, request.generation)
     except NoSuchGeneration as error:
         raise RequestRefused(
-            Refusal.UNKNOWN_GENERATION, str(error).rstrip("."), "`reconciler history` lists them."
+            Refusal.UNKNOWN_GENERATION, str(error).rstrip("."), "/status lists them."
         ) from error
 
     def work(keeper: Keeper, knowledge: Knowledge, running: Pass) -> Outcome:

@@ -158,8 +158,8 @@ class Supervisor:
 
     def _recorded(self, name: str, detail: PassDetail, reason: str | None) -> None:
         self.metrics.observe_pass(name, detail)
-        if reason is not None:
-            self.metrics.observe_uv_failure(reason)
+        for failed in {reason, *(failure.reason for failure in detail.failed)} - {None}:
+            self.metrics.observe_uv_failure(str(failed))
         self._on_loop(self._after_pass, name, detail)
 
     def _on_loop(self, function: Callable[..., None], *arguments: object) -> None:

@@ -8,7 +8,16 @@ from starlette.responses import Response
 from reconciler.daemon.actions import Action, Refusal
 from reconciler.web import environments
 from reconciler.web.documents import json_response
-from reconciler.web.forms import Accepted, Nothing, PackageName, Pause, Reconcile, Rollback, Why
+from reconciler.web.forms import (
+    Accepted,
+    Nothing,
+    PackageName,
+    Pause,
+    Reconcile,
+    Restore,
+    Rollback,
+    Why,
+)
 from reconciler.web.operations import Endpoint
 from reconciler.web.problems import HttpProblem
 from reconciler.web.requests import body_of
@@ -19,7 +28,7 @@ FORMS: dict[Action, type[msgspec.Struct]] = {
     Action.PAUSE: Pause,
     Action.RESUME: Why,
     Action.ROLLBACK: Rollback,
-    Action.RESTORE: Why,
+    Action.RESTORE: Restore,
     Action.ACCEPT: Why,
     Action.GPU: Nothing,
 }

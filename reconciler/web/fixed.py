@@ -18,14 +18,19 @@ def summary(environment: Environment, outcome: PassDetail) -> FixResult:
     held = {hold.name for hold in environment.holds}
     declared = [row for row in environment.packages if _counts(row, held)]
     failed = {failure.name: failure.requirement for failure in outcome.failed}
-    failed |= {row.name: _requirement(row) for row in declared if not row.ok}
+    failed |= {row.name: _requirement(row) for row in environment.packages if _unmet(row, held)}
     met = [row for row in declared if row.name not in failed]
     if outcome.result is Result.FAILED:
         met = []
+    idle = _why_nothing_was_tried(environment, outcome, len(failed))
     complaints = _complaints(environment, outcome)
     return FixResult(
-        success=outcome.result in {Result.CHANGED, Result.UNCHANGED} and not failed,
-        message=_message(outcome, len(met), len(failed), _preserved(environment.holds)),
+        success=(
+            outcome.result in {Result.CHANGED, Result.UNCHANGED}
+            and not failed
+            and environment.problem is None
+        ),
+        message=_message(outcome, len(met), len(failed), idle) + _preserved(environment.holds),
         packages_installed=len(met),
         packages_failed=len(failed),
         failed_packages=tuple(failed.values()),
@@ -42,6 +47,27 @@ def _counts(row: Package, held: set[str]) -> bool:
     return row.required_by is None and row.name not in held and row.status not in _HELD
 
 
+def _unmet(row: Package, held: set[str]) -> bool:
+    """Whether there is something left to do about it; never about a held one."""
+    return not row.ok and row.name not in held and row.status not in _HELD
+
+
+def _why_nothing_was_tried(environment: Environment, outcome: PassDetail, unmet: int) -> str:
+    """Why a pass changed nothing although there may be something to do; else nothing."""
+    if outcome.result is not Result.UNCHANGED:
+        return ""
+    problem = environment.problem
+    if problem is not None:
+        place = ":".join(str(part) for part in (problem.file, problem.line) if part is not None)
+        return f"{place}: {problem.reason}"
+    if not unmet or outcome.failed:
+        return ""
+    if environment.suspension is not None:
+        why = environment.suspension.reason
+        return f"{environment.name} is left alone ({why}); resume it first"
+    return f"{_count(unmet, 'package')} not as declared"
+
+
 def _requirement(row: Package) -> str:
     """As it would be declared; what others require has its name in it already."""
     required = row.required or ""
@@ -56,19 +82,20 @@ def _preserved(holds: tuple[Hold, ...]) -> str:
     return f" ({'/'.join(names)} preserved)" if names else ""
 
 
-def _message(outcome: PassDetail, met: int, failed: int, preserved: str) -> str:
-    if outcome.result is Result.FAILED:
-        why = (outcome.message or "the pass failed").rstrip(".")
-        return f"Nothing was changed: {why}{preserved}"
+def _message(outcome: PassDetail, met: int, failed: int, idle: str) -> str:
+    packages = _count(met, "package")
+    if outcome.result is Result.FAILED or idle:
+        why = idle or outcome.message or "the pass failed"
+        return f"Nothing was changed: {why.rstrip('.')}"
     if failed or outcome.result is Result.PARTIAL:
-        return f"Installed {_packages(met)}, {failed} failed{preserved}"
+        return f"Installed {packages}, {failed} failed"
     if outcome.result is Result.UNCHANGED:
-        return f"Nothing to do: all {_packages(met)} are installed{preserved}"
-    return f"Successfully installed/upgraded all {_packages(met)}{preserved}"
+        return f"Nothing to do: all {packages} are installed"
+    return f"Successfully installed/upgraded all {packages}"
 
 
-def _packages(count: int) -> str:
-    return "1 package" if count == 1 else f"{count} packages"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _sections(declared: list[Package], outcome: PassDetail) -> Iterator[str]:
@@ -80,8 +107,10 @@ def _sections(declared: list[Package], outcome: PassDetail) -> Iterator[str]:
             yield _done(change)
         elif row.ok:
             yield f"Requirement already satisfied: {requirement} ({row.installed})"
-        else:
+        elif row.installed is None:
             yield f"ERROR: {requirement} is not installed"
+        else:
+            yield f"ERROR: {requirement} is not met; {row.installed} is installed"
     for change in changes.values():
         title = f"Installing {change.name}=={change.to}" if change.to else f"Removing {change.name}"
         yield f"=== {title} ==="
@@ -97,6 +126,9 @@ def _done(change: Change) -> str:
 def _complaints(environment: Environment, outcome: PassDetail) -> Iterator[str]:
     if outcome.result is Result.FAILED and outcome.message:
         yield f"ERROR: {outcome.message}"
+    problem = environment.problem
+    if problem is not None and problem.reason not in (outcome.message or ""):
+        yield f"ERROR: {problem.file}: {problem.reason}. {problem.mend}"
     for failure in outcome.failed:
         yield f"ERROR: {failure.requirement}: {failure.reason}: {failure.message}"
     named = {failure.name for failure in outcome.failed}

@@ -4,6 +4,7 @@ from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
+from reconciler.config import Mode
 from reconciler.daemon.actions import Action, Refusal
 from reconciler.status import Environment, PassDetail, Result
 from reconciler.web import environments
@@ -47,7 +48,9 @@ class Fixing:
         begins now says how things are; where it had nothing left to do, the work was the other's.
         """
         running = environment.current_pass
-        asked = await self._service.request(environment.name, Action.RECONCILE)
+        # Where changes wait for a person, here one asks for them; a pause is somebody's wish.
+        apply = environment.mode == Mode.OBSERVE and not environment.suspended
+        asked = await self._service.request(environment.name, Action.RECONCILE, apply=apply)
         outcome = await self._service.wait_for_pass(environment.name, asked)
         if running is None or running.id == asked or outcome.result is not Result.UNCHANGED:
             return outcome

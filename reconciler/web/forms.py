@@ -72,12 +72,20 @@ class Why(Form, frozen=True, kw_only=True):
     reason: _Words | None = None
 
 
-class Reconcile(Why, frozen=True, kw_only=True):
-    """A pass, now."""
+class Change(Why, frozen=True, kw_only=True):
+    """Something that changes packages."""
 
     apply: Annotated[
         bool, Meta(description="Change things this once, even where `mode` is `observe`.")
     ] = False
+
+
+class Reconcile(Change, frozen=True, kw_only=True):
+    """A pass, now."""
+
+
+class Restore(Change, frozen=True, kw_only=True):
+    """Put a broken hold back."""
 
 
 class Pause(Why, frozen=True, kw_only=True):
@@ -91,7 +99,7 @@ class Pause(Why, frozen=True, kw_only=True):
     ) = None
 
 
-class Rollback(Why, frozen=True, kw_only=True):
+class Rollback(Change, frozen=True, kw_only=True):
     """Bring an earlier tree back."""
 
     generation: (

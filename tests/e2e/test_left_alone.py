@@ -207,6 +207,15 @@ def test_who_only_observes_reports_and_changes_nothing(
     process.wait_for_phase("Drifted")
     assert snapshot(venv).keys() == {"alpha", "delta"}
 
+    # By hand it can all be done: the button changes things, and so does a roll-back.
+    fixed = process.client.post("/api/v1/setup/ai-models/fix-dependencies").json()
+
+    assert fixed["success"] is True, fixed
+    assert fixed["message"] == "Successfully installed/upgraded all 2 packages"
+    assert snapshot(venv).keys() == {"alpha", "delta", "gamma"}
+    ask(process, "rollback", apply=True)
+    assert snapshot(venv).keys() != {"alpha", "delta", "gamma"}
+
 
 def test_who_only_observes_makes_no_environment(
     small: PackageIndex, project: Project, service: ServiceFactory

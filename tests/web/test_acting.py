@@ -15,11 +15,26 @@ ACTIONS = [
     ("pause", Action.PAUSE, {}, {"reason": None, "duration": None}),
     ("pause", Action.PAUSE, {"reason": "demo", "duration": 60}, {"reason": "demo", "duration": 60}),
     ("resume", Action.RESUME, {"reason": "done"}, {"reason": "done"}),
-    ("rollback", Action.ROLLBACK, {}, {"reason": None, "generation": None}),
-    ("rollback", Action.ROLLBACK, {"generation": 6}, {"reason": None, "generation": 6}),
-    ("rollback", Action.ROLLBACK, {"generation": 6.0}, {"reason": None, "generation": 6}),
+    ("rollback", Action.ROLLBACK, {}, {"reason": None, "apply": False, "generation": None}),
+    (
+        "rollback",
+        Action.ROLLBACK,
+        {"generation": 6, "apply": True},
+        {"reason": None, "apply": True, "generation": 6},
+    ),
+    (
+        "rollback",
+        Action.ROLLBACK,
+        {"generation": 6.0},
+        {"reason": None, "apply": False, "generation": 6},
+    ),
     ("gpu", Action.GPU, {}, {}),
-    ("holds/torch/restore", Action.RESTORE, {}, {"reason": None, "package": "torch"}),
+    (
+        "holds/torch/restore",
+        Action.RESTORE,
+        {"apply": True},
+        {"reason": None, "apply": True, "package": "torch"},
+    ),
     ("holds/Torch_Vision/accept", Action.ACCEPT, {}, {"reason": None, "package": "torch-vision"}),
 ]
 
@@ -82,9 +97,7 @@ def test_an_unknown_environment_is_refused(client: httpx.Client, host: Host, pat
     [
         (Refusal.UNKNOWN_HOLD, 404),
         (Refusal.UNKNOWN_GENERATION, 404),
-        (Refusal.NO_COPY, 409),
         (Refusal.OBSERVING, 409),
-        (Refusal.NOTHING_TO_DO, 409),
         (Refusal.STOPPING, 503),
     ],
 )

@@ -4,7 +4,17 @@ from typing import Any
 
 import pytest
 
-from reconciler.status import Change, Failure, HeldBack, Hold, PackageStatus, PassDetail, Result
+from reconciler.status import (
+    Change,
+    Failure,
+    HeldBack,
+    Hold,
+    PackageStatus,
+    PassDetail,
+    Problem,
+    Result,
+    Suspension,
+)
 from reconciler.web.fixed import summary
 from tests.web.steered import STARTED, environment, row
 
@@ -42,6 +52,39 @@ def test_a_dependency_that_failed_counts_as_well() -> None:
     found = summary(environment(packages=rows), _pass(Result.PARTIAL, failed=(failure,)))
     assert found.failed_packages == ("dep==2",)
     assert (found.success, found.packages_installed, found.packages_failed) == (False, 1, 1)
+
+
+def test_what_is_left_alone_has_not_failed() -> None:
+    pause = Suspension(reason="training run", since=STARTED)
+    rows = (row("a", ">=1", "1"), row("b", ">=2", "1", PackageStatus.MISMATCH))
+    paused = environment(packages=rows, suspended=True, suspension=pause)
+    found = summary(paused, _pass(Result.UNCHANGED))
+    assert found.success is False
+    assert found.message == (
+        "Nothing was changed: studio is left alone (training run); resume it first "
+        "(torch/torchvision preserved)"
+    )
+    assert found.failed_packages == ("b>=2",)
+    assert "ERROR: b>=2 is not met; 1 is installed\n" in found.stdout
+
+
+@pytest.mark.parametrize("result", [Result.UNCHANGED, Result.CHANGED])
+def test_a_file_that_cannot_be_used_is_no_success(result: Result) -> None:
+    problem = Problem(file="/p.toml", line=6, column=5, reason="no requirement", mend="Mend it.")
+    broken = environment(packages=(row("a", ">=1", "1"),), problem=problem)
+    found = summary(broken, _pass(result))
+    assert found.success is False
+    assert found.stderr == "ERROR: /p.toml: no requirement. Mend it.\n"
+    if result is Result.UNCHANGED:
+        assert found.message.startswith("Nothing was changed: /p.toml:6: no requirement (torch/")
+
+
+def test_what_others_require_counts_as_well() -> None:
+    missing = row("dep", "dep>=2", None, PackageStatus.MISSING, required_by="a")
+    found = summary(environment(packages=(row("a", None, "1"), missing)), _pass(Result.UNCHANGED))
+    assert found.success is False
+    assert (found.packages_installed, found.failed_packages) == (1, ("dep>=2",))
+    assert found.message.startswith("Nothing was changed: 1 package not as declared")
 
 
 def test_what_others_require_is_named_once() -> None:

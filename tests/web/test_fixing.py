@@ -3,6 +3,7 @@
 import threading
 
 import httpx
+import pytest
 
 from reconciler.daemon.actions import Action, Refusal, RequestRefused
 from tests.support.processes import wait_until
@@ -86,6 +87,18 @@ def test_an_environment_can_be_named(client: httpx.Client, host: Host) -> None:
     assert client.post(FIX, params={"environment": "x"}).status_code == 404
     assert [name for name, _, _ in host.service.asked] == ["studio", "other"]
     assert {action for _, action, _ in host.service.asked} == {Action.RECONCILE}
+
+
+@pytest.mark.parametrize(
+    ("mode", "suspended", "apply"),
+    [("apply", False, False), ("observe", False, True), ("observe", True, False)],
+)
+def test_what_is_only_observed_is_changed_this_once(
+    client: httpx.Client, host: Host, mode: str, suspended: bool, apply: bool
+) -> None:
+    host.do(lambda: host.service.publish(environment(mode=mode, suspended=suspended)))
+    assert client.post(FIX).status_code == 200
+    assert host.service.asked == [("studio", Action.RECONCILE, {"apply": apply})]
 
 
 def test_a_service_that_will_not_says_why(client: httpx.Client, host: Host) -> None:

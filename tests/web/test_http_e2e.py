@@ -91,6 +91,9 @@ def test_fix_dependencies_from_drift_to_in_sync(observed: ServiceProcess, projec
     assert body["failed_packages"] == ["gamma>=9"]
     assert "=== Installing alpha>=1 ===\nSuccessfully installed alpha-1.0\n" in body["stdout"]
     assert "ERROR: gamma>=9: " in body["stderr"]
+    assert (
+        'reconciler_uv_failures_total{reason="NoSolution"}' in observed.client.get("/metrics").text
+    )
 
     project.save([*GPU, "alpha>=1", "beta"])
     body = observed.client.post(FIX, timeout=DEADLINE).json()
