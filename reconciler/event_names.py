@@ -53,7 +53,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "pass.finished": "A pass ended, with its result.",
         "pass.failed": "A pass ended without result; with the traceback if it was unexpected.",
         "pass.unexpected": "A pass ended in an error that nobody foresaw; with the traceback.",
-        "pass.stopped": "A pass was stopped: its time was up, or the service ends.",
+        "pass.stopped": "A pass was stopped, as the service or the command ends.",
         "drift.detected": "The environment is not what the project declares.",
         "plan.ready": "It is known what would change.",
         "plan.refused": "The plan would have changed something that it must not.",

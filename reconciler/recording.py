@@ -254,7 +254,9 @@ class Recorder:
         for entry in detail.held_back:
             log.info("held.back", package=entry.name, chosen=entry.chosen, newest=entry.newest,
                      because=entry.because)  # fmt: skip
-        if trouble is not None:
+        if trouble is not None and trouble.reason == Reason.STOPPED:
+            log.info("pass.stopped", message=trouble.message, duration=detail.duration_seconds)
+        elif trouble is not None:
             log.error("pass.failed", reason=trouble.reason, message=trouble.message,
                       duration=detail.duration_seconds)  # fmt: skip
         log.info("pass.finished", result=str(detail.result), duration=detail.duration_seconds,

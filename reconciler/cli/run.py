@@ -1,6 +1,7 @@
 """`reconciler run`: the service, in the foreground."""
 
 import os
+from pathlib import Path
 
 import click
 import msgspec
@@ -8,7 +9,7 @@ import msgspec
 from reconciler.cli.command import Command
 from reconciler.cli.options import Options
 from reconciler.cli.targets import chosen, configuration
-from reconciler.config import Config, LogLevel
+from reconciler.config import Config, ConfigProblem, ConfigRejected, LogLevel
 from reconciler.daemon.service import main
 from reconciler.web.serving import serving
 
@@ -31,7 +32,23 @@ def run(options: Options) -> int:
     page on http://127.0.0.1:8765 (or where [http] says). SIGHUP reads the configuration again.
     To have it started at boot, see `reconciler service install`.
     """
-    return main(lambda: _load(options), os.environ, serving)
+    started = False
+
+    def load() -> Config:
+        nonlocal started
+        try:
+            return _load(options)
+        except click.ClickException as error:
+            if not started:
+                raise
+            # What the options name is gone: no reason for a service to end.
+            file, reason = str(options.config or Path.cwd()), error.message.rstrip(".")
+            problem = ConfigProblem(file, "", reason, "Put it back, or start anew.")
+            raise ConfigRejected((problem,)) from error
+        finally:
+            started = True
+
+    return main(load, os.environ, serving)
 
 
 def _load(options: Options) -> Config:

@@ -52,6 +52,17 @@ class Claim:
         self._held.enter_context(workspace.service_lock())
         self._inode = _inode_of(workspace)
 
+    def handed_over(self, environment: Environment) -> "Claim":
+        """The same claim for what a new configuration makes of the environment.
+
+        Not released and taken again: a child that is just being forked has the lock's
+        descriptor as well, until it becomes another program, so that it would seem held.
+        """
+        successor = Claim(environment)
+        successor._held, successor._inode = self._held.pop_all(), self._inode
+        self._inode = None
+        return successor
+
     def release(self) -> None:
         """Leave the environment to others."""
         self._inode = None

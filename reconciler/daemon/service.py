@@ -9,13 +9,15 @@ import faulthandler
 import os
 import signal
 import socket
+import sqlite3
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 
 from reconciler import __version__
-from reconciler.config import Config, ConfigRejected
+from reconciler.config import Config, ConfigRejected, LogFormat
 from reconciler.daemon.activation import inherited_sockets
 from reconciler.daemon.mounts import Mounts
 from reconciler.daemon.notify import Notifier, feed_watchdog
@@ -39,6 +41,12 @@ Serving = Callable[[Supervisor, Config, Sequence[socket.socket]], AbstractAsyncC
 """While entered, the HTTP server answers; the value is its address, for people."""
 
 
+_PATIENCE_SECONDS = 60.0
+"""How long a start waits for what may come right by itself; less than TimeoutStartSec=, and so
+long that systemd never counts such starts as too many."""
+_LOOK_AGAIN_SECONDS = 2.0
+
+
 class CannotServe(Exception):
     """The status server cannot have its address."""
 
@@ -54,18 +62,20 @@ def main(load: Load, environ: Mapping[str, str], serving: Serving) -> int:
     Returns:
         The process's exit status.
     """
+    notifier = Notifier.from_environment()
     try:
         config = _trusted(load())
     except (ConfigRejected, UntrustedConfig) as rejected:
-        print(rejected, file=sys.stderr)  # noqa: T201 -- there is no log yet
+        _tell_rejected(rejected, notifier)
         return os.EX_CONFIG  # the units do not start again for this one
     _set_up_log(config)
     # What systemd's watchdog sends to a hung service: say where it hangs, then die.
     faulthandler.enable()
     try:
-        return asyncio.run(_Service(load, config, environ).run(serving))
+        return asyncio.run(_Service(load, config, environ, notifier).run(serving))
     except (Busy, CannotServe) as error:
         log.error("service.failed", message=str(error), mend=_mend(error))
+        notifier.status(f"It did not start: {error}. {_mend(error)}")
         return 1
 
 
@@ -78,6 +88,19 @@ def _trusted(config: Config) -> Config:
     for problem in check_trust(paths, os.geteuid()):
         raise UntrustedConfig(f"{problem.reason}. {problem.mend}")
     return config
+
+
+def _tell_rejected(rejected: ConfigRejected | UntrustedConfig, notifier: Notifier) -> None:
+    """Say why there is no start: there is no log yet, but there may be a journal."""
+    said = rejected.problems if isinstance(rejected, ConfigRejected) else [rejected]
+    notifier.status(f"It did not start, the configuration is rejected: {said[0]}")
+    sink = sink_under_systemd(LogFormat.AUTO)
+    if sink is None:
+        print(rejected, file=sys.stderr)  # noqa: T201
+        return
+    configure(sink=sink)
+    for problem in said:
+        log.error("config.rejected", message=str(problem))
 
 
 def _mend(error: Exception) -> str:
@@ -94,11 +117,13 @@ def _set_up_log(config: Config) -> None:
 class _Service:
     """One run of the service."""
 
-    def __init__(self, load: Load, config: Config, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, load: Load, config: Config, environ: Mapping[str, str], notifier: Notifier
+    ) -> None:
         self._load = load
         self._config = config
         self._environ = environ
-        self._notifier = Notifier.from_environment()
+        self._notifier = notifier
         self._ending = asyncio.Event()
         self._reload = asyncio.Event()
         self._mounts = Mounts()
@@ -110,11 +135,13 @@ class _Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ending.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
-        supervisor = Supervisor(self._config, self._environ)
+        supervisor = await self._supervisor()
+        if supervisor is None:
+            return os.EX_OK
         supervisor.on_status = lambda status: self._tell(supervisor, status)
         with tapped(lambda record: supervisor.events.publish("event", dict(record))):
             async with serving(supervisor, self._config, inherited_sockets()) as address:
-                await supervisor.start()
+                await supervisor.start(patient=self._notifier.connected)
                 log.info("service.started", version=__version__, listen=address)
                 self._notifier.ready(supervisor.sentence())
                 try:
@@ -125,6 +152,30 @@ class _Service:
                     await supervisor.stop()
         log.info("service.stopped")
         return self._exit_status
+
+    async def _supervisor(self) -> Supervisor | None:
+        """The supervisor, once its journal can be opened; None if told to end before.
+
+        Under a service manager it waits for a while, as for a disk that is full: whoever
+        starts at boot is looked at by nobody, and should come right by itself.
+        """
+        deadline, told = time.monotonic() + _PATIENCE_SECONDS, ""
+        while not self._ending.is_set():
+            try:
+                return Supervisor(self._config, self._environ)
+            except (OSError, sqlite3.Error) as error:
+                if not self._notifier.connected or time.monotonic() >= deadline:
+                    raise
+                folder = self._config.service.state_dir
+                words = f"The history in {folder} cannot be opened: {error}. Starting waits for it"
+                if words != told:
+                    log.error("journal.failed", message=words)
+                    self._notifier.status(words)
+                told = words
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_AGAIN_SECONDS):
+                    await self._ending.wait()
+        return None
 
     def _tell(self, supervisor: Supervisor, status: Status) -> None:
         """Say to the service manager how it stands, and when only a new start helps."""
@@ -158,7 +209,10 @@ class _Service:
             accepted, message = await self._apply_new(supervisor)
             folder = runtime_directory(self._environ)
             outcome = ReloadOutcome(started_usec=started, accepted=accepted, message=message)
-            record_outcome(folder, outcome)
+            try:
+                record_outcome(folder, outcome)
+            except OSError as error:  # whoever waits for it says that nothing came
+                log.error("notify.unheard", error=str(error), address=str(folder))
             self._notifier.ready(supervisor.sentence())
 
     async def _apply_new(self, supervisor: Supervisor) -> tuple[bool, str]:
@@ -176,11 +230,21 @@ class _Service:
             return False, f"{busy}. {_mend(busy)}"
         self._mounts.note(_roots(config))
         _set_up_log(config)
-        if config.http != self._config.http:
-            changed += "; [http] has changed: restart the service for that"
+        later = _after_restart(self._config, config)
+        if later:
+            changed += f"; {later} has changed: restart the service for that"
         self._config = config
         log.info("service.reloaded", changes=changed)
         return True, changed
+
+
+def _after_restart(before: Config, after: Config) -> str:
+    """What of the new configuration a reload does not bring into force."""
+    names = ["[http]"] if before.http != after.http else []
+    old, new = before.service, after.service
+    keys = [key for key in ("uv", "state_dir") if getattr(old, key) != getattr(new, key)]
+    names += [f"{key} in [service]" for key in keys]
+    return ", ".join(names)
 
 
 def _roots(config: Config) -> list[Path]:

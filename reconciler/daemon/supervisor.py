@@ -83,8 +83,11 @@ class Supervisor:
         for environment in config.environments.values():  # in the status from the first answer on
             self._board.put(environment_status(Known(environment), None, time.time()))
 
-    async def start(self) -> None:
+    async def start(self, *, patient: bool = False) -> None:
         """Begin to look after every environment.
+
+        Args:
+            patient: Wait until an environment is free, for as long as it takes.
 
         Raises:
             Busy: Another service looks after one of them; nothing has been begun.
@@ -92,7 +95,7 @@ class Supervisor:
         self.journal.when_set_aside(self._journal_set_aside)
         if self.journal.set_aside is not None:
             self._journal_set_aside(self.journal.set_aside)
-        claims = {name: self._claim(config) for name, config in self._configured()}
+        claims = {name: self._claim(it, patient=patient) for name, it in self._configured()}
         self._board.describe(uv=await asyncio.to_thread(self._find_uv))
         for name, config in self._configured():
             self._look_after(config, claims[name])
@@ -114,7 +117,7 @@ class Supervisor:
     def _configured(self) -> list[tuple[str, EnvironmentConfig]]:
         return list(self.config.environments.items())
 
-    def _claim(self, config: EnvironmentConfig) -> Claim:
+    def _claim(self, config: EnvironmentConfig, *, patient: bool = False) -> Claim:
         """Be the only service on this environment, if it is there already.
 
         Raises:
@@ -123,6 +126,10 @@ class Supervisor:
         claim = Claim(self._environment(config))
         try:
             claim.take_if_there()
+        except Busy as busy:
+            if not patient:
+                raise
+            log.error("environment.taken", environment=config.name, message=str(busy))
         except OSError as error:  # the worker tries again at every pass
             log.debug("environment.unclaimed", environment=config.name, reason=str(error))
         return claim
@@ -230,11 +237,15 @@ class Supervisor:
         await asyncio.to_thread(care.worker.stop, config.timeout, finish=True)
         if self.stopping:
             return
-        care.claim.release()
         care.worker.knowledge.mute()
         del self._cares[config.name]
         log.info("environment.removed", environment=config.name)
         wanted = self.config.environments.get(config.name)
+        if wanted is not None and wanted.root == config.root:
+            claim = care.claim.handed_over(self._environment(wanted))
+            self._look_after(wanted, claim, care.worker)
+            return
+        care.claim.release()
         if wanted is None:
             for order in care.worker.inbox.empty():
                 self._passes.abandon(order.pass_id)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +93,24 @@ def test_a_second_service_on_the_same_environment_is_refused(
     assert running.stop() == 0
     second.start()
     second.wait_for_phase("InSync")
+
+
+def test_under_a_service_manager_it_waits_until_the_environment_is_free(
+    running: ServiceProcess, service: ServiceFactory, tmp_path: Path
+) -> None:
+    """It would be started again a few times, and then never more."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60)
+        second = service.prepare(env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        second.start(until="/livez")
+        assert manager.recv(4096)
+
+        second.wait_for_phase("Failed")
+        assert second.client.get("/readyz").status_code == 503
+
+        assert running.stop() == 0
+        second.wait_for_phase("InSync")
 
 
 def test_the_claim_is_on_the_environment_that_is_there_now(

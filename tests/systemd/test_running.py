@@ -145,6 +145,8 @@ def test_a_stop_in_mid_pass_leaves_the_environment_whole_and_no_process(service:
     assert service.processes() == []
     assert service.packages == {"quick": "1.0"}
     assert service.damage == []
+    assert len(service.machine.journal("-u", UNIT, "EVENT=pass.stopped")) == 1
+    assert service.machine.journal("-u", UNIT, "PRIORITY=3") == [], "a stop is no error"
     service.index.heal()
     service.machine.systemctl("start", UNIT)
     service.wait_for_packages(slow="1.0", quick="2.0")

@@ -117,6 +117,26 @@ def test_an_environment_that_is_made_anew_is_looked_after_again(service: Studio)
     assert restarts <= 1, "once at most: to be given the new folder"
 
 
+def test_a_start_waits_while_the_disk_of_its_history_is_full(service: Studio) -> None:
+    machine, state = service.machine, "/var/lib/reconciler"
+    machine.systemctl("stop", UNIT)
+    machine.run("mount", "-t", "tmpfs", "-o", "size=16k,mode=0777", "full", state)
+    try:
+        machine.run("dd", "if=/dev/zero", f"of={state}/full", "bs=1k", "count=16", check=False)
+        machine.systemctl("start", "--no-block", UNIT)
+        service.wait_until(
+            lambda: f"history in {state} cannot" in service.unit("StatusText")["StatusText"], "said"
+        )
+
+        machine.run("mount", "-o", "remount,size=10m", state)
+
+        service.wait_for_phase("InSync")
+        assert service.unit("NRestarts")["NRestarts"] == "0"
+    finally:
+        machine.systemctl("stop", UNIT)
+        machine.run("umount", state)
+
+
 def test_a_bad_configuration_fails_the_start_once(studio: Studio) -> None:
     studio.install()
     studio.machine.systemctl("stop", UNIT)
@@ -127,7 +147,9 @@ def test_a_bad_configuration_fails_the_start_once(studio: Studio) -> None:
     assert answer.returncode != 0
     state = studio.unit("ActiveState", "ExecMainStatus", "NRestarts")
     assert state == {"ActiveState": "failed", "ExecMainStatus": "78", "NRestarts": "0"}
-    assert f"{studio.config}:2" in messages(studio.machine.journal("-u", UNIT))
+    (entry,) = studio.machine.journal("-u", UNIT, "EVENT=config.rejected", "PRIORITY=3")
+    assert f"{studio.config}:2" in entry["MESSAGE"]
+    assert f"{studio.config}:2" in studio.unit("StatusText")["StatusText"]
     assert "Removed" in studio.machine.run(PROGRAM, "service", "uninstall").stdout
 
 
