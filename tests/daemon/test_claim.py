@@ -23,9 +23,9 @@ def kept_by_a_child(venv):
 
     def keep():
         lock = venv / ".reconciler/service.lock"
-        for entry in Path("/proc/self/fd").iterdir():
-            if entry.exists() and entry.samefile(lock):
-                copies.append(os.dup(int(entry.name)))
+        entries = [it for it in Path("/proc/self/fd").iterdir() if it.exists()]
+        (ours,) = [int(it.name) for it in entries if it.samefile(lock)]
+        copies.append(os.dup(ours))
 
     yield keep
     for copy in copies:

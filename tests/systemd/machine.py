@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 _HERE = Path(__file__).parent
 _CLONE_NEWNET = 0x40000000
-DEADLINE = 60.0
+DEADLINE = 120.0
 POLL = 0.05
 
 T = TypeVar("T")
@@ -157,6 +157,7 @@ class Machine:
 
     def journal(self, *matches: str, user: str | None = None) -> list[dict[str, Any]]:
         """Return the journal's entries since `begin_journal` that match journalctl's arguments."""
+        self.run("journalctl", "--sync", check=False)  # what was logged is there to be read
         words = ["journalctl", "--no-pager", "--output=json", "--all", *self._after, *matches]
         lines = self.run(*words, user=user, check=False).stdout.splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]

@@ -26,7 +26,7 @@ def is_said(studio: Studio, *words: str) -> bool:
 
 def comes_right(studio: Studio, pid: int) -> None:
     """The service does its job again, in the same process."""
-    studio.wait_until(lambda: readiness(studio)[0] == 200, "it is ready again", timeout=90)
+    studio.wait_until(lambda: readiness(studio)[0] == 200, "it is ready again", timeout=180)
     studio.wait_for_packages(quick="1.0")
     assert studio.main_pid == pid
     state = studio.unit("NRestarts", "ActiveState")
