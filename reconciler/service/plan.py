@@ -69,7 +69,7 @@ def plan(wanted: Wanted, environ: Mapping[str, str] = os.environ) -> Installatio
     if wanted.own:
         units = own_units(service, own_folder(environ))
     elif wanted.named is not None:
-        units = named_units(service, user.pw_name, Path(user.pw_dir))
+        units = named_units(service, user.pw_name, _home(user))
     else:
         units = machine_units(service, user.pw_name)
     return Installation(units, unit_names(wanted), wanted.own, user, program, config)
@@ -177,6 +177,12 @@ def _user(wanted: Wanted, config: Config) -> pwd.struct_passwd:
     if wanted.named is not None or wanted.run_as is not None:
         return _named(wanted.named or wanted.run_as or "")
     return _owner(config)
+
+
+def _home(user: pwd.struct_passwd) -> Path | None:
+    """The user's home, if it is one: that of a system user may be missing, or be `/usr/sbin`."""
+    home = Path(user.pw_dir)
+    return home if home.is_dir() and home.stat().st_uid == user.pw_uid else None
 
 
 def _named(name: str) -> pwd.struct_passwd:

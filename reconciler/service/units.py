@@ -53,12 +53,24 @@ def machine_units(service: Service, user: str, folder: Path = SYSTEM_FOLDER) -> 
 
 
 def named_units(
-    service: Service, user: str, home: Path, folder: Path = SYSTEM_FOLDER
+    service: Service, user: str, home: Path | None, folder: Path = SYSTEM_FOLDER
 ) -> tuple[Unit, ...]:
-    """`reconciler@.service` for every user, and what is particular to `user` beside it."""
+    """`reconciler@.service` for every user, and what is particular to `user` beside it.
+
+    Args:
+        service: What is to be installed.
+        user: For whom.
+        home: Where that user may write, and has uv's cache; None: there is no such place.
+        folder: Where units go.
+    """
     shared = _with_commands(template("reconciler@.service"), Service(service.program, (), ()))
-    outside = [path for path in service.writable if not path.is_relative_to(home)]
-    lines = ["[Service]", *_lines("ReadWritePaths", ["", *_writable([home, *outside])])]
+    writable = service.writable
+    if home is not None:
+        writable = (home, *(path for path in writable if not path.is_relative_to(home)))
+    lines = ["[Service]", *_lines("ReadWritePaths", ["", *_writable(writable)])]
+    if home is None:
+        cache = f"UV_CACHE_DIR=%C/reconciler-{user}/uv"
+        lines += [f"CacheDirectory=reconciler-{user}", f"Environment={cache}"]
     if service.arguments:
         lines += _lines("ExecStart", ["", _run(service)])
     if _hidden(service):
@@ -100,7 +112,7 @@ def quoted(word: str, *, command: bool = False) -> str:
         word: what is meant.
         command: whether it stands in a command line, where `$` names a variable.
     """
-    text = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    text = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("\n", "\\n")
     text = text.replace("$", "$$") if command else text
     plain = text == word.replace("%", "%%").replace("$", "$$" if command else "$")
     return text if plain and not set(text) & set(" \t'#;") else f'"{text}"'

@@ -139,6 +139,14 @@ def test_a_user_s_unit_takes_the_home_as_a_whole_and_what_lies_elsewhere():
     ]
 
 
+def test_a_user_without_a_home_is_given_a_cache():
+    _, own = named_units(service(), "robot", None)
+
+    assert values(own.text, "ReadWritePaths") == ["", "-/srv/studio/.venv"]
+    assert values(own.text, "CacheDirectory") == ["reconciler-robot"]
+    assert values(own.text, "Environment") == ["UV_CACHE_DIR=%C/reconciler-robot/uv"]
+
+
 def test_the_user_s_own_unit_has_no_path_of_the_machine(tmp_path):
     (unit,) = own_units(service(), tmp_path)
 
@@ -175,6 +183,7 @@ def test_the_socket_listens_where_the_configuration_says(listen, streams, mode, 
         ("/srv/100%", "/srv/100%%"),
         ("/srv/$HOME", "/srv/$$HOME"),
         ('/srv/a"b\\c', '"/srv/a\\"b\\\\c"'),
+        ("/srv/a\nUser=root", '"/srv/a\\nUser=root"'),
     ],
 )
 def test_words_are_written_so_that_systemd_reads_them_back(word, written):
