@@ -70,7 +70,7 @@ class Database:
         try:
             self._connection = self._open()
         except sqlite3.DatabaseError as error:
-            if not _is_damage(error):
+            if not is_damage(error):
                 raise _named(error, path) from error
             self._begin_anew()
 
@@ -104,7 +104,7 @@ class Database:
             try:
                 return work(self._connection)
             except sqlite3.DatabaseError as error:
-                if not _is_damage(error):
+                if not is_damage(error):
                     raise
             self._connection.close()
             self._begin_anew()
@@ -127,11 +127,11 @@ class Database:
         return connection
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
-        if _version(connection, self.path) == len(_MIGRATIONS):
+        if version_of(connection, self.path) == len(_MIGRATIONS):
             return  # who only reads needs no lock
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for number in range(_version(connection, self.path), len(_MIGRATIONS)):
+            for number in range(version_of(connection, self.path), len(_MIGRATIONS)):
                 for statement in _MIGRATIONS[number].split(";"):
                     connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
@@ -174,12 +174,18 @@ def _named(error: sqlite3.DatabaseError, path: Path) -> sqlite3.DatabaseError:
     return named
 
 
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
+def is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether it says that the file itself is no sound database."""
     code = getattr(error, "sqlite_errorcode", 0)
     return isinstance(error, Damaged) or code & _PRIMARY in _DAMAGE
 
 
-def _version(connection: sqlite3.Connection, path: Path) -> int:
+def version_of(connection: sqlite3.Connection, path: Path) -> int:
+    """How many migrations the file has had.
+
+    Raises:
+        Newer: More than are known here.
+    """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(_MIGRATIONS):
         raise Newer(

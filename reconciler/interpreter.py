@@ -102,7 +102,7 @@ def _identity(executable: Path) -> tuple[object, ...]:
     for path in (executable, executable.parent.parent / "pyvenv.cfg"):
         try:
             found = path.stat()
-        except FileNotFoundError:
+        except OSError:  # gone, a link in a circle, or not to be seen: starting it tells
             seen.append(None)
         else:
             seen.append((found.st_ino, found.st_mtime_ns, found.st_size))

@@ -31,6 +31,7 @@ def show_status(status: Status, name: str | None, output: Output, now: datetime)
         ("Environment", "Phase", "Satisfied", "Held", "Generation", "Last pass", "Next check"),
         [_row(environment, now) for environment in environments],
         [PHASES.get(environment.phase, "") for environment in environments],
+        ("Held", "Generation", "Next check"),
     )
     if status.service.config_problem is not None:
         output.say(f"The configuration has changed and is bad; the old one stays in force: "

@@ -17,6 +17,7 @@ from rich.text import Text
 from reconciler.cli.command import Command
 from reconciler.cli.logs import configure_log
 from reconciler.cli.options import Options
+from reconciler.cli.running import interruptible
 from reconciler.demo.story import (
     GPU_NAMES,
     STAYS,
@@ -59,7 +60,7 @@ def demo(options: Options, *, svg: Path | None) -> int:
     console = _console(options, recorded=svg is not None)
     started = time.monotonic()
     environ = dict(os.environ) if svg is None else _with_colors()
-    with tempfile.TemporaryDirectory(prefix="reconciler-demo-") as folder:
+    with interruptible(), tempfile.TemporaryDirectory(prefix="reconciler-demo-") as folder:
         stage = world(Path(folder).resolve(), environ, console.width - _INDENT)
         try:
             stage.build()

@@ -1,6 +1,7 @@
 """`reconciler doctor`: what could stand in the way, each with its mend."""
 
 import os
+from collections.abc import Iterator
 
 import click
 import msgspec
@@ -10,9 +11,10 @@ from reconciler.cli.command import Command
 from reconciler.cli.logs import configure_log
 from reconciler.cli.options import Options
 from reconciler.cli.output import BAD, DOUBT, GOOD, QUIET, Output
-from reconciler.cli.targets import configuration, several
-from reconciler.config import Config
-from reconciler.doctor import Answer, Finding, Verdict, examine
+from reconciler.cli.targets import NothingHere, configuration, several
+from reconciler.config import Config, ConfigRejected, for_nothing
+from reconciler.doctor import Answer, Finding, Verdict, examine, problem
+from reconciler.redact import redact
 
 _MARKS = {Verdict.OK: GOOD, Verdict.WARNING: DOUBT, Verdict.PROBLEM: BAD}
 
@@ -43,10 +45,9 @@ def doctor(options: Options) -> int:
     nothing.
     """
     configure_log(options)
-    config = configuration(options)
     output = Output(options)
     findings = []
-    for finding in examine(config, several(config, options), os.environ, _answer(config)):
+    for finding in _findings(options):
         findings.append(finding)
         _show(finding, output)
     problems = [f for f in findings if f.verdict is Verdict.PROBLEM]
@@ -55,6 +56,23 @@ def doctor(options: Options) -> int:
     words = f"{len(findings)} checks, {len(problems)} problems, {len(warnings)} warnings."
     output.say(words, BAD if problems else DOUBT if warnings else GOOD, bold=True)
     return 1 if problems else 0
+
+
+def _findings(options: Options) -> Iterator[Finding]:
+    """All of them; what is wrong with the configuration is one, and the machine is looked at."""
+    try:
+        config = configuration(options)
+    except ConfigRejected as rejected:
+        for it in rejected.problems:
+            where = ":".join(str(part) for part in (it.file, it.line, it.column) if part)
+            reason = f"{it.key}: {it.reason}" if it.key else it.reason
+            yield problem("configuration", redact(f"{where}: {reason}"), redact(it.mend))
+        config = for_nothing(os.environ)
+    except NothingHere as nothing:
+        reason, _, mend = nothing.message.partition(". ")
+        yield problem("configuration", reason, mend)
+        config = for_nothing(os.environ)
+    yield from examine(config, several(config, options), os.environ, _answer(config))
 
 
 def _answer(config: Config) -> Answer:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import click
+from click.shell_completion import CompletionItem
 from packaging.utils import NormalizedName, canonicalize_name
 
 from reconciler.cli.asking import exit_status, show_outcome
@@ -46,6 +47,18 @@ def hold() -> None:
     whole, a copy goes to the vault (hard links, no extra space), from which it can be restored
     offline.
     """
+
+
+def _complete(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    options = context.find_object(Options) or Options()
+    try:
+        config = configuration(options)
+        holds = _holds(config, chosen(config, options), None)
+    except Exception:  # noqa: BLE001 -- completion stays silent whatever is wrong
+        return []
+    return [CompletionItem(hold.name) for hold in holds if hold.name.startswith(incomplete)]
 
 
 @hold.command(
@@ -96,7 +109,7 @@ def _holds(config: Config, target: EnvironmentConfig, service: Served | None) ->
     examples=(("reconciler hold restore torch", "and everything that torch pins"),),
     exit_codes="0; 1 for an error.",
 )
-@click.argument("name")
+@click.argument("name", shell_complete=_complete)
 @click.pass_obj
 def restore(options: Options, *, name: str) -> int:
     """Put the held build of NAME back, from the vault, offline.
@@ -111,7 +124,7 @@ def restore(options: Options, *, name: str) -> int:
     examples=(("reconciler hold accept torch", "another build was installed on purpose"),),
     exit_codes="0; 1 for an error.",
 )
-@click.argument("name")
+@click.argument("name", shell_complete=_complete)
 @click.pass_obj
 def accept(options: Options, *, name: str) -> int:
     """Take what is installed of NAME as the held build from now on."""
@@ -137,6 +150,8 @@ def _act(options: Options, name: str, what: str, act: Callable[[Direct], _Act]) 
         return show_outcome(service, number, output)
     refuse_claimed(config, target)
     with direct(config, target) as hands, following(output, target.name) as follower:
+        if what == "restore":
+            hands.refuse_observed()
         recorded = act(hands)(package, follower)
     output.json(recorded.detail)
     show_pass(recorded.detail, target.name, output)

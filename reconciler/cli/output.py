@@ -4,6 +4,7 @@ What comes from elsewhere (names, uv's words) cannot take the terminal over.
 """
 
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,9 @@ from reconciler.cli.options import Options
 
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != 10}
 Row = Sequence[str | None]
+
+_GAP = 3
+"""Columns of the terminal between two columns of a table."""
 
 GOOD, BAD, DOUBT, QUIET = "green", "red", "yellow", "bright_black"
 """The colours of what is well, what is not, what wants attention, and what matters little."""
@@ -66,19 +70,29 @@ class Output:
         if self.for_people:
             click.echo(harmless(text), err=True)
 
-    def table(self, columns: Sequence[str], rows: Iterable[Row], marks: Sequence[str] = ()) -> None:
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Row],
+        marks: Sequence[str] = (),
+        spare: Sequence[str] = (),
+    ) -> None:
         """A table on a terminal, aligned lines off it.
 
         Args:
             columns: the headings.
             rows: the cells; None is shown as a dash.
             marks: a colour for each row.
+            spare: the headings that a narrow terminal does without, the first of them first.
         """
         if not self.for_people:
             return
         cells = [[harmless(cell) if cell else "-" for cell in row] for row in rows]
         if self.terminal:
-            _print_table(columns, cells, marks)
+            shown = _fitting(columns, cells, spare, shutil.get_terminal_size().columns)
+            _print_table(
+                [columns[n] for n in shown], [[row[n] for n in shown] for row in cells], marks
+            )
         else:
             for line in plain_table(columns, cells):
                 click.echo(line)
@@ -97,6 +111,19 @@ def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in everything
     ]
+
+
+def _fitting(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], width: int
+) -> list[int]:
+    """Which columns are shown, so that words need not be broken."""
+    shown = list(range(len(columns)))
+    widths = [max(len(row[n]) for row in [list(columns), *rows]) for n in shown]
+    for heading in spare:
+        if sum(widths[n] + _GAP for n in shown) - _GAP <= width:
+            break
+        shown = [n for n in shown if columns[n] != heading]
+    return shown
 
 
 def _print_table(columns: Sequence[str], rows: list[list[str]], marks: Sequence[str]) -> None:

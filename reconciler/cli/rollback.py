@@ -63,6 +63,7 @@ def rollback(options: Options, *, generation: int | None, reason: str | None) ->
         refuse_claimed(config, target)
         choose(opened(config, target).workspace, generation)
         with direct(config, target) as hands, following(output, target.name) as follower:
+            hands.refuse_observed()
             recorded = hands.roll_back(generation, reason, follower)
         output.json(recorded.detail)
         show_pass(recorded.detail, target.name, output)

@@ -1,5 +1,6 @@
 """`reconciler status`: what the service says of itself, once or again with each change."""
 
+import os
 import time
 
 import click
@@ -11,7 +12,8 @@ from reconciler.cli.command import Command
 from reconciler.cli.nearest import nearest
 from reconciler.cli.options import Options
 from reconciler.cli.output import Output, harmless
-from reconciler.cli.targets import configuration
+from reconciler.cli.targets import NothingHere, configuration
+from reconciler.config import Config, for_nothing
 from reconciler.status import Status
 
 _AGAIN_SECONDS = 1.0
@@ -35,7 +37,7 @@ def status(options: Options, *, watch: bool) -> int:
     The same as GET /status, which --json prints as it is. `reconciler check` looks for itself
     and needs no service.
     """
-    client = Client(configuration(options))
+    client = Client(_configuration(options))
     output = Output(options)
     if watch:
         return _watch(client, options, output)
@@ -43,6 +45,14 @@ def status(options: Options, *, watch: bool) -> int:
     _refuse_unknown(current, options.environment)
     _show(current, options, output)
     return 0
+
+
+def _configuration(options: Options) -> Config:
+    """Where the service answers; at its default address where nothing here says otherwise."""
+    try:
+        return configuration(options)
+    except NothingHere:
+        return for_nothing(os.environ)
 
 
 def _show(current: Status, options: Options, output: Output) -> None:

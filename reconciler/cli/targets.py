@@ -16,6 +16,10 @@ from reconciler.config import Config, ConfigRejected, EnvironmentConfig, find, f
 from reconciler.config.paths import interpreter_of, pyproject_of
 
 
+class NothingHere(click.ClickException):
+    """There is neither a configuration nor a project in this folder."""
+
+
 def configuration(options: Options, environ: Mapping[str, str] = os.environ) -> Config:
     """The configuration in force: a file's, or one made up for a project.
 
@@ -47,7 +51,7 @@ def _of_project(options: Options, environ: Mapping[str, str]) -> Config:
     config = for_project(options.pyproject or Path.cwd(), options.python, environ)
     (environment,) = config.environments.values()
     if not environment.pyproject.is_file() and options.pyproject is None:
-        raise click.ClickException(
+        raise NothingHere(
             f"there is no pyproject.toml in {Path.cwd()}, and no configuration. Go to the "
             "project's folder, or name it with --pyproject, or a configuration with --config."
         )
@@ -89,6 +93,8 @@ def chosen(config: Config, options: Options) -> EnvironmentConfig:
 
 def several(config: Config, options: Options) -> list[EnvironmentConfig]:
     """The environment that is named, or all of them."""
+    if not config.environments:
+        return []
     return [chosen(config, options)] if options.environment else list(config.environments.values())
 
 

@@ -18,7 +18,7 @@ from reconciler.config.choices import (
 from reconciler.config.duration import format_duration, parse_duration
 from reconciler.config.environment import EnvironmentConfig, Notify, Window
 from reconciler.config.load import load
-from reconciler.config.locate import find, for_project
+from reconciler.config.locate import find, for_nothing, for_project
 from reconciler.config.problem import ConfigProblem, ConfigRejected
 from reconciler.config.settings import Config, HttpConfig, ServiceConfig
 
@@ -43,6 +43,7 @@ __all__ = [
     "Update",
     "Window",
     "find",
+    "for_nothing",
     "for_project",
     "format_duration",
     "load",

@@ -51,6 +51,11 @@ class Notify(msgspec.Struct, frozen=True, kw_only=True):
 
     Each has exactly one of `command`, `url` and `url_file`. A notice that cannot be
     delivered is logged (`notify.failed`) and never fails a pass.
+
+    The notice is a JSON object: `occasion`, `environment`, and `pass` as in the history (of a
+    broken hold `holds` instead: its name, and what happened to it). Changes that wait for a
+    window or a running job are no failure. The service tells; commands that act by themselves
+    do not.
     """
 
     on: Annotated[

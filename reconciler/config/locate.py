@@ -55,6 +55,12 @@ def for_project(project: Path, python: Path | None, env: Mapping[str, str]) -> C
     )
 
 
+def for_nothing(env: Mapping[str, str]) -> Config:
+    """The defaults, without an environment: enough to ask a service, and to look at a machine."""
+    service = ServiceConfig(state_dir=default_state_dir(env))
+    return Config(service=service, http=HttpConfig(), environments={}, path=None)
+
+
 def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100  # `..` goes, symlinks stay
 

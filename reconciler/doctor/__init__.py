@@ -5,6 +5,6 @@ removes again.
 """
 
 from reconciler.doctor.examination import Answer, examine
-from reconciler.doctor.finding import Finding, Verdict
+from reconciler.doctor.finding import Finding, Verdict, problem
 
-__all__ = ["Answer", "Finding", "Verdict", "examine"]
+__all__ = ["Answer", "Finding", "Verdict", "examine", "problem"]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import reconciler
 from reconciler.config import Config, TcpAddress
+from reconciler.database import Newer, is_damage, version_of
 from reconciler.doctor.finding import Finding, fine, problem, warning
 from reconciler.ownership import check_trust
 from reconciler.service.manager import Manager, ManagerFailed
@@ -151,27 +152,44 @@ def check_state(config: Config) -> Finding:
     journal = folder / "journal.sqlite3"
     if not journal.exists():
         return fine("state", f"{folder} (nothing recorded yet)")
-    if _is_whole(journal):
-        return fine("state", str(journal))
+    try:
+        if _is_whole(journal):
+            return fine("state", str(journal))
+    except Newer as newer:
+        reason, _, mend = str(newer).partition("). ")
+        return problem("state", f"{reason})", mend)
+    except sqlite3.OperationalError as error:
+        return problem("state", f"{journal} cannot be read ({error})",
+                       "Run this as the service's user, or end what holds it locked.")  # fmt: skip
     return warning(
         "state",
         f"{journal} is damaged",
-        "Nothing: the next start sets it aside and begins a new one.",
+        "The next start sets it aside and begins a new one; look whether the disk is sound.",
     )
 
 
 def _is_whole(journal: Path) -> bool:
-    """SQLite's own check; leaves no file behind, above all none of root's."""
+    """SQLite's own check; leaves no file behind, above all none of root's.
+
+    Raises:
+        Newer: A newer version wrote it.
+        sqlite3.OperationalError: It cannot be looked at.
+    """
     in_use = journal.with_name(journal.name + "-wal").exists()
     mode = "mode=ro" if in_use else "immutable=1"
     try:
         connection = sqlite3.connect(f"{journal.as_uri()}?{mode}", uri=True, timeout=5)
         try:
-            return bool(connection.execute("PRAGMA quick_check").fetchone() == ("ok",))
+            if connection.execute("PRAGMA quick_check").fetchone() != ("ok",):
+                return False
+            version_of(connection, journal)
+            return True
         finally:
             connection.close()
-    except sqlite3.DatabaseError:
-        return False
+    except sqlite3.DatabaseError as error:
+        if is_damage(error):
+            return False
+        raise
 
 
 def check_secrets(config: Config) -> Iterator[Finding]:

@@ -209,7 +209,7 @@ def check_own_place(interpreter: Interpreter) -> Finding:
             "own place",
             f"Reconciler itself is installed in {interpreter.prefix}, so a pass could change or "
             "remove it",
-            "Install it apart, with `uv tool install reconciler`.",
+            "Install it apart: `uv tool install` gives it an environment of its own.",
         )
     return fine("own place", f"Reconciler runs from {sys.prefix}")
 

@@ -1,6 +1,9 @@
 """`demo` explains itself, needs no network, is quick, and leaves nothing behind."""
 
+import os
 import re
+import signal
+import subprocess
 import time
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -8,7 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.cli.conftest import Studio
-from tests.support.processes import run_cli
+from tests.support.processes import reconciler_command, run_cli, wait_until
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy")
 NO_NETWORK = dict.fromkeys(_PROXIES, "http://127.0.0.1:9")
@@ -43,6 +46,22 @@ def test_it_tells_the_story_and_leaves_nothing_behind(tmp_path: Path, folder: Pa
         "left nothing behind",
     ):
         assert words in text, words
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_whatever_ends_it_leaves_nothing_behind(
+    tmp_path: Path, folder: Path, number: signal.Signals
+) -> None:
+    with subprocess.Popen(
+        reconciler_command(["demo"]), cwd=tmp_path, env={**os.environ, "TMPDIR": str(folder)},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as ran:  # fmt: skip
+        wait_until(lambda: any(folder.glob("*/studio/.venv/bin/python")), what="the environment")
+        ran.send_signal(number)
+        said = ran.communicate()[1]
+
+    assert (ran.returncode, said.strip()) == (130, "Interrupted.")
     assert list(folder.iterdir()) == []
 
 

@@ -1,5 +1,6 @@
 """What works without the service: history, roll-back, pause, resume, and the holds."""
 
+import shutil
 from pathlib import Path
 
 from tests.cli.conftest import Studio
@@ -90,12 +91,54 @@ def test_rollback_to_a_named_generation_and_forward_again(applied: Studio) -> No
     assert "beta" in snapshot(applied.venv)
 
 
+def test_rollback_goes_to_the_tree_before_though_another_has_the_number_before(
+    applied: Studio,
+) -> None:
+    """Once it went back to the very tree from which somebody had gone back."""
+    applied.declare("alpha>=2")
+    applied.ok("apply")
+    applied.ok("rollback", "--reason", "generation 2 is bad")
+    applied.declare("alpha<2", "beta")
+    assert applied.json("apply")["generation"] == 3
+
+    assert applied.json("rollback")["generation"] == 1
+    assert applied.json("rollback")["generation"] == 0
+
+
+def test_rollback_to_a_damaged_tree_is_refused(applied: Studio) -> None:
+    applied.declare("beta")
+    applied.ok("apply")
+    before = tree_fingerprint(applied.venv)
+    (kept,) = applied.venv.glob(".reconciler/generations/1/lib/python*/site-packages")
+    shutil.rmtree(kept / "alpha")
+
+    assert "generation 1 is not whole any more (alpha: " in applied.run("rollback", "1").stderr
+    shutil.rmtree(kept)
+    kept.mkdir()
+    ran = applied.run("rollback", "1")
+
+    assert ran.returncode == 1
+    assert "it had 4 packages, and has 0" in ran.stderr
+    assert tree_fingerprint(applied.venv) == before
+
+
 def test_rollback_to_what_is_not_kept_is_refused(applied: Studio) -> None:
     ran = applied.run("rollback", "77")
 
     assert ran.returncode == 1
     assert "there is no generation 77 to go back to" in ran.stderr
     assert len(applied.json("history")["passes"]) == 1
+
+
+def test_what_is_only_observed_is_not_rolled_back_or_restored(applied: Studio) -> None:
+    before = tree_fingerprint(applied.venv)
+    applied.configure(mode="observe")
+
+    for arguments in (["rollback"], ["hold", "restore", "torch"]):
+        ran = applied.run(*arguments)
+        assert ran.returncode == 1
+        assert 'studio is only observed (mode = "observe"). Set' in ran.stderr
+    assert tree_fingerprint(applied.venv) == before
 
 
 def test_pause_and_resume_are_remembered(studio: Studio) -> None:

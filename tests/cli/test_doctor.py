@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from tests.cli.test_check import everything
 from tests.cli.test_with_service import Running
 from tests.support.environments import install, make_venv, site_packages
 from tests.support.index import PackageIndex
+from tests.support.processes import run_cli
 from tests.support.service import Json
 from tests.support.torch import fake_torch
 from tests.support.wheels import make_wheel
@@ -75,6 +77,26 @@ def test_for_people_each_mend_stands_below_its_finding(studio: Studio) -> None:
     assert f"{studio.project.path}:1:" in lines[at]
     assert lines[at + 1].startswith("     -> ")
     assert ", 1 problems, " in lines[-1]
+
+
+def test_a_bad_configuration_is_a_finding_and_the_machine_is_looked_at(studio: Studio) -> None:
+    bad = studio.config.read_text().replace("[service]", "[service]\nlog_levle = 'info'")
+    studio.config.write_text(bad)
+
+    found = one(studio, 1, "configuration")
+
+    assert found["message"].startswith(f"{studio.config}:2:1: service.log_levle")
+    assert 'Did you mean "log_level"?' in found["mend"]
+    assert findings(studio, 1, "uv")[0]["verdict"] == "ok"
+
+
+def test_where_there_is_no_project_the_machine_is_looked_at(tmp_path: Path) -> None:
+    ran = run_cli("doctor", cwd=tmp_path)
+
+    assert ran.returncode == 1
+    assert f"FAIL configuration: there is no pyproject.toml in {tmp_path}" in ran.stdout
+    assert "name it with --pyproject" in ran.stdout
+    assert "ok   uv: uv " in ran.stdout
 
 
 def test_a_uv_that_is_not_there(studio: Studio) -> None:
@@ -218,6 +240,17 @@ def test_a_damaged_journal(applied: Studio) -> None:
     (applied.home / "state" / "journal.sqlite3").write_bytes(b"no database" * 1000)
 
     assert "damaged" in one(applied, 0, "state")["message"]
+
+
+def test_a_journal_of_a_newer_version(applied: Studio) -> None:
+    with sqlite3.connect(applied.home / "state" / "journal.sqlite3") as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+
+    found = one(applied, 1, "state")
+
+    assert "was written by a newer Reconciler (schema 99)" in found["message"]
+    assert found["mend"] == "Use that one, or move the file away."
 
 
 def test_an_address_that_is_taken(studio: Studio) -> None:

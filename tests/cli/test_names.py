@@ -164,7 +164,7 @@ def test_the_bash_script_completes_commands_and_names(studio: Studio, tmp_path: 
         'complete_line() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); '
         '_reconciler_completion reconciler; echo "${COMPREPLY[@]}"; }; '
         "complete_line reconciler r; complete_line reconciler check -e st; "
-        "complete_line reconciler hold re"
+        "complete_line reconciler hold re; complete_line reconciler hold restore tor"
     )
     ran = subprocess.run(
         ["bash", "-c", typed], cwd=studio.project.directory,
@@ -172,4 +172,6 @@ def test_the_bash_script_completes_commands_and_names(studio: Studio, tmp_path: 
         capture_output=True, text=True, check=True,
     )  # fmt: skip
 
-    assert ran.stdout.splitlines() == ["run rollback resume", "studio", "restore"]
+    assert ran.stdout.splitlines() == [
+        "run rollback resume", "studio", "restore", "torch torchvision",
+    ]  # fmt: skip

@@ -13,7 +13,7 @@ import pytest
 
 from tests.cli.conftest import Studio
 from tests.support.environments import install, snapshot, tree_fingerprint
-from tests.support.processes import free_port, reconciler_command, wait_until
+from tests.support.processes import free_port, reconciler_command, run_cli, wait_until
 from tests.support.torch import fake_torch
 
 NEEDS_SERVICE = (["status"], ["status", "--watch"], ["trigger"])
@@ -67,6 +67,14 @@ def test_without_a_service_they_say_how_to_start_it(studio: Studio, arguments: l
     assert f"the service does not answer at unix:{studio.socket}" in ran.stderr
     assert "`reconciler run`" in ran.stderr
     assert "`reconciler service install`" in ran.stderr
+
+
+def test_the_status_can_be_asked_for_where_there_is_no_project(tmp_path: Path) -> None:
+    """A service is looked for at its default address; there may be one."""
+    ran = run_cli("status", cwd=tmp_path)
+
+    assert "pyproject.toml" not in ran.stderr
+    assert ran.returncode == 0 or "127.0.0.1:8765" in ran.stderr
 
 
 def test_status_is_a_table(served: Studio) -> None:
