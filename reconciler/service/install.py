@@ -142,7 +142,7 @@ def _check_reach(installation: Installation) -> None:
         raise CannotInstall(
             f"{name} cannot run `{' '.join(program)}`. Install Reconciler where every user can "
             "read it: `UV_TOOL_DIR=/opt/uv UV_TOOL_BIN_DIR=/usr/local/bin "
-            "UV_PYTHON_INSTALL_DIR=/opt/uv/python uv tool install reconciler`."
+            "UV_PYTHON_INSTALL_DIR=/opt/uv/python uv tool install /path/to/its/clone`."
         )
     config = installation.config.path
     if config is not None and not _works_as(installation, ["test", "-r", str(config)]):

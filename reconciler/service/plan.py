@@ -99,7 +99,7 @@ def running_program() -> tuple[str, ...]:
     if any(_EPHEMERAL.fullmatch(part) for part in Path(program[0]).parts):
         raise CannotInstall(
             f"{program[0]} lies in uv's cache and may be gone tomorrow. "
-            "Install Reconciler first: `uv tool install reconciler`."
+            "Install Reconciler first: `uv tool install /path/to/its/clone`."
         )
     return program
 
