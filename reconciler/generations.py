@@ -26,6 +26,8 @@ class Live:
     created_at: str = ""
     packages: int = 0
     revision: str | None = None
+    previous: int | None = None
+    """The one that it took the place of: after a roll-back that is not the one numbered before."""
 
     def to_dict(self) -> dict[str, Any]:
         """As it is written."""
@@ -34,6 +36,7 @@ class Live:
             "created_at": self.created_at,
             "packages": self.packages,
             "revision": self.revision,
+            "previous": self.previous,
         }
 
 

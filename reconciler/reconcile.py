@@ -151,6 +151,8 @@ class Pass:
     gate: Gate | None = None
     log: list[str] = field(default_factory=list)
     phases: dict[str, float] = field(default_factory=dict)
+    planned: tuple[Change, ...] = ()
+    """What was to change, whatever came of it."""
     two_renames: str | None = None
     """Why the last exchange was not one step, if it was not."""
 
@@ -261,7 +263,7 @@ class Pass:
             return self._apply(look, decision, incoming, held_back, staging)
 
     def _tell_plan(self, decision: Decision, look: Look) -> None:
-        changes = decision.changes(look.installed)
+        changes = self.planned = decision.changes(look.installed)
         log.info(
             "plan.ready",
             changes=[f"{c.name} {c.from_ or '-'} -> {c.to or '-'}" for c in changes],
@@ -458,8 +460,10 @@ class Pass:
             before = generations.live(workspace)
             after = Live(
                 generations.next_number(workspace), iso(time.time()),
-                len(staged.distributions), look.revision,
+                len(staged.distributions), look.revision, before.number,
             )  # fmt: skip
+            # Others may have changed it since it went live; as a generation nobody does.
+            before = replace(before, packages=len(look.installed.distributions))
             archive = generations.folder_of(workspace, before.number)
             named = workspace.root / f"stage-{stage.parent.name}"
             stage.rename(named)

@@ -9,11 +9,13 @@ import errno
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 import msgspec
 
+from reconciler import generations
 from reconciler.config import Mode
 from reconciler.environment import Environment
 from reconciler.exchange import ExchangeImpossible
@@ -192,7 +194,12 @@ class Recorder:
             log=redact("".join(running.log)),
         )
         if outcome is None:
-            return detail
+            return msgspec.structs.replace(
+                detail,
+                revision=self.environment.last_revision,
+                generation=self._live_generation(),
+                plan=running.planned,
+            )
         return msgspec.structs.replace(
             detail,
             revision=outcome.look.revision,
@@ -202,6 +209,11 @@ class Recorder:
             failed=outcome.failed,
             held_back=outcome.held_back or (),
         )
+
+    def _live_generation(self) -> int | None:
+        with suppress(InterpreterError, OSError):
+            return generations.live(self.environment.workspace).number
+        return None
 
     def _new_state(self, state: State, outcome: Outcome | None, trouble: Trouble | None) -> State:
         """What must be remembered: revisions, held back packages, and when to try again."""

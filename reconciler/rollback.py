@@ -4,6 +4,8 @@ Held, editable, local and VCS packages come back as they were, since whole trees
 places. That the environment is then left alone is the caller's part.
 """
 
+from dataclasses import replace
+
 from packaging.utils import NormalizedName
 
 from reconciler import generations
@@ -39,17 +41,21 @@ class GenerationBroken(Refused):
 
 
 def choose(workspace: Workspace, number: int | None) -> Live:
-    """The generation of that number, or the newest one older than the live one.
+    """The generation of that number, or the one that the live one took the place of.
+
+    Where that one is not kept, it is the newest one older than the live one.
 
     Raises:
         NoSuchGeneration: There is none.
     """
-    kept = generations.kept(workspace)
-    current = generations.live(workspace).number
-    for generation in kept:
-        if generation.number == number or (number is None and generation.number < current):
-            return generation
-    raise NoSuchGeneration(number, [g.number for g in kept])
+    kept = {generation.number: generation for generation in generations.kept(workspace)}
+    current = generations.live(workspace)
+    if number is None:
+        older = [known for known in kept if known < current.number]
+        number = current.previous if current.previous in kept else max(older, default=None)
+    if number not in kept:
+        raise NoSuchGeneration(number, list(kept))
+    return kept[number]
 
 
 def roll_back(running: Pass, number: int | None) -> Outcome:
@@ -71,7 +77,7 @@ def roll_back(running: Pass, number: int | None) -> Outcome:
         running.phase("exchange"),
         workspace.uv_lock(running.cancel, running.environment.config.timeout),
     ):
-        current = generations.live(workspace)
+        current = replace(generations.live(workspace), packages=len(look.installed.distributions))
         exchange(
             workspace,
             folder,
@@ -93,6 +99,11 @@ def roll_back(running: Pass, number: int | None) -> Outcome:
 def _refuse_broken(target: Live, look: Look, staged: Installed) -> None:
     known = set(audit(look.installed))
     broken = {n: why for n, why in audit(staged).items() if n not in known}
+    if len(staged.distributions) < target.packages:
+        raise GenerationBroken(
+            f"generation {target.number} is not whole any more (it had {target.packages} packages, "
+            f"and has {len(staged.distributions)}), so it is not made live. Choose another one."
+        )
     if broken:
         name, why = next(iter(broken.items()))
         raise GenerationBroken(

@@ -4,6 +4,7 @@ import click
 
 from reconciler import generations
 from reconciler.cli.board import ago, utc_now
+from reconciler.cli.changes import show_changes
 from reconciler.cli.client import Client, Foreign, NotRunning, Refused
 from reconciler.cli.command import Command
 from reconciler.cli.direct import open_journal
@@ -105,6 +106,7 @@ def _show(found: History, output: Output) -> None:
             ("ID", "When", "Trigger", "Result", "Changes", "Failed", "Generation", "Seconds"),
             [_row(it, ago(it.started_at, now)) for it in found.passes],
             [MARKS.get(it.result, "") if it.result else "" for it in found.passes],
+            ("Seconds", "Generation", "Failed"),
         )
     else:
         output.say(f"Nothing is recorded of {found.environment} yet.")
@@ -148,6 +150,9 @@ def _show_entry(detail: PassDetail, output: Output) -> None:
         output.say("It is still running.")
         return
     show_pass(detail, f"pass {detail.id}", output)
+    if detail.plan and not detail.changes:
+        output.say("What was planned:")
+        show_changes(detail.plan, output)
     steps = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in detail.phases.items())
     output.say(f"Steps: {steps or 'none'}. Revision {detail.revision or 'unknown'}.", QUIET)
     if detail.log:

@@ -236,5 +236,7 @@ def test_a_verify_command_that_fails_keeps_the_old_tree(
     assert row["generation"] == 1
     entry = process.client.get(f"/history/{row['last_pass']['id']}").json()
     assert "\nalpha is 2.0\n" in entry["log"], "what it printed is kept with the pass"
+    assert (entry["revision"], entry["generation"]) == (row["revision"], 1)
+    assert [(change["from"], change["to"]) for change in entry["plan"]] == [("1.0", "2.0")]
     project.save(["alpha<2"])
     process.wait_for_phase("InSync")
