@@ -23,6 +23,8 @@ log = get_logger(__name__)
 
 _LOOK_AGAIN_SECONDS = 30.0
 _SHOWN = 3
+IN_USE, OUTSIDE_WINDOW = "InUse", "OutsideWindow"
+_AT_ONCE = "`reconciler trigger --apply` does not wait; without a service, `apply --force`."
 
 
 @dataclass
@@ -56,10 +58,11 @@ class Gates:
         waits = [seconds_until_open(window, self.now()) for window in windows]
         if min(waits) > 0:
             opens = dt.datetime.fromtimestamp(self.now() + min(waits), dt.UTC)
+            log.info("window.closed", opens=opens.isoformat())
             raise Postponed(
-                "OutsideWindow",
+                OUTSIDE_WINDOW,
                 f"changes wait for the maintenance window, which opens at {opens:%Y-%m-%d %H:%M} "
-                "UTC. `reconciler trigger --apply` does not wait.",
+                f"UTC. {_AT_ONCE}",
                 min(waits),
             )
 
@@ -79,9 +82,8 @@ class Gates:
         log.info("environment.busy", users=named, waited=round(waited), proceeding=False)
         left = "until it ends" if limit == float("inf") else f"for {limit - waited:.0f} s at most"
         raise Postponed(
-            "InUse",
-            f"the environment is in use by {named}; changes wait {left}. "
-            "`reconciler trigger --apply` does not wait.",
+            IN_USE,
+            f"the environment is in use by {named}; changes wait {left}. {_AT_ONCE}",
             min(_LOOK_AGAIN_SECONDS, limit - waited),
         )
 

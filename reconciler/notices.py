@@ -78,6 +78,8 @@ class Notices:
             except Undelivered as error:
                 log.warning("notify.failed", environment=self._environment,
                             receiver=_name(receiver), reason=redact(str(error)))  # fmt: skip
+            else:
+                log.info("notify.sent", environment=self._environment, receiver=_name(receiver))
 
 
 def deliver(receiver: Notify, body: bytes) -> None:

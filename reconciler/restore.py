@@ -53,7 +53,7 @@ def restore(running: Pass, name: NormalizedName) -> Outcome:
         NothingToRestore: There is no copy of it.
         Damaged: The copy is not what was put into the vault.
         VerifyFailed: The stage is not as it should be.
-        OSError, Cancelled, KeepsChanging: As `Pass.reconcile`.
+        OSError, Cancelled, KeepsChanging, Postponed: As `Pass.reconcile`.
     """
     where = ""
     for _ in range(STARTS):
@@ -75,6 +75,8 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
     with running.phase("check"):
         for manifest in wanted:
             vault.check(manifest)
+    if running.gate is not None:  # nobody asked for it: it waits as every change does
+        running.gate.wait_until_open(running.environment, running.cancel)
     with running.workspace(look) as work:
         staged = running.clone(look, work)
         reason: str | None

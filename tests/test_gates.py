@@ -6,13 +6,18 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from packaging.utils import NormalizedName
 
 from reconciler.config import EnvironmentConfig, Window
 from reconciler.environment import Environment
 from reconciler.gates import Gates, seconds_until_open
+from reconciler.keeping import Keeper
 from reconciler.processes import Cancellation
-from reconciler.reconcile import Postponed
+from reconciler.reconcile import Pass, Postponed
+from reconciler.restore import restore
 from reconciler.usage import User, users_of
+from tests.support.environments import install, snapshot, uninstall
+from tests.support.passes import Follower
 from tests.support.processes import wait_until
 
 NIGHT = Window(cron="0 3 * * *", duration=7200.0, timezone="Europe/Berlin")
@@ -75,6 +80,23 @@ def test_changes_wait_for_the_window_and_say_when_it_opens(project):
 def test_open_window_lets_changes_through(project):
     gates = Gates(now=lambda: at("2026-01-10T03:30:00+01:00"))
     gates.wait_until_open(environment(project, windows=(NIGHT,)), Cancellation())
+
+
+def test_a_hold_that_is_put_back_unasked_waits_for_the_window(project, venv, gpu_wheels):
+    install(venv, *gpu_wheels)
+    project.write(["torch"])
+    wanted = environment(project, windows=(NIGHT,))
+    look = wanted.look()
+    wanted.workspace.create()
+    Keeper(wanted).keep(look, compare=True)
+    uninstall(venv, "torch")
+    gates = Gates(now=lambda: at("2026-01-10T12:00:00+01:00"))
+    unasked = Pass(wanted, Cancellation(), Follower(), gates)
+    with pytest.raises(Postponed, match="maintenance window"):
+        restore(unasked, NormalizedName("torch"))
+    assert "torch" not in snapshot(venv)
+    restore(Pass(wanted, Cancellation(), Follower()), NormalizedName("torch"))
+    assert snapshot(venv)["torch"] == "2.3.1+rocm5.7"
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ def test_a_receiver_that_speaks_no_http_does_not_silence_the_others(talker, tmp_
         notices = Notices("studio", receivers)
         notices.tell(Occasion.CHANGED, {"n": 1})
         wait_until(lambda: target.exists() and target.read_text(), what="the notice")
-    assert [record["event"] for record in records] == ["notify.failed"]
+    assert records[0]["event"] == "notify.failed"
     assert "who are you?" in records[0]["reason"]
 
 

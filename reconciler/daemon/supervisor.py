@@ -25,6 +25,7 @@ from reconciler.daemon.view import Known, environment_status
 from reconciler.daemon.watch import Watcher
 from reconciler.daemon.worker import Worker
 from reconciler.environment import Environment
+from reconciler.gates import IN_USE, OUTSIDE_WINDOW
 from reconciler.journal import JOURNAL, Journal, iso
 from reconciler.log import get_logger
 from reconciler.metrics import Metrics
@@ -164,9 +165,10 @@ class Supervisor:
         log.info("environment.added", environment=config.name, path=str(config.python))
 
     def _recorded(self, name: str, detail: PassDetail, reason: str | None) -> None:
-        self.metrics.observe_pass(name, detail)
-        for failed in {reason, *(failure.reason for failure in detail.failed)} - {None}:
-            self.metrics.observe_uv_failure(str(failed))
+        if reason not in (IN_USE, OUTSIDE_WINDOW):  # who waits has not failed
+            self.metrics.observe_pass(name, detail)
+            for failed in {reason, *(failure.reason for failure in detail.failed)} - {None}:
+                self.metrics.observe_uv_failure(str(failed))
         self._on_loop(self._after_pass, name, detail)
 
     def _on_loop(self, function: Callable[..., None], *arguments: object) -> None:

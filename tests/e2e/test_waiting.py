@@ -84,6 +84,7 @@ def test_changes_wait_for_the_window_and_hooks_are_told(
 
     assert (row["phase"], statuses(row)) == ("Drifted", {"alpha": "missing"})
     assert snapshot(venv) == {}
+    assert 'result="failed"} 1.0' not in process.client.get("/metrics").text
     entry = ask(process, "reconcile", apply=True)
     assert entry["result"] == "changed", "a hook that fails harms no pass"
     process.wait_for_phase("InSync")
