@@ -3,6 +3,7 @@
 Says how each hold stands. Restoring is another module's part; nothing live is changed here.
 """
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -71,8 +72,8 @@ class Keeper:
         changing = self.environment.config.mode is Mode.APPLY
         for held in self._worth_keeping(look, vault) if changing else ():
             manifest = vault.put(held)
-            log.info("hold.vaulted", package=held.name, version=manifest.version,
-                     files=len(vault.files(manifest)))  # fmt: skip
+            count = sum(len(names) for _, _, names in os.walk(vault.folder(manifest)))
+            log.info("hold.vaulted", package=held.name, version=manifest.version, files=count)
         vault.prune(self.environment.config.keep_generations)
         return self.holds(look)
 
@@ -91,7 +92,10 @@ class Keeper:
         for copy in vault.companions(name):
             if copy.name not in fresh.held:
                 vault.forget(NormalizedName(copy.name))
-        vault.put(held)
+        if held.distribution.legacy:
+            vault.forget(name)
+        else:
+            vault.put(held)
         for companion in [h for h in fresh.held.values() if h.pinned_by == name]:
             vault.put(companion)
         self._compared = None
@@ -140,6 +144,7 @@ class Keeper:
             held
             for name, held in look.holds.held.items()
             if name not in known
+            and not held.distribution.legacy  # nobody knows its files, so it could not come back
             and not self._belongs_to_broken(held)
             and defect_of(held.distribution, look.installed) is None
         ]

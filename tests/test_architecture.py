@@ -26,6 +26,7 @@ LEVELS = [
     {"effective", "generations", "vault", "uv_settings", "gpu"},
     {"tree", "stage", "exchange", "uv", "uv_answers", "journal", "manifest"},
     {"log", "workspace", "ownership", "usage", "processes", "event_names", "database"},
+    {"memory", "lean"},
     {"state"},
     {"config"},
     {"interpreter", "status", "redact"},

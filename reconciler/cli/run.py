@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import msgspec
 
+import reconciler.lean  # noqa: F401 -- before anything loads structlog
 from reconciler.cli.command import Command
 from reconciler.cli.options import Options
 from reconciler.cli.targets import chosen, configuration

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 from packaging.utils import NormalizedName
 
-from reconciler import generations
+from reconciler import generations, memory
 from reconciler.config import Mode, Occasion, OnHoldBroken
 from reconciler.daemon.claim import Claim
 from reconciler.daemon.inbox import Inbox, Order
@@ -37,6 +37,8 @@ from reconciler.status import PassDetail, Trigger
 log = get_logger(__name__)
 
 GPU_SECONDS = 60.0
+_SHORT_SECONDS = 0.1
+"""A pass that takes longer has read files or run uv, and leaves freed memory behind."""
 _AT_ONCE = frozenset({Trigger.MANUAL, Trigger.RETRY, Trigger.RESUME, Trigger.START})
 """What makes a pass try again though the last one for the same files has just failed."""
 _NOT_ABOUT_FILES = frozenset({Reason.BAD_FILE, Reason.INTERPRETER_UNUSABLE, Reason.BUSY})
@@ -166,7 +168,7 @@ class Worker:
         order = self.inbox.take(self._due)
         if order is None:
             return
-        self.beat = time.monotonic()
+        began = self.beat = time.monotonic()
         self.busy = True
         try:
             self._end_suspension()
@@ -174,6 +176,8 @@ class Worker:
         finally:
             self.busy = False
             self._plan_next_check()
+            if time.monotonic() - began > _SHORT_SECONDS:
+                memory.let_go()
 
     def _due(self) -> tuple[float, Trigger]:
         """When to look again if nothing happens (seconds since the epoch), and as what."""
