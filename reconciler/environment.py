@@ -18,7 +18,7 @@ from reconciler.config import EnvironmentConfig
 from reconciler.interpreter import Interpreter, InterpreterCache, InterpreterError
 from reconciler.ownership import check_trust, environment_paths
 from reconciler.state.adjustments import Adjustments
-from reconciler.state.desired import Desired, FileProblem, parse
+from reconciler.state.desired import Desired, FileProblem, parse, revision_of
 from reconciler.state.drift import Drift, diff
 from reconciler.state.holds import HoldSet, hold_set
 from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit
@@ -255,9 +255,12 @@ class Environment:
         if look.desired is None or look.problem is not None:
             return
         try:
-            text = self.config.pyproject.read_text(encoding="utf-8")
-            if not self._last_good_file.exists() or self._last_good_file.read_text() != text:
-                write_durably(self._last_good_file, text)
+            text = self.config.pyproject.read_bytes()
+            known = self._last_good_file
+            if revision_of(text) != look.revision:
+                return  # it has been saved anew since the look, and nobody knows whether it is good
+            if not known.exists() or known.read_bytes() != text:
+                write_durably(known, text.decode("utf-8"))  # as it is: its revision tells it
         except OSError:
             return  # only a convenience: the pass itself will say what cannot be written
 

@@ -163,7 +163,7 @@ def _project_layer(
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomli.loads(path.read_text(encoding="utf-8"))
+        return tomli.loads(path.read_text(encoding="utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError):
         return {}
     except tomli.TOMLDecodeError as error:

@@ -158,6 +158,26 @@ def test_the_last_good_state_outlives_the_process(environment, project, tmp_path
     assert declared(make(project, tmp_path)) == ["one"]
 
 
+def test_the_last_good_state_keeps_its_revision_whatever_its_line_ends(
+    environment, project, tmp_path
+):
+    project.path.write_bytes(project.text(["one"]).replace("\n", "\r\n").encode())
+    environment.workspace.create()
+    look = environment.look()
+    environment.remember_good(look)
+    project.write_text("[[[")
+    assert make(project, tmp_path).look().revision == look.revision
+
+
+def test_what_is_saved_after_the_look_is_not_taken_for_good(environment, project, tmp_path):
+    project.write(["one"])
+    environment.workspace.create()
+    look = environment.look()
+    project.write_text("[[[")
+    environment.remember_good(look)
+    assert make(project, tmp_path).look().desired is None
+
+
 def test_a_file_that_never_was_good_declares_nothing(environment, project):
     project.write_text("[[[")
     look = environment.look()

@@ -5,6 +5,7 @@ touches no disk and starts no process. A file that cannot be understood raises
 `FileProblem`, which says where and how to mend it.
 """
 
+import codecs
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -117,7 +118,8 @@ class _Reader:
 
     def __init__(self, file: Path, text: bytes, markers: Mapping[str, str]) -> None:
         self.file = file
-        self.bytes = text
+        self.revision = revision_of(text)
+        self.bytes = text.removeprefix(codecs.BOM_UTF8)  # some editors write one, and uv reads on
         self.markers = {**markers, "extra": ""}
         self.places = Places(self._decode())
         self.document = self._toml()
@@ -163,7 +165,7 @@ class _Reader:
         ]
         return Desired(
             file=self.file,
-            revision=revision_of(self.bytes),
+            revision=self.revision,
             project=self.name,
             requirements=tuple(declared),
             requires_python=self._requires_python(project),
