@@ -6,7 +6,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from reconciler.state.desired import revision_of
-from tests.state.reading import PROJECT_WITH_EXTRAS, declaring, names, problem, read
+from tests.state.reading import PROJECT_WITH_EXTRAS, declaring, names, read
 
 # What is read
 
