@@ -168,15 +168,16 @@ class Worker:
         order = self.inbox.take(self._due)
         if order is None:
             return
-        began = self.beat = time.monotonic()
+        awake = self.beat = time.monotonic()
         self.busy = True
+        began = time.time()
         try:
             self._end_suspension()
             self._pass(order)
         finally:
             self.busy = False
-            self._plan_next_check()
-            if time.monotonic() - began > _SHORT_SECONDS:
+            self._plan_next_check(began)
+            if time.monotonic() - awake > _SHORT_SECONDS:
                 memory.let_go()
 
     def _due(self) -> tuple[float, Trigger]:
@@ -186,11 +187,12 @@ class Worker:
         retry = self.known.state.retry_at
         return at, Trigger.RETRY if retry and retry <= at else Trigger.INTERVAL
 
-    def _plan_next_check(self) -> None:
+    def _plan_next_check(self, began: float) -> None:
         now = time.time()
         state = self.known.state
         times = [now + self.environment.config.interval]
-        if state.retry_at is not None and state.suspension is None:
+        # A retry that was due when the pass began has had its turn, even if that only looked.
+        if state.retry_at is not None and state.suspension is None and state.retry_at > began:
             times.append(state.retry_at)
         if state.suspended_until is not None:
             times.append(state.suspended_until)

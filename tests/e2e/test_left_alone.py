@@ -1,5 +1,6 @@
 """Environments that are left alone: after a roll-back, while paused, and where one only looks."""
 
+import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.support.environments import (
 )
 from tests.support.index import PackageIndex
 from tests.support.projects import Project
-from tests.support.service import ServiceFactory, ServiceProcess
+from tests.support.service import Json, ServiceFactory, ServiceProcess
 
 Saved = dict[str, FileState]
 
@@ -215,6 +216,22 @@ def test_who_only_observes_reports_and_changes_nothing(
     assert snapshot(venv).keys() == {"alpha", "delta", "gamma"}
     ask(process, "rollback", apply=True)
     assert snapshot(venv).keys() != {"alpha", "delta", "gamma"}
+
+
+def test_who_only_observes_does_not_retry_without_end(
+    small: PackageIndex, project: Project, venv: Path, service: ServiceFactory
+) -> None:
+    project.write(["alpha", "nowhere"])
+    process = service(interval="1h", mode="observe")
+    entry = ask(process, "reconcile", apply=True)
+    assert entry["result"] == "partial"
+
+    process.wait_for_event("pass.started", where=lambda record: record["trigger"] == "retry")
+
+    def at_ease(row: Json) -> bool:
+        return datetime.fromisoformat(row["next_check_at"]).timestamp() > time.time() + 600
+
+    process.wait_for_environment(at_ease)
 
 
 def test_who_only_observes_makes_no_environment(
