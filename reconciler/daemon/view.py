@@ -159,7 +159,8 @@ def _phase(
         reason = "Observing" if known.config.mode is Mode.OBSERVE else "Drifted"
         return Phase.DRIFTED, reason, f"{_names(wrong)} not as declared; {words}"
     if known.failed:
-        return Phase.DEGRADED, "PackagesFailed", f"{_names(wrong)} could not be met; {words}"
+        failed = [p for p in wrong if p.status is PackageStatus.FAILED] or wrong
+        return Phase.DEGRADED, "PackagesFailed", f"{_names(failed)} could not be met; {words}"
     if problem is not None:
         return Phase.DEGRADED, "BadFile", f"{problem.reason}; the last good state is in force"
     if wrong:
