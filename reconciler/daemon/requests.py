@@ -48,7 +48,7 @@ def order_for(worker: Worker, request: Request) -> Order:
         case Action.ROLLBACK:
             return _roll_back(worker, request)
         case Action.RESTORE:
-            _refuse_observed(worker)
+            _refuse_observed(worker, request)
             name = _held(worker, request.package)
             return Order(Trigger.RESTORE, work=lambda _k, _n, running: restore(running, name))
         case Action.ACCEPT:
@@ -58,8 +58,8 @@ def order_for(worker: Worker, request: Request) -> Order:
             return Order(Trigger.MANUAL)
 
 
-def _refuse_observed(worker: Worker) -> None:
-    if worker.environment.config.mode is Mode.OBSERVE:
+def _refuse_observed(worker: Worker, request: Request) -> None:
+    if worker.environment.config.mode is Mode.OBSERVE and not request.apply:
         raise RequestRefused(
             Refusal.OBSERVING,
             f'{worker.name} is only observed (mode = "observe")',
@@ -68,7 +68,7 @@ def _refuse_observed(worker: Worker) -> None:
 
 
 def _roll_back(worker: Worker, request: Request) -> Order:
-    _refuse_observed(worker)
+    _refuse_observed(worker, request)
     try:
         target = choose(worker.environment.workspace, request.generation)
     except NoSuchGeneration as error:
