@@ -7,7 +7,7 @@ import fcntl
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -18,7 +18,7 @@ from reconciler.environment import Environment, read_project
 from reconciler.interpreter import InterpreterError
 from reconciler.processes import Cancellation
 from reconciler.state.desired import parse
-from reconciler.uv import OnLine
+from reconciler.uv import OnLine, UvError
 from reconciler.workspace import NAME
 
 log = structlog.get_logger()
@@ -34,7 +34,8 @@ def create_environment(environment: Environment, cancel: Cancellation, on_line: 
     Raises:
         FileProblem: The project's file cannot be used, so it is not known for what Python.
         InterpreterError: Something else is in its place.
-        UvError: uv found no Python that fits, or could not write.
+        UvError: uv found no Python that fits.
+        OSError: The place cannot be written.
         Cancelled: The pass was asked to end.
     """
     folder = environment.config.python.parent.parent
@@ -49,7 +50,14 @@ def create_environment(environment: Environment, cancel: Cancellation, on_line: 
                 f"there is no interpreter, but {folder} is not empty",
                 "Move that folder away, or point `python` at an environment.",
             )
-        environment.uv.create_environment(folder, wanted, cancel)
+        # By ourselves, since uv's words for a place that cannot be written are not the system's.
+        folder.mkdir(exist_ok=True)
+        try:
+            environment.uv.create_environment(folder, wanted, cancel)
+        except UvError:
+            with suppress(OSError):  # uv got further
+                folder.rmdir()
+            raise
     on_line(f"Created {folder}")
     log.info("environment.created", path=str(folder), python=wanted)
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def examine(
     yield from machine.check_secrets(config)
     yield from place.check_space(_cache_folder(environ), "uv's cache")
     for target in targets:
-        for finding in _environment(config, target, environ):
+        for finding in _environment(config, target, environ, _uid_of_service(answer)):
             yield msgspec.structs.replace(finding, environment=target.name)
 
 
@@ -78,10 +79,18 @@ def _cache_folder(environ: Mapping[str, str]) -> Path:
     return Path(given) if given else xdg_folder(environ, "XDG_CACHE_HOME", ".cache") / "uv"
 
 
+def _uid_of_service(answer: Answer) -> int:
+    """As whom the service runs; without one, as whom it would if it were started like this."""
+    if answer.status is not None:
+        with suppress(OSError):  # it has just ended
+            return Path("/proc", str(answer.status.service.pid)).stat().st_uid
+    return os.geteuid()
+
+
 def _environment(
-    config: Config, target: EnvironmentConfig, environ: Mapping[str, str]
+    config: Config, target: EnvironmentConfig, environ: Mapping[str, str], uid: int
 ) -> Iterator[Finding]:
-    yield from place.check_permissions(target)
+    yield from place.check_permissions(target, uid)
     yield from place.check_space(target.root, "the environment")
     environment = Environment(target, environ, config.service.uv)
     if not environment.exists:

@@ -214,8 +214,8 @@ def check_own_place(interpreter: Interpreter) -> Finding:
     return fine("own place", f"Reconciler runs from {sys.prefix}")
 
 
-def check_permissions(target: EnvironmentConfig) -> Iterator[Finding]:
-    """As root: nobody else can write what decides what is installed and run."""
+def check_permissions(target: EnvironmentConfig, uid: int) -> Iterator[Finding]:
+    """Of a service that runs as root: nobody else can write what decides what is installed."""
     paths = environment_paths(target.pyproject, target.root, target.python)
-    for it in check_trust(paths, os.geteuid()):
+    for it in check_trust(paths, uid):
         yield problem("permissions", it.reason, f"{it.mend}.")

@@ -58,6 +58,11 @@ def test_a_new_environment_is_made_writable_by_installing_again(service: Studio)
     service.declare("quick<2")
     service.wait_for_packages(quick="1.0")
     service.configure(lab=lab)
+    machine.systemctl("reload", UNIT)
+    row = service.wait_for_phase("Failed", name="lab")
+    assert row["conditions"][0]["reason"] == "NotWritable"
+    assert "`reconciler service install` again" in row["conditions"][0]["message"]
+    assert machine.curl("/readyz")[0] == 503
 
     said = service.install()
 
@@ -65,6 +70,15 @@ def test_a_new_environment_is_made_writable_by_installing_again(service: Studio)
     service.wait_for_phase("InSync", name="lab")
     assert machine.path("/srv/lab/.venv").is_dir()
     machine.run("rm", "-r", "/srv/lab")
+
+
+def test_doctor_judges_by_the_user_that_the_service_runs_as(service: Studio) -> None:
+    words = [PROGRAM, "doctor", "--config", service.config]
+
+    said = service.machine.run(*words, check=False).stdout
+
+    assert "studio: interpreter" in said
+    assert "permissions" not in said, "it is not root who acts on what others may write"
 
 
 def test_show_prints_what_install_writes(studio: Studio) -> None:
