@@ -144,6 +144,8 @@ class Recorder:
                 key, lambda before: self._new_state(before, outcome, trouble)
             )
             self._tell(detail, trouble)
+            if outcome is None or detail.failed:
+                self._tell_retry(state)
         if keep_unchanged or is_worth_telling(detail, trouble):
             self.journal.finish(key, detail)
         else:
@@ -171,6 +173,7 @@ class Recorder:
         """As root, act only on files that nobody else can write (as sshd does with keys)."""
         problem = self.environment.insecure
         if problem is not None:
+            log.error("environment.insecure", path=problem.file)
             raise Untrusted(problem)
 
     def _detail(
@@ -274,6 +277,11 @@ class Recorder:
         log.info("pass.finished", result=str(detail.result), duration=detail.duration_seconds,
                  generation=detail.generation, changes=len(detail.changes),
                  failed=len(detail.failed))  # fmt: skip
+
+    def _tell_retry(self, state: State) -> None:
+        seconds = state.retry_at - self.clock() if state.retry_at is not None else 0.0
+        if seconds > 0:
+            log.info("retry.scheduled", seconds=round(seconds, 1), failures=state.failures)
 
 
 def is_worth_telling(detail: PassDetail, trouble: Trouble | None) -> bool:

@@ -72,3 +72,7 @@ def test_the_documentation_is_up_to_date():
     documented = (ROOT / "docs/events.md").read_text()
 
     assert documented == markdown(), "run `python -m reconciler.event_names` in the repository"
+
+
+def test_the_catalogue_promises_no_event_that_is_never_logged():
+    assert EVENT_NAMES - {name for _, name in CALLS} == set()

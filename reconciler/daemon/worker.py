@@ -114,6 +114,8 @@ class Worker:
         except BaseException:
             self.journal.discard(order.pass_id)
             raise
+        with context(environment=self.name, pass_id=order.pass_id):
+            log.info("pass.requested", trigger=str(order.trigger))
         return order.pass_id
 
     def succeed(self, before: "Worker") -> None:

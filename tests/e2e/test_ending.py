@@ -101,7 +101,7 @@ def test_kill_9_leaves_a_whole_tree_and_the_next_start_converges(
     assert unrecorded(stage.project.venv) == set()
     entry = process.client.get(f"/history/{running}").json()
     assert entry["result"] == "failed"
-    assert "interrupted" in entry["message"]
+    assert "Interrupted" in entry["message"]
     assert leftovers(stage.project.venv) == []
     assert process.stop() == 0
 
