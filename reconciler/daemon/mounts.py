@@ -6,10 +6,15 @@ process for good; a service that starts again is given the new one. Changes noth
 """
 
 import os
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 _Identity = tuple[int, int] | None
+_BETWEEN_SECONDS = 75.0
+"""Between two new starts: after five within five minutes systemd gives up (StartLimitBurst=)."""
+_STAMP = "outdated"
 
 
 class Mounts:
@@ -31,6 +36,26 @@ class Mounts:
         """
         now = _identity(root)
         return now is not None and now != self._first.get(root, now) and _read_only(root)
+
+
+def seconds_until_restart(folder: Path | None) -> float:
+    """How long a service must still run before it ends for a new start; 0 usually.
+
+    Args:
+        folder: The RuntimeDirectory, which outlives the service.
+    """
+    try:
+        last = (folder / _STAMP).stat().st_mtime if folder is not None else 0.0
+    except OSError:
+        return 0.0
+    return max(0.0, min(last + _BETWEEN_SECONDS - time.time(), _BETWEEN_SECONDS))
+
+
+def note_restart(folder: Path | None) -> None:
+    """The service ends now for a new start."""
+    if folder is not None:
+        with suppress(OSError):
+            (folder / _STAMP).touch()
 
 
 def _identity(root: Path) -> _Identity:

@@ -19,7 +19,7 @@ from pathlib import Path
 from reconciler import __version__
 from reconciler.config import Config, ConfigRejected, LogFormat
 from reconciler.daemon.activation import inherited_sockets
-from reconciler.daemon.mounts import Mounts
+from reconciler.daemon.mounts import Mounts, note_restart, seconds_until_restart
 from reconciler.daemon.notify import Notifier, feed_watchdog
 from reconciler.daemon.reload import (
     ReloadOutcome,
@@ -129,6 +129,7 @@ class _Service:
         self._mounts = Mounts()
         self._mounts.note(_roots(config))
         self._exit_status = os.EX_OK
+        self._later: asyncio.TimerHandle | None = None
 
     async def run(self, serving: Serving) -> int:
         loop = asyncio.get_running_loop()
@@ -185,9 +186,25 @@ class _Service:
         for environment in status.environments:
             config = supervisor.config.environments.get(environment.name)
             if config is not None and self._mounts.replaced(config.root):
-                log.warning("service.outdated", environment=environment.name, path=str(config.root))
-                self._exit_status = os.EX_TEMPFAIL  # Restart=on-failure
-                self._ending.set()
+                self._start_anew(supervisor, environment.name, config.root)
+                return
+
+    def _start_anew(self, supervisor: Supervisor, environment: str, root: Path) -> None:
+        """End, to be started again with the new folder; but not so often that systemd gives up."""
+        folder = runtime_directory(self._environ)
+        wait = seconds_until_restart(folder)
+        if wait == 0:
+            log.warning("service.outdated", environment=environment, path=str(root))
+            note_restart(folder)
+            self._exit_status = os.EX_TEMPFAIL  # Restart=on-failure
+            self._ending.set()
+        elif self._later is None:
+            loop = asyncio.get_running_loop()
+            self._later = loop.call_later(wait, self._look_again, supervisor)
+
+    def _look_again(self, supervisor: Supervisor) -> None:
+        self._later = None
+        self._tell(supervisor, supervisor.status())
 
     async def _until_told_to_end(self, supervisor: Supervisor) -> None:
         """Return when told; an error in what runs beside the workers ends the service."""
