@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 from reconciler.exchange import META
@@ -110,15 +111,15 @@ def _generation(meta: Live, *, is_live: bool, own: int | None) -> Generation:
 
 
 def own_bytes(folder: Path) -> int:
-    """Bytes on the disk that removing this tree would free: files without another link."""
-    return sum(s.st_blocks * 512 for s in _stats(folder) if s.st_nlink == 1)
+    """Bytes on the disk that removing this tree would free: its folders, and files not shared."""
+    return sum(s.st_blocks * 512 for s in _stats(folder) if s.st_nlink == 1 or S_ISDIR(s.st_mode))
 
 
 def _stats(folder: Path) -> Iterator[os.stat_result]:
     for parent, _, names in os.walk(folder):
-        for name in names:
+        for path in (parent, *(f"{parent}/{name}" for name in names)):
             with suppress(FileNotFoundError):
-                yield os.lstat(f"{parent}/{name}")
+                yield os.lstat(path)
 
 
 def differing_roots(one: Path, other: Path) -> list[str]:

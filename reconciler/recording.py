@@ -62,6 +62,7 @@ class Reason(StrEnum):
     VAULT_DAMAGED = "VaultDamaged"
     NOTHING_TO_ACCEPT = "NothingToAccept"
     DISK_FULL = "DiskFull"
+    JOURNAL_FAILED = "JournalFailed"
     NOT_WRITABLE = "NotWritable"
     FILE_SYSTEM = "FileSystemError"
     STOPPED = "Stopped"

@@ -128,18 +128,6 @@ class Direct:
             with suppress(Busy), self.environment.workspace.service_lock():
                 self.journal.close_interrupted(self.environment.key)
 
-    def refuse_observed(self) -> None:
-        """As the service does: what is only observed is not rolled back or restored either.
-
-        Raises:
-            click.ClickException: it is.
-        """
-        if self.environment.config.mode is Mode.OBSERVE:
-            name = self.environment.config.name
-            raise click.ClickException(
-                f'{name} is only observed (mode = "observe"). Set `mode = "apply"` first.'
-            )
-
     def refuse_suspended(self) -> None:
         """What is paused, rolled back or only observed is not changed without --force.
 

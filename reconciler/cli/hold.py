@@ -17,7 +17,7 @@ from reconciler.cli.options import Options
 from reconciler.cli.output import BAD, GOOD, Output
 from reconciler.cli.passes import show_pass
 from reconciler.cli.progress import Follower, following
-from reconciler.cli.reach import Served, refuse_claimed, served
+from reconciler.cli.reach import Served, refuse_claimed, refuse_observed, served
 from reconciler.cli.targets import chosen, configuration
 from reconciler.config import Config, EnvironmentConfig
 from reconciler.recording import Recorded
@@ -110,13 +110,14 @@ def _holds(config: Config, target: EnvironmentConfig, service: Served | None) ->
     exit_codes="0; 1 for an error.",
 )
 @click.argument("name", shell_complete=_complete)
+@click.option("--force", is_flag=True, help="Even where the environment is only observed.")
 @click.pass_obj
-def restore(options: Options, *, name: str) -> int:
+def restore(options: Options, *, name: str, force: bool) -> int:
     """Put the held build of NAME back, from the vault, offline.
 
     Every file of the copy is checked first. What an intruder brought along stays.
     """
-    return _act(options, name, "restore", lambda hands: hands.restore)
+    return _act(options, name, "restore", lambda hands: hands.restore, force=force)
 
 
 @hold.command(
@@ -134,7 +135,9 @@ def accept(options: Options, *, name: str) -> int:
 _Act = Callable[[NormalizedName, Follower], Recorded]
 
 
-def _act(options: Options, name: str, what: str, act: Callable[[Direct], _Act]) -> int:
+def _act(
+    options: Options, name: str, what: str, act: Callable[[Direct], _Act], *, force: bool = True
+) -> int:
     configure_log(options)
     config = configuration(options)
     target = chosen(config, options)
@@ -144,14 +147,14 @@ def _act(options: Options, name: str, what: str, act: Callable[[Direct], _Act]) 
     known = [it.name for it in _holds(config, target, service)]
     if package not in known:
         raise click.ClickException(f"{name} is not held in {target.name}. {nearest(name, known)}")
+    if not force:
+        refuse_observed(target, service)
     if service is not None:
         by_hand = {"apply": True} if what == "restore" else {}  # also where it is only observed
         number = service.client.ask(service.name, f"holds/{package}/{what}", **by_hand)
         return show_outcome(service, number, output)
     refuse_claimed(config, target)
     with direct(config, target) as hands, following(output, target.name) as follower:
-        if what == "restore":
-            hands.refuse_observed()
         recorded = act(hands)(package, follower)
     output.json(recorded.detail)
     show_pass(recorded.detail, target.name, output)

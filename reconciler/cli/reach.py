@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from reconciler.cli.client import Client, Foreign, NotRunning
-from reconciler.config import Config, EnvironmentConfig
+from reconciler.config import Config, EnvironmentConfig, Mode
 from reconciler.environment import Environment
 from reconciler.interpreter import InterpreterError
 from reconciler.status import Environment as EnvironmentStatus
@@ -65,6 +65,19 @@ def required(config: Config, target: EnvironmentConfig) -> Served:
             f"{known}). Name its configuration with --config, or start one for this project."
         )
     return Served(client, found)
+
+
+def refuse_observed(target: EnvironmentConfig, service: Served | None) -> None:
+    """What is only observed is changed by nobody who does not say that he means it.
+
+    Raises:
+        click.ClickException: it is only observed.
+    """
+    mode = Mode(service.environment.mode) if service is not None else target.mode
+    if mode is Mode.OBSERVE:
+        raise click.ClickException(
+            f'{target.name} is only observed (mode = "observe"); --force changes it all the same.'
+        )
 
 
 def refuse_claimed(config: Config, target: EnvironmentConfig) -> None:

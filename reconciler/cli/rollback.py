@@ -13,7 +13,7 @@ from reconciler.cli.options import Options
 from reconciler.cli.output import QUIET, Output
 from reconciler.cli.passes import show_pass
 from reconciler.cli.progress import following
-from reconciler.cli.reach import refuse_claimed, served
+from reconciler.cli.reach import refuse_claimed, refuse_observed, served
 from reconciler.cli.targets import chosen, configuration
 from reconciler.rollback import choose
 
@@ -41,8 +41,9 @@ def _complete(
 )
 @click.argument("generation", type=click.IntRange(min=0), required=False, shell_complete=_complete)
 @click.option("--reason", metavar="TEXT", help="Why, for the history.")
+@click.option("--force", is_flag=True, help="Even where the environment is only observed.")
 @click.pass_obj
-def rollback(options: Options, *, generation: int | None, reason: str | None) -> int:
+def rollback(options: Options, *, generation: int | None, reason: str | None, force: bool) -> int:
     """Go back to an earlier tree.
 
     To GENERATION, or to the one before the live one. It is one exchange of whole trees, offline,
@@ -54,6 +55,8 @@ def rollback(options: Options, *, generation: int | None, reason: str | None) ->
     target = chosen(config, options)
     output = Output(options)
     service = served(config, target)
+    if not force:
+        refuse_observed(target, service)
     if service is not None:
         number = service.client.ask(
             service.name, "rollback", generation=generation, reason=reason, apply=True
@@ -63,7 +66,6 @@ def rollback(options: Options, *, generation: int | None, reason: str | None) ->
         refuse_claimed(config, target)
         choose(opened(config, target).workspace, generation)
         with direct(config, target) as hands, following(output, target.name) as follower:
-            hands.refuse_observed()
             recorded = hands.roll_back(generation, reason, follower)
         output.json(recorded.detail)
         show_pass(recorded.detail, target.name, output)

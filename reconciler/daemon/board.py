@@ -12,7 +12,15 @@ import msgspec
 from reconciler.status import Condition, ConditionType, Environment, Phase, Service, Status
 
 _CANNOT_WORK = frozenset(
-    {"UvMissing", "InterpreterUnusable", "NotWritable", "Busy", "Insecure", "UnexpectedError"}
+    {
+        "UvMissing",
+        "InterpreterUnusable",
+        "NotWritable",
+        "JournalFailed",
+        "Busy",
+        "Insecure",
+        "UnexpectedError",
+    }
 )
 """Reasons for which the service cannot do its job, as opposed to a failed install."""
 

@@ -4,6 +4,7 @@ Level-triggered: whatever woke it up, it looks at everything anew. Triggers that
 during a pass make one more pass after it; none is lost, and no two passes run at once.
 """
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -158,9 +159,22 @@ class Worker:
     def _guarded(self, step: Callable[[], None]) -> None:
         try:
             step()
+        except sqlite3.Error as error:  # a full disk, say: nothing can be recorded
+            self._tell_unrecorded(error)
+            self.inbox.wait_closed(5.0)
+            self.inbox.wake(Trigger.INTERVAL)  # whatever was to be done is still to be done
         except Exception:  # the second place that keeps the service alive
             log.exception("worker.failed")
             self.inbox.wait_closed(5.0)
+
+    def _tell_unrecorded(self, error: sqlite3.Error) -> None:
+        log.error("journal.failed", path=str(self.journal.path), reason=str(error))
+        message = (
+            f"the history {self.journal.path} cannot be written ({error}), and without it no pass "
+            "begins. Free some space, or let the service's user write it; it is tried again."
+        )
+        trouble = Trouble(Reason.JOURNAL_FAILED, message)
+        self.knowledge.learn(trouble=trouble, current=None, step="")
 
     def _remember(self) -> None:
         last = next(iter(self.journal.history(self.environment.key, 1)), None)

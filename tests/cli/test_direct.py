@@ -1,6 +1,7 @@
 """What works without the service: history, roll-back, pause, resume, and the holds."""
 
 import shutil
+import subprocess
 from pathlib import Path
 
 from tests.cli.conftest import Studio
@@ -105,6 +106,27 @@ def test_rollback_goes_to_the_tree_before_though_another_has_the_number_before(
     assert applied.json("rollback")["generation"] == 0
 
 
+def test_the_size_of_a_generation_is_what_removing_it_frees(applied: Studio) -> None:
+    applied.declare("beta")
+    applied.ok("apply")
+    sizes = {g["number"]: g["bytes_own"] for g in applied.json("history")["generations"]}
+    folder = applied.venv / ".reconciler" / "generations"
+
+    before = disk_usage(applied.venv)
+    shutil.rmtree(folder / "1")
+
+    freed = before - disk_usage(applied.venv)
+    # The folder that it lay in may itself become smaller.
+    assert 0 < sizes[1] <= freed <= sizes[1] + 4096
+
+
+def disk_usage(folder: Path) -> int:
+    """What du(1) says: each file counts once, however many links it has."""
+    words = ["du", "--summarize", "--block-size=1", str(folder)]
+    ran = subprocess.run(words, capture_output=True, text=True, check=True)
+    return int(ran.stdout.split()[0])
+
+
 def test_rollback_to_a_damaged_tree_is_refused(applied: Studio) -> None:
     applied.declare("beta")
     applied.ok("apply")
@@ -137,8 +159,9 @@ def test_what_is_only_observed_is_not_rolled_back_or_restored(applied: Studio) -
     for arguments in (["rollback"], ["hold", "restore", "torch"]):
         ran = applied.run(*arguments)
         assert ran.returncode == 1
-        assert 'studio is only observed (mode = "observe"). Set' in ran.stderr
+        assert 'studio is only observed (mode = "observe"); --force changes it' in ran.stderr
     assert tree_fingerprint(applied.venv) == before
+    assert applied.json("rollback", "--force")["generation"] == 0
 
 
 def test_pause_and_resume_are_remembered(studio: Studio) -> None:

@@ -88,6 +88,9 @@ def test_status_is_a_table(served: Studio) -> None:
 def test_status_in_json_is_what_the_service_says(served: Studio) -> None:
     transport = httpx.HTTPTransport(uds=str(served.socket))
     with httpx.Client(transport=transport, base_url="http://localhost") as client:
+        wait_until(  # the last thing that comes in by itself
+            lambda: client.get("/status").json()["environments"][0]["gpu"], what="the GPU's answer"
+        )
         document = client.get("/status").json()
 
     assert served.json("status")["environments"] == document["environments"]
