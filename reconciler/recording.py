@@ -204,8 +204,10 @@ class Recorder:
                 generation=self._live_generation(),
                 plan=running.planned,
             )
+        problem = outcome.look.problem
         return msgspec.structs.replace(
             detail,
+            message=redact(f"{Reason.BAD_FILE}: {problem}") if problem else detail.message,
             revision=outcome.look.revision,
             generation=outcome.generation,
             changes=outcome.changes,

@@ -2,8 +2,10 @@
 
 import click
 
+from reconciler.cli.check import problem_words
 from reconciler.cli.command import Command
 from reconciler.cli.direct import direct
+from reconciler.cli.documents import problem_of
 from reconciler.cli.logs import configure_log
 from reconciler.cli.options import Options
 from reconciler.cli.output import DOUBT, Output
@@ -51,6 +53,9 @@ def apply(options: Options, *, detailed_exitcode: bool, force: bool) -> int:
         with following(output, target.name) as follower:
             recorded = hands.reconcile(follower, force=force)
     output.json(recorded.detail)
+    problem = recorded.outcome.look.problem if recorded.outcome else None
+    if problem is not None:  # the last good state has been applied, which is not what was saved
+        click.echo(f"Error: {problem_words(problem_of(problem))}", err=True)
     show_pass(recorded.detail, target.name, output)
     _show_rest(recorded, output)
     return _status(recorded, detailed=detailed_exitcode)
@@ -71,7 +76,8 @@ def _show_rest(recorded: Recorded, output: Output) -> None:
 
 def _status(recorded: Recorded, *, detailed: bool) -> int:
     detail = recorded.detail
-    if recorded.trouble is not None:
+    bad_file = recorded.outcome is not None and recorded.outcome.look.problem is not None
+    if recorded.trouble is not None or bad_file:
         return ERROR
     if not detailed:
         return ERROR if detail.failed else NOTHING

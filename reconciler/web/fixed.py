@@ -126,9 +126,10 @@ def _done(change: Change) -> str:
 def _complaints(environment: Environment, outcome: PassDetail) -> Iterator[str]:
     if outcome.result is Result.FAILED and outcome.message:
         yield f"ERROR: {outcome.message}"
-    problem = environment.problem
-    if problem is not None and problem.reason not in (outcome.message or ""):
-        yield f"ERROR: {problem.file}: {problem.reason}. {problem.mend}"
+    bad = environment.problem
+    told = outcome.message or "" if outcome.result is Result.FAILED else ""
+    if bad is not None and bad.reason not in told:
+        yield f"ERROR: {bad.file}: {bad.reason}. {bad.mend}"
     for failure in outcome.failed:
         yield f"ERROR: {failure.requirement}: {failure.reason}: {failure.message}"
     named = {failure.name for failure in outcome.failed}

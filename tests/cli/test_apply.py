@@ -102,6 +102,19 @@ def test_a_pass_that_fails_says_why_and_changes_nothing(
     assert tree_fingerprint(studio.venv) == before
 
 
+def test_a_bad_file_is_an_error_though_what_it_said_before_is_in_force(applied: Studio) -> None:
+    good = applied.project.path.read_text()
+    applied.project.write_text(good.replace("]", "", 1))
+
+    ran = applied.run("apply", "--detailed-exitcode")
+
+    assert ran.returncode == 1
+    assert f"Error: {applied.project.path}:" in ran.stderr
+    document = applied.json("apply", status=1)
+    assert document["result"] == "unchanged"
+    assert document["message"].startswith(f"BadFile: {applied.project.path}:")
+
+
 def test_the_environment_is_made_if_there_is_none(studio: Studio, tmp_path: Path) -> None:
     studio.configure(python=str(tmp_path / "fresh"))
     studio.declare("alpha", base=())
