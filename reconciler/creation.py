@@ -86,5 +86,9 @@ def _python_for(environment: Environment) -> str:
     desired = parse(config.pyproject, text, markers, extras=config.extras, groups=config.groups)
     wanted = desired.requires_python or SpecifierSet()
     own = "{}.{}.{}".format(*sys.version_info[:3])
-    fits = wanted.contains(own, prereleases=True)
-    return getattr(sys, "_base_executable", sys.executable) if fits else str(wanted)
+    return own_python() if wanted.contains(own, prereleases=True) else str(wanted)
+
+
+def own_python() -> str:
+    """The interpreter that runs us, and no environment of it."""
+    return str(getattr(sys, "_base_executable", sys.executable))

@@ -316,6 +316,8 @@ def trouble_of(error: Exception) -> Trouble:  # noqa: C901, PLR0911, PLR0912 -- 
     match error:
         case Unready():
             return Trouble(Reason.BAD_FILE, message, problem_of(error.problem))
+        case FileProblem():
+            return Trouble(Reason.BAD_FILE, message, problem_of(error))
         case UvError() | VerifyFailed():
             if isinstance(error, VerifyFailed):
                 log.error("verify.failed", reason=error.reason, message=message,

@@ -11,9 +11,10 @@ from pathlib import Path
 import msgspec
 
 from reconciler.config import EnvironmentConfig
-from reconciler.creation import create_environment
+from reconciler.creation import create_environment, own_python
 from reconciler.environment import Environment
 from reconciler.processes import Cancellation
+from reconciler.state.desired import FileProblem
 
 
 @contextmanager
@@ -22,11 +23,16 @@ def stand_in(
 ) -> Iterator[Environment]:
     """An empty environment for the project's Python, gone afterwards.
 
+    Where the project's file is bad it is for any Python: whoever looks is told of the file.
+
     Raises:
         UvError: uv found no Python that fits.
     """
     with tempfile.TemporaryDirectory(prefix="reconciler-") as folder:
         python = Path(folder, "environment", "bin", "python")
         environment = Environment(msgspec.structs.replace(target, python=python), environ, uv)
-        create_environment(environment, Cancellation(), lambda _: None)
+        try:
+            create_environment(environment, Cancellation(), lambda _: None)
+        except FileProblem:
+            environment.uv.create_environment(python.parent.parent, own_python(), Cancellation())
         yield environment

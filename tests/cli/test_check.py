@@ -117,6 +117,22 @@ def test_a_bad_file_is_a_problem_in_json(applied: Studio) -> None:
     assert document["in_sync"] is False
 
 
+def test_a_bad_file_is_told_where_there_is_no_environment_either(
+    studio: Studio, tmp_path: Path
+) -> None:
+    studio.configure(python=str(tmp_path / "nowhere"))
+    studio.project.write_text("[project]\ndynamic = ['dependencies']\n")
+
+    document = studio.json("check", status=1)
+    planned = studio.run("plan")
+
+    assert document["problem"]["line"] == 2
+    assert document["in_sync"] is False
+    assert planned.returncode == 1
+    assert f"Error: {studio.project.path}:2:1: " in planned.stderr
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_where_there_is_no_environment_everything_is_missing_and_none_is_made(
     studio: Studio, tmp_path: Path
 ) -> None:
