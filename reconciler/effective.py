@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import tomli_w
 from packaging.requirements import Requirement
@@ -129,16 +128,15 @@ class EffectiveProject:
     def to_install(self, planned: Sequence[Planned], items: Sequence[Item]) -> Ask:
         """What the installation is told: exactly the planned versions, nothing held.
 
-        Sources of declared requirements apply as they did in the plan; a package that the
-        plan took from a URL of its own is asked for by that URL.
+        Sources of declared requirements apply as they did in the plan; a package that only
+        the plan took from a URL is asked for by that URL.
         """
         folder = self._new_folder("install")
-        sources = {item.name: item for item in items if item.source}
-        declared = {item.name: Requirement(item.text).url for item in items}
-        requirements = [_exact(p, p.name in sources, declared.get(p.name)) for p in planned]
+        declared = {item.name: item for item in items if item.source or " @ " in item.text}
         names = {p.name for p in planned}
-        pinned = [_at_commit(i, planned) for n, i in sources.items() if n in names]
-        project = _write_project(folder, requirements, pinned)
+        requirements = [_exact(p, declared.get(p.name)) for p in planned]
+        sources = [item for name, item in declared.items() if name in names]
+        project = _write_project(folder, requirements, sources)
         settings = self._settings(folder)
         return self._ask(folder, project, settings, self._build_arguments(folder))
 
@@ -198,33 +196,17 @@ def _write_project(folder: Path, requirements: Sequence[str], items: Iterable[It
     return path
 
 
-def _exact(planned: Planned, has_source: bool, declared: str | None) -> str:
+def _exact(planned: Planned, declared: Item | None) -> str:
+    """What asks for just this.
+
+    A place is asked for in the words of the project: a branch is recorded as such (PEP 610), and
+    `check_packages` sees to it that it still leads to the commit that was planned.
+    """
     if planned.version is not None and planned.url is None:
         return f"{planned.name}=={planned.version}"
-    if planned.url is not None and not has_source:
-        return f"{planned.name} @ {_with_credentials(planned.url, declared or '')}"
-    return planned.name
-
-
-def _with_credentials(planned: str, declared: str) -> str:
-    """The planned address with the declared password, which uv does not print."""
-    credentials, there, _ = urlsplit(declared).netloc.rpartition("@")
-    parts = urlsplit(planned)
-    if not there or "@" not in parts.netloc:
-        return planned
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=f"{credentials}@{host}").geturl()
-
-
-def _at_commit(item: Item, planned: Sequence[Planned]) -> Item:
-    """A git source at just the commit that the plan found."""
-    source = dict(item.source or {})
-    url = next((p.url for p in planned if p.name == item.name), None)
-    if "git" in source and url and "@" in url:
-        for key in ("tag", "branch"):
-            source.pop(key, None)
-        source["rev"] = url.rpartition("@")[2].partition("#")[0]
-    return Item(item.name, item.text, item.origin, source)
+    if declared is None:
+        return f"{planned.name} @ {planned.url}" if planned.url else planned.name
+    return planned.name if declared.source else declared.text
 
 
 def write_stub(folder: Path, distribution: Distribution, holds: HoldSet) -> Path:

@@ -5,7 +5,7 @@ installable subset is planned, and every requirement left out is reported with u
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -23,7 +23,7 @@ from reconciler.shadow import shadow_of
 from reconciler.state.culprits import Core, Refusal, UnsolvableError, divide
 from reconciler.state.holds import Held, HoldSet
 from reconciler.state.installed import Distribution, Installed
-from reconciler.status import Change, Failure
+from reconciler.status import Change, Failure, PackageStatus
 from reconciler.uv import BuildFailed, NoSolution, OnLine, Plan, Planned, Unreadable
 
 log = structlog.get_logger()
@@ -269,13 +269,25 @@ class Planner:
         ask = self.project.to_plan(
             items,
             constraints=self._constraints() if settled and not free else (),
-            reinstall=[r.name for r in self.look.drift.broken if r.name not in self.excluded],
+            reinstall=[name for name in self._to_reinstall() if name not in self.excluded],
             upgrade=self.environment.config.update is Update.LATEST,
             free=free,
         )
         on_line = None if aside else self.on_line
         uv = self.environment.uv
         return uv.plan(ask, self.cancel, on_line, offline=offline, prefix=prefix)
+
+    def _to_reinstall(self) -> Iterator[NormalizedName]:
+        """What uv might take for right, though it is not.
+
+        To uv a commit is as good as the branch that leads to it; here the declaration counts,
+        or a new tag would go unnoticed.
+        """
+        for row in self.look.drift.drifted:
+            found = self.look.installed.get(row.name)
+            from_git = found is not None and found.direct_url and found.direct_url.commit
+            if row.status is PackageStatus.BROKEN or from_git:
+                yield row.name
 
     def _constraints(self) -> list[str]:
         installed = self.look.installed

@@ -95,6 +95,12 @@ class Planned:
     version: Version | None
     url: str | None = None
 
+    @property
+    def commit(self) -> str | None:
+        """The commit, of a package that comes from git."""
+        git = self.url is not None and self.url.startswith("git+")
+        return self.url.rpartition("@")[2].partition("#")[0] if git and self.url else None
+
 
 @dataclass(frozen=True)
 class Plan:

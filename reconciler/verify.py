@@ -70,6 +70,13 @@ def check_packages(
         if planned.version is not None and found.version != planned.version:
             message = f"{name} {found.version} was installed, but {planned.version} was planned."
             raise VerifyFailed("NotAsPlanned", message)
+        commit = found.direct_url.commit if found.direct_url else None
+        if planned.commit is not None and commit != planned.commit:
+            message = (
+                f"{name} was planned at the commit {planned.commit}, but what is asked for leads "
+                f"to {commit} by now. This is tried again."
+            )
+            raise VerifyFailed("NotAsPlanned", message)
         defect = defect_of(found, staged)
         if defect:
             raise VerifyFailed("IncompleteStage", f"{name} {found.version}: {defect}. Try again.")

@@ -157,7 +157,7 @@ class _Comparison:
             return Status.MISSING, "not installed"
         if name in self.broken:
             return Status.BROKEN, self.broken[name]
-        mismatch = _mismatch(requirement, source, found)
+        mismatch = _mismatch(requirement, source, found, by_commit=required_by is not None)
         mismatch = mismatch or self.adjustments.out_of_bounds(found, self.markers)
         return (Status.MISMATCH, mismatch) if mismatch else (Status.OK, None)
 
@@ -251,19 +251,30 @@ def _bare(requirement: Requirement) -> str:
     return f"{canonicalize_name(requirement.name)}{requirement.specifier}"
 
 
-def _mismatch(requirement: Requirement, source: Source | None, found: Distribution) -> str | None:
-    """Why an installed distribution does not meet a requirement, or None."""
+def _mismatch(
+    requirement: Requirement,
+    source: Source | None,
+    found: Distribution,
+    *,
+    by_commit: bool = False,
+) -> str | None:
+    """Why an installed distribution does not meet a requirement, or None.
+
+    With `by_commit`, one that was installed by its very commit will do for any branch or tag.
+    """
     if requirement.url:
         source = Source.of_reference(requirement.url)
     if source is not None and source.url:
-        return _place_mismatch(source, source.url, found)
+        return _place_mismatch(source, source.url, found, by_commit=by_commit)
     # uv accepts an installed pre-release for any specifier that contains it.
     if requirement.specifier.contains(found.version, prereleases=True):
         return None
     return f"{found.version} is installed, {requirement.specifier} is required"
 
 
-def _place_mismatch(source: Source, url: str, found: Distribution) -> str | None:
+def _place_mismatch(
+    source: Source, url: str, found: Distribution, *, by_commit: bool
+) -> str | None:
     """Compare with PEP 610's record of where the installed copy came from."""
     origin = found.direct_url
     if origin is None:
@@ -274,6 +285,8 @@ def _place_mismatch(source: Source, url: str, found: Distribution) -> str | None
         return f"{found.version} is installed from {came_from}, {wanted} is required"
     if source.is_editable not in (None, origin.editable):
         return f"it is installed {'as' if origin.editable else 'not as'} an editable"
+    if by_commit and origin.commit is not None and origin.vcs_revision == origin.commit:
+        return None  # what no project declares itself is asked for by the commit that uv planned
     if source.revision not in (None, origin.vcs_revision, origin.commit):
         installed = origin.vcs_revision or origin.commit
         return f"revision {installed} is installed, {source.revision} is required"
