@@ -10,7 +10,7 @@ import base64
 import hashlib
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,20 +42,40 @@ class Item:
     weight: int = 1
 
 
-def items_of(declared: Iterable[Declared], holds: HoldSet) -> tuple[Item, ...]:
-    """The declared requirements that uv is asked for: all but the held ones."""
-    return tuple(
-        Item(d.name, d.text, d.origin, d.source.table if d.source else None)
-        for d in declared
-        if not holds.covers(d.name)
-    )
+def items_of(
+    declared: Iterable[Declared], holds: HoldSet, markers: Mapping[str, str]
+) -> tuple[Item, ...]:
+    """The declared requirements that uv is asked for: all but the held ones.
+
+    Of a held one what its extras bring is asked for all the same (`torch[opt-einsum]`).
+    """
+    found: list[Item] = []
+    for one in declared:
+        if holds.covers(one.name):
+            found += _of_extras(one, holds, markers)
+        else:
+            source = one.source.table if one.source else None
+            found.append(Item(one.name, one.text, one.origin, source))
+    return tuple(found)
+
+
+def _of_extras(one: Declared, holds: HoldSet, markers: Mapping[str, str]) -> Iterator[Item]:
+    """What only the declared extras of a hold require."""
+    held = holds.held.get(one.name)
+    if held is None or not one.requirement.extras:
+        return
+    always = {str(r) for r in requires_of(held.distribution, markers)}
+    for requirement in requires_of(held.distribution, markers, sorted(one.requirement.extras)):
+        name = canonicalize_name(requirement.name)
+        if str(requirement) not in always and not holds.covers(name):
+            yield Item(name, without_marker(requirement), one.origin)
 
 
 def items_of_holds(holds: HoldSet, markers: Mapping[str, str]) -> tuple[Item, ...]:
     """What the held packages themselves require: bounds that only they declare (uv-facts 8d)."""
     items: dict[str, Item] = {}
     for held in holds.held.values():
-        for requirement in requires_of(held.distribution, markers):
+        for requirement in requires_of(held.distribution, markers, sorted(held.extras)):
             name = canonicalize_name(requirement.name)
             if not holds.covers(name):
                 text = without_marker(requirement)

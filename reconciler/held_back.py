@@ -40,7 +40,7 @@ class Unheld:
         """Ask for everything that is declared; most often all of it can be had."""
         look = self.planner.look
         if look.holds.held and look.desired is not None:
-            declared = items_of(look.desired.requirements, look.holds)
+            declared = items_of(look.desired.requirements, look.holds, look.markers)
             self._ask([item for item in declared if item.name not in self.planner.excluded])
 
     def _ask(self, items: Sequence[Item]) -> "Future[Plan]":
@@ -109,7 +109,7 @@ class Unheld:
         return " ".join(
             f"{held.name} {held.version} needs {name}{requirement.specifier}."
             for held in look.holds.held.values()
-            for requirement in requires_of(held.distribution, look.markers)
+            for requirement in requires_of(held.distribution, look.markers, sorted(held.extras))
             if canonicalize_name(requirement.name) == name
             and not requirement.specifier.contains(version, prereleases=True)
         )

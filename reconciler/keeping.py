@@ -4,31 +4,35 @@ Says how each hold stands. Restoring is another module's part; nothing live is c
 """
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName
+from packaging.version import Version
 
+from reconciler.breaks import Break, find_breaks, unlike_record
 from reconciler.config import Mode
 from reconciler.environment import Environment, Look
 from reconciler.log import get_logger
 from reconciler.standing import rows, words
-from reconciler.state.holds import Held, hold_set, matches
-from reconciler.state.installed import Installed, defect_of
+from reconciler.state.holds import Held, HoldSet, companions_of, hold_set, matches
+from reconciler.state.installed import Distribution, Installed, defect_of
 from reconciler.status import Hold
-from reconciler.vault import Break, Vault, find_breaks
+from reconciler.vault import Vault
 from reconciler.workspace import Workspace
 
 log = get_logger(__name__)
 
 
 class NothingToAccept(Exception):
-    """What is to be accepted is not installed, or not whole."""
+    """What is to be accepted is not installed, not whole, or not what the other holds pin."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, why: str, else_: str = "") -> None:
         super().__init__(
-            f"{name} is not installed, or not whole, so there is nothing to accept. "
-            f"`reconciler hold restore {name}` puts the held build back."
+            f"{name} {why}, so there is nothing to accept. "
+            f"`reconciler hold restore {name}` puts the held build back{else_}."
         )
 
 
@@ -39,6 +43,10 @@ class Keeper:
     environment: Environment
     _compared: Installed | None = None
     _breaks: dict[NormalizedName, Break] = field(default_factory=dict)
+    _as_recorded: dict[NormalizedName, Distribution] = field(default_factory=dict)
+    """Holds without a copy that have been compared with their RECORD, and found equal."""
+    _unkept: set[str] = field(default_factory=set)
+    """Pins of holds that could not be copied: not tried again before the next audit."""
     _vault: Vault | None = None
 
     def vault(self, look: Look) -> Vault:
@@ -59,23 +67,51 @@ class Keeper:
             OSError: A copy cannot be made.
         """
         vault = self.vault(look)
-        self._release(look, vault)
+        changing = self.environment.config.mode is Mode.APPLY
+        if changing:
+            self._release(look, vault)
         if compare or self._compared is not look.installed:
             before = self._breaks
-            prefix = look.interpreter.prefix
-            self._breaks = find_breaks(vault, look.installed, prefix, list(vault.current()))
-            self._compared = look.installed
-            self._accept_declared(look, vault)
+            self._compare(look, vault, anew=compare)
+            accepted = self._accept_declared(look, vault)
             self._tell(before, look)
-        elif self._breaks:  # the project may declare by now what is there already
-            self._accept_declared(look, vault)
-        changing = self.environment.config.mode is Mode.APPLY
-        for held in self._worth_keeping(look, vault) if changing else ():
-            manifest = vault.put(held)
-            count = sum(len(names) for _, _, names in os.walk(vault.folder(manifest)))
-            log.info("hold.vaulted", package=held.name, version=manifest.version, files=count)
-        vault.prune(self.environment.config.keep_generations)
+            self._unkept.clear()
+        else:  # the project may declare by now what is there already
+            accepted = self._accept_declared(look, vault)
+        if changing and not accepted:  # else `look` still has the holds of before
+            for held in self._worth_keeping(look, vault):
+                self._put(held, vault)
+            vault.prune(self.environment.config.keep_generations)
         return self.holds(look)
+
+    def _compare(self, look: Look, vault: Vault, *, anew: bool) -> None:
+        """Find the holds that are not as they were, or were not right when first seen."""
+        prefix = look.interpreter.prefix
+        known = vault.current()
+        seen = {} if anew and self.environment.config.mode is Mode.APPLY else self._as_recorded
+        unkept = [
+            held
+            for name, held in look.holds.held.items()
+            if name not in known and seen.get(name) is not held.distribution
+        ]
+        unlike = unlike_record(unkept, prefix)
+        self._as_recorded = seen | {h.name: h.distribution for h in unkept if h.name not in unlike}
+        self._breaks = unlike | find_breaks(vault, look.installed, prefix, list(known))
+        self._compared = look.installed
+
+    def _put(self, held: Held, vault: Vault) -> None:
+        """Take a copy; without one the hold is held all the same, and the pass goes on."""
+        if held.pin in self._unkept:
+            return
+        try:
+            manifest = vault.put(held)
+        except (OSError, ValueError) as error:
+            self._unkept.add(held.pin)
+            log.warning("vault.failed", package=held.name, version=str(held.version),
+                        error=str(error))  # fmt: skip
+            return
+        count = sum(len(names) for _, _, names in os.walk(vault.folder(manifest)))
+        log.info("hold.vaulted", package=held.name, version=manifest.version, files=count)
 
     def accept(self, look: Look, name: NormalizedName) -> None:
         """Take what is installed now as the held build.
@@ -86,18 +122,15 @@ class Keeper:
         """
         vault = self.vault(look)
         fresh = hold_set(self.environment.config.hold, look.installed, look.markers)
-        held = fresh.held.get(name)
-        if held is None or defect_of(held.distribution, look.installed) is not None:
-            raise NothingToAccept(name)
+        held = _acceptable(name, fresh, look)
         for copy in vault.companions(name):
             if copy.name not in fresh.held:
                 vault.forget(NormalizedName(copy.name))
-        if held.distribution.legacy:
-            vault.forget(name)
-        else:
-            vault.put(held)
-        for companion in [h for h in fresh.held.values() if h.pinned_by == name]:
-            vault.put(companion)
+        for one in (held, *companions_of(name, fresh.held.values())):
+            if one.distribution.legacy:
+                vault.forget(one.name)  # it has no RECORD, so there can be no copy
+            elif defect_of(one.distribution, look.installed) is None:
+                vault.put(one, as_found=True)
         self._compared = None
         log.info("hold.accepted", package=name, version=str(held.version))
 
@@ -106,9 +139,10 @@ class Keeper:
         vault = self.vault(look)
         breaks = find_breaks(vault, look.installed, look.interpreter.prefix, list(vault.current()))
         for name, broken in breaks.items():
+            if broken.found is None or broken.found == broken.expected:
+                continue  # what is damaged there is no build that was held
             with suppress(NothingToAccept):
-                if broken.found is not None:
-                    self.accept(look, name)
+                self.accept(look, name)
 
     def _release(self, look: Look, vault: Vault) -> None:
         """Forget copies of what the configuration does not hold any more."""
@@ -118,24 +152,20 @@ class Keeper:
             if not matches(NormalizedName(root), patterns) and root not in look.holds.held:
                 vault.forget(name)
 
-    def _accept_declared(self, look: Look, vault: Vault) -> None:
+    def _accept_declared(self, look: Look, vault: Vault) -> bool:
         """A declared requirement that the new build meets and the old one did not accepts it."""
-        declared = {
-            d.name: d.requirement for d in (look.desired.requirements if look.desired else ())
-        }
+        accepted = False
+        declared = look.desired.requirements if look.desired else ()
         for name, broken in list(self._breaks.items()):
-            requirement = declared.get(name)
-            if requirement is None or broken.found is None or broken.found == broken.expected:
+            bounds = [d.requirement.specifier for d in declared if d.name == name]
+            if broken.found is None or broken.found == broken.expected:
                 continue
-            admits = requirement.specifier.contains
-            if admits(broken.found, prereleases=True) and not admits(
-                broken.expected, prereleases=True
-            ):
-                self.accept(look, name)
-                prefix = look.interpreter.prefix
-                names = list(vault.current())
-                self._breaks = find_breaks(vault, look.installed, prefix, names)
-                self._compared = look.installed
+            if _all_admit(bounds, broken.found) and not _all_admit(bounds, broken.expected):
+                with suppress(NothingToAccept):  # it is not whole (yet), so the hold is broken
+                    self.accept(look, name)
+                    self._compare(look, vault, anew=False)
+                    accepted = True
+        return accepted
 
     def _worth_keeping(self, look: Look, vault: Vault) -> list[Held]:
         """The held packages that are whole, and not in the vault yet."""
@@ -144,14 +174,16 @@ class Keeper:
             held
             for name, held in look.holds.held.items()
             if name not in known
-            and not held.distribution.legacy  # nobody knows its files, so it could not come back
+            and name not in self._breaks
+            and not held.distribution.legacy  # no RECORD, so nobody knows its files
             and not self._belongs_to_broken(held)
             and defect_of(held.distribution, look.installed) is None
         ]
 
     def _belongs_to_broken(self, held: Held) -> bool:
         """What an intruder pins is not held: it came with it."""
-        return held.pinned_by is not None and held.pinned_by in self._breaks
+        broken = self._breaks.get(held.pinned_by) if held.pinned_by else None
+        return broken is not None and broken.found != broken.expected
 
     def _tell(self, before: dict[NormalizedName, Break], look: Look) -> None:
         for name, broken in self._breaks.items():
@@ -163,7 +195,8 @@ class Keeper:
     def first_broken(self, look: Look) -> NormalizedName | None:
         """The broken hold to put back first: what it pins comes back with it."""
         known = self.vault(look).current()
-        return next((n for n in self._breaks if known[n].pinned_by not in self._breaks), None)
+        kept = [name for name in self._breaks if name in known]
+        return next((n for n in kept if known[n].pinned_by not in kept), None)
 
     def holds(self, look: Look) -> tuple[Hold, ...]:
         """How each hold stands, for the status."""
@@ -173,3 +206,28 @@ class Keeper:
     def breaks(self) -> dict[NormalizedName, Break]:
         """The holds that are not as they were."""
         return self._breaks
+
+
+def _acceptable(name: NormalizedName, fresh: HoldSet, look: Look) -> Held:
+    """What is installed of that name, if it can be the held build.
+
+    Raises:
+        NothingToAccept: It cannot.
+    """
+    found = look.installed.get(name)
+    if found is None:
+        raise NothingToAccept(name, "is not installed", "; to do without it, take it out of `hold`")
+    defect = defect_of(found, look.installed)
+    if defect is not None:
+        raise NothingToAccept(name, f"{found.version} is not whole ({defect})")
+    held = fresh.held.get(name)
+    if held is None:
+        before = look.holds.held.get(name)
+        holder = before.pinned_by if before else None
+        why = f"{found.version} is not what {holder} pins" if holder else "is held no more"
+        raise NothingToAccept(name, why, "; to hold it by itself, add it to `hold`")
+    return held
+
+
+def _all_admit(bounds: Iterable[SpecifierSet], version: Version) -> bool:
+    return all(bound.contains(version, prereleases=True) for bound in bounds)

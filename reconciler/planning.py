@@ -131,7 +131,8 @@ class Planner:
     def _decide(self) -> Decision:
         look = self.look
         hold_items = items_of_holds(look.holds, look.markers)
-        declared = items_of(look.desired.requirements if look.desired else (), look.holds)
+        requirements = look.desired.requirements if look.desired else ()
+        declared = items_of(requirements, look.holds, look.markers)
         items = [i for i in (*hold_items, *declared) if i.name not in self.excluded]
         failed = self._left_out_with_excluded(declared)
         plan, kept, cores = self._largest_plan(items)

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 from packaging.utils import NormalizedName
 
+from reconciler.breaks import Break, find_breaks, unlike_record
 from reconciler.environment import Look
 from reconciler.state.holds import Held, hold_set
 from reconciler.status import Hold
-from reconciler.vault import Break, Vault, find_breaks
+from reconciler.vault import Vault
 from reconciler.workspace import Workspace
 
 Breaks = Mapping[NormalizedName, Break]
@@ -19,8 +20,11 @@ Breaks = Mapping[NormalizedName, Break]
 def holds_found(look: Look) -> tuple[Hold, ...]:
     """How each hold stands, compared with the vault's copies file by file."""
     vault = Vault(Workspace(look.interpreter.prefix))
-    breaks = find_breaks(vault, look.installed, look.interpreter.prefix, list(vault.current()))
-    return rows(look, vault, breaks)
+    known = vault.current()
+    prefix = look.interpreter.prefix
+    breaks = find_breaks(vault, look.installed, prefix, list(known))
+    unkept = [held for name, held in look.holds.held.items() if name not in known]
+    return rows(look, vault, {**unlike_record(unkept, prefix), **breaks})
 
 
 def rows(look: Look, vault: Vault, breaks: Breaks) -> tuple[Hold, ...]:
@@ -38,10 +42,19 @@ def _row(held: Held, look: Look, vault: Vault, breaks: Breaks) -> Hold:
         version=str(held.version),
         intact=broken is None and defect is None,
         pinned_by=held.pinned_by,
-        message=words(broken, look, vault) if broken else defect,
+        message=words(broken, look, vault) if broken else _of_defect(held, defect, vault),
         vaulted=held.name in vault.current(),
         found=str(found) if found is not None and broken else None,
     )
+
+
+def _of_defect(held: Held, defect: str | None, vault: Vault) -> str | None:
+    """What is wrong with a hold apart from what somebody did to it, and what to do."""
+    if defect is None:
+        return None
+    if held.name in vault.current():
+        return f"{defect}. `reconciler hold restore {held.name}` puts it back, offline."
+    return f"{defect}. The vault has no copy of it: install that build by hand once more."
 
 
 def words(broken: Break, look: Look, vault: Vault) -> str:

@@ -335,6 +335,8 @@ Fingerprints = Mapping[str, tuple[int, int, int]]
 def fingerprints(paths: Iterable[str], folder: Path) -> Fingerprints:
     """What tells that files are the very same: clones share the inode, so the bytes too.
 
+    A symbolic link is made anew in a clone: of it counts where it leads.
+
     Args:
         paths: The files that are to be there; what is not there has none.
         folder: The environment itself, or a stage.
@@ -343,8 +345,11 @@ def fingerprints(paths: Iterable[str], folder: Path) -> Fingerprints:
     for path in paths:
         try:
             stat = os.lstat(f"{folder}/{path}")
+            if S_ISLNK(stat.st_mode):
+                leads_to = os.readlink(f"{folder}/{path}")  # noqa: PTH115
+                found[path] = (0, stat.st_size, hash(leads_to))
+                continue
         except OSError:
             continue
-        inode = 0 if S_ISLNK(stat.st_mode) else stat.st_ino
-        found[path] = (inode, stat.st_size, stat.st_mtime_ns)
+        found[path] = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
     return found

@@ -5,6 +5,7 @@ restored only if every file still has the SHA-256 that was recorded when it was 
 """
 
 import base64
+import errno
 import hashlib
 import os
 import shutil
@@ -20,13 +21,18 @@ from packaging.version import Version
 
 from reconciler.manifest import Manifest, VaultFile, WholeManifest, read_files, read_manifest
 from reconciler.state.holds import Held, matches
-from reconciler.state.installed import Distribution, Installed, read_distribution
+from reconciler.state.installed import Distribution, Installed, RecordedFile, read_distribution
 from reconciler.tree import recorded_paths
 from reconciler.workspace import Workspace, remove_tree, write_durably
 
 MANIFEST = "manifest.json"
 _TREE = "tree"
-_CHUNK = 1024 * 1024
+_NO_LINK = frozenset({
+    errno.EPERM, errno.EACCES, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP,
+    errno.ENOSYS,
+})  # fmt: skip
+"""Another user's file, another file system, or one without hard links: a copy costs space, and
+is as good."""
 
 
 @dataclass(eq=False)
@@ -85,11 +91,16 @@ class Vault:
                 numbered = [p for p in package.iterdir() if p.name.isdigit()]
                 yield NormalizedName(package.name), sorted(numbered, key=lambda p: int(p.name))
 
-    def put(self, held: Held) -> Manifest:
+    def put(self, held: Held, *, as_found: bool = False) -> Manifest:
         """Take a copy of an installed package, which from now on counts as the held one.
+
+        Args:
+            held: The package.
+            as_found: Somebody wants it as it is, whatever its RECORD says of its files.
 
         Raises:
             OSError: It cannot be linked, nor copied.
+            ValueError: Its RECORD is not one.
         """
         number = self._newest_number(held.name) + 1
         folder = self._root / held.name / str(number)
@@ -98,12 +109,16 @@ class Vault:
             remove_tree(fresh)
         (fresh / _TREE).mkdir(parents=True)
         paths = [p for p in recorded_paths(held.distribution, self.prefix) if _counts(p)]
-        links = {p: os.readlink(f) for p in paths if (f := self.prefix / p).is_symlink()}  # noqa: PTH115
+        links = {p: os.readlink(f) for p in paths if self._is_inner_link(f := self.prefix / p)}  # noqa: PTH115
         plain = [p for p in paths if p not in links and (self.prefix / p).is_file()]
-        for path in plain:
-            _link_or_copy(self.prefix / path, fresh / _TREE / path)
-        recorded = self._recorded_hashes(held.distribution)
-        files = tuple(_describe(fresh / _TREE / p, p, recorded.get(p)) for p in plain)
+        try:
+            for path in plain:
+                _link_or_copy(self.prefix / path, fresh / _TREE / path)
+        except OSError:
+            remove_tree(fresh)  # what was copied already takes space
+            raise
+        recorded = {} if as_found else self._recorded_hashes(held.distribution)
+        files = tuple(self._describe(fresh / _TREE / p, p, recorded.get(p)) for p in plain)
         manifest = WholeManifest(
             name=held.name, version=str(held.version), pinned_by=held.pinned_by,
             files=files, links=links, number=number,
@@ -112,13 +127,26 @@ class Vault:
         fresh.rename(folder)
         return Manifest(**{name: getattr(manifest, name) for name in Manifest.__struct_fields__})
 
+    def _is_inner_link(self, path: Path) -> bool:
+        """Whether it is a link to something of the environment.
+
+        What leads elsewhere (to uv's cache, with `link-mode = "symlink"`) is kept by content.
+        """
+        return path.is_symlink() and Path(os.path.realpath(path)).is_relative_to(self.prefix)
+
+    def _describe(self, copy: Path, path: str, recorded: str | None) -> VaultFile:
+        """What tells the original from any other file; the copy may have another inode."""
+        found = (self.prefix / path).stat()
+        digest = recorded or digest_of(copy)
+        return VaultFile(path, digest, found.st_size, found.st_ino, found.st_mtime_ns)
+
     def _recorded_hashes(self, distribution: Distribution) -> dict[str, str]:
         """What RECORD says of each file: a copy that differs from it is never restored."""
         start = f"{self.prefix}/"
         return {
-            file.path.removeprefix(start): _hex(file.hash)
+            file.path.removeprefix(start): digest
             for file in distribution.files()
-            if file.hash and file.hash.startswith("sha256=")
+            if (digest := recorded_digest(file)) is not None
         }
 
     def _newest_number(self, name: str) -> int:
@@ -154,7 +182,7 @@ class Vault:
 
         def is_bad(file: VaultFile) -> bool:
             try:
-                return _digest(tree / file.path) != file.sha256
+                return digest_of(tree / file.path) != file.sha256
             except OSError:
                 return True
 
@@ -203,101 +231,30 @@ def _counts(path: str) -> bool:
 
 def _link_or_copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
+    real = os.path.realpath(source)  # a hard link to a symbolic link would be one itself
     try:
-        os.link(source, target)
-    except PermissionError:  # another user's file: a copy costs space, and is as good
-        shutil.copy2(source, target)
+        os.link(real, target)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        shutil.copy2(real, target)
 
 
-def _describe(file: Path, path: str, recorded: str | None) -> VaultFile:
-    found = file.stat()
-    digest = recorded or _digest(file)
-    return VaultFile(path, digest, found.st_size, found.st_ino, found.st_mtime_ns)
+def recorded_digest(file: RecordedFile) -> str | None:
+    """A RECORD's SHA-256 (PEP 376: URL-safe base64 without padding) as hexadecimal digits."""
+    kind, _, value = (file.hash or "").partition("=")
+    if kind != "sha256":
+        return None
+    try:
+        return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex()
+    except ValueError:
+        return None
 
 
-def _hex(recorded: str) -> str:
-    """A RECORD's hash (PEP 376: URL-safe base64 without padding) as hexadecimal digits."""
-    value = recorded.partition("=")[2]
-    return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex()
-
-
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file's content, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Break:
-    """How an installed package differs from the one that counts as held."""
-
-    name: NormalizedName
-    expected: Version
-    found: Version | None
-    """None where it is not installed at all."""
-    files: tuple[str, ...] = ()
-    """Of the same version: the files that are gone or changed."""
-
-    @property
-    def words(self) -> str:
-        """What happened, and what to do."""
-        mend = (
-            f"`reconciler hold restore {self.name}` puts {self.expected} back, offline; "
-            f"`reconciler hold accept {self.name}` takes what is there as the held one."
-        )
-        if self.found is None:
-            return f"{self.name} {self.expected} has been removed by someone else. {mend}"
-        if self.found != self.expected:
-            return (
-                f"{self.name} {self.expected} has been replaced by {self.found} by someone else. "
-                f"{mend}"
-            )
-        shown = ", ".join(self.files[:3]) + (" ..." if len(self.files) > 3 else "")
-        count = "a file" if len(self.files) == 1 else f"{len(self.files)} files"
-        verb = "is" if len(self.files) == 1 else "are"
-        return f"{count} of {self.name} {self.expected} {verb} gone or changed ({shown}). {mend}"
-
-
-def find_breaks(
-    vault: Vault, installed: Installed, prefix: Path, names: Iterable[NormalizedName]
-) -> dict[NormalizedName, Break]:
-    """Compare what is installed with what counts as held.
-
-    A file is unchanged if its inode, size and modification time are; else its content
-    is compared, so a restored or copied file is as good as the original.
-
-    Args:
-        vault: The copies.
-        installed: The environment.
-        prefix: Its folder.
-        names: The packages to compare.
-    """
-    current = vault.current()
-    found: dict[NormalizedName, Break] = {}
-    for name in names:
-        manifest = current.get(name)
-        if manifest is None:
-            continue
-        expected = Version(manifest.version)
-        distribution = installed.get(name)
-        if distribution is None or distribution.version != expected:
-            version = distribution.version if distribution else None
-            found[name] = Break(name, expected, version)
-            continue
-        files = vault.files(manifest)
-        changed = tuple(f.path for f in files if not _is_same(prefix / f.path, f))
-        if changed or name in installed.duplicates:
-            found[name] = Break(name, expected, expected, changed)
-    return found
-
-
-def _is_same(path: Path, file: VaultFile) -> bool:
-    try:
-        stat = os.stat(path)  # noqa: PTH116 -- 14,600 files of torch
-        if (stat.st_ino, stat.st_size, stat.st_mtime_ns) == (file.inode, file.size, file.mtime):
-            return True
-        return stat.st_size == file.size and _digest(path) == file.sha256
-    except OSError:
-        return False
 
 
 def expected(installed: Installed, patterns: Iterable[str], vault: Vault) -> Installed:

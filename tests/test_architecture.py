@@ -22,7 +22,7 @@ LEVELS = [
     {"restore", "rollback", "gates"},
     {"reconcile"},
     {"planning", "verify", "creation", "keeping", "held_back", "standing", "pruning", "shadow"},
-    {"environment", "notices", "metrics", "journald", "suspension"},
+    {"environment", "breaks", "notices", "metrics", "journald", "suspension"},
     {"effective", "generations", "vault", "uv_settings", "gpu"},
     {"tree", "stage", "exchange", "uv", "uv_answers", "journal", "manifest"},
     {"log", "workspace", "ownership", "usage", "processes", "event_names", "database"},

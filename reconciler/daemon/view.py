@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import msgspec
+
 from reconciler.config import EnvironmentConfig, Mode
 from reconciler.environment import Look
 from reconciler.journal import State, iso
@@ -114,7 +116,20 @@ def _packages(known: Known) -> tuple[Package, ...]:
     if known.look is None:
         return ()
     failures = {f.name: f for f in known.failed}
-    return tuple(_package(row, failures.get(row.name)) for row in known.look.drift.rows)
+    broken = {h.name: h for h in known.holds if not h.intact}
+    return tuple(
+        _broken_hold(_package(row, failures.get(row.name)), broken.get(row.name))
+        for row in known.look.drift.rows
+    )
+
+
+def _broken_hold(package: Package, hold: Hold | None) -> Package:
+    """The version may be right, and the files not."""
+    if hold is None or package.status is not PackageStatus.HELD:
+        return package
+    return msgspec.structs.replace(
+        package, status=PackageStatus.BROKEN, ok=False, message=hold.message
+    )
 
 
 def _package(row: Row, failure: Failure | None) -> Package:

@@ -179,14 +179,16 @@ class _Comparison:
         if name in self.broken:
             return Status.BROKEN, (
                 f"{self.broken[name]}. It is held, so it is not reinstalled: put it back with "
-                f"`reconciler hold restore {name}`."
+                f"`reconciler hold restore {name}`, or install that build by hand once more."
             )
         held = self.holds.held.get(name)
         if held is not None and held.version != found.version:
+            keep = f", `reconciler hold accept {name}` keeps the new one"
+            if held.pinned_by is not None:
+                keep = f"; {held.pinned_by} needs just that version"
             return Status.BROKEN, (
                 f"{found.version} is installed in place of {held.version}, which is held: someone "
-                f"else replaced it. `reconciler hold restore {name}` puts it back, "
-                f"`reconciler hold accept {name}` keeps the new one."
+                f"else replaced it. `reconciler hold restore {name}` puts it back{keep}."
             )
         if _mismatch(requirement, None, found):
             return Status.HELD_MISMATCH, (

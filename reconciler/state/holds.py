@@ -5,23 +5,30 @@ reconciliation may install, upgrade, reinstall or remove.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from packaging.requirements import Requirement
-from packaging.utils import NormalizedName
+from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from reconciler.state.installed import Distribution, Installed
 from reconciler.state.markers import applies
 
+_FULL_RELEASE = 3
+"""Numbers in a version from which on a prefix of it may be all of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """An installed package that is held; `pinned_by` is the hold that needs just this version."""
+    """An installed package that is held; `pinned_by` is the hold that needs just this version.
+
+    `extras` are those of its extras that other holds ask for.
+    """
 
     distribution: Distribution
     pinned_by: NormalizedName | None = None
+    extras: frozenset[NormalizedName] = frozenset()
 
     @property
     def name(self) -> NormalizedName:
@@ -82,16 +89,32 @@ def hold_set(patterns: Sequence[str], installed: Installed, markers: Mapping[str
         for name, distribution in installed.distributions.items()
         if matches(name, patterns)
     }
-    waiting = list(held.values())
+    waiting = list(held)
     while waiting:
-        holder = waiting.pop()
-        for requirement in requires_of(holder.distribution, markers):
+        holder = held[waiting.pop()]
+        for requirement in requires_of(holder.distribution, markers, sorted(holder.extras)):
             pinned = installed.get(requirement.name)
-            if pinned is None or pinned.name in held or not _pins(requirement, pinned.version):
+            if pinned is None or not (pinned.name in held or _pins(requirement, pinned.version)):
                 continue
-            held[pinned.name] = Held(pinned, pinned_by=holder.name)
-            waiting.append(held[pinned.name])
+            known = held.get(pinned.name)
+            found = known or Held(pinned, pinned_by=holder.name)
+            # torch asks for `cuda-toolkit[cublas]==13.0.3`, and that pins the library.
+            extras = found.extras | {canonicalize_name(e) for e in requirement.extras}
+            held[pinned.name] = replace(found, extras=extras)
+            if held[pinned.name] != known:
+                waiting.append(pinned.name)
     return HoldSet(tuple(patterns), held)
+
+
+def companions_of(name: NormalizedName, holds: Iterable[Held]) -> list[Held]:
+    """What is held on account of one hold: what it pins, and what that pins in turn."""
+    found: list[Held] = []
+    waiting = [name]
+    for holder in waiting:
+        pinned = [h for h in holds if h.pinned_by == holder and h.name not in waiting]
+        found += pinned
+        waiting += [h.name for h in pinned]
+    return found
 
 
 def requires_of(
@@ -107,12 +130,20 @@ def requires_of(
 
 
 def _pins(requirement: Requirement, version: Version) -> bool:
-    """Whether `requirement` is an exact pin which `version` meets (PEP 440, `==` and `===`)."""
+    """Whether `requirement` is an exact pin which `version` meets (PEP 440, `==` and `===`).
+
+    So is `==13.1.1.3.*` for 13.1.1.3, as NVIDIA's metadata has it; `==2.3.*` for 2.3.1 is not.
+    """
     clauses = list(requirement.specifier)
     if len(clauses) != 1 or clauses[0].operator not in ("==", "==="):
         return False
+    text = clauses[0].version
     try:
-        Version(clauses[0].version)
-    except InvalidVersion:  # `==2.3.*` is a prefix, not a pin
+        pinned = Version(text.removesuffix(".*"))
+    except InvalidVersion:
+        return False
+    if text.endswith(".*") and not (
+        len(pinned.release) >= _FULL_RELEASE and pinned.release == version.release
+    ):
         return False
     return clauses[0].contains(version, prereleases=True)

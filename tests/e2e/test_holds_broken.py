@@ -119,23 +119,28 @@ def test_a_torch_removed_by_hand(
     assert_whole(project.venv)
 
 
-@pytest.mark.parametrize("harm", ["deleted", "changed", "truncated"])
+@pytest.mark.parametrize("harm", ["deleted", "changed", "truncated", "script deleted"])
 def test_a_file_of_a_hold_is_harmed(
     harm: str, held: ServiceProcess, project: Project, universe: PackageIndex
 ) -> None:
     before = files_of_holds(project.venv)
     library = site_packages(project.venv) / "torch" / "lib" / "libtorch.so"
-    if harm == "deleted":
+    if harm == "script deleted":
+        library = project.venv / "bin" / "torchrun"
+    if harm.endswith("deleted"):
         library.unlink()
     else:  # as an installer does it: another file in its place
         fresh = library.with_name("fresh")
         fresh.write_bytes(b"" if harm == "truncated" else b"other bytes")
         fresh.replace(library)
+    done = time.monotonic()
     row = held.wait_for_environment(broken)
 
+    assert time.monotonic() - done < NOTICED_WITHIN
     torch = holds(row)["torch"]
     assert torch["intact"] is False
-    assert "libtorch.so" in torch["message"]
+    assert statuses(row)["torch"] == "broken"
+    assert library.name in torch["message"]
     assert TORCH in torch["message"]
     universe.down()
     entry = ask(held, "holds/torch/restore")
@@ -188,7 +193,7 @@ def test_a_damaged_copy_is_never_restored(
     copy = next((project.venv / ".reconciler" / "vault").rglob("libtorch.so"))
     uninstall(project.venv, "torch")
     held.wait_for_environment(broken)
-    copy.unlink()  # the tests' uv cache has the same file
+    copy.unlink()  # else uv's cache, which shares the file, would be spoilt as well
     copy.write_bytes(b"not what was put there")
     before = tree_fingerprint(project.venv)
 

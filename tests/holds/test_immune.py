@@ -57,12 +57,6 @@ SETTINGS = [
         TOP,
         {"numpy": "1.24.4"},
     ),
-    Setting(
-        'override-dependencies = [{package = {name = "accelerate", version = "0.9"}, '
-        'dependencies = ["numpy<1.26", "Torch==2.8.0"]}]',
-        TOP,
-        {"numpy": "1.24.4"},
-    ),
     Setting('constraint-dependencies = ["torch>=2.4"]', TOP),
     Setting('constraint-dependencies = [" Torch (>=2.4)", "torchvision>0.18.1"]', TOP),
     Setting('constraint-dependencies = ["numpy<1.26"]', TOP, {"numpy": "1.24.4"}),
@@ -115,6 +109,12 @@ SETTINGS = [
     Setting("managed = false", TOP),
     Setting("package = false", TOP),
     Setting("environments = [\"sys_platform == 'win32'\"]", TOP),
+    Setting(
+        "required-environments = [\"sys_platform == 'win32'\"]\n"
+        'conflicts = [[{extra = "a"}, {extra = "b"}]]\n'
+        'default-groups = ["gpu"]\nworkspace = {members = ["bait"]}\nfork-strategy = "fewest"',
+        TOP,
+    ),
     Setting('required-version = ">=99"', TOP),
     Setting('python-preference = "only-managed"', TOP),
     Setting("preview = true", TOP),
@@ -152,7 +152,6 @@ def test_no_setting_of_uv_defeats_a_hold(stand, place, level, setting):
     outcome = stand.reconcile()
     stand.assert_untouched(before)
     assert outcome.result is Result.CHANGED, stand.log
-    assert outcome.look.drift.in_sync
     assert outcome.look.drift.in_sync
     expected = {**REACHED, **setting.changes}
     assert stand.packages() == {n: v for n, v in expected.items() if v is not None}

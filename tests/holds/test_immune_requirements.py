@@ -7,6 +7,7 @@ from reconciler.status import PackageStatus, Result
 from reconciler.uv import NetworkTrouble
 from tests.holds.sources import NOWHERE, make_local_project, prepend
 from tests.holds.stand import BASE, BESIDE, DECLARED, HELD, REACHED, failed_names
+from tests.support.environments import install, uninstall
 from tests.support.torch import fake_torch, fake_torchvision
 from tests.support.wheels import make_sdist, make_wheel
 
@@ -164,6 +165,24 @@ class TestDependents:
         assert expected.items() <= packages.items()
         assert not {"triton", "nvidia-cublas-cu12"} & packages.keys()
         assert outcome.result is Result.CHANGED
+
+    @pytest.mark.parametrize("update", list(Update))
+    def test_an_extra_of_the_held_package_itself(self, stand, tmp_path, update):
+        uninstall(stand.venv, "torch", "torchvision")
+        extras = {"opt-einsum": ["six", "triton"], "other": ["tqdm"]}
+        pins = ["pytorch-triton-rocm==2.3.1", "sympy<1.13"]
+        torch = make_wheel(tmp_path, "torch", HELD["torch"], requires=pins, extras=extras)
+        install(stand.venv, torch)
+        before = stand.fingerprint()
+        stand.settings |= {"update": update, "hold": ("torch", "triton")}
+        stand.project.write(["Torch[opt_einsum]>=2", *BESIDE])
+        outcome = stand.reconcile()
+        stand.assert_untouched(before)
+        packages = stand.packages()
+        assert "six" in packages
+        assert not {"tqdm", "triton"} & packages.keys()
+        assert outcome.failed == ()
+        assert outcome.look.drift.in_sync
 
     @pytest.mark.parametrize("declared", [["xformers"], ["xformers", "torch==2.8.0"]])
     def test_a_dependent_that_pins_another_torch_is_left_out(self, stand, declared):

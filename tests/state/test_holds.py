@@ -3,7 +3,7 @@
 import pytest
 from packaging.version import Version
 
-from reconciler.state.holds import HoldSet, hold_set, matches, requires_of
+from reconciler.state.holds import HoldSet, companions_of, hold_set, matches, requires_of
 from reconciler.state.installed import Installed, InstalledReader
 from tests.state.markers import LINUX_39
 from tests.state.site import Site
@@ -71,6 +71,9 @@ def test_what_a_hold_pins_is_held_with_it_transitively(site):
     [
         "triton>=2.3.1",
         "triton==2.3.*",
+        "triton==2.*",
+        "triton==2.3.1.*,!=2.3.1.post1",
+        "triton==2.3.1.0.*",
         "triton~=2.3.1",
         "triton==2.3.1,!=2.0",  # more than a pin
         "triton==3.0.0",  # another version than the installed one
@@ -92,6 +95,8 @@ def test_what_is_not_pinned_exactly_on_this_target_is_not_held(site, requirement
         ("triton==2.3.1", "2.3.1+rocm5.7"),  # PEP 440: a pin without local part admits any
         ("triton==2.3.1+rocm5.7", "2.3.1+rocm5.7"),
         ("triton===2.3.1", "2.3.1"),
+        ("triton==2.3.1.*", "2.3.1"),  # as NVIDIA's metadata has it
+        ("triton==13.1.1.3.*", "13.1.1.3"),
         ("Triton==2.3.1; platform_system == 'Linux'", "2.3.1"),
         ("triton==3.0.0rc1", "3.0.0rc1"),
     ],
@@ -100,6 +105,42 @@ def test_an_exact_pin_is_held(site, requirement, version):
     site.add("torch", requires=[requirement])
     site.add("triton", version)
     assert held(site, "torch") == {"torch": None, "triton": "torch"}
+
+
+def test_what_a_pinned_package_pins_by_an_extra_that_was_asked_for_is_held(site):
+    """So does a CUDA torch of today name its libraries."""
+    site.add("torch", "2.14.1", requires=["cuda-toolkit[cublas,NVTX]==13.0.3"])
+    site.add(
+        "cuda-toolkit",
+        "13.0.3.0",
+        requires=[
+            "nvidia-cublas==13.1.1.3.*; sys_platform == 'linux' and extra == 'cublas'",
+            "nvidia-nvtx==13.0.85.*; extra == 'nvtx'",
+            "nvidia-curand==10.4.0.*; extra == 'curand'",
+        ],
+        extras=["cublas", "nvtx", "curand"],
+    )
+    site.add("nvidia-cublas", "13.1.1.3")
+    site.add("nvidia-nvtx", "13.0.85")
+    site.add("nvidia-curand", "10.4.0")
+    assert held(site, "torch") == {
+        "torch": None,
+        "cuda-toolkit": "torch",
+        "nvidia-cublas": "cuda-toolkit",
+        "nvidia-nvtx": "cuda-toolkit",
+    }
+    everything = hold_set(("torch",), installed(site), LINUX_39).held
+    assert {h.name for h in companions_of("torch", everything.values())} == {
+        "cuda-toolkit", "nvidia-cublas", "nvidia-nvtx"
+    }  # fmt: skip
+    assert companions_of("nvidia-nvtx", everything.values()) == []
+
+
+def test_an_extra_that_another_hold_asks_for_later_counts_as_well(site):
+    site.add("apex", "1.0", requires=["torch[fused]==2.0"])
+    site.add("torch", "2.0", requires=["fused-kernels==1.0.0; extra == 'fused'"], extras=["fused"])
+    site.add("fused-kernels", "1.0.0")
+    assert held(site, "apex", "torch") == {"apex": None, "torch": None, "fused-kernels": "torch"}
 
 
 def test_holds_that_pin_each_other_end(site):

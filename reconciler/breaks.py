@@ -1,0 +1,172 @@
+"""How what is installed differs from what counts as held: replaced, removed, changed.
+
+Only compares: with the vault's copy, or with RECORD where there is no copy yet.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.utils import NormalizedName
+from packaging.version import Version
+
+from reconciler.manifest import VaultFile
+from reconciler.state.holds import Held
+from reconciler.state.installed import Distribution, Installed, RecordedFile
+from reconciler.vault import Vault, digest_of, recorded_digest
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """How an installed package differs from the one that counts as held."""
+
+    name: NormalizedName
+    expected: Version
+    found: Version | None
+    """None where it is not installed at all."""
+    files: tuple[str, ...] = ()
+    """Of the same version: the files that are gone or changed."""
+    kept: bool = True
+    """Whether the vault has a copy; else the files were compared with RECORD."""
+    in_place: bool = False
+    """Whether a file was written to, so that the copy, which shares its bytes, has changed too."""
+
+    pinned_by: str | None = None
+    """The hold that needs just the expected version."""
+
+    @property
+    def words(self) -> str:
+        """What happened, and what to do."""
+        held = f"{self.name} {self.expected}"
+        restore = f"`reconciler hold restore {self.name}` puts {self.expected} back, offline"
+        accept = f"`reconciler hold accept {self.name}` takes what is there as the held one."
+        again = f"Install that build by hand once more, or {accept}"
+        if self.found is None:
+            without = "To do without it, take it out of `hold`."
+            without = f"{self.pinned_by} needs it." if self.pinned_by else without
+            return f"{held} has been removed by someone else. {restore}. {without}"
+        if self.found != self.expected:
+            pinned = f"{self.pinned_by} needs just that version."
+            rest = f". {pinned}" if self.pinned_by else f"; {accept}"
+            return f"{held} has been replaced by {self.found} by someone else. {restore}{rest}"
+        if not self.files:
+            return f"there is a second dist-info folder of {held}. {restore}; {accept}"
+        shown = ", ".join(self.files[:_SHOWN]) + (" ..." if len(self.files) > _SHOWN else "")
+        count = "a file" if len(self.files) == 1 else f"{len(self.files)} files"
+        verb = "is" if len(self.files) == 1 else "are"
+        if not self.kept:
+            return (
+                f"{count} of {held} {verb} not as its RECORD says ({shown}), and the vault has no "
+                f"copy of it. {again}"
+            )
+        if self.in_place:
+            return (
+                f"{count} of {held} {verb} gone or changed ({shown}), and so is the vault's copy, "
+                f"since what was written to is the same file. {again}"
+            )
+        return f"{count} of {held} {verb} gone or changed ({shown}). {restore}; {accept}"
+
+
+def find_breaks(
+    vault: Vault, installed: Installed, prefix: Path, names: Iterable[NormalizedName]
+) -> dict[NormalizedName, Break]:
+    """Compare what is installed with what counts as held.
+
+    A file is unchanged if its inode, size and modification time are; else its content
+    is compared, so a restored or copied file is as good as the original.
+
+    Args:
+        vault: The copies.
+        installed: The environment.
+        prefix: Its folder.
+        names: The packages to compare.
+    """
+    current = vault.current()
+    found: dict[NormalizedName, Break] = {}
+    for name in names:
+        manifest = current.get(name)
+        if manifest is None:
+            continue
+        expected = Version(manifest.version)
+        versions = [d.version for d in installed.copies(name)]
+        if expected not in versions:
+            version = versions[0] if versions else None
+            found[name] = Break(name, expected, version, pinned_by=manifest.pinned_by)
+            continue
+        copy = vault.folder(manifest)
+        changed = [f for f in vault.files(manifest) if not _is_same(prefix / f.path, f)]
+        paths = (*(f.path for f in changed), *_changed_links(manifest.links, prefix))
+        if paths or name in installed.duplicates:
+            in_place = any(_is_one(prefix / f.path, copy / f.path) for f in changed)
+            found[name] = Break(name, expected, expected, paths, in_place=in_place)
+    return found
+
+
+def _is_same(path: Path, file: VaultFile) -> bool:
+    try:
+        stat = os.stat(path)  # noqa: PTH116 -- 14,600 files of torch
+        if (stat.st_ino, stat.st_size, stat.st_mtime_ns) == (file.inode, file.size, file.mtime):
+            return True
+        return stat.st_size == file.size and digest_of(path) == file.sha256
+    except OSError:
+        return False
+
+
+def _is_one(path: Path, copy: Path) -> bool:
+    try:
+        return path.samefile(copy)
+    except OSError:
+        return False
+
+
+def _changed_links(links: Mapping[str, str], prefix: Path) -> Iterator[str]:
+    for path, target in links.items():
+        try:
+            if os.readlink(prefix / path) == target:  # noqa: PTH115
+                continue
+        except OSError:
+            pass
+        yield path
+
+
+def unlike_record(held: Iterable[Held], prefix: Path) -> dict[NormalizedName, Break]:
+    """The holds of which files are not as their RECORD says.
+
+    Costs a `stat` for each file; only one that was written after RECORD is read. What is
+    gone shows elsewhere.
+
+    Args:
+        held: Holds that the vault has no copy of.
+        prefix: The environment.
+    """
+    found: dict[NormalizedName, Break] = {}
+    for one in held:
+        paths = tuple(file.path.removeprefix(f"{prefix}/") for file in _unlike(one.distribution))
+        if paths:
+            found[one.name] = Break(one.name, one.version, one.version, paths, kept=False)
+    return found
+
+
+def _unlike(distribution: Distribution) -> Iterator[RecordedFile]:
+    if distribution.legacy:
+        return
+    try:
+        files = distribution.files()
+        written = (distribution.info / "RECORD").stat().st_mtime_ns
+    except (OSError, ValueError):
+        return
+    for file in files:
+        digest = None if file.is_bytecode else recorded_digest(file)
+        if digest is None:
+            continue
+        try:
+            stat = os.stat(file.path)  # noqa: PTH116 -- 14,600 files of torch
+            if file.size not in (None, stat.st_size):
+                yield file
+            elif stat.st_mtime_ns > written and digest_of(Path(file.path)) != digest:
+                yield file  # RECORD is the last file that an installer writes
+        except OSError:
+            continue
