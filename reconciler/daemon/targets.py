@@ -71,7 +71,7 @@ def targets_of(config: EnvironmentConfig, look: Look | None) -> Targets:
     sites = look.interpreter.site_directories if look else ()
     found = Targets(
         files=frozenset(files),
-        places=frozenset({*_on_the_way(root), str(prefix)}),
+        places=frozenset({*_on_the_way(root), str(prefix), *(_held_strays(look) if look else ())}),
         prefix=prefix,
         sites=tuple(d for d in sites if d.is_dir()),
         trees=tuple(_held_trees(look)) if look else (),
@@ -109,24 +109,45 @@ def _inode(path: Path) -> int:
         return 0
 
 
-_known_tops: dict[Path, tuple[Distribution, frozenset[str]]] = {}
+@dataclass(frozen=True, slots=True)
+class _Owned:
+    """Where a held package's files are: at the top of site-packages, and elsewhere."""
+
+    tops: frozenset[str]
+    strays: frozenset[str]
+
+
+_known: dict[Path, tuple[Distribution, _Owned]] = {}
 """Reading a RECORD with 15,000 rows takes some ten milliseconds, and it seldom changes."""
 
 
 def _held_trees(look: Look) -> Iterator[Path]:
     """The folders of held packages, in which any change matters."""
-    names = {name for held in look.holds.held.values() for name in _tops(held)}
+    prefix = look.interpreter.prefix
+    names = {name for held in look.holds.held.values() for name in _owned(held, prefix).tops}
     for site in look.interpreter.site_directories:
         yield from (site / name for name in sorted(names) if (site / name).is_dir())
 
 
-def _tops(held: Held) -> frozenset[str]:
-    """What a distribution has at the top of site-packages: its modules, and its dist-info."""
+def _held_strays(look: Look) -> Iterator[str]:
+    """The files of holds that are not in site-packages: scripts, and what they share."""
+    prefix = look.interpreter.prefix
+    for held in look.holds.held.values():
+        yield from _owned(held, prefix).strays
+
+
+def _owned(held: Held, prefix: Path) -> _Owned:
     distribution = held.distribution
-    known = _known_tops.get(distribution.info)
+    known = _known.get(distribution.info)
     if known is None or known[0] is not distribution:
-        site = distribution.info.parent
-        tops = {path.partition("/")[0] for path in recorded_paths(distribution, site)}
-        known = (distribution, frozenset({*tops, distribution.info.name}))
-        _known_tops[distribution.info] = known
+        site = f"{distribution.info.parent}/"
+        tops, strays = {distribution.info.name}, set()
+        for path in recorded_paths(distribution, prefix):
+            place = f"{prefix}/{path}"
+            if place.startswith(site):
+                tops.add(place.removeprefix(site).partition("/")[0])
+            elif not path.startswith(f"{NAME}/"):
+                strays.add(place)
+        known = (distribution, _Owned(frozenset(tops), frozenset(strays)))
+        _known[distribution.info] = known
     return known[1]

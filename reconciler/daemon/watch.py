@@ -20,8 +20,9 @@ log = get_logger(__name__)
 
 _STEP_MS = 150
 """watchfiles looks up so often whether the kernel has told it of something."""
-_STEP_OF_TREES_MS = 1000
-"""Nobody waits for what happens inside a held package, and each look costs a little."""
+_STEP_OF_TREES_MS = 400
+"""Each look costs a little, and it takes two of them to tell that a folder has come to rest:
+what happens inside a held package is to be noticed within a second."""
 _NEVER_QUIET_MS = 1600
 _LISTEN_MS = 60_000
 """How often watchfiles comes back though nothing has happened; more often costs for nothing."""
