@@ -205,7 +205,10 @@ def _conditions(
     stalled = phase in (Phase.FAILED, Phase.PAUSED) or (
         known.look is not None and known.look.problem is not None
     )
-    stalled_reason = "BadFile" if known.look and known.look.problem else reason
+    stalled_reason, why = reason, message
+    if known.look is not None and known.look.problem is not None:
+        said = problem_of(known.look.problem)
+        stalled_reason, why = "BadFile", f"{said.reason}; the last good state is in force"
     broken = [h for h in known.holds if not h.intact]
     holds = "; ".join(h.message or h.name for h in broken) or f"{len(known.holds)} held, all intact"
     return {
@@ -218,7 +221,7 @@ def _conditions(
         ConditionType.STALLED: (
             "True" if stalled else "False",
             stalled_reason if stalled else "Progressing",
-            message if stalled else "nothing stands in the way",
+            why if stalled else "nothing stands in the way",
         ),
         ConditionType.HOLDS_INTACT: (
             "Unknown" if known.look is None else "False" if broken else "True",

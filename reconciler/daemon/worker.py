@@ -73,6 +73,8 @@ class Worker:
         self._cancel = Cancellation()
         self._thread = threading.Thread(target=self._run, name=f"worker-{self.name}", daemon=True)
         self._gpu_lock = threading.Lock()
+        self._gpu_again = False
+        self._gpu_asked_of: object = None
         self._told_broken: dict[str, str | None] = {}
         self._planned_for: tuple[str | None, object] | None = None
         self._audit_due = True
@@ -316,8 +318,18 @@ class Worker:
         reason = recorded.trouble.reason if recorded.trouble else None
         self.on_recorded(self.name, detail, reason)
         self._tell_others(detail, recorded)
-        if detail.changes or self.known.gpu is None:
+        # Others may have put another torch there: that is when somebody needs the answer most.
+        asked_of = self._torch()
+        if detail.changes or self.known.gpu is None or asked_of != self._gpu_asked_of:
+            self._gpu_asked_of = asked_of
             self.check_gpu()
+
+    def _torch(self) -> tuple[object, ...]:
+        """What torch's answer rests on, as far as a look shows it."""
+        look = self.known.look
+        torch = look.installed.get(NormalizedName("torch")) if look else None
+        broken = tuple(hold.name for hold in self.known.holds if not hold.intact)
+        return (torch.version if torch else None, torch.info if torch else None, broken)
 
     def _trouble_after(self, recorded: Recorded) -> Trouble | None:
         """What stands in the way now; a mere look does not end what is to be tried again."""
@@ -357,8 +369,10 @@ class Worker:
         """Ask torch what it sees, without holding anything up. From any thread."""
         if not self.environment.exists or self.environment.insecure:
             return
+        self._gpu_again = True  # for the running one, which may have begun before there was news
         if not self._gpu_lock.acquire(blocking=False):
             return
+        self._gpu_again = False
         threading.Thread(target=self._probe_gpu, name=f"gpu-{self.name}", daemon=True).start()
 
     def _probe_gpu(self) -> None:
@@ -369,6 +383,8 @@ class Worker:
             return
         finally:
             self._gpu_lock.release()
+        if self._gpu_again:
+            self.check_gpu()
         with context(environment=self.name):
             log.info("gpu.checked", available=found.available, name=found.name, error=found.error)
         self.knowledge.learn(gpu=found)

@@ -55,6 +55,19 @@ def test_torch_is_asked_again_after_a_change(held: ServiceProcess, project: Proj
     held.wait_for_environment(lambda row: row["gpu"]["checked_at"] > before)
 
 
+def test_torch_is_asked_again_when_somebody_replaces_it(
+    held: ServiceProcess, studio: Path, tmp_path: Path
+) -> None:
+    held.wait_for_environment(lambda row: row["gpu"])
+
+    install(studio, fake_torch(tmp_path, "2.8.0"))
+
+    row = held.wait_for_environment(lambda row: row["gpu"]["available"] is False)
+    assert (row["gpu"]["torch"], row["gpu"]["backend"]) == ("2.8.0", "cpu")
+    post(held, "holds/torch/restore")
+    held.wait_for_environment(lambda row: row["gpu"]["name"] == GPU_NAMES["rocm"])
+
+
 def test_torch_is_asked_on_request(held: ServiceProcess, studio: Path, tmp_path: Path) -> None:
     held.wait_for_environment(lambda row: row["gpu"])
 
