@@ -49,6 +49,10 @@ def test_axe_finds_nothing_serious(
     page.get_by_role("button", name="Install/update").click()
     result_of(page)
     found += findings(page, axe)
+    shoot(page, f"result-{scheme}-{width}")
+    page.set_viewport_size({"width": width, "height": 420})
+    whole = page.locator("dialog .sentence").evaluate("it => it.scrollHeight <= it.clientHeight")
+    assert whole, "the counts are drawn over the sentence"
     page.get_by_role("button", name="View detailed logs").click()
     expect(page.get_by_role("region", name="Log of this pass")).to_be_visible()
     found += findings(page, axe)

@@ -81,5 +81,5 @@ const at = (environment) => `environments/${encodeURIComponent(environment)}`;
 export const request = (environment, action, body) => post(`${at(environment)}/${action}`, body);
 
 /** Restores or accepts a broken hold; answers with the id of the pass. */
-export const requestHold = (environment, name, action) =>
-  post(`${at(environment)}/holds/${encodeURIComponent(name)}/${action}`);
+export const requestHold = (environment, name, action, body) =>
+  post(`${at(environment)}/holds/${encodeURIComponent(name)}/${action}`, body);

@@ -54,7 +54,8 @@ export function keyed(parent, items, keyOf, make) {
   const before = parent.parts ?? new Map();
   const after = new Map();
   for (const item of items) {
-    const key = keyOf(item);
+    let key = keyOf(item);
+    while (after.has(key)) key += " again"; // a project may declare a package twice
     const part = before.get(key) ?? make(item);
     before.delete(key);
     part.update?.(item);

@@ -60,7 +60,7 @@ function headOf(page, name, current) {
   const go = button(
     "act primary",
     () => fix(page, current()),
-    h("span", { "aria-hidden": "true" }, "🔧 "),
+    icon("wrench"),
     "Fix Dependencies",
   );
   set(go, "aria-describedby", subtitle);

@@ -1,6 +1,6 @@
 // The four facts that people look at first: GPU, Python, PyTorch, platform.
 
-import { h, keyed, set, text } from "./dom.js";
+import { fill, h, keyed, set, text } from "./dom.js";
 import { inFull } from "./times.js";
 
 /** The facts of one environment. */
@@ -44,7 +44,8 @@ function fact() {
       text(value, item.value);
       set(value, "class", `value ${item.tone ?? ""}`);
       set(value, "title", item.title);
-      text(more, item.more);
+      // A path breaks after a slash, not in the middle of a name.
+      fill(more, item.more, () => item.more && item.more.split(/(?<=\/)/).flatMap((part) => [part, h("wbr")]));
       set(more, "title", item.more || null);
     },
   };

@@ -48,11 +48,13 @@ export function sentence(pass, held) {
 }
 
 function question(environment) {
-  const { suspended, suspension, holds } = environment;
+  const { mode, suspended, suspension, holds, problem } = environment;
   const [many, list] = whatChanges(environment);
   return [
     suspended &&
       h("p", `“${environment.name}” is paused: ${suspension?.reason ?? "no reason was given"}. It is resumed first.`),
+    problem && h("p", "The project file cannot be used now, so its last good state is applied."),
+    mode === "observe" && !suspended && h("p", `“${environment.name}” is only observed. This once, it is changed.`),
     h("h3", many ? `${words.count(many, "package")} will change` : "Nothing has drifted"),
     list,
     holds.length > 0 && [
@@ -79,7 +81,10 @@ function whatChanges({ planned = [], ...environment }) {
   return [rows.length, h("ul.changes", { tabindex: "0", "aria-label": "Changes" }, rows.map(driftLine))];
 }
 
-const keptLine = (hold) => h("li", h("span.package", hold.name), " ", h("span.versions", hold.version ?? ""));
+function keptLine({ name, version, intact, found }) {
+  const shown = intact ? (version ?? "") : `${found ?? "not whole"}, broken`;
+  return h("li", h("span.package", name), " ", h("span.versions", shown));
+}
 
 /** "pandas 1.5.3 → >=2.0.0" */
 export function driftLine(row) {

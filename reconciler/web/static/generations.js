@@ -67,7 +67,7 @@ async function rollBack(page, environment, generation) {
     ],
     label: "Roll back",
     danger: true,
-    act: () => request(environment, "rollback", { generation: generation.number }),
+    act: () => request(environment, "rollback", { generation: generation.number, apply: true }),
   });
   if (id === null) return;
   const sum = (pass) =>

@@ -77,7 +77,7 @@ async function restoreHold(page, environment, hold) {
     ],
     label: "Restore",
     danger: true,
-    act: () => requestHold(environment, hold.name, "restore"),
+    act: () => requestHold(environment, hold.name, "restore", { apply: true }),
   });
   if (id !== null) await follow(page, environment, id, `Restoring ${named(hold)}...`, `${named(hold)} is restored`);
 }

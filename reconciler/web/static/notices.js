@@ -140,7 +140,7 @@ function pauseNotice(environment, actions) {
     symbol: "pause",
     title: pause?.revision
       ? "Rolled back, and left alone until the file changes or you resume"
-      : "Paused: nothing is installed",
+      : "Paused: nothing is changed",
     data: pause,
     body: () => [
       pause &&

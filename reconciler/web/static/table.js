@@ -165,6 +165,7 @@ function tableRow() {
       set(badge, "hidden", !row.held);
       text(origin, originOf(row));
       text(message, messageOf(row));
+      set(message, "title", message.textContent || null); // three lines of it are shown
       text(installed, row.installed ?? "Not installed");
       installed.classList.toggle("absent", row.installed === null);
       text(required, row.required || "any version");

@@ -23,9 +23,13 @@ export async function watchPass({ store, progress, environment, id, title, sum }
   const stop = progress.on(show);
   view.update(progress.of(environment, id));
   const lost = store.on("connection", (state) => view.connection(state));
+  const stage = () => view.stage(store.environment(environment)?.conditions);
+  const staged = store.on("status", stage);
+  stage();
   const pass = await recorded(store, environment, id);
   stop();
   lost();
+  staged();
   const sentence = pass
     ? sum(pass)
     : "The service was restarted during this pass. It looks at everything anew by itself; the page shows what it finds.";
@@ -80,6 +84,7 @@ function news(store, name, id) {
 function runningView() {
   const bar = h("progress", { "aria-label": "Progress" });
   const counted = h("p.counted", "Looking at what has to be done…");
+  const stage = h("p.muted");
   const list = h("ul.steps", { tabindex: "0", "aria-label": "Packages" });
   const log = h("pre.log", { tabindex: "0", role: "region", "aria-label": "Live output" });
   const output = h("details", { toggle: () => writeLog() }, h("summary", "Live output"), log);
@@ -114,7 +119,11 @@ function runningView() {
   }
 
   return {
-    node: [bar, counted, list, output, announced],
+    node: [bar, h("div.row", counted, stage), list, output, announced],
+    stage(conditions = []) {
+      const running = conditions.find(({ type, status }) => type === "Reconciling" && status === "True");
+      text(stage, running && words.stage(running.message));
+    },
     update(newest) {
       known = newest;
       if (drawing) return;

@@ -53,6 +53,15 @@ const steps = {
   failed: ["failed", "bad", "cross"],
 };
 
+const stages = {
+  create: "Making the environment",
+  plan: "Deciding on versions",
+  check: "Checking the copy",
+  install: "Downloading and unpacking",
+  verify: "Checking what was built",
+  exchange: "Putting it in place",
+};
+
 function entry(table, value, unknown) {
   const [label, tone, symbol, rank] = Object.hasOwn(table, value) ? table[value] : [String(value), "calm", unknown];
   return { label, tone, symbol, rank: rank ?? 9 };
@@ -63,6 +72,7 @@ export const status = (value) => entry(statuses, value, "dot");
 export const result = (value) =>
   value ? entry(results, value, "dot") : { label: "Running", tone: "busy", symbol: "turn" };
 export const step = (value) => entry(steps, value, "circle");
+export const stage = (value) => (Object.hasOwn(stages, value) ? stages[value] : String(value));
 export const trigger = (value) => (Object.hasOwn(triggers, value) ? triggers[value] : String(value));
 
 /** "1 package", "3 packages". */
