@@ -106,7 +106,7 @@ def _tell_rejected(rejected: ConfigRejected | UntrustedConfig, notifier: Notifie
 def _mend(error: Exception) -> str:
     if isinstance(error, Busy):
         return "Another service looks after this environment: stop it, or leave it to that one."
-    return "Free the address, or set another one as `listen` in [http]."
+    return "Do what the message says, and start the service again."
 
 
 def _set_up_log(config: Config) -> None:

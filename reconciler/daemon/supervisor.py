@@ -81,7 +81,9 @@ class Supervisor:
         )
         self.stopping = False
         self.on_status: Callable[[Status], None] = lambda _: None
-        for environment in config.environments.values():  # in the status from the first answer on
+        self._started = asyncio.Event()
+        # With socket activation somebody asks before the first worker is there.
+        for environment in config.environments.values():
             self._board.put(environment_status(Known(environment), None, time.time()))
 
     async def start(self, *, patient: bool = False) -> None:
@@ -100,6 +102,7 @@ class Supervisor:
         self._board.describe(uv=await asyncio.to_thread(self._find_uv))
         for name, config in self._configured():
             self._look_after(config, claims[name])
+        self._started.set()
 
     def _journal_set_aside(self, aside: Path) -> None:
         log.error("journal.corrupt", path=str(self.journal.path), kept=str(aside))
@@ -313,6 +316,7 @@ class Supervisor:
             RequestRefused: It cannot be done.
         """
         asked = Request(action, reason, duration, generation, package, apply)
+        await self._started.wait()
         while True:
             care = self._cares.get(environment)
             if care is None or environment not in self.config.environments:
@@ -341,11 +345,11 @@ class Supervisor:
 
     def history(self, environment: str | None, limit: int, before: int | None) -> list[Pass]:
         """Recorded passes, the newest first."""
-        cares = [self._cares[environment]] if environment else [*self._cares.values()]
         rows = [
             row
-            for care in cares
-            for row in self.journal.history(care.worker.environment.key, limit, before)
+            for name, config in self._configured()
+            if environment in (None, name)
+            for row in self.journal.history(self._environment(config).key, limit, before)
         ]
         return sorted(rows, key=lambda row: -row.id)[:limit]
 

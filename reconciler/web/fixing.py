@@ -22,6 +22,8 @@ class Fixing:
 
     def __init__(self, service: ServiceProtocol) -> None:
         self._service = service
+        self._awaited: dict[str, int] = {}
+        """The pass that somebody waits for already, by environment; it may not show yet."""
 
     async def fix(self, request: Request) -> Response:
         """Bring one environment in order and say what was done."""
@@ -47,12 +49,19 @@ class Fixing:
         The pass that runs already may have looked before the file was saved, so only one that
         begins now says how things are; where it had nothing left to do, the work was the other's.
         """
-        running = environment.current_pass
+        name = environment.name
+        shown = environment.current_pass
+        running = self._awaited.get(name) if shown is None else shown.id
         # Where changes wait for a person, here one asks for them; a pause is somebody's wish.
         apply = environment.mode == Mode.OBSERVE and not environment.suspended
-        asked = await self._service.request(environment.name, Action.RECONCILE, apply=apply)
-        outcome = await self._service.wait_for_pass(environment.name, asked)
-        if running is None or running.id == asked or outcome.result is not Result.UNCHANGED:
+        asked = await self._service.request(name, Action.RECONCILE, apply=apply)
+        self._awaited[name] = asked
+        try:
+            outcome = await self._service.wait_for_pass(name, asked)
+        finally:
+            if self._awaited.get(name) == asked:
+                del self._awaited[name]
+        if running is None or running == asked or outcome.result is not Result.UNCHANGED:
             return outcome
-        joined = await self._service.wait_for_pass(environment.name, running.id)
+        joined = await self._service.wait_for_pass(name, running)
         return joined if joined.result is Result.CHANGED else outcome

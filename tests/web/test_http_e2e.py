@@ -104,6 +104,26 @@ def test_fix_dependencies_from_drift_to_in_sync(observed: ServiceProcess, projec
     assert entry["result"] == "unchanged"
 
 
+def test_the_first_request_of_all_finds_its_environment(
+    small: PackageIndex, project: Project, venv: Path, service: ServiceFactory
+) -> None:
+    """With socket activation it is the one that starts the service."""
+    project.write(["alpha"])
+    process = service.prepare()
+    process.start(until=None)
+    answers: list[httpx.Response] = []
+
+    def answered() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            answers.append(process.client.post("/environments/studio/reconcile"))
+        return bool(answers)
+
+    wait_until(answered, timeout=DEADLINE)
+
+    assert answers[0].status_code == 202, answers[0].text
+    process.wait_for_phase("InSync")
+
+
 def test_two_who_press_at_once_both_get_the_work(
     observed: ServiceProcess, project: Project, small: PackageIndex
 ) -> None:
