@@ -274,7 +274,7 @@ class Recorder:
                      because=entry.because)  # fmt: skip
         if trouble is not None and trouble.reason == Reason.STOPPED:
             log.info("pass.stopped", message=trouble.message, duration=detail.duration_seconds)
-        elif trouble is not None:
+        elif trouble is not None and trouble.retry_after is None:  # who waits has not failed
             log.error("pass.failed", reason=trouble.reason, message=trouble.message,
                       duration=detail.duration_seconds)  # fmt: skip
         log.info("pass.finished", result=str(detail.result), duration=detail.duration_seconds,

@@ -56,6 +56,7 @@ def test_changes_wait_for_a_running_job_until_the_limit_decides(
     assert ask(process, "reconcile")["message"].startswith("InUse: "), "asking does not hurry it"
     process.wait_for_environment(lambda row: in_sync_with(row, ["alpha"]))
     os.kill(job, 0)
+    assert process.events("pass.failed") == [], "waiting is no error"
     history = process.client.get("/history").json()["passes"]
     assert sorted(entry["result"] for entry in history) == ["changed", "failed"], (
         "only what was asked for, and what changed something, fills the history"
