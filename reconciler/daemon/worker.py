@@ -320,7 +320,7 @@ class Worker:
         self._tell_others(detail, recorded)
         # Others may have put another torch there: that is when somebody needs the answer most.
         asked_of = self._torch()
-        if detail.changes or self.known.gpu is None or asked_of != self._gpu_asked_of:
+        if self.environment.exists and (detail.changes or asked_of != self._gpu_asked_of):
             self._gpu_asked_of = asked_of
             self.check_gpu()
 
