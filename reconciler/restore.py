@@ -3,6 +3,7 @@
 Only the hold and what it pins change. What an intruder brought along stays, and is named.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from packaging.utils import NormalizedName
@@ -72,13 +73,14 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
     wanted = vault.companions(name)
     if not wanted:
         raise NothingToRestore(name, sorted(vault.current()))
-    with running.phase("check"):
-        for manifest in wanted:
-            vault.check(manifest)
     if running.gate is not None:  # nobody asked for it: it waits as every change does
         running.gate.wait_until_open(running.environment, running.cancel)
-    with running.workspace(look) as work:
+    with running.workspace(look) as work, ThreadPoolExecutor(1, "check") as pool:
+        checking = [pool.submit(vault.check, manifest) for manifest in wanted]
         staged = running.clone(look, work)
+        with running.phase("check"):
+            for checked in checking:
+                checked.result()
         reason: str | None
         if isinstance(staged, StagingImpossible):
             number, reason = _restore_in_place(running, look, vault, wanted), str(staged)

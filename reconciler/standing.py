@@ -44,7 +44,7 @@ def _row(held: Held, look: Look, vault: Vault, breaks: Breaks) -> Hold:
         pinned_by=held.pinned_by,
         message=words(broken, look, vault) if broken else _of_defect(held, defect, vault),
         vaulted=held.name in vault.current(),
-        found=str(found) if found is not None and broken else None,
+        found=str(found) if found is not None and (broken or defect) else None,
     )
 
 

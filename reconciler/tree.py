@@ -70,6 +70,9 @@ class Tree:
     installed: Installed
     holds: HoldSet
     touched: set[str] = field(default_factory=set)
+    _seen_tops: set[str] = field(default_factory=set)
+    _made: set[str] = field(default_factory=set)
+    """Folders that are known to be there, while nothing is removed."""
     _known_shared: dict[frozenset[NormalizedName], frozenset[str]] = field(default_factory=dict)
 
     @cached_property
@@ -114,6 +117,7 @@ class Tree:
 
     def remove(self, distribution: Distribution, going: frozenset[NormalizedName]) -> None:
         """Take a distribution's files out, but for those that somebody who stays owns too."""
+        self._made.clear()
         shared = self._shared(going)
         info = str(distribution.info.relative_to(self.prefix))
         paths = list(recorded_paths(distribution, self.prefix))
@@ -169,7 +173,9 @@ class Tree:
             relative = _folder_of(relative)
 
     def _touch(self, paths: Iterable[str]) -> None:
-        for top in {path.partition("/")[0] for path in paths}:
+        tops = {path.partition("/")[0] for path in paths} - self._seen_tops
+        self._seen_tops |= tops
+        for top in tops:
             # What goes through `lib64` changes `lib`, and that is what must be exchanged.
             there = Path(os.path.realpath(self.folder / top))
             beside = there.parent == Path(os.path.realpath(self.folder))
@@ -226,7 +232,10 @@ class Tree:
     def _clear(self, path: str) -> Path:
         target = self.folder / path
         self._touch([path])
-        self._make_folder(target.parent)
+        folder = _folder_of(path)
+        if folder not in self._made:
+            self._make_folder(target.parent)
+            self._made.add(folder)
         _remove(target)
         return target
 

@@ -108,17 +108,19 @@ class Vault:
         if fresh.exists():
             remove_tree(fresh)
         (fresh / _TREE).mkdir(parents=True)
-        paths = [p for p in recorded_paths(held.distribution, self.prefix) if _counts(p)]
-        links = {p: os.readlink(f) for p in paths if self._is_inner_link(f := self.prefix / p)}  # noqa: PTH115
-        plain = [p for p in paths if p not in links and (self.prefix / p).is_file()]
         try:
-            for path in plain:
-                _link_or_copy(self.prefix / path, fresh / _TREE / path)
+            links, originals = self._take(held.distribution, fresh / _TREE)
         except OSError:
             remove_tree(fresh)  # what was copied already takes space
             raise
         recorded = {} if as_found else self._recorded_hashes(held.distribution)
-        files = tuple(self._describe(fresh / _TREE / p, p, recorded.get(p)) for p in plain)
+        files = tuple(
+            VaultFile(
+                path, recorded.get(path) or digest_of(fresh / _TREE / path),
+                found.st_size, found.st_ino, found.st_mtime_ns,
+            )
+            for path, found in originals.items()
+        )  # fmt: skip
         manifest = WholeManifest(
             name=held.name, version=str(held.version), pinned_by=held.pinned_by,
             files=files, links=links, number=number,
@@ -127,18 +129,39 @@ class Vault:
         fresh.rename(folder)
         return Manifest(**{name: getattr(manifest, name) for name in Manifest.__struct_fields__})
 
-    def _is_inner_link(self, path: Path) -> bool:
-        """Whether it is a link to something of the environment.
+    def _take(
+        self, distribution: Distribution, tree: Path
+    ) -> tuple[dict[str, str], dict[str, os.stat_result]]:
+        """Link or copy a distribution's files into `tree`.
 
-        What leads elsewhere (to uv's cache, with `link-mode = "symlink"`) is kept by content.
+        What is a symbolic link to somewhere else (to uv's cache, with `link-mode = "symlink"`)
+        is kept by content.
+
+        Returns:
+            Where its links within the environment lead; and of each file the original's identity.
         """
-        return path.is_symlink() and Path(os.path.realpath(path)).is_relative_to(self.prefix)
-
-    def _describe(self, copy: Path, path: str, recorded: str | None) -> VaultFile:
-        """What tells the original from any other file; the copy may have another inode."""
-        found = (self.prefix / path).stat()
-        digest = recorded or digest_of(copy)
-        return VaultFile(path, digest, found.st_size, found.st_ino, found.st_mtime_ns)
+        links: dict[str, str] = {}
+        originals: dict[str, os.stat_result] = {}
+        folders: set[str] = set()
+        for path in recorded_paths(distribution, self.prefix):
+            source = f"{self.prefix}/{path}"
+            if not _counts(path) or not os.path.lexists(source):
+                continue
+            if os.path.islink(source):  # noqa: PTH114 -- thousands of times, as all of this
+                target = os.path.realpath(source)
+                if Path(target).is_relative_to(self.prefix):
+                    links[path] = os.readlink(source)  # noqa: PTH115
+                    continue
+                source = target
+            if not os.path.isfile(source):  # noqa: PTH113
+                continue
+            folder = path.rpartition("/")[0]
+            if folder not in folders:
+                (tree / folder).mkdir(parents=True, exist_ok=True)
+                folders.add(folder)
+            _link_or_copy(source, f"{tree}/{path}")
+            originals[path] = os.stat(source)  # noqa: PTH116
+        return links, originals
 
     def _recorded_hashes(self, distribution: Distribution) -> dict[str, str]:
         """What RECORD says of each file: a copy that differs from it is never restored."""
@@ -229,15 +252,13 @@ def _counts(path: str) -> bool:
     return not path.endswith((".pyc", ".pyo"))
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    real = os.path.realpath(source)  # a hard link to a symbolic link would be one itself
+def _link_or_copy(source: str, target: str) -> None:
     try:
-        os.link(real, target)
+        os.link(source, target)
     except OSError as error:
         if error.errno not in _NO_LINK:
             raise
-        shutil.copy2(real, target)
+        shutil.copy2(source, target)
 
 
 def recorded_digest(file: RecordedFile) -> str | None:

@@ -94,8 +94,15 @@ def _names(target: EnvironmentConfig) -> str:
 
 
 def _row(it: Hold) -> tuple[str | None, ...]:
-    state = "intact" if it.intact else f"broken: {it.found or 'gone'}"
-    return it.name, it.version, state, it.pinned_by, "yes" if it.vaulted else "no"
+    return it.name, it.version, _state(it), it.pinned_by, "yes" if it.vaulted else "no"
+
+
+def _state(it: Hold) -> str:
+    if it.intact:
+        return "intact"
+    if it.found == it.version:
+        return "broken: its files"
+    return f"broken: {it.found or 'gone'}"
 
 
 def _holds(config: Config, target: EnvironmentConfig, service: Served | None) -> tuple[Hold, ...]:

@@ -1,0 +1,87 @@
+"""The vault with the real torch, 12,000 files and 700 MB of it, where its wheel lies on the disk.
+
+`PIP_FIND_LINKS` names the folder, as it does for pip; without the wheel there is nothing to test.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typing_extensions
+
+from reconciler.config import EnvironmentConfig
+from reconciler.environment import Environment
+from reconciler.keeping import Keeper
+from reconciler.processes import Cancellation
+from reconciler.reconcile import Pass
+from reconciler.restore import restore
+from tests.support.environments import install, run_python, site_packages, tree_fingerprint
+from tests.support.projects import Project
+from tests.support.torch import fake_torch
+
+WHEELS = [
+    wheel
+    for folder in os.environ.get("PIP_FIND_LINKS", "").split()
+    for wheel in Path(folder).glob("torch-2.13.0*-cp3*.whl")
+    if f"cp{sys.version_info.major}{sys.version_info.minor}-" in wheel.name
+]
+SHARED = 2
+"""How much longer it may take where other tests run beside. Counted is the processor's time:
+how long one waits for it is up to the neighbours."""
+
+
+class _Silent:
+    def phase(self, name: str) -> None: ...
+
+    def line(self, text: str) -> None: ...
+
+
+@pytest.fixture
+def environment(project: Project) -> Environment:
+    subprocess.run([sys.executable, "-m", "venv", str(project.venv)], check=True)
+    install(project.venv, WHEELS[0])
+    # All that `import torch` needs of what torch requires.
+    shutil.copy(typing_extensions.__file__, site_packages(project.venv))
+    project.write([])
+    python = project.venv / "bin" / "python"
+    config = EnvironmentConfig(name="studio", pyproject=project.path, python=python)
+    return Environment(config, dict(os.environ))
+
+
+@pytest.mark.skipif(not WHEELS, reason="the real torch 2.13.0 lies in no folder of PIP_FIND_LINKS")
+def test_the_real_torch_is_kept_in_a_second_and_back_in_three(
+    environment: Environment, project: Project, tmp_path: Path
+) -> None:
+    venv = project.venv
+    before = tree_fingerprint(venv, "torch")
+    keeper = Keeper(environment)
+    look = environment.look(audit_files=True)
+
+    started = time.process_time()
+    holds = {hold.name: hold for hold in keeper.keep(look, compare=True)}
+    kept = time.process_time() - started
+    assert holds["torch"].vaulted
+
+    pip = [str(venv / "bin" / "pip"), "install", "--quiet", "--no-index", "--no-deps"]
+    other = fake_torch(tmp_path, "2.14.1+cu130")
+    subprocess.run([*pip, "--upgrade", "--force-reinstall", str(other)], check=True)
+    assert run_python(venv, "import torch; print(torch.__version__)") == "2.14.1+cu130"
+    [torch] = keeper.keep(environment.look(audit_files=True), compare=True)
+    assert (torch.intact, torch.found) == (False, "2.14.1+cu130")
+
+    started = time.process_time()
+    restore(Pass(environment, Cancellation(), _Silent()), torch.name)
+    restored = time.process_time() - started
+    code = (
+        "import warnings; warnings.simplefilter('ignore'); import torch; print(torch.ones(2).sum())"
+    )
+    assert run_python(venv, code) == "tensor(2.)"
+    assert tree_fingerprint(venv, "torch") == before
+    [torch] = keeper.keep(environment.look(audit_files=True), compare=True)
+    assert torch.intact
+    assert kept < 1 * SHARED
+    assert restored < 3 * SHARED
