@@ -103,7 +103,7 @@ def listed(workspace: Workspace, *, sizes: bool = False) -> tuple[Generation, ..
 def _generation(meta: Live, *, is_live: bool, own: int | None) -> Generation:
     return Generation(
         number=meta.number,
-        created_at=meta.created_at,
+        created_at=meta.created_at or None,
         live=is_live,
         packages=meta.packages,
         bytes_own=own,

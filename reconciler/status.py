@@ -205,7 +205,8 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     """A complete tree that was live once, or is."""
 
     number: int
-    created_at: str
+    created_at: str | None
+    """Null for what was there before the first change."""
     live: bool
     packages: int
     bytes_own: int | None = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from reconciler.config import Mode
 from reconciler.status import Change, Environment, Hold, Package, PackageStatus, PassDetail, Result
 from reconciler.web.forms import FixResult
 
@@ -65,6 +66,8 @@ def _why_nothing_was_tried(environment: Environment, outcome: PassDetail, unmet:
     if environment.suspension is not None:
         why = environment.suspension.reason
         return f"{environment.name} is left alone ({why}); resume it first"
+    if environment.mode == Mode.OBSERVE:
+        return f'{environment.name} is only observed; send {{"apply": true}} to change it this once'
     return f"{_count(unmet, 'package')} not as declared"
 
 

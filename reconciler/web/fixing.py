@@ -4,14 +4,13 @@ from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
-from reconciler.config import Mode
 from reconciler.daemon.actions import Action, Refusal
 from reconciler.status import Environment, PassDetail, Result
 from reconciler.web import environments
 from reconciler.web.connection import Connection
 from reconciler.web.documents import json_response
 from reconciler.web.fixed import summary
-from reconciler.web.forms import EnvironmentQuery, Nothing
+from reconciler.web.forms import EnvironmentQuery, Fix
 from reconciler.web.problems import HttpProblem
 from reconciler.web.requests import body_of, query_of
 from reconciler.web.service import ServiceProtocol
@@ -28,7 +27,7 @@ class Fixing:
     async def fix(self, request: Request) -> Response:
         """Bring one environment in order and say what was done."""
         query = query_of(request, EnvironmentQuery)
-        await body_of(request, Nothing)
+        form = await body_of(request, Fix)
         current = self._service.status()
         chosen = (
             environments.first(current)
@@ -36,14 +35,14 @@ class Fixing:
             else environments.named(current, query.environment)
         )
         connection = Connection.of(request.scope)
-        outcome = await connection.while_open(self._outcome(chosen))
+        outcome = await connection.while_open(self._outcome(chosen, form))
         if outcome is None:
             detail = "The service ends. Ask again when it is back."
             raise HttpProblem(503, Refusal.STOPPING, detail)
         after = environments.named(self._service.status(), chosen.name)
         return json_response(summary(after, outcome))
 
-    async def _outcome(self, environment: Environment) -> PassDetail:
+    async def _outcome(self, environment: Environment, form: Fix) -> PassDetail:
         """What became of it.
 
         The pass that runs already may have looked before the file was saved, so only one that
@@ -52,9 +51,9 @@ class Fixing:
         name = environment.name
         shown = environment.current_pass
         running = self._awaited.get(name) if shown is None else shown.id
-        # Where changes wait for a person, here one asks for them; a pause is somebody's wish.
-        apply = environment.mode == Mode.OBSERVE and not environment.suspended
-        asked = await self._service.request(name, Action.RECONCILE, apply=apply)
+        asked = await self._service.request(
+            name, Action.RECONCILE, reason=form.reason, apply=form.apply
+        )
         self._awaited[name] = asked
         try:
             outcome = await self._service.wait_for_pass(name, asked)

@@ -84,6 +84,10 @@ class Reconcile(Change, frozen=True, kw_only=True):
     """A pass, now."""
 
 
+class Fix(Change, frozen=True, kw_only=True):
+    """A pass, now, that is waited for."""
+
+
 class Restore(Change, frozen=True, kw_only=True):
     """Put a broken hold back."""
 

@@ -89,16 +89,17 @@ def test_an_environment_can_be_named(client: httpx.Client, host: Host) -> None:
     assert {action for _, action, _ in host.service.asked} == {Action.RECONCILE}
 
 
-@pytest.mark.parametrize(
-    ("mode", "suspended", "apply"),
-    [("apply", False, False), ("observe", False, True), ("observe", True, False)],
-)
-def test_what_is_only_observed_is_changed_this_once(
-    client: httpx.Client, host: Host, mode: str, suspended: bool, apply: bool
+@pytest.mark.parametrize("mode", ["apply", "observe"])
+def test_what_is_only_observed_is_changed_only_when_asked_with_apply(
+    client: httpx.Client, host: Host, mode: str
 ) -> None:
-    host.do(lambda: host.service.publish(environment(mode=mode, suspended=suspended)))
+    host.do(lambda: host.service.publish(environment(mode=mode)))
     assert client.post(FIX).status_code == 200
-    assert host.service.asked == [("studio", Action.RECONCILE, {"apply": apply})]
+    assert client.post(FIX, json={"apply": True, "reason": "by hand"}).status_code == 200
+    assert client.post(FIX, json={"applly": True}).status_code == 400
+    plain, forced = host.service.asked
+    assert plain == ("studio", Action.RECONCILE, {"apply": False, "reason": None})
+    assert forced == ("studio", Action.RECONCILE, {"apply": True, "reason": "by hand"})
 
 
 def test_a_service_that_will_not_says_why(client: httpx.Client, host: Host) -> None:
