@@ -252,7 +252,7 @@ def test_a_password_in_an_address_is_used_and_never_shown(
     message = process.wait_for_phase("Degraded")["conditions"][0]["message"]
     assert message.startswith("gone could not be met"), "alpha was not even tried"
 
-    fixed = process.client.post(FIX, timeout=DEADLINE)
+    fixed = process.client.post(FIX, json={"apply": True}, timeout=DEADLINE)
 
     assert snapshot(venv) == {"alpha": "1.0"}, fixed.text
     assert len(fixed.json()["failed_packages"]) == 1
