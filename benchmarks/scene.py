@@ -14,8 +14,9 @@ import tomli
 
 from reconciler.config import EnvironmentConfig
 from reconciler.environment import Environment
+from reconciler.outcome import Outcome
 from reconciler.processes import Cancellation
-from reconciler.reconcile import Outcome, Pass
+from reconciler.reconcile import Pass
 from tests.support.environments import install, make_venv, uv_binary
 from tests.support.torch import TORCH, TORCHVISION, TRITON_ROCM, gpu_stack
 

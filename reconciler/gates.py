@@ -15,8 +15,8 @@ from cronsim import CronSim
 from reconciler.config import Window
 from reconciler.environment import Environment
 from reconciler.log import get_logger
+from reconciler.outcome import Postponed
 from reconciler.processes import Cancellation
-from reconciler.reconcile import Postponed
 from reconciler.usage import User, users_of
 
 log = get_logger(__name__)

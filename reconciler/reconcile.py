@@ -12,7 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 from packaging.utils import NormalizedName
@@ -25,6 +24,7 @@ from reconciler.exchange import ExchangeImpossible, exchange, recover
 from reconciler.generations import Live
 from reconciler.held_back import Unheld
 from reconciler.journal import iso
+from reconciler.outcome import Gate, KeepsChanging, Listener, LiveTreeChanged, Outcome, Unready
 from reconciler.planning import Decision, Planner, build_failure, project_for
 from reconciler.processes import Cancellation
 from reconciler.pruning import prunable
@@ -56,85 +56,6 @@ _TWO_RENAMES = (
     "by which a crash between them is put right at the next start. Put the environment on an "
     "ordinary local file system for atomic changes"
 )
-
-
-class Listener(Protocol):
-    """Who follows a pass while it runs; called from several threads."""
-
-    def phase(self, name: str) -> None:
-        """A step begins: look, plan, install, verify, exchange."""
-
-    def line(self, text: str) -> None:
-        """uv said something."""
-
-
-class Gate(Protocol):
-    """Who may put off the moment in which a new tree goes live."""
-
-    def wait_until_open(self, environment: Environment, cancel: Cancellation) -> None:
-        """Return when the tree may go live; raise `Postponed` if that will not be soon."""
-
-
-class Postponed(Exception):
-    """The new tree may not go live now: a job is running, or it is outside the window."""
-
-    def __init__(self, reason: str, message: str, retry_after: float) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
-        self.retry_after = retry_after
-        """Seconds."""
-
-
-class Refused(Exception):
-    """The pass cannot do what it was asked for; `reason` is one CamelCase word."""
-
-    reason = "Refused"
-
-
-class Unready(Exception):
-    """There is nothing to go by: the project's file never was good."""
-
-    def __init__(self, problem: FileProblem) -> None:
-        super().__init__(str(problem))
-        self.problem = problem
-
-
-class KeepsChanging(Exception):
-    """The live tree changed under every attempt."""
-
-    def __init__(self, where: str) -> None:
-        super().__init__(
-            f"the environment kept changing while it was being reconciled (last in {where}). "
-            "Another installer is at work; this is tried again when it is done."
-        )
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a pass ended, with everything there is to tell of it."""
-
-    result: Result
-    look: Look
-    """The environment as it is afterwards."""
-    changes: tuple[Change, ...] = ()
-    plan: tuple[Change, ...] = ()
-    failed: tuple[Failure, ...] = ()
-    held_back: tuple[HeldBack, ...] | None = None
-    """None if this pass did not find out."""
-    generation: int = 0
-    atomic: bool = True
-    atomic_reason: str | None = None
-    attempted: bool = True
-    """Whether this was an attempt to reach what is declared, rather than a look at it."""
-
-
-class LiveTreeChanged(Exception):
-    """Somebody else changed the live tree since it was cloned: the attempt starts over."""
-
-    def __init__(self, where: str) -> None:
-        super().__init__(where)
-        self.where = where
 
 
 @dataclass
@@ -573,7 +494,3 @@ def put_in_order(environment: Environment) -> str | None:
     if finished:
         return f"an exchange that was interrupted has been {finished}"
     return f"{removed} unfinished stages have been removed" if removed else None
-
-
-__all__ = ["Gate", "KeepsChanging", "Listener", "Outcome", "Pass", "Postponed", "Unready",
-           "put_in_order"]  # fmt: skip

@@ -24,19 +24,10 @@ from reconciler.interpreter import InterpreterError
 from reconciler.journal import Journal, State, iso
 from reconciler.keeping import NothingToAccept
 from reconciler.log import context, get_logger
+from reconciler.outcome import Gate, KeepsChanging, Listener, Outcome, Postponed, Refused, Unready
 from reconciler.planning import HoldViolation
 from reconciler.processes import Cancellation, Cancelled
-from reconciler.reconcile import (
-    Gate,
-    KeepsChanging,
-    Listener,
-    Outcome,
-    Pass,
-    Postponed,
-    Refused,
-    Unready,
-    put_in_order,
-)
+from reconciler.reconcile import Pass, put_in_order
 from reconciler.redact import redact
 from reconciler.state.desired import FileProblem
 from reconciler.status import PassDetail, Problem, Result

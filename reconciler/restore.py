@@ -13,14 +13,8 @@ from reconciler import generations
 from reconciler.environment import Look
 from reconciler.log import get_logger
 from reconciler.manifest import Manifest
-from reconciler.reconcile import (
-    STARTS,
-    KeepsChanging,
-    LiveTreeChanged,
-    Outcome,
-    Pass,
-    Refused,
-)
+from reconciler.outcome import KeepsChanging, LiveTreeChanged, Outcome, Refused
+from reconciler.reconcile import STARTS, Pass
 from reconciler.stage import Census, StagingImpossible
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed, defect_of

@@ -13,7 +13,8 @@ from reconciler.environment import Look
 from reconciler.exchange import exchange
 from reconciler.generations import Live
 from reconciler.log import get_logger
-from reconciler.reconcile import Outcome, Pass, Refused
+from reconciler.outcome import Outcome, Refused
+from reconciler.reconcile import Pass
 from reconciler.state.installed import Installed, audit
 from reconciler.status import Change, Result
 from reconciler.verify import read_tree

@@ -22,6 +22,7 @@ LEVELS = [
     {"restore", "rollback", "gates"},
     {"reconcile"},
     {"planning", "verify", "creation", "keeping", "held_back", "standing", "pruning", "shadow"},
+    {"outcome"},
     {"environment", "breaks", "notices", "metrics", "journald", "suspension"},
     {"effective", "generations", "vault", "uv_settings", "gpu"},
     {"tree", "stage", "exchange", "uv", "uv_answers", "journal", "manifest"},

@@ -12,8 +12,9 @@ from reconciler.config import EnvironmentConfig, Window
 from reconciler.environment import Environment
 from reconciler.gates import Gates, seconds_until_open
 from reconciler.keeping import Keeper
+from reconciler.outcome import Postponed
 from reconciler.processes import Cancellation
-from reconciler.reconcile import Pass, Postponed
+from reconciler.reconcile import Pass
 from reconciler.restore import restore
 from reconciler.usage import User, users_of
 from tests.support.environments import install, snapshot, uninstall

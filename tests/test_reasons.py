@@ -8,14 +8,23 @@ from pathlib import Path
 import pytest
 
 from reconciler.daemon.actions import Refusal
-from reconciler.reconcile import Refused
+from reconciler.outcome import Refused
 from reconciler.recording import Reason
 from reconciler.uv_answers import UvError
 from reconciler.web.problems import Reason as HttpReason
 
 ROOT = Path(__file__).parents[1]
 _WORD = re.compile(r"([A-Z][a-z]+){2,}")
-_OF_A_PASS = ("verify", "gates", "reconcile", "held_back", "planning", "restore", "rollback")
+_OF_A_PASS = (
+    "verify",
+    "gates",
+    "outcome",
+    "reconcile",
+    "held_back",
+    "planning",
+    "restore",
+    "rollback",
+)
 _OF_A_CONDITION = "daemon/view"
 _ALL = "__all__"
 

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from reconciler.config import OnError
-from reconciler.reconcile import Unready
+from reconciler.outcome import Unready
 from reconciler.status import Result
 from reconciler.uv import DiskFull, NetworkTrouble, NoSolution, TimedOut, UvMissing
 from tests.support.environments import (

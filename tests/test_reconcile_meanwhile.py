@@ -7,8 +7,8 @@ import time
 
 import pytest
 
+from reconciler.outcome import KeepsChanging
 from reconciler.processes import Cancellation, Cancelled
-from reconciler.reconcile import KeepsChanging
 from reconciler.status import Result
 from reconciler.verify import VerifyFailed
 from tests.support.environments import (

@@ -21,8 +21,9 @@ from reconciler.gates import Gates
 from reconciler.interpreter import InterpreterError
 from reconciler.journal import Journal, State
 from reconciler.keeping import Keeper
+from reconciler.outcome import Gate, Outcome
 from reconciler.processes import Cancellation
-from reconciler.reconcile import Gate, Outcome, Pass
+from reconciler.reconcile import Pass
 from reconciler.recording import Reason, Recorded, Recorder, Work
 from reconciler.restore import restore
 from reconciler.rollback import roll_back

@@ -15,8 +15,9 @@ from reconciler.cli.running import cancellable
 from reconciler.cli.targets import chosen, configuration
 from reconciler.config import EnvironmentConfig
 from reconciler.environment import Environment
+from reconciler.outcome import Listener, Outcome
 from reconciler.processes import Cancellation
-from reconciler.reconcile import Listener, Outcome, Pass
+from reconciler.reconcile import Pass
 from reconciler.standing import holds_found
 
 DETAILED = "0 nothing to do, 2 changes, 4 some packages cannot be had, 6 both, 1 error"

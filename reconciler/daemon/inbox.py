@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from reconciler.daemon.knowledge import Knowledge
 from reconciler.keeping import Keeper
-from reconciler.reconcile import Outcome, Pass
+from reconciler.outcome import Outcome
+from reconciler.reconcile import Pass
 from reconciler.status import Trigger
 
 _LONGEST_DEBOUNCE = 20

@@ -10,7 +10,8 @@ from reconciler.daemon.inbox import Order
 from reconciler.daemon.knowledge import Knowledge
 from reconciler.daemon.worker import Worker
 from reconciler.keeping import Keeper
-from reconciler.reconcile import Outcome, Pass
+from reconciler.outcome import Outcome
+from reconciler.reconcile import Pass
 from reconciler.restore import restore
 from reconciler.rollback import NoSuchGeneration, choose, roll_back
 from reconciler.status import Trigger

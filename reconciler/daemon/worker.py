@@ -28,8 +28,9 @@ from reconciler.journal import Journal, iso
 from reconciler.keeping import Keeper
 from reconciler.log import context, get_logger
 from reconciler.notices import Notices
+from reconciler.outcome import Outcome
 from reconciler.processes import Cancellation, Cancelled
-from reconciler.reconcile import Outcome, Pass
+from reconciler.reconcile import Pass
 from reconciler.recording import Reason, Recorded, Recorder, Trouble, is_worth_telling
 from reconciler.restore import restore
 from reconciler.status import Pass as PassStatus

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from reconciler.config import EnvironmentConfig
 from reconciler.environment import Environment
+from reconciler.outcome import Outcome
 from reconciler.processes import Cancellation
-from reconciler.reconcile import Outcome, Pass
+from reconciler.reconcile import Pass
 from tests.support.environments import (
     FileState,
     assert_whole,

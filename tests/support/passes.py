@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 from reconciler.config import EnvironmentConfig
 from reconciler.environment import Environment
+from reconciler.outcome import Outcome
 from reconciler.processes import Cancellation
-from reconciler.reconcile import Outcome, Pass, put_in_order
+from reconciler.reconcile import Pass, put_in_order
 from tests.support.projects import Project
 
 FAST = {"UV_HTTP_RETRIES": "0", "UV_HTTP_TIMEOUT": "10"}
