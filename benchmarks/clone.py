@@ -6,7 +6,7 @@ import subprocess
 from benchmarks.measure import Row, Side, in_turn, ratio
 from benchmarks.scene import Scene, files_in
 from reconciler.processes import Cancellation
-from reconciler.stage import clone
+from reconciler.trees.stage import clone
 
 
 def cloning(scene: Scene, rounds: int) -> list[Row]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.measure import Row, Side, bound, in_turn, ratio
 from benchmarks.scene import Scene, Silent, environment_of, packages_in, reconcile
-from reconciler.journal import Journal
+from reconciler.journal.history import Journal
 from reconciler.processes import Cancellation
 from reconciler.recording import Recorder
 from reconciler.status import Result

@@ -18,8 +18,8 @@ from reconciler.environment import Environment, read_project
 from reconciler.interpreter import InterpreterError
 from reconciler.processes import Cancellation
 from reconciler.state.desired import parse
-from reconciler.uv import OnLine, UvError
-from reconciler.workspace import NAME
+from reconciler.trees.workspace import NAME
+from reconciler.uv.program import OnLine, UvError
 
 log = structlog.get_logger()
 

@@ -23,10 +23,10 @@ from reconciler.state.drift import Drift, diff
 from reconciler.state.holds import HoldSet, hold_set
 from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit
 from reconciler.status import Problem
-from reconciler.uv import Uv
-from reconciler.uv_settings import environ_for_uv, settings_for, stamp_of, without_holds
-from reconciler.vault import Vault, expected
-from reconciler.workspace import Workspace, write_durably
+from reconciler.trees.workspace import Workspace, write_durably
+from reconciler.uv.program import Uv
+from reconciler.uv.settings import environ_for_uv, settings_for, stamp_of, without_holds
+from reconciler.vault.copies import Vault, expected
 
 _MAX_PROJECT_BYTES = 4 * 1024 * 1024
 

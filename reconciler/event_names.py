@@ -76,6 +76,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "hold.restored": "A held package was put back from the vault.",
         "hold.accepted": "What is installed now is what is held.",
         "hold.vaulted": "A copy of a held package was put into the vault.",
+        "vault.failed": "No copy of a held package could be made; it is held all the same.",
         "gpu.checked": "torch was asked whether it sees the GPU.",
     },
     "Records and notices": {

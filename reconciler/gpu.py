@@ -14,7 +14,7 @@ from typing import IO
 
 import msgspec
 
-from reconciler.journal import iso
+from reconciler.journal.history import iso
 from reconciler.processes import Cancellation, die_with_parent, end_group
 from reconciler.redact import redact
 from reconciler.status import Gpu

@@ -16,24 +16,25 @@ from pathlib import Path
 import structlog
 from packaging.utils import NormalizedName
 
-from reconciler import generations
 from reconciler.config import Update
 from reconciler.creation import create_environment
 from reconciler.environment import Environment, Look
-from reconciler.exchange import ExchangeImpossible, exchange, recover
-from reconciler.generations import Live
-from reconciler.held_back import Unheld
-from reconciler.journal import iso
+from reconciler.journal.history import iso
 from reconciler.outcome import Gate, KeepsChanging, Listener, LiveTreeChanged, Outcome, Unready
-from reconciler.planning import Decision, Planner, build_failure, project_for
+from reconciler.planning.held_back import Unheld
+from reconciler.planning.planner import Decision, Planner, build_failure, project_for
+from reconciler.planning.pruning import prunable
 from reconciler.processes import Cancellation
-from reconciler.pruning import prunable
-from reconciler.stage import Census, StagingImpossible, clone, has_changed
 from reconciler.state.desired import FileProblem
 from reconciler.state.installed import Distribution, Installed, audit
 from reconciler.status import Change, Failure, HeldBack, Result
-from reconciler.tree import HoldConflict, Tree, fingerprints, follow_links
-from reconciler.uv import BuildFailed, DiskFull, TimedOut, UvError
+from reconciler.trees import generations
+from reconciler.trees.exchange import ExchangeImpossible, exchange, recover
+from reconciler.trees.generations import Live
+from reconciler.trees.stage import Census, StagingImpossible, clone, has_changed
+from reconciler.trees.tree import HoldConflict, Tree, fingerprints, follow_links
+from reconciler.trees.workspace import Workspace
+from reconciler.uv.program import BuildFailed, DiskFull, TimedOut, UvError
 from reconciler.verify import (
     check_consistency,
     check_holds,
@@ -43,7 +44,6 @@ from reconciler.verify import (
     run_commands,
     staged_drift,
 )
-from reconciler.workspace import Workspace
 
 log = structlog.get_logger()
 
@@ -344,8 +344,11 @@ class Pass:
             check_consistency(look, drift, failing, decision.install)
             check_holds(tree.held_files, before, stage)
             if self.environment.config.verify:
-                self._run_verify_commands(look, stage, staged)
+                whole = audit(staged)
+                self._run_verify_commands(stage)
                 check_holds(tree.held_files, before, stage, commands_ran=True)
+                after = read_tree(look, stage, self.environment.metadata)
+                check_untouched(staged, whole, after)
         if self.gate is not None:
             self.gate.wait_until_open(self.environment, self.cancel)
         with self.phase("exchange"):
@@ -359,14 +362,12 @@ class Pass:
         if decision.install:
             tree.add(incoming, self.cancel)
 
-    def _run_verify_commands(self, look: Look, stage: Path, staged: Installed) -> None:
+    def _run_verify_commands(self, stage: Path) -> None:
         config = self.environment.config
-        whole = audit(staged)
         run_commands(
             config.verify, stage, self.environment.environ, config.verify_timeout, self.cancel,
             self.log.append,
         )  # fmt: skip
-        check_untouched(staged, whole, read_tree(look, stage, self.environment.metadata))
         log.info("verify.passed", commands=len(config.verify))
 
     def exchange(

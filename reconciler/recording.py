@@ -15,26 +15,26 @@ from enum import StrEnum
 
 import msgspec
 
-from reconciler import generations
 from reconciler.config import Mode
 from reconciler.environment import Environment
-from reconciler.exchange import ExchangeImpossible
-from reconciler.held_back import still_held_back
+from reconciler.holds.keeping import NothingToAccept
 from reconciler.interpreter import InterpreterError
-from reconciler.journal import Journal, State, iso
-from reconciler.keeping import NothingToAccept
+from reconciler.journal.history import Journal, State, iso
 from reconciler.log import context, get_logger
 from reconciler.outcome import Gate, KeepsChanging, Listener, Outcome, Postponed, Refused, Unready
-from reconciler.planning import HoldViolation
+from reconciler.planning.held_back import still_held_back
+from reconciler.planning.planner import HoldViolation
 from reconciler.processes import Cancellation, Cancelled
 from reconciler.reconcile import Pass, put_in_order
 from reconciler.redact import redact
 from reconciler.state.desired import FileProblem
 from reconciler.status import PassDetail, Problem, Result
-from reconciler.uv import UvError
-from reconciler.vault import Damaged
+from reconciler.trees import generations
+from reconciler.trees.exchange import ExchangeImpossible
+from reconciler.trees.workspace import Busy
+from reconciler.uv.program import UvError
+from reconciler.vault.copies import Damaged
 from reconciler.verify import VerifyFailed
-from reconciler.workspace import Busy
 
 log = get_logger(__name__)
 

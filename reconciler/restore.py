@@ -9,20 +9,20 @@ from pathlib import Path
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from reconciler import generations
 from reconciler.environment import Look
 from reconciler.log import get_logger
-from reconciler.manifest import Manifest
 from reconciler.outcome import KeepsChanging, LiveTreeChanged, Outcome, Refused
 from reconciler.reconcile import STARTS, Pass
-from reconciler.stage import Census, StagingImpossible
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed, defect_of
 from reconciler.status import Change, Result
-from reconciler.tree import Tree, fingerprints
-from reconciler.vault import Vault
+from reconciler.trees import generations
+from reconciler.trees.stage import Census, StagingImpossible
+from reconciler.trees.tree import Tree, fingerprints
+from reconciler.trees.workspace import Workspace
+from reconciler.vault.copies import Vault
+from reconciler.vault.manifest import Manifest
 from reconciler.verify import VerifyFailed, check_holds, read_tree
-from reconciler.workspace import Workspace
 
 log = get_logger(__name__)
 

@@ -8,17 +8,17 @@ from dataclasses import replace
 
 from packaging.utils import NormalizedName
 
-from reconciler import generations
 from reconciler.environment import Look
-from reconciler.exchange import exchange
-from reconciler.generations import Live
 from reconciler.log import get_logger
 from reconciler.outcome import Outcome, Refused
 from reconciler.reconcile import Pass
 from reconciler.state.installed import Installed, audit
 from reconciler.status import Change, Result
+from reconciler.trees import generations
+from reconciler.trees.exchange import exchange
+from reconciler.trees.generations import Live
+from reconciler.trees.workspace import Workspace
 from reconciler.verify import read_tree
-from reconciler.workspace import Workspace
 
 log = get_logger(__name__)
 

@@ -22,8 +22,8 @@ from reconciler.state.adjustments import Adjustments
 from reconciler.state.drift import Drift, diff
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit, defect_of
-from reconciler.tree import Fingerprints, fingerprints
-from reconciler.uv import Planned
+from reconciler.trees.tree import Fingerprints, fingerprints
+from reconciler.uv.program import Planned
 
 _KEPT_OUTPUT = 20_000
 

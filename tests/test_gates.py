@@ -11,7 +11,7 @@ from packaging.utils import NormalizedName
 from reconciler.config import EnvironmentConfig, Window
 from reconciler.environment import Environment
 from reconciler.gates import Gates, seconds_until_open
-from reconciler.keeping import Keeper
+from reconciler.holds.keeping import Keeper
 from reconciler.outcome import Postponed
 from reconciler.processes import Cancellation
 from reconciler.reconcile import Pass

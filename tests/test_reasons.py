@@ -10,7 +10,7 @@ import pytest
 from reconciler.daemon.actions import Refusal
 from reconciler.outcome import Refused
 from reconciler.recording import Reason
-from reconciler.uv_answers import UvError
+from reconciler.uv.answers import UvError
 from reconciler.web.problems import Reason as HttpReason
 
 ROOT = Path(__file__).parents[1]
@@ -20,8 +20,8 @@ _OF_A_PASS = (
     "gates",
     "outcome",
     "reconcile",
-    "held_back",
-    "planning",
+    "planning/held_back",
+    "planning/planner",
     "restore",
     "rollback",
 )

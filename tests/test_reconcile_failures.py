@@ -7,7 +7,7 @@ import pytest
 from reconciler.config import OnError
 from reconciler.outcome import Unready
 from reconciler.status import Result
-from reconciler.uv import DiskFull, NetworkTrouble, NoSolution, TimedOut, UvMissing
+from reconciler.uv.program import DiskFull, NetworkTrouble, NoSolution, TimedOut, UvMissing
 from tests.support.environments import (
     assert_whole,
     install,

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import exchange
 from reconciler.config import EnvironmentConfig
 from reconciler.environment import Environment
 from reconciler.status import Result
+from reconciler.trees import exchange
 from tests.support.environments import (
     assert_whole,
     install,

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import generations
 from reconciler.config import Build, Update
 from reconciler.processes import Cancellation
 from reconciler.reconcile import Pass
 from reconciler.status import Result
-from reconciler.workspace import Workspace
+from reconciler.trees import generations
+from reconciler.trees.workspace import Workspace
 from tests.support.environments import (
     assert_whole,
     install,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.environment import Environment
-from reconciler.journal import Journal
+from reconciler.journal.history import Journal
 from reconciler.processes import Cancellation
 from reconciler.reconcile import Pass
 from reconciler.recording import Recorded, Recorder

@@ -18,9 +18,10 @@ from reconciler.cli.running import cancellable
 from reconciler.config import Config, EnvironmentConfig, Mode, OnHoldBroken
 from reconciler.environment import Environment
 from reconciler.gates import Gates
+from reconciler.holds.keeping import Keeper
 from reconciler.interpreter import InterpreterError
-from reconciler.journal import Journal, State
-from reconciler.keeping import Keeper
+from reconciler.journal.history import Journal, State
+from reconciler.journal.suspension import rolled_back, settled
 from reconciler.outcome import Gate, Outcome
 from reconciler.processes import Cancellation
 from reconciler.reconcile import Pass
@@ -28,8 +29,7 @@ from reconciler.recording import Reason, Recorded, Recorder, Work
 from reconciler.restore import restore
 from reconciler.rollback import roll_back
 from reconciler.status import Trigger
-from reconciler.suspension import rolled_back, settled
-from reconciler.workspace import Busy
+from reconciler.trees.workspace import Busy
 
 
 @dataclass

@@ -7,8 +7,8 @@ import msgspec
 
 from reconciler.config import EnvironmentConfig
 from reconciler.environment import Look
+from reconciler.holds.standing import holds_found
 from reconciler.redact import in_places, redact
-from reconciler.standing import holds_found
 from reconciler.state.companions import warnings_for
 from reconciler.state.desired import FileProblem
 from reconciler.state.drift import Row

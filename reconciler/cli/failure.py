@@ -4,7 +4,7 @@ import sqlite3
 
 from reconciler.cli.client import Foreign, NotRunning, Refused
 from reconciler.config import ConfigRejected
-from reconciler.database import Newer
+from reconciler.journal.database import Newer
 from reconciler.recording import Reason, trouble_of
 from reconciler.redact import redact
 

@@ -2,7 +2,6 @@
 
 import click
 
-from reconciler import generations
 from reconciler.cli.board import ago, utc_now
 from reconciler.cli.changes import show_changes
 from reconciler.cli.client import Client, Foreign, NotRunning, Refused
@@ -17,8 +16,9 @@ from reconciler.cli.reach import served
 from reconciler.cli.targets import chosen, configuration
 from reconciler.config import Config, EnvironmentConfig
 from reconciler.interpreter import InterpreterError
-from reconciler.journal import Journal
+from reconciler.journal.history import Journal
 from reconciler.status import Generation, Pass, PassDetail
+from reconciler.trees import generations
 
 
 @click.command(

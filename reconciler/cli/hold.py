@@ -20,8 +20,8 @@ from reconciler.cli.progress import Follower, following
 from reconciler.cli.reach import Served, refuse_claimed, refuse_observed, served
 from reconciler.cli.targets import chosen, configuration
 from reconciler.config import Config, EnvironmentConfig
+from reconciler.holds.standing import holds_found
 from reconciler.recording import Recorded
-from reconciler.standing import holds_found
 from reconciler.status import Hold
 
 _ACTIONS = ("list", "restore", "accept")

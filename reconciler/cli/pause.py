@@ -12,8 +12,8 @@ from reconciler.cli.options import Options
 from reconciler.cli.output import Output
 from reconciler.cli.reach import refuse_claimed, required, served
 from reconciler.cli.targets import chosen, configuration
+from reconciler.journal.suspension import paused
 from reconciler.status import Suspension
-from reconciler.suspension import paused
 
 
 @click.command(

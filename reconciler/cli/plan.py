@@ -15,10 +15,10 @@ from reconciler.cli.running import cancellable
 from reconciler.cli.targets import chosen, configuration
 from reconciler.config import EnvironmentConfig
 from reconciler.environment import Environment
+from reconciler.holds.standing import holds_found
 from reconciler.outcome import Listener, Outcome
 from reconciler.processes import Cancellation
 from reconciler.reconcile import Pass
-from reconciler.standing import holds_found
 
 DETAILED = "0 nothing to do, 2 changes, 4 some packages cannot be had, 6 both, 1 error"
 

@@ -12,7 +12,7 @@ from reconciler.environment import Environment
 from reconciler.interpreter import InterpreterError
 from reconciler.status import Environment as EnvironmentStatus
 from reconciler.status import Status
-from reconciler.workspace import Busy
+from reconciler.trees.workspace import Busy
 
 
 @dataclass(frozen=True, slots=True)

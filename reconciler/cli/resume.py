@@ -9,7 +9,7 @@ from reconciler.cli.options import Options
 from reconciler.cli.output import Output
 from reconciler.cli.reach import refuse_claimed, served
 from reconciler.cli.targets import chosen, configuration
-from reconciler.suspension import resumed
+from reconciler.journal.suspension import resumed
 
 
 @click.command(

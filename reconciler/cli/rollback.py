@@ -3,7 +3,6 @@
 import click
 from click.shell_completion import CompletionItem
 
-from reconciler import generations
 from reconciler.cli.asking import exit_status, show_outcome
 from reconciler.cli.command import Command
 from reconciler.cli.direct import direct
@@ -16,6 +15,7 @@ from reconciler.cli.progress import following
 from reconciler.cli.reach import refuse_claimed, refuse_observed, served
 from reconciler.cli.targets import chosen, configuration
 from reconciler.rollback import choose
+from reconciler.trees import generations
 
 
 def _complete(

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from reconciler.environment import Environment
-from reconciler.workspace import Workspace
+from reconciler.trees.workspace import Workspace
 
 
 class Claim:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from reconciler.daemon.knowledge import Knowledge
-from reconciler.keeping import Keeper
+from reconciler.holds.keeping import Keeper
 from reconciler.outcome import Outcome
 from reconciler.reconcile import Pass
 from reconciler.status import Trigger

@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 from reconciler.daemon.view import Known, environment_status
 from reconciler.environment import Environment
-from reconciler.journal import Journal, State
+from reconciler.journal.history import Journal, State
+from reconciler.journal.suspension import paused, resumed, rolled_back, settled
 from reconciler.log import get_logger
 from reconciler.status import Environment as EnvironmentStatus
 from reconciler.status import Problem
-from reconciler.suspension import paused, resumed, rolled_back, settled
 
 log = get_logger(__name__)
 

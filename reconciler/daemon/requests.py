@@ -9,7 +9,7 @@ from reconciler.daemon.actions import Action, Refusal, RequestRefused
 from reconciler.daemon.inbox import Order
 from reconciler.daemon.knowledge import Knowledge
 from reconciler.daemon.worker import Worker
-from reconciler.keeping import Keeper
+from reconciler.holds.keeping import Keeper
 from reconciler.outcome import Outcome
 from reconciler.reconcile import Pass
 from reconciler.restore import restore

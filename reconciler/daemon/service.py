@@ -32,7 +32,7 @@ from reconciler.journald import sink_under_systemd
 from reconciler.log import configure, get_logger, tapped
 from reconciler.ownership import check_trust
 from reconciler.status import Problem, Status
-from reconciler.workspace import Busy
+from reconciler.trees.workspace import Busy
 
 log = get_logger(__name__)
 

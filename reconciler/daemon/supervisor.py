@@ -26,13 +26,13 @@ from reconciler.daemon.watch import Watcher
 from reconciler.daemon.worker import Worker
 from reconciler.environment import Environment
 from reconciler.gates import IN_USE, OUTSIDE_WINDOW
-from reconciler.journal import JOURNAL, Journal, iso
+from reconciler.journal.history import JOURNAL, Journal, iso
 from reconciler.log import get_logger
 from reconciler.metrics import Metrics
 from reconciler.status import Environment as EnvironmentStatus
 from reconciler.status import Pass, PassDetail, Problem, Service, Status
-from reconciler.uv import Uv, UvError
-from reconciler.workspace import Busy
+from reconciler.trees.workspace import Busy
+from reconciler.uv.program import Uv, UvError
 
 log = get_logger(__name__)
 

@@ -12,8 +12,8 @@ from reconciler.config import EnvironmentConfig
 from reconciler.environment import Look
 from reconciler.state.holds import Held
 from reconciler.state.installed import Distribution
-from reconciler.tree import recorded_paths
-from reconciler.workspace import NAME
+from reconciler.trees.tree import recorded_paths
+from reconciler.trees.workspace import NAME
 
 _MOST_LINKS = 40
 _OF_PREFIX = frozenset({"lib", "lib64", "bin", "pyvenv.cfg"})

@@ -7,7 +7,7 @@ import msgspec
 
 from reconciler.config import EnvironmentConfig, Mode
 from reconciler.environment import Look
-from reconciler.journal import State, iso
+from reconciler.journal.history import State, iso
 from reconciler.recording import Trouble, problem_of
 from reconciler.redact import in_places
 from reconciler.state.companions import warnings_for

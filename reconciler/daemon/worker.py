@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 from packaging.utils import NormalizedName
 
-from reconciler import generations, memory
+from reconciler import memory
 from reconciler.config import Mode, Occasion, OnHoldBroken
 from reconciler.daemon.claim import Claim
 from reconciler.daemon.inbox import Inbox, Order
@@ -23,9 +23,9 @@ from reconciler.daemon.view import Known
 from reconciler.environment import Environment, Look
 from reconciler.gates import Gates
 from reconciler.gpu import probe
+from reconciler.holds.keeping import Keeper
 from reconciler.interpreter import InterpreterError
-from reconciler.journal import Journal, iso
-from reconciler.keeping import Keeper
+from reconciler.journal.history import Journal, iso
 from reconciler.log import context, get_logger
 from reconciler.notices import Notices
 from reconciler.outcome import Outcome
@@ -35,6 +35,7 @@ from reconciler.recording import Reason, Recorded, Recorder, Trouble, is_worth_t
 from reconciler.restore import restore
 from reconciler.status import Pass as PassStatus
 from reconciler.status import PassDetail, Trigger
+from reconciler.trees import generations
 
 log = get_logger(__name__)
 

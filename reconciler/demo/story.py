@@ -8,7 +8,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 
 from reconciler.demo.terminal import Ran
 from reconciler.demo.world import TORCH, World
-from reconciler.uv import Planned
+from reconciler.uv.program import Planned
 
 FIRST = ("torch>=2.0", "numpy>=1.24,<1.26", "safetensors")
 SECOND = ("torch>=2.0", "numpy>=1.24,<1.26", "safetensors", "accelerate", "transformers>=4.41")

@@ -13,8 +13,8 @@ from pathlib import Path
 from reconciler.demo.terminal import Ran, run_in_terminal
 from reconciler.demo.wheels import write_wheel
 from reconciler.processes import Cancellation
-from reconciler.uv import Ask, Plan, Uv
-from reconciler.uv_settings import environ_for_uv
+from reconciler.uv.program import Ask, Plan, Uv
+from reconciler.uv.settings import environ_for_uv
 
 TORCH = "2.3.1+rocm5.7"
 _GPU = ("torch", "pytorch-triton-rocm")

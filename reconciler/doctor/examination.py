@@ -17,7 +17,7 @@ from reconciler.doctor.index import check_indexes
 from reconciler.environment import Environment, Look
 from reconciler.interpreter import InterpreterError
 from reconciler.status import Status
-from reconciler.uv import UvError
+from reconciler.uv.program import UvError
 
 
 @dataclass(frozen=True, slots=True)

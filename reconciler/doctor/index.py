@@ -8,12 +8,12 @@ from pathlib import Path
 from packaging.utils import NormalizedName
 
 from reconciler.doctor.finding import Finding, fine, problem, warning
-from reconciler.effective import Item
 from reconciler.environment import Environment, Look
-from reconciler.planning import project_for
+from reconciler.planning.planner import project_for
 from reconciler.processes import Cancellation
-from reconciler.uv import NoSolution, TimedOut, Uv, UvError
-from reconciler.uv_settings import environ_for_uv
+from reconciler.uv.effective import Item
+from reconciler.uv.program import NoSolution, TimedOut, Uv, UvError
+from reconciler.uv.settings import environ_for_uv
 
 TIMEOUT_SECONDS = 20.0
 _ASKED_ALWAYS = NormalizedName("packaging")

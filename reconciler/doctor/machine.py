@@ -12,12 +12,12 @@ from pathlib import Path
 
 import reconciler
 from reconciler.config import Config, TcpAddress
-from reconciler.database import Newer, is_damage, version_of
 from reconciler.doctor.finding import Finding, fine, problem, warning
+from reconciler.journal.database import Newer, is_damage, version_of
 from reconciler.ownership import check_trust
 from reconciler.service.manager import Manager, ManagerFailed
-from reconciler.uv import OLDEST, Uv, UvError
-from reconciler.uv_settings import environ_for_uv
+from reconciler.uv.program import OLDEST, Uv, UvError
+from reconciler.uv.settings import environ_for_uv
 
 _MINUTE = 60.0
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -7,7 +7,7 @@ from packaging.utils import NormalizedName
 
 from reconciler.doctor.finding import Finding, fine, problem, warning
 from reconciler.environment import Look
-from reconciler.standing import holds_found
+from reconciler.holds.standing import holds_found
 from reconciler.state.companions import warnings_for
 from reconciler.state.desired import FileProblem
 from reconciler.state.installed import Distribution, RecordedFile

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from reconciler.config.locate import SYSTEM_CONFIG, SYSTEM_STATE, default_state_dir
-from reconciler.journal import JOURNAL
+from reconciler.journal.history import JOURNAL
 from reconciler.ownership import check_trust, environment_paths
 from reconciler.service.manager import Manager, ManagerFailed
 from reconciler.service.plan import CannotInstall, Installation, Wanted, own_folder, unit_names

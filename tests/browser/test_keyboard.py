@@ -34,7 +34,7 @@ def test_fix_with_keys_alone(drifted: ServiceProcess, open_page: Opener) -> None
     page = open_page(drifted)
     button = page.get_by_role("button", name="Fix Dependencies")
 
-    press_until(page, "Tab", "🔧 Fix Dependencies")
+    press_until(page, "Tab", "Fix Dependencies")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog", name="Install/update ML dependencies?")

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.daemon.claim import Claim
 from reconciler.daemon.worker import Worker
-from reconciler.journal import Journal
+from reconciler.journal.history import Journal
 from tests.support.passes import environment_for
 from tests.support.processes import wait_until
 

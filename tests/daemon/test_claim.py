@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.daemon.claim import Claim
-from reconciler.workspace import Busy
+from reconciler.trees.workspace import Busy
 from tests.support.passes import environment_for
 
 

@@ -208,8 +208,13 @@ def test_who_only_observes_reports_and_changes_nothing(
     process.wait_for_phase("Drifted")
     assert snapshot(venv).keys() == {"alpha", "delta"}
 
-    # By hand it can all be done: the button changes things, and so does a roll-back.
-    fixed = process.client.post("/api/v1/setup/ai-models/fix-dependencies").json()
+    # Asked for with `apply` it can all be done, by the button and by a roll-back.
+    fix = "/api/v1/setup/ai-models/fix-dependencies"
+    refused = process.client.post(fix).json()
+    assert refused["success"] is False
+    assert "only observed" in refused["message"]
+    assert snapshot(venv).keys() == {"alpha", "delta"}
+    fixed = process.client.post(fix, json={"apply": True}).json()
 
     assert fixed["success"] is True, fixed
     assert fixed["message"] == "Successfully installed/upgraded all 2 packages"

@@ -104,7 +104,7 @@ def test_a_changed_environment_goes_by_its_new_keys(
 def test_a_bad_configuration_is_refused_and_the_old_one_stays(
     harm: str, line: int, said: str, pair: ServiceProcess, projects: dict[str, Project]
 ) -> None:
-    before = pair.environment("studio")
+    before = pair.wait_for_environment(lambda row: row["gpu"], name="studio")
     pair.write_config(harm)
 
     pair.signal(signal.SIGHUP)

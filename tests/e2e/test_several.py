@@ -171,7 +171,7 @@ def test_a_port_in_use_is_refused_with_the_address(
 
     (failure,) = second.events("service.failed")
     assert address in failure["message"]
-    assert "listen" in failure["mend"]
+    assert "http.listen" in failure["message"]
     assert "Traceback" not in second.log.read_text()
     assert not trio["one"].venv.exists(), "nothing was begun"
 

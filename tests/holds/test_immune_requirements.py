@@ -4,7 +4,7 @@ import pytest
 
 from reconciler.config import Update
 from reconciler.status import PackageStatus, Result
-from reconciler.uv import NetworkTrouble
+from reconciler.uv.program import NetworkTrouble
 from tests.holds.sources import NOWHERE, make_local_project, prepend
 from tests.holds.stand import BASE, BESIDE, DECLARED, HELD, REACHED, failed_names
 from tests.support.environments import install, uninstall

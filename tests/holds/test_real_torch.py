@@ -15,7 +15,7 @@ import typing_extensions
 
 from reconciler.config import EnvironmentConfig
 from reconciler.environment import Environment
-from reconciler.keeping import Keeper
+from reconciler.holds.keeping import Keeper
 from reconciler.processes import Cancellation
 from reconciler.reconcile import Pass
 from reconciler.restore import restore

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.keeping import Keeper, NothingToAccept
+from reconciler.holds.keeping import Keeper, NothingToAccept
 from reconciler.processes import Cancellation
 from reconciler.reconcile import Pass
 from reconciler.restore import restore
 from reconciler.status import Hold, Result
-from reconciler.vault import Damaged
+from reconciler.vault.copies import Damaged
 from tests.holds.stand import BASE, BESIDE, HELD, Stand
 from tests.support.environments import (
     assert_whole,

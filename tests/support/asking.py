@@ -6,8 +6,8 @@ from pathlib import Path
 import tomli_w
 
 from reconciler.processes import Cancellation
-from reconciler.uv import Ask, Uv
-from reconciler.uv_settings import environ_for_uv
+from reconciler.uv.program import Ask, Uv
+from reconciler.uv.settings import environ_for_uv
 from tests.support.processes import Mark
 
 

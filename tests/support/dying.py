@@ -13,8 +13,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from reconciler import exchange
-from reconciler.workspace import Workspace
+from reconciler.trees import exchange
+from reconciler.trees.workspace import Workspace
 
 OLD = {"lib/old.py": "old", "bin/tool": "old", "gone/old.txt": "old", "was.txt": "old"}
 NEW = {"lib/new.py": "new", "bin/tool": "new", "fresh/new.txt": "new", "is.txt": "new"}

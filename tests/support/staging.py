@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from reconciler.processes import Cancellation
-from reconciler.stage import clone
 from reconciler.state.holds import HoldSet, hold_set
 from reconciler.state.installed import Installed, InstalledReader
-from reconciler.tree import Tree
+from reconciler.trees.stage import clone
+from reconciler.trees.tree import Tree
 from tests.state.markers import LINUX_39
 from tests.support.environments import (
     run_uv,

@@ -97,6 +97,7 @@ def test_show_prints_what_install_writes(studio: Studio) -> None:
 def test_uninstall_leaves_no_trace(studio: Studio) -> None:
     machine = studio.machine
     studio.configure(http={"listen": "unix:/run/reconciler.sock"})
+    machine.run("rm", "-rf", "/var/lib/reconciler")  # of commands that other tests have run
     before = trace(machine, "studio")
     studio.install("--socket")
     studio.declare("quick<2")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reconciler.workspace import Workspace, remove_tree, sync_folder, write_durably
+from reconciler.trees.workspace import Workspace, remove_tree, sync_folder, write_durably
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2

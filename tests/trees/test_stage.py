@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.processes import Cancellation, Cancelled
-from reconciler.stage import StagingImpossible, clonable_roots, clone, has_changed
+from reconciler.trees.stage import StagingImpossible, clonable_roots, clone, has_changed
 from tests.support.environments import (
     install,
     make_venv,
@@ -23,7 +23,7 @@ from tests.support.environments import (
 from tests.support.privileges import give_away, run_without_powers
 from tests.support.wheels import make_wheel
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_folders_keep_their_mode_whatever_the_umask_is(tree, umask):
     site_of(tree).chmod(0o775)
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from reconciler.stage import clone; from reconciler.processes import Cancellation\n"
+        "from reconciler.trees.stage import clone; from reconciler.processes import Cancellation\n"
         f"os.umask({umask}); tree = Path(sys.argv[1]); stage = tree / '.reconciler' / 'stage'\n"
         "stage.mkdir(); clone(tree, stage, Cancellation())\n"
     )
@@ -219,7 +219,7 @@ def test_files_of_another_owner_cannot_be_staged_and_it_says_why(tree):
     (tree / ".reconciler" / "stage").mkdir()
     answer = run_without_powers(
         "from pathlib import Path\n"
-        "from reconciler.stage import clone, StagingImpossible\n"
+        "from reconciler.trees.stage import clone, StagingImpossible\n"
         "from reconciler.processes import Cancellation\n"
         "tree = Path(sys.argv[1])\n"
         "try: clone(tree, tree / '.reconciler' / 'stage', Cancellation())\n"
@@ -296,7 +296,7 @@ CHANGES = {
     "a removed script": lambda site: (site.parents[2] / "bin/tool").unlink(),
     "another pyvenv.cfg": lambda site: (
         (site.parents[2] / "n").write_text("x"),
-        (site.parents[2] / "n").replace(site.parents[2] / "pyvenv.cfg"),
+        (site.parents[2] / "n").replace(site.parents[1] / "pyvenv.cfg"),
     ),
     "no lib at all": lambda site: shutil.rmtree(site.parents[1]),
 }  # fmt: skip

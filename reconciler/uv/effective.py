@@ -22,7 +22,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 from reconciler.state.desired import Declared
 from reconciler.state.holds import Held, HoldSet, requires_of
 from reconciler.state.installed import Distribution
-from reconciler.uv import EFFECTIVE_NAME, Ask, Planned
+from reconciler.uv.program import EFFECTIVE_NAME, Ask, Planned
 
 _HELD_WEIGHT = 1000
 

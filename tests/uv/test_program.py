@@ -14,7 +14,7 @@ import pytest
 from packaging.version import Version
 
 from reconciler.processes import Cancellation, Cancelled
-from reconciler.uv import (
+from reconciler.uv.program import (
     OLDEST,
     TimedOut,
     Uv,
@@ -320,7 +320,7 @@ def test_uv_dies_with_the_process_that_started_it(asker, index, tmp_path):
     ask = asker.ask("thing==1.0")
     child = (
         "import os, sys; from pathlib import Path\n"
-        "from reconciler.uv import Ask, Uv\nfrom reconciler.processes import Cancellation\n"
+        "from reconciler.uv.program import Ask, Uv\nfrom reconciler.processes import Cancellation\n"
         f"ask = Ask(Path({str(ask.python)!r}), Path({str(ask.project)!r}), "
         f"Path({str(ask.settings)!r}), Path({str(ask.folder)!r}))\n"
         f"Uv(None, dict(os.environ)).install(ask, Path({str(tmp_path / 'p')!r}), "
@@ -328,7 +328,7 @@ def test_uv_dies_with_the_process_that_started_it(asker, index, tmp_path):
     )
     environ = {**os.environ, **asker.environ, **asker.mark.environment()}
     process = subprocess.Popen([sys.executable, "-c", child], env=environ,
-                               cwd=Path(__file__).parents[1])  # fmt: skip
+                               cwd=Path(__file__).parents[2])  # fmt: skip
     stall.wait_reached()
     assert len(asker.mark.processes()) == 2
     process.send_signal(signal.SIGKILL)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import exchange as module
-from reconciler.exchange import META, ExchangeImpossible, Intent, Root, exchange, recover
+from reconciler.trees import exchange as module
+from reconciler.trees.exchange import META, ExchangeImpossible, Intent, Root, exchange, recover
 from tests.support.dying import NEW, OLD, ROOTS, build, contents
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -12,16 +12,16 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from reconciler.breaks import Break, find_breaks, unlike_record
 from reconciler.config import Mode
 from reconciler.environment import Environment, Look
+from reconciler.holds.standing import rows, words
 from reconciler.log import get_logger
-from reconciler.standing import rows, words
 from reconciler.state.holds import Held, HoldSet, companions_of, hold_set, matches
 from reconciler.state.installed import Distribution, Installed, defect_of
 from reconciler.status import Hold
-from reconciler.vault import Vault
-from reconciler.workspace import Workspace
+from reconciler.trees.workspace import Workspace
+from reconciler.vault.breaks import Break, find_breaks, unlike_record
+from reconciler.vault.copies import Vault
 
 log = get_logger(__name__)
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
-from reconciler.effective import Item, items_of, items_of_holds
 from reconciler.environment import Look
-from reconciler.planning import Decision, Planner, mentions
+from reconciler.planning.planner import Decision, Planner, mentions
 from reconciler.state.desired import Declared
 from reconciler.state.holds import requires_of
 from reconciler.state.installed import Distribution
 from reconciler.status import Failure, HeldBack
-from reconciler.uv import BuildFailed, NetworkTrouble, NoSolution, Plan, UvError
+from reconciler.uv.effective import Item, items_of, items_of_holds
+from reconciler.uv.program import BuildFailed, NetworkTrouble, NoSolution, Plan, UvError
 
 _MOST_EXPLAINED = 8
 """How many packages that are held back are explained by a run of uv of their own."""

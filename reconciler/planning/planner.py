@@ -14,17 +14,17 @@ import structlog
 from packaging.utils import NormalizedName, canonicalize_name
 
 from reconciler.config import OnError, Update
-from reconciler.effective import EffectiveProject, Item, items_of, items_of_holds
 from reconciler.environment import Environment, Look
+from reconciler.planning.pruning import prunable
+from reconciler.planning.shadow import shadow_of
 from reconciler.processes import Cancellation
-from reconciler.pruning import prunable
 from reconciler.redact import redact
-from reconciler.shadow import shadow_of
 from reconciler.state.culprits import Core, Refusal, UnsolvableError, divide
 from reconciler.state.holds import Held, HoldSet
 from reconciler.state.installed import Distribution, Installed
 from reconciler.status import Change, Failure, PackageStatus
-from reconciler.uv import BuildFailed, NoSolution, OnLine, Plan, Planned, Unreadable
+from reconciler.uv.effective import EffectiveProject, Item, items_of, items_of_holds
+from reconciler.uv.program import BuildFailed, NoSolution, OnLine, Plan, Planned, Unreadable
 
 log = structlog.get_logger()
 

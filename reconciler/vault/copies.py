@@ -19,11 +19,11 @@ import msgspec
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from reconciler.manifest import Manifest, VaultFile, WholeManifest, read_files, read_manifest
 from reconciler.state.holds import Held, matches
 from reconciler.state.installed import Distribution, Installed, RecordedFile, read_distribution
-from reconciler.tree import recorded_paths
-from reconciler.workspace import Workspace, remove_tree, write_durably
+from reconciler.trees.tree import recorded_paths
+from reconciler.trees.workspace import Workspace, remove_tree, write_durably
+from reconciler.vault.manifest import Manifest, VaultFile, WholeManifest, read_files, read_manifest
 
 MANIFEST = "manifest.json"
 _TREE = "tree"

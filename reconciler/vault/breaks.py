@@ -11,10 +11,10 @@ from pathlib import Path
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from reconciler.manifest import VaultFile
 from reconciler.state.holds import Held
 from reconciler.state.installed import Distribution, Installed, RecordedFile
-from reconciler.vault import Vault, digest_of, recorded_digest
+from reconciler.vault.copies import Vault, digest_of, recorded_digest
+from reconciler.vault.manifest import VaultFile
 
 _SHOWN = 3
 

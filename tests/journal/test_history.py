@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from reconciler.database import Newer
-from reconciler.journal import MAX_AGE_SECONDS, MAX_PASSES, Journal, State, iso
+from reconciler.journal.database import Newer
+from reconciler.journal.history import MAX_AGE_SECONDS, MAX_PASSES, Journal, State, iso
+from reconciler.journal.suspension import paused
 from reconciler.status import Change, PassDetail, Result, Suspension
-from reconciler.suspension import paused
 
 ENVIRONMENT = "/srv/studio/.venv"
 NOW = 1_700_000_000.0
@@ -172,7 +172,7 @@ def test_old_passes_are_forgotten_by_count_and_by_age(path):
 _KILLED = """
 import sys, time
 from pathlib import Path
-from reconciler.journal import Journal
+from reconciler.journal.history import Journal
 journal = Journal(Path(sys.argv[1]))
 print(journal.begin(sys.argv[2], "manual", time.time()), flush=True)
 while True:

@@ -13,10 +13,10 @@ from pathlib import Path
 from stat import S_ISDIR
 from typing import Any
 
-from reconciler.exchange import META
-from reconciler.stage import clonable_roots
 from reconciler.status import Generation
-from reconciler.workspace import Workspace, remove_tree
+from reconciler.trees.exchange import META
+from reconciler.trees.stage import clonable_roots
+from reconciler.trees.workspace import Workspace, remove_tree
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """A pause and a roll-back do not end each other."""
 
-from reconciler.journal import State
-from reconciler.suspension import paused, resumed, rolled_back, settled
+from reconciler.journal.history import State
+from reconciler.journal.suspension import paused, resumed, rolled_back, settled
 
 NOW = 1_700_000_000.0
 ONE, OTHER = "sha256:1", "sha256:2"

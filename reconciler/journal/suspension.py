@@ -5,7 +5,7 @@ Pure. The service and the commands write the same, so either can end what the ot
 
 import msgspec
 
-from reconciler.journal import State, iso
+from reconciler.journal.history import State, iso
 from reconciler.status import Suspension
 
 

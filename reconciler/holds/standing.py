@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 from packaging.utils import NormalizedName
 
-from reconciler.breaks import Break, find_breaks, unlike_record
 from reconciler.environment import Look
 from reconciler.state.holds import Held, hold_set
 from reconciler.status import Hold
-from reconciler.vault import Vault
-from reconciler.workspace import Workspace
+from reconciler.trees.workspace import Workspace
+from reconciler.vault.breaks import Break, find_breaks, unlike_record
+from reconciler.vault.copies import Vault
 
 Breaks = Mapping[NormalizedName, Break]
 

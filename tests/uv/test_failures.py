@@ -8,7 +8,7 @@ import pytest
 from packaging.version import Version
 
 from reconciler.processes import Cancellation
-from reconciler.uv import (
+from reconciler.uv.program import (
     BuildFailed,
     DiskFull,
     NetworkTrouble,

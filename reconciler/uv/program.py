@@ -18,7 +18,7 @@ from uv import find_uv_bin
 
 from reconciler.processes import Cancellation, Cancelled, die_with_parent, end_group
 from reconciler.redact import redact
-from reconciler.uv_answers import (
+from reconciler.uv.answers import (
     EFFECTIVE_NAME,
     BuildFailed,
     DiskFull,

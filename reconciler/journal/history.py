@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from reconciler.database import Database
+from reconciler.journal.database import Database
 from reconciler.status import HeldBack, Pass, PassDetail, Result, Suspension
 
 JOURNAL = "journal.sqlite3"

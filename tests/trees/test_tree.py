@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.processes import Cancellation, Cancelled
-from reconciler.tree import recorded_paths
+from reconciler.trees.tree import recorded_paths
 from tests.support.environments import (
     assert_whole,
     install,

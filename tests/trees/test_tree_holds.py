@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.tree import HoldConflict, Tree, fingerprints
+from reconciler.trees.tree import HoldConflict, Tree, fingerprints
 from tests.support.environments import (
     assert_whole,
     install,

@@ -9,7 +9,7 @@ import tomli_w
 
 from reconciler.state.desired import FileProblem
 from reconciler.state.holds import HoldSet
-from reconciler.uv_settings import _KEPT, environ_for_uv, settings_for, stamp_of
+from reconciler.uv.settings import _KEPT, environ_for_uv, settings_for, stamp_of
 from tests.support.environments import uv_binary
 
 HOLDS = HoldSet(("torch", "nvidia-*"), {})

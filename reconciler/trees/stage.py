@@ -12,7 +12,7 @@ from pathlib import Path
 from stat import S_IMODE
 
 from reconciler.processes import Cancellation
-from reconciler.workspace import NAME
+from reconciler.trees.workspace import NAME
 
 _NOT_CLONED = frozenset({NAME, ".lock", ".gitignore", "CACHEDIR.TAG"})
 _BYTECODE = "__pycache__"

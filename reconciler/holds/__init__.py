@@ -1,0 +1,1 @@
+"""How each held package stands, in the vault and in words."""

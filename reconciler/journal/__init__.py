@@ -1,0 +1,1 @@
+"""What must outlive the process: past passes, and whether an environment is left alone."""

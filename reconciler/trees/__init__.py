@@ -1,0 +1,1 @@
+"""The trees of an environment: cloned, changed, exchanged, kept."""

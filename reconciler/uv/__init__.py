@@ -1,0 +1,1 @@
+"""Driving uv: what it is told, how it is run, and what its answers mean."""

@@ -1,0 +1,1 @@
+"""Copies of held packages, and how what is installed differs from them."""
