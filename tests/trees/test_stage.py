@@ -296,7 +296,7 @@ CHANGES = {
     "a removed script": lambda site: (site.parents[2] / "bin/tool").unlink(),
     "another pyvenv.cfg": lambda site: (
         (site.parents[2] / "n").write_text("x"),
-        (site.parents[2] / "n").replace(site.parents[1] / "pyvenv.cfg"),
+        (site.parents[2] / "n").replace(site.parents[2] / "pyvenv.cfg"),
     ),
     "no lib at all": lambda site: shutil.rmtree(site.parents[1]),
 }  # fmt: skip
