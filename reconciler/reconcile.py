@@ -114,10 +114,9 @@ class Pass:
         look = self.look(audit=audit)
         if self._nothing_to_do(look):
             return self._unchanged(look)
-        with self.workspace(look) as work, ThreadPoolExecutor(1, "pass") as pool:
+        with self.workspace(look) as work:
             planner = self._planner(look, work)
-            unheld = Unheld(planner, pool)
-            unheld.begin()
+            unheld = Unheld(planner)
             with self.phase("plan"):
                 decision = planner.decide()
                 held_back = unheld.held_back(decision)
@@ -171,8 +170,7 @@ class Pass:
         with self.workspace(look) as work, ThreadPoolExecutor(3, "pass") as pool:
             staging = pool.submit(self.clone, look, work)
             planner = self._planner(look, work)
-            unheld = Unheld(planner, pool)
-            unheld.begin()
+            unheld = Unheld(planner)
             with self.phase("plan"):
                 decision = planner.decide()
             self._tell_plan(decision, look)

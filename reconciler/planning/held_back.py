@@ -1,13 +1,13 @@
 """What the holds cost: which packages are older than they would be without them, and why.
 
-Asks uv for the plan as if nothing were held, at the same time as for the plan itself; it
-is compared, never applied.
+Asks uv for the plan as if nothing were held, while the plan itself is being installed; it is
+compared, never applied.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
+from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
@@ -17,40 +17,60 @@ from reconciler.state.desired import Declared
 from reconciler.state.holds import requires_of
 from reconciler.state.installed import Distribution
 from reconciler.status import Failure, HeldBack
-from reconciler.uv.effective import Item, items_of, items_of_holds
+from reconciler.uv.effective import Item, items_of_holds
 from reconciler.uv.program import BuildFailed, NetworkTrouble, NoSolution, Plan, UvError
 
 _MOST_EXPLAINED = 8
 """How many packages that are held back are explained by a run of uv of their own."""
 
 
+_FROM_ABOVE = frozenset({"<", "<=", "==", "===", "~=", "!="})
+"""Operators that can keep a package older than the newest."""
+
+
 @dataclass
 class Unheld:
-    """The plan as if nothing were held, begun before anybody knows whether it is needed.
+    """The plan as if nothing were held.
 
-    An index that must be asked whether its answers still hold takes as long again as for
-    the plan itself, so the two run side by side.
+    Asked for after the plan itself, never beside it: two that ask an index at the same time
+    make it stall. By then uv's cache mostly has all that is needed.
     """
 
     planner: Planner
-    executor: Executor
-    _plans: dict[tuple[str, ...], "Future[Plan]"] = field(default_factory=dict)
+    _plans: dict[tuple[str, ...], Plan] = field(default_factory=dict)
 
-    def begin(self) -> None:
-        """Ask for everything that is declared; most often all of it can be had."""
-        look = self.planner.look
-        if look.holds.held and look.desired is not None:
-            declared = items_of(look.desired.requirements, look.holds, look.markers)
-            self._ask([item for item in declared if item.name not in self.planner.excluded])
+    def _free_plan(self, decision: Decision) -> Plan:
+        """What would be planned without the holds.
 
-    def _ask(self, items: Sequence[Item]) -> "Future[Plan]":
+        Raises:
+            UvError: uv could not be asked, or there is no such plan.
+        """
+        items = [item for item in decision.kept if item.weight == 1]
         wanted = tuple(item.text for item in items)
         if wanted not in self._plans:
-            self._plans[wanted] = self.executor.submit(self._plan, items)
+            cached = self._from_cache(items, decision)
+            self._plans[wanted] = cached or self._ask(items, offline=False)
         return self._plans[wanted]
 
-    def _plan(self, items: Sequence[Item]) -> Plan:
-        return self.planner.ask(items, free=True, aside=True, apart=True)
+    def _from_cache(self, items: Sequence[Item], decision: Decision) -> Plan | None:
+        """The plan by uv's cache alone, where that is known to be the whole truth.
+
+        A version that was refused on account of a hold has been looked at, so the cache knows
+        it, and this plan would take it. What a hold itself bounds from above uv need not have
+        looked at.
+        """
+        look = self.planner.look
+        bounds = (Requirement(i.text) for i in items_of_holds(look.holds, look.markers))
+        if any(one.operator in _FROM_ABOVE for r in bounds for one in r.specifier):
+            return None
+        try:
+            plan = self._ask(items, offline=True)
+        except UvError:
+            return None
+        return None if self._older(plan, decision) else plan
+
+    def _ask(self, items: Sequence[Item], *, offline: bool) -> Plan:
+        return self.planner.ask(items, free=True, aside=True, apart=True, offline=offline)
 
     def held_back(self, decision: Decision) -> tuple[HeldBack, ...]:
         """What of the decision is older than without the holds, each with the hold's name.
@@ -62,7 +82,7 @@ class Unheld:
         if not holds.held:
             return ()
         try:
-            free = self._ask([item for item in decision.kept if item.weight == 1]).result()
+            free = self._free_plan(decision)
         except (NoSolution, BuildFailed):
             return ()  # without the holds there is no plan at all
         older = self._older(free, decision)
