@@ -5,6 +5,7 @@ import os
 import re
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -17,7 +18,7 @@ from rich.text import Text
 from reconciler.cli.command import Command
 from reconciler.cli.logs import configure_log
 from reconciler.cli.options import Options
-from reconciler.cli.running import interruptible
+from reconciler.cli.running import cancellable
 from reconciler.demo.story import (
     GPU_NAMES,
     STAYS,
@@ -31,6 +32,7 @@ from reconciler.demo.story import (
     story,
 )
 from reconciler.demo.world import world
+from reconciler.processes import Cancellation
 
 _WIDTH = 100
 _INDENT = 2
@@ -60,20 +62,25 @@ def demo(options: Options, *, svg: Path | None) -> int:
     console = _console(options, recorded=svg is not None)
     started = time.monotonic()
     environ = dict(os.environ) if svg is None else _with_colors()
-    with interruptible(), tempfile.TemporaryDirectory(prefix="reconciler-demo-") as folder:
-        stage = world(Path(folder).resolve(), environ, console.width - _INDENT)
+    cancellable(lambda cancel: _tell(console, environ, cancel))
+    _end(console, time.monotonic() - started)
+    if svg is not None:
+        _write_svg(console, svg)
+    return 0
+
+
+def _tell(console: Console, environ: Mapping[str, str], cancel: Cancellation) -> None:
+    with tempfile.TemporaryDirectory(prefix="reconciler-demo-") as folder:
+        stage = world(Path(folder).resolve(), environ, console.width - _INDENT, cancel)
         try:
             stage.build()
             for part in story(stage):
+                cancel.check()
                 _show(part, console)
         except Surprise as surprise:
             raise click.ClickException(
                 f"the demo did not go as it should: {surprise}. Please report it."
             ) from surprise
-    _end(console, time.monotonic() - started)
-    if svg is not None:
-        _write_svg(console, svg)
-    return 0
 
 
 def _console(options: Options, *, recorded: bool) -> Console:

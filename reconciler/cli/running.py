@@ -1,30 +1,14 @@
 """Runs what takes long so that Ctrl-C ends it cleanly, in the middle of anything."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TypeVar
 
 from reconciler.processes import Cancellation
 
 T = TypeVar("T")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """While inside, SIGTERM and SIGHUP end what runs as Ctrl-C does: it can clean up."""
-
-    def stop(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def cancellable(work: Callable[[Cancellation], T]) -> T:
@@ -36,6 +20,8 @@ def cancellable(work: Callable[[Cancellation], T]) -> T:
     cancel = Cancellation()
 
     def stop(_number: int, _frame: object) -> None:
+        for number in _SIGNALS:  # a second one, while `cancel` holds its lock, would wait for ever
+            signal.signal(number, lambda _number, _frame: None)
         cancel.cancel()
 
     before = {number: signal.signal(number, stop) for number in _SIGNALS}

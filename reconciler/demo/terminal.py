@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.processes import Cancellation
+
 
 @dataclass(frozen=True, slots=True)
 class Ran:
@@ -19,7 +21,11 @@ class Ran:
 
 
 def run_in_terminal(
-    command: Sequence[str], environ: Mapping[str, str], folder: Path, width: int
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    folder: Path,
+    width: int,
+    cancel: Cancellation,
 ) -> Ran:
     """Run a command to its end as if somebody sat before it.
 
@@ -28,6 +34,10 @@ def run_in_terminal(
         environ: the environment variables.
         folder: where it runs.
         width: columns of the terminal.
+        cancel: ends it.
+
+    Raises:
+        Cancelled: it was ended.
     """
     ours, its = os.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
@@ -38,12 +48,17 @@ def run_in_terminal(
         stdin=subprocess.DEVNULL,
         stdout=its,
         stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
     ) as process:
         os.close(its)
-        shown = _read_to_end(ours)
-        said = process.stderr.read() if process.stderr else b""
+        with cancel.ending(process):
+            shown = _read_to_end(ours)
+            said = process.stderr.read() if process.stderr else ""
+    cancel.check()
     text = shown.decode(errors="replace").replace("\r\n", "\n")
-    errors = [line for line in said.decode(errors="replace").splitlines() if "Error" in line]
+    errors = [line for line in said.splitlines() if "Error" in line]
     return Ran(process.returncode, text + "".join(f"{line}\n" for line in errors))
 
 

@@ -42,6 +42,8 @@ class World:
     environ: Mapping[str, str]
     width: int
     """Columns of the terminal that commands see."""
+    cancel: Cancellation
+    """Ends whatever runs here, in the middle of anything."""
 
     @property
     def project(self) -> Path:
@@ -83,7 +85,7 @@ class World:
             f'[environments.studio]\npyproject = "{self.project}"\n'
         )
         python = getattr(sys, "_base_executable", sys.executable)
-        self.uv.create_environment(self.venv, python, Cancellation())
+        self.uv.create_environment(self.venv, python, self.cancel)
         self.install(
             [f"{name} @ {path.as_uri()}" for name, path in _gpu_build(self.folder / "gpu")]
         )
@@ -99,12 +101,12 @@ class World:
     def run(self, *arguments: str) -> Ran:
         """`reconciler ARGUMENTS` in the project's folder, on a terminal of its own."""
         command = [sys.executable, "-m", "reconciler", *arguments]
-        return run_in_terminal(command, self.environ, self.project, self.width)
+        return run_in_terminal(command, self.environ, self.project, self.width, self.cancel)
 
     def naive_plan(self) -> Plan:
         """What `uv pip install --upgrade -r pyproject.toml` would do."""
         ask = replace(self._ask(self.pyproject), arguments=("--upgrade",))
-        return self.uv.plan(ask, Cancellation())
+        return self.uv.plan(ask, self.cancel)
 
     def install(self, requirements: Sequence[str]) -> None:
         """What somebody does by hand, behind our back: `uv pip install`."""
@@ -113,7 +115,7 @@ class World:
         project.write_text(
             f'[project]\nname = "by-hand"\nversion = "0"\ndependencies = {dependencies}\n'
         )
-        self.uv.install(self._ask(project), self.venv, Cancellation(), lambda _: None)
+        self.uv.install(self._ask(project), self.venv, self.cancel, lambda _: None)
 
     def _ask(self, project: Path) -> Ask:
         settings = self.folder / "asks" / "uv.toml"
@@ -126,7 +128,7 @@ class World:
         return path.stat().st_ino, hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def world(folder: Path, environ: Mapping[str, str], width: int) -> World:
+def world(folder: Path, environ: Mapping[str, str], width: int, cancel: Cancellation) -> World:
     """A world below `folder`, in which nothing of this machine's configuration is seen."""
     foreign = ("UV_", "PIP_", "XDG_", "VIRTUAL_ENV", "STATE_DIRECTORY", "PYTHONHOME")
     own = {name: value for name, value in environ.items() if not name.startswith(foreign)}
@@ -137,7 +139,7 @@ def world(folder: Path, environ: Mapping[str, str], width: int) -> World:
         "XDG_CONFIG_DIRS": str(folder / "config"),
         "XDG_STATE_HOME": str(folder / "state"),
     }
-    return World(folder, own, width)
+    return World(folder, own, width, cancel)
 
 
 def _gpu_build(folder: Path) -> list[tuple[str, Path]]:
