@@ -9,7 +9,7 @@ from typing import Protocol
 from reconciler.environment import Environment, Look
 from reconciler.processes import Cancellation
 from reconciler.state.desired import FileProblem
-from reconciler.status import Change, Failure, HeldBack, Result
+from reconciler.status import Change, Failure, HeldBack, Problem, Result
 
 
 class Listener(Protocol):
@@ -44,6 +44,16 @@ class Refused(Exception):
     """The pass cannot do what it was asked for; `reason` is one CamelCase word."""
 
     reason = "Refused"
+
+
+class Insecure(Refused):
+    """The service runs as root on what others may write."""
+
+    reason = "Insecure"
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(f"{problem.reason}. {problem.mend}")
+        self.problem = problem
 
 
 class Unready(Exception):

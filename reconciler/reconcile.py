@@ -20,7 +20,15 @@ from reconciler.config import Update
 from reconciler.creation import create_environment
 from reconciler.environment import Environment, Look
 from reconciler.journal.history import iso
-from reconciler.outcome import Gate, KeepsChanging, Listener, LiveTreeChanged, Outcome, Unready
+from reconciler.outcome import (
+    Gate,
+    Insecure,
+    KeepsChanging,
+    Listener,
+    LiveTreeChanged,
+    Outcome,
+    Unready,
+)
 from reconciler.planning.held_back import Unheld
 from reconciler.planning.planner import Decision, Planner, build_failure, project_for
 from reconciler.planning.pruning import prunable
@@ -85,6 +93,7 @@ class Pass:
 
         Raises:
             Unready: The project's file cannot be used and never could.
+            Insecure: As root: somebody else can write what decides what is installed.
             InterpreterError: There is no interpreter that works.
             HoldViolation: The plan would change a held package.
             VerifyFailed: The stage is not fit to go live.
@@ -141,6 +150,17 @@ class Pass:
                 create_environment(self.environment, self.cancel, self.line)
             except FileProblem as problem:
                 raise Unready(problem) from problem
+
+    def refuse_insecure(self) -> None:
+        """As root, act only on files that nobody else can write (as sshd does with keys).
+
+        Raises:
+            Insecure: Somebody else can.
+        """
+        problem = self.environment.insecure
+        if problem is not None:
+            log.error("environment.insecure", path=problem.file)
+            raise Insecure(problem)
 
     def look(self, *, audit: bool) -> Look:
         """The first step: desired, installed, holds, and how they differ."""
@@ -374,6 +394,7 @@ class Pass:
         """Make `roots` of the stage live, unless the live tree has changed; the new number."""
         workspace = Workspace(look.interpreter.prefix)
         with workspace.uv_lock(self.cancel, self.environment.config.timeout):
+            self.refuse_insecure()  # asked before the look as well, but that was a while ago
             changed = has_changed(workspace.prefix, census)
             if changed is not None:
                 raise LiveTreeChanged(changed)
@@ -416,6 +437,7 @@ class Pass:
         if self.gate is not None:
             self.gate.wait_until_open(self.environment, self.cancel)
         with self.phase("exchange"), workspace.uv_lock(self.cancel, None):
+            self.refuse_insecure()
             before = fingerprints(tree.held_files, prefix)
             self._merge(look, decision, incoming, tree)
             check_holds(tree.held_files, before, prefix)

@@ -81,16 +81,6 @@ class Recorded:
     state: State
 
 
-class Untrusted(Refused):
-    """The service runs as root on what others may write."""
-
-    reason = "Insecure"
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(f"{problem.reason}. {problem.mend}")
-        self.problem = problem
-
-
 Work = Callable[[Pass], Outcome]
 
 
@@ -148,7 +138,7 @@ class Recorder:
         self, running: Pass, work: Work, cancel: Cancellation
     ) -> tuple[Outcome | None, Trouble | None]:
         try:
-            self._refuse_untrusted()
+            running.refuse_insecure()
             if not self.environment.exists and self.environment.config.mode is Mode.APPLY:
                 running.create()
             workspace = self.environment.workspace
@@ -160,13 +150,6 @@ class Recorder:
                 return work(running), None
         except Exception as error:  # noqa: BLE001 -- one of the two places that keep it alive
             return None, trouble_of(error)
-
-    def _refuse_untrusted(self) -> None:
-        """As root, act only on files that nobody else can write (as sshd does with keys)."""
-        problem = self.environment.insecure
-        if problem is not None:
-            log.error("environment.insecure", path=problem.file)
-            raise Untrusted(problem)
 
     def _detail(
         self,

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from reconciler.outcome import KeepsChanging
+from reconciler.outcome import Insecure, KeepsChanging
 from reconciler.processes import Cancellation, Cancelled
 from reconciler.status import Result
 from reconciler.verify import VerifyFailed
@@ -53,6 +53,23 @@ def test_a_pass_that_is_cancelled_at_any_step_leaves_the_old_tree(project, venv,
 
 
 # Somebody else at work
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root refuses what others may write")
+@pytest.mark.parametrize("step", ["plan", "install", "verify"])
+def test_what_others_may_write_by_now_does_not_go_live(project, venv, world, step):
+    world.wheel("a")
+    install(venv, world.wheel("b"))
+    project.write(["a", "b"])
+    environment = environment_for(project)
+    before = tree_fingerprint(venv)
+    lib = venv / "lib"
+    follower = Follower(lambda name: lib.chmod(0o777) if name == step else None)
+    with pytest.raises(Insecure, match=f"{lib} is writable by everyone"):
+        reconcile(environment, follower=follower)
+    lib.chmod(0o755)
+    assert tree_fingerprint(venv) == before
+    assert start(environment).result is Result.CHANGED
 
 
 def stalled_pass(environment, world):
