@@ -3,6 +3,7 @@
 Only the hold and what it pins change. What an intruder brought along stays, and is named.
 """
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -75,6 +76,9 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
         with running.phase("check"):
             for checked in checking:
                 checked.result()
+        if all(_is_in_place(look, vault, manifest) for manifest in wanted):
+            number = generations.live(Workspace(look.interpreter.prefix)).number
+            return Outcome(Result.UNCHANGED, look, generation=number, attempted=False)
         reason: str | None
         if isinstance(staged, StagingImpossible):
             number, reason = _restore_in_place(running, look, vault, wanted), str(staged)
@@ -94,6 +98,21 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
         atomic_reason=reason,
         attempted=False,
     )
+
+
+def _is_in_place(look: Look, vault: Vault, manifest: Manifest) -> bool:
+    """Whether what would be put back is there already: the very same files, and no other copy."""
+    prefix, source = look.interpreter.prefix, vault.folder(manifest)
+    copies = list(look.installed.copies(NormalizedName(manifest.name)))
+    try:
+        same = all(
+            os.path.samestat((prefix / file.path).lstat(), (source / file.path).lstat())
+            for file in vault.files(manifest)
+        )
+        linked = all((prefix / path).readlink() == Path(to) for path, to in manifest.links.items())
+    except OSError:  # one is missing, or is no link
+        return False
+    return len(copies) == 1 and same and linked
 
 
 def _change(manifest: Manifest, installed: Installed) -> Change:

@@ -113,3 +113,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     environments: Mapping[str, EnvironmentConfig]
     path: Path | None
     """The file that it was read from; None: made up for the current project."""
+
+    @property
+    def in_charge(self) -> tuple[Path, ...]:
+        """The files that decide what the service runs: its own, and the uv that it names."""
+        return tuple(it for it in (self.path, self.service.uv) if it is not None)

@@ -80,12 +80,11 @@ def main(load: Load, environ: Mapping[str, str], serving: Serving) -> int:
 
 
 class UntrustedConfig(Exception):
-    """The service runs as root with a configuration that others may write."""
+    """The service runs as root with a configuration or a uv that others may write."""
 
 
 def _trusted(config: Config) -> Config:
-    paths = [config.path] if config.path else []
-    for problem in check_trust(paths, os.geteuid()):
+    for problem in check_trust(config.in_charge, os.geteuid()):
         raise UntrustedConfig(f"{problem.reason}. {problem.mend}")
     return config
 

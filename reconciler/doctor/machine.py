@@ -197,12 +197,11 @@ def check_secrets(config: Config) -> Iterator[Finding]:
     token = config.http.token_file
     if token is not None:
         yield _check_token(token)
-    if config.path is not None:
-        wrong = check_trust([config.path], os.geteuid())
-        for it in wrong:
-            yield problem("permissions", it.reason, f"{it.mend}.")
-        if not wrong:
-            yield fine("configuration", str(config.path))
+    wrong = check_trust(config.in_charge, os.geteuid())
+    for it in wrong:
+        yield problem("permissions", it.reason, f"{it.mend}.")
+    if config.path is not None and not wrong:
+        yield fine("configuration", str(config.path))
 
 
 def _check_token(path: Path) -> Finding:

@@ -124,8 +124,7 @@ def _require_ours(path: Path) -> None:
 def _check_trust(installation: Installation) -> None:
     """What root's service acts on must be root's alone (`reconciler.ownership`)."""
     config = installation.config
-    paths = [Path(installation.program[0])]
-    paths += [config.path] if config.path else []
+    paths = [Path(installation.program[0]), *config.in_charge]
     for it in config.environments.values():
         paths += environment_paths(it.pyproject, it.root, it.python)
     problems = check_trust(paths, 0)

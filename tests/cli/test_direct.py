@@ -212,6 +212,17 @@ def test_a_replaced_hold_is_shown_and_restored_offline(
     assert applied.run("hold", "list").returncode == 0
 
 
+def test_a_hold_that_is_whole_is_not_restored(applied: Studio) -> None:
+    before = tree_fingerprint(applied.venv)
+    generations = applied.json("history")["generations"]
+
+    said = applied.ok("hold", "restore", "torch")
+
+    assert "nothing to do" in said
+    assert applied.json("history")["generations"] == generations
+    assert tree_fingerprint(applied.venv) == before
+
+
 def test_a_removed_hold_is_restored(applied: Studio) -> None:
     before = contents(applied.venv, "torchvision")
     uninstall(applied.venv, "torchvision")

@@ -242,3 +242,18 @@ class TestRoot:
         machine.systemctl("stop", UNIT)
         assert machine.run("systemctl", "start", UNIT, check=False).returncode != 0
         assert f"chmod go-w {roots.config}" in messages(machine.journal("-u", UNIT))
+
+    def test_a_uv_that_others_may_write_is_refused(self, roots: Studio) -> None:
+        machine: Machine = roots.machine
+        roots.install()
+        machine.run("install", "-m", "775", "/opt/reconciler/bin/uv", "/srv/uv")
+        text = machine.path(roots.config).read_text()
+        machine.write(roots.config, text.replace("/opt/reconciler/bin/uv", "/srv/uv"))
+
+        assert machine.run("systemctl", "reload", UNIT, check=False).returncode != 0
+        reason = roots.status()["service"]["config_problem"]["reason"]
+        assert "/srv/uv is writable by its group" in reason
+
+        machine.run("chmod", "755", "/srv/uv")
+        machine.systemctl("reload", UNIT)
+        assert roots.status()["service"]["config_problem"] is None
