@@ -2,13 +2,14 @@
 
 import signal
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from reconciler.processes import Cancellation
 
 T = TypeVar("T")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_NOTICED_WITHIN_SECONDS = 0.1
 
 
 def cancellable(work: Callable[[Cancellation], T]) -> T:
@@ -27,7 +28,12 @@ def cancellable(work: Callable[[Cancellation], T]) -> T:
     before = {number: signal.signal(number, stop) for number in _SIGNALS}
     try:
         with ThreadPoolExecutor(1, "command") as pool:
-            return pool.submit(work, cancel).result()
+            working = pool.submit(work, cancel)
+            # The signal may reach the other thread, which does not wake this one, and only this
+            # one runs its handler (Python's `signal`, "Signals and threads").
+            while not wait([working], timeout=_NOTICED_WITHIN_SECONDS).done:
+                pass
+            return working.result()
     except Exception as error:
         if cancel.cancelled:
             raise KeyboardInterrupt from error
