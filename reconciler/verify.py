@@ -16,7 +16,7 @@ from typing import IO
 from packaging.utils import NormalizedName
 
 from reconciler.environment import Look
-from reconciler.processes import Cancellation, die_with_parent, end_group
+from reconciler.processes import Cancellation, die_with_parent, end_group, wait
 from reconciler.redact import redact
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.drift import Drift, diff
@@ -247,7 +247,7 @@ def _run_one(
         process = _start(words, shown, environ, tree, said)
         with cancel.ending(process):
             try:
-                process.wait(timeout)
+                wait(process, timeout)
             except subprocess.TimeoutExpired:
                 timed_out = True
         end_group(process)
