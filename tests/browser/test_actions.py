@@ -48,6 +48,22 @@ def test_pause_with_a_reason_and_resume(
     expect(row(page, "sympy").locator(".status")).to_have_text("OK")
 
 
+def test_the_gpu_is_checked_again(steady: ServiceProcess, open_page: Opener) -> None:
+    before = steady.wait_for_environment(lambda one: one["gpu"])["gpu"]["checked_at"]
+    page = open_page(steady)
+    value = page.locator(".facts .value").first
+    expect(value).to_have_text("✓ GPU Available (Radeon Instinct MI25)")
+
+    with page.expect_response("**/environments/studio/gpu") as answered:
+        page.get_by_role("button", name="Check again").click()
+
+    assert answered.value.status == 202
+    expect(page.locator("#toast")).to_have_text("Torch is asked again which GPU it sees.")
+    after = steady.wait_for_environment(lambda one: one["gpu"]["checked_at"] > before)["gpu"]
+    expect(value).to_have_attribute("title", re.compile("^Looked at"))
+    assert after["available"] is True
+
+
 def test_history_shows_changes_and_log(
     steady: ServiceProcess, open_page: Opener, shoot: Shoot
 ) -> None:

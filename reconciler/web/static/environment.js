@@ -24,7 +24,7 @@ export function environmentView(page, name) {
   });
   const parts = [
     headOf(page, name, current),
-    factList(),
+    factList(name),
     board,
     table,
     holdList(),

@@ -1,15 +1,17 @@
 // The four facts that people look at first: GPU, Python, PyTorch, platform.
 
-import { fill, h, keyed, set, text } from "./dom.js";
+import { request } from "./api.js";
+import { inWords, note } from "./dialogs.js";
+import { button, fill, h, keyed, set, text } from "./dom.js";
 import { inFull } from "./times.js";
 
-/** The facts of one environment. */
-export function factList() {
+/** The facts of the environment `name`. */
+export function factList(name) {
   const node = h("dl.facts");
   return {
     node,
     update(environment) {
-      keyed(node, factsOf(environment), (fact) => fact.label, fact);
+      keyed(node, factsOf(environment), (fact) => fact.label, (first) => fact(first, name));
     },
   };
 }
@@ -18,7 +20,7 @@ function factsOf(environment) {
   const { python, gpu, packages } = environment;
   const torch = gpu?.torch ?? packages.find((row) => row.name === "torch")?.installed;
   return [
-    { label: "GPU Status", ...gpuWords(gpu) },
+    { label: "GPU Status", again: true, ...gpuWords(gpu) },
     { label: "Python Version", value: python.version ?? "Not known yet", more: python.executable },
     { label: "PyTorch Version", value: torch ?? "Not installed", more: gpu?.backend ? `built for ${gpu.backend}` : "" },
     { label: "Platform", value: python.platform ?? "Not known yet", more: "" },
@@ -33,12 +35,21 @@ function gpuWords(gpu) {
   return { value: "✗ No GPU available", tone: "warn", more: gpu.error ?? "", title: when };
 }
 
-function fact() {
+async function lookAgain(name) {
+  try {
+    await request(name, "gpu");
+    note("Torch is asked again which GPU it sees.");
+  } catch (error) {
+    note(inWords(error));
+  }
+}
+
+function fact({ again }, name) {
   const label = h("dt");
   const value = h("dd.value");
   const more = h("dd.more");
   return {
-    node: h("div", label, value, more),
+    node: h("div", label, value, more, again && h("dd", button("link", () => lookAgain(name), "Check again"))),
     update(item) {
       text(label, item.label);
       text(value, item.value);
