@@ -20,8 +20,9 @@ from reconciler.cli.progress import Follower, following
 from reconciler.cli.reach import Served, refuse_claimed, refuse_observed, served
 from reconciler.cli.targets import chosen, configuration
 from reconciler.config import Config, EnvironmentConfig
-from reconciler.holds.standing import holds_found
+from reconciler.holds.standing import INSTALL_IT, NEVER_INSTALLED, holds_found
 from reconciler.recording import Recorded
+from reconciler.state.holds import matches
 from reconciler.status import Hold
 
 _ACTIONS = ("list", "restore", "accept")
@@ -152,6 +153,8 @@ def _act(
     service = served(config, target)
     package = canonicalize_name(name)
     known = [it.name for it in _holds(config, target, service)]
+    if package not in known and matches(package, target.hold):
+        raise click.ClickException(f"{name} {NEVER_INSTALLED} in {target.name}. {INSTALL_IT}")
     if package not in known:
         raise click.ClickException(f"{name} is not held in {target.name}. {nearest(name, known)}")
     if not force:

@@ -10,10 +10,12 @@ from reconciler.daemon.inbox import Order
 from reconciler.daemon.knowledge import Knowledge
 from reconciler.daemon.worker import Worker
 from reconciler.holds.keeping import Keeper
+from reconciler.holds.standing import INSTALL_IT, NEVER_INSTALLED
 from reconciler.outcome import Outcome
 from reconciler.reconcile import Pass
 from reconciler.restore import restore
 from reconciler.rollback import NoSuchGeneration, choose, roll_back
+from reconciler.state.holds import matches
 from reconciler.status import Trigger
 
 
@@ -102,6 +104,10 @@ def _held(worker: Worker, package: str | None) -> NormalizedName:
     """
     name = canonicalize_name(package or "")
     known = {hold.name for hold in worker.known.holds}
+    if name not in known and matches(name, worker.environment.config.hold):
+        raise RequestRefused(
+            Refusal.UNKNOWN_HOLD, f"`{package}` {NEVER_INSTALLED} in {worker.name}", INSTALL_IT
+        )
     if name not in known:
         raise RequestRefused(
             Refusal.UNKNOWN_HOLD,

@@ -14,6 +14,10 @@ from reconciler.trees.workspace import Workspace
 from reconciler.vault.breaks import Break, find_breaks, unlike_record
 from reconciler.vault.copies import Vault
 
+NEVER_INSTALLED = "is to be held, but has never been installed"
+INSTALL_IT = "Install the build that you want by hand; it is held from then on."
+"""What there is to say of a configured hold that is in no environment and in no vault."""
+
 Breaks = Mapping[NormalizedName, Break]
 
 

@@ -260,6 +260,18 @@ def test_an_unknown_hold_is_answered_with_the_nearest(applied: Studio) -> None:
     assert ran.stderr == "Error: torhc is not held in studio. Did you mean torch?\n"
 
 
+def test_a_hold_that_was_never_installed_is_told_how_to_get_it(applied: Studio) -> None:
+    applied.configure(hold=["torch", "torchvision", "torchaudio", "nvidia-*"])
+    for name in ("torchaudio", "NVIDIA_cublas"):
+        ran = applied.run("hold", "restore", name)
+
+        assert ran.returncode == 1
+        assert ran.stderr == (
+            f"Error: {name} is to be held, but has never been installed in studio. Install the "
+            "build that you want by hand; it is held from then on.\n"
+        )
+
+
 def test_what_is_not_in_the_vault_cannot_be_restored(studio: Studio) -> None:
     ran = studio.run("hold", "restore", "torch")
 

@@ -217,16 +217,30 @@ def test_the_vault_costs_no_data_blocks(held: ServiceProcess, project: Project) 
         assert copy.samefile(project.venv / below), f"{below} is a copy of its own"
 
 
-def test_restoring_what_is_intact_changes_nothing_that_matters(
-    held: ServiceProcess, project: Project
-) -> None:
+def test_restoring_what_is_intact_changes_nothing(held: ServiceProcess, project: Project) -> None:
     before = files_of_holds(project.venv)
+    generation = held.environment()["generation"]
 
-    answer = held.client.post("/environments/studio/holds/torch/restore")
+    entry = ask(held, "holds/torch/restore")
 
-    finished(held, answer.json()["pass"])
+    assert (entry["result"], entry["changes"]) == ("unchanged", [])
     assert files_of_holds(project.venv) == before
-    held.wait_for_phase("InSync")
+    assert held.wait_for_phase("InSync")["generation"] == generation
+
+
+def test_a_hold_that_was_never_installed_cannot_be_restored(
+    project: Project, venv: Path, universe: PackageIndex, service: ServiceFactory
+) -> None:
+    project.write(["numpy"])
+    process = service(hold=["torchaudio"])
+    process.wait_for_phase("InSync")
+
+    answer = process.client.post("/environments/studio/holds/TorchAudio/restore")
+
+    assert answer.status_code == 404
+    detail = answer.json()["detail"]
+    assert "`torchaudio` is to be held, but has never been installed in studio" in detail
+    assert "Install the build that you want by hand" in detail
 
 
 def test_a_restore_and_a_reconcile_at_once_do_not_meet(
