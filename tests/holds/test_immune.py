@@ -119,12 +119,13 @@ SETTINGS = [
     Setting('python-preference = "only-managed"', TOP),
     Setting("preview = true", TOP),
 ]
-PLACES = ("project", "project-file", "user", "system")
+OUTSIDE = ("user", "system")
+"""The user's file and the machine's are read by the same code: each setting is in one of them."""
 ROWS = [
     pytest.param(place, level, setting, id=f"{place}-{level}-{setting.toml}")
-    for setting in SETTINGS
-    for level in setting.levels
-    for place in PLACES
+    for number, setting in enumerate(SETTINGS)
+    for levelled, level in enumerate(setting.levels)
+    for place in ("project", "project-file", OUTSIDE[(number + levelled) % 2])
 ]
 
 

@@ -15,7 +15,7 @@ from reconciler.web.problems import Reason
 from tests.web.hosting import DEADLINE, Host
 from tests.web.steered import environment
 
-EXAMPLES = int(os.environ.get("RECONCILER_TEST_EXAMPLES", "5"))
+EXAMPLES = int(os.environ.get("RECONCILER_TEST_EXAMPLES", "3"))
 """How many requests are tried for each operation."""
 
 
