@@ -25,7 +25,7 @@ from reconciler.gates import Gates
 from reconciler.gpu import probe
 from reconciler.holds.keeping import Keeper
 from reconciler.interpreter import InterpreterError
-from reconciler.journal.history import Journal, iso
+from reconciler.journal.history import Journal, State, iso
 from reconciler.log import context, get_logger
 from reconciler.notices import Notices
 from reconciler.outcome import Outcome
@@ -196,7 +196,8 @@ class Worker:
             self._pass(order)
         finally:
             self.busy = False
-            self._plan_next_check(began)
+            at = self._next_check(self.known.state, began)
+            self.knowledge.learn(next_check_at=at, current=None, step="")
             if time.monotonic() - awake > _SHORT_SECONDS:
                 memory.let_go()
 
@@ -207,16 +208,16 @@ class Worker:
         retry = self.known.state.retry_at
         return at, Trigger.RETRY if retry and retry <= at else Trigger.INTERVAL
 
-    def _plan_next_check(self, began: float) -> None:
+    def _next_check(self, state: State, began: float) -> float:
+        """When to look again (seconds since the epoch), after a pass that began then."""
         now = time.time()
-        state = self.known.state
         times = [now + self.environment.config.interval]
         # A retry that was due when the pass began has had its turn, even if that only looked.
         if state.retry_at is not None and state.suspension is None and state.retry_at > began:
             times.append(state.retry_at)
         if state.suspended_until is not None:
             times.append(state.suspended_until)
-        self.knowledge.learn(next_check_at=max(now + 0.2, min(times)), current=None, step="")
+        return max(now + 0.2, min(times))
 
     def _end_suspension(self) -> None:
         self.knowledge.settle(None)
@@ -236,7 +237,7 @@ class Worker:
             listener=_Follower(self, current),
             keep_unchanged=order.pass_id is not None,
         )
-        self._record(recorded, order)
+        self._record(recorded, order, started)
 
     def _work(self, running: Pass, order: Order) -> Outcome:
         """What a pass may do now: what it was asked for, reconcile, or only look."""
@@ -300,7 +301,7 @@ class Worker:
         waiting = state.retry_at is not None and state.retry_at > time.time()
         return waiting and state.last_attempted_revision == look.revision
 
-    def _record(self, recorded: Recorded, order: Order) -> None:
+    def _record(self, recorded: Recorded, order: Order, began: float) -> None:
         outcome, detail = recorded.outcome, recorded.detail
         changes: dict[str, object] = {"trouble": self._trouble_after(recorded)}
         if outcome is not None:
@@ -316,6 +317,8 @@ class Worker:
             changes |= {"look": None, "holds": ()}
         if order.pass_id is not None or is_worth_telling(detail, recorded.trouble):
             changes["last_pass"] = _shown(detail)
+        # With what came of it, so that nobody sees a failure without its retry.
+        changes["next_check_at"] = self._next_check(recorded.state, began)
         self.knowledge.recall(**changes, generations=self._generations(), current=None, step="")
         reason = recorded.trouble.reason if recorded.trouble else None
         self.on_recorded(self.name, detail, reason)
