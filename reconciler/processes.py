@@ -99,7 +99,8 @@ class Cancellation:
 def wait(process: "subprocess.Popen[str]", timeout: float | None) -> None:
     """Wait for a child to end; told of it by the kernel, where `Popen.wait` asks every 50 ms.
 
-    Where pidfd_open(2) is not to be had, as under some seccomp filters, it asks as well.
+    Where pidfd_open(2) is not to be had, as under some seccomp filters, or for a limit of
+    weeks, which poll(2) cannot count in milliseconds, it asks as well.
 
     Args:
         process: The child, waited for by nobody else.
@@ -108,7 +109,7 @@ def wait(process: "subprocess.Popen[str]", timeout: float | None) -> None:
     Raises:
         subprocess.TimeoutExpired: It ran past `timeout`.
     """
-    with suppress(OSError):
+    with suppress(OSError, OverflowError):
         descriptor = os.pidfd_open(process.pid)
         try:
             ended = select.poll()

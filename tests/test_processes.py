@@ -26,7 +26,7 @@ def way(request, monkeypatch) -> str:
     return request.param
 
 
-@pytest.mark.parametrize("timeout", [None, 60.0])
+@pytest.mark.parametrize("timeout", [None, 60.0, 30 * 86_400.0])
 def test_the_end_of_a_child_is_waited_for(way, timeout):
     with child("import time; time.sleep(0.1); raise SystemExit(7)") as process:
         wait(process, timeout)
