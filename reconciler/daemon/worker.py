@@ -194,10 +194,12 @@ class Worker:
         try:
             self._end_suspension()
             self._pass(order)
-        finally:
-            self.busy = False
+        except Exception:  # else it is known with what came of the pass
             at = self._next_check(self.known.state, began)
             self.knowledge.learn(next_check_at=at, current=None, step="")
+            raise
+        finally:
+            self.busy = False
             if time.monotonic() - awake > _SHORT_SECONDS:
                 memory.let_go()
 
