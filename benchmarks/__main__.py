@@ -15,7 +15,7 @@ from benchmarks.install import against_pip, against_uv
 from benchmarks.measure import Row
 from benchmarks.scene import Scene
 from reconciler.config import LogFormat, LogLevel
-from reconciler.log import configure
+from reconciler.log.logger import configure
 
 ALL = ("install", "nothing", "idle", "clone", "pip")
 

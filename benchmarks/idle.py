@@ -9,8 +9,8 @@ from pathlib import Path
 from benchmarks.measure import Row, Side, bound, in_turn, ratio
 from benchmarks.scene import Scene, Silent, environment_of, packages_in, reconcile
 from reconciler.journal.history import Journal
+from reconciler.passes.runner import Recorder
 from reconciler.processes import Cancellation
-from reconciler.recording import Recorder
 from reconciler.status import Result
 from tests.support.environments import uninstall
 from tests.support.service import ServiceProcess

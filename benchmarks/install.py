@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.measure import Row, Side, in_turn, ratio
 from benchmarks.scene import STUDIO, Scene, environment_of, reconcile
-from reconciler.environment import Environment
+from reconciler.environment.environment import Environment
 from reconciler.status import Result
 from tests.support.service import ServiceProcess
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import tomli
 
 from reconciler.config import EnvironmentConfig
-from reconciler.environment import Environment
-from reconciler.outcome import Outcome
+from reconciler.environment.environment import Environment
+from reconciler.passes.outcome import Outcome
+from reconciler.passes.reconcile import Pass
 from reconciler.processes import Cancellation
-from reconciler.reconcile import Pass
 from tests.support.environments import install, make_venv, uv_binary
 from tests.support.torch import TORCH, TORCHVISION, TRITON_ROCM, gpu_stack
 

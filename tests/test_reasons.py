@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.daemon.actions import Refusal
-from reconciler.outcome import Refused
-from reconciler.recording import Reason
+from reconciler.passes.outcome import Refused
+from reconciler.passes.runner import Reason
 from reconciler.uv.answers import UvError
-from reconciler.web.problems import Reason as HttpReason
+from reconciler.web.api.problems import Reason as HttpReason
 
 ROOT = Path(__file__).parents[1]
 _WORD = re.compile(r"([A-Z][a-z]+){2,}")

@@ -52,7 +52,9 @@ class Root(click.Group):
         _ = ctx
         if cmd_name not in COMMANDS:
             return None
-        return cast("click.Command", getattr(import_module(f"reconciler.cli.{cmd_name}"), cmd_name))
+        return cast(
+            "click.Command", getattr(import_module(f"reconciler.cli.commands.{cmd_name}"), cmd_name)
+        )
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -127,7 +129,7 @@ def status_of(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ERROR
     except Exception as error:
-        from reconciler.cli.failure import words_of  # noqa: PLC0415 -- only once something failed
+        from reconciler.cli.terminal.failure import words_of  # noqa: PLC0415 -- only once something failed
 
         words = words_of(error)
         if words is None:

@@ -2,10 +2,10 @@
 
 import time
 
-from reconciler.cli.output import Output
-from reconciler.cli.passes import show_pass
-from reconciler.cli.progress import following
 from reconciler.cli.reach import Served
+from reconciler.cli.terminal.output import Output
+from reconciler.cli.terminal.passes import show_pass
+from reconciler.cli.terminal.progress import following
 from reconciler.status import PassDetail, Result
 
 _POLL_SECONDS = 0.2

@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 
 from reconciler.config import EnvironmentConfig
-from reconciler.creation import create_environment, own_python
-from reconciler.environment import Environment
+from reconciler.environment.creation import create_environment, own_python
+from reconciler.environment.environment import Environment
 from reconciler.processes import Cancellation
 from reconciler.state.desired import FileProblem
 

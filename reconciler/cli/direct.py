@@ -13,21 +13,21 @@ from pathlib import Path
 import click
 from packaging.utils import NormalizedName
 
-from reconciler.cli.progress import Follower
 from reconciler.cli.running import cancellable
+from reconciler.cli.terminal.progress import Follower
 from reconciler.config import Config, EnvironmentConfig, Mode, OnHoldBroken
-from reconciler.environment import Environment
-from reconciler.gates import Gates
-from reconciler.holds.keeping import Keeper
-from reconciler.interpreter import InterpreterError
+from reconciler.environment.environment import Environment
+from reconciler.environment.interpreter import InterpreterError
+from reconciler.holds.monitor import Keeper
 from reconciler.journal.history import Journal, State
 from reconciler.journal.suspension import rolled_back, settled
-from reconciler.outcome import Gate, Outcome
+from reconciler.passes.gates import Gates
+from reconciler.passes.outcome import Gate, Outcome
+from reconciler.passes.reconcile import Pass
+from reconciler.passes.restore import restore
+from reconciler.passes.rollback import roll_back
+from reconciler.passes.runner import Reason, Recorded, Recorder, Work
 from reconciler.processes import Cancellation
-from reconciler.reconcile import Pass
-from reconciler.recording import Reason, Recorded, Recorder, Work
-from reconciler.restore import restore
-from reconciler.rollback import roll_back
 from reconciler.status import Trigger
 from reconciler.trees.workspace import Busy
 

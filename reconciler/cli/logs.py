@@ -7,7 +7,7 @@ import sys
 
 from reconciler.cli.options import Options
 from reconciler.config import LogFormat, LogLevel
-from reconciler.log import Record, configure
+from reconciler.log.logger import Record, configure
 
 
 def configure_log(options: Options) -> None:

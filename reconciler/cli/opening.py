@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from reconciler.cli.options import Options
 from reconciler.config import Config, EnvironmentConfig
-from reconciler.environment import Environment
+from reconciler.environment.environment import Environment
 
 
 def opened(config: Config, target: EnvironmentConfig) -> Environment:

@@ -8,8 +8,8 @@ import click
 
 from reconciler.cli.client import Client, Foreign, NotRunning
 from reconciler.config import Config, EnvironmentConfig, Mode
-from reconciler.environment import Environment
-from reconciler.interpreter import InterpreterError
+from reconciler.environment.environment import Environment
+from reconciler.environment.interpreter import InterpreterError
 from reconciler.status import Environment as EnvironmentStatus
 from reconciler.status import Status
 from reconciler.trees.workspace import Busy

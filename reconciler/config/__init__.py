@@ -5,22 +5,14 @@ does not understand: whatever is wrong is raised as `ConfigRejected`, all of it 
 """
 
 from reconciler.config.address import Address, TcpAddress, UnixAddress
-from reconciler.config.choices import (
-    Build,
-    LogFormat,
-    LogLevel,
-    Mode,
-    Occasion,
-    OnError,
-    OnHoldBroken,
-    Update,
-)
+from reconciler.config.choices import Build, Mode, Occasion, OnError, OnHoldBroken, Update
+from reconciler.config.configuration import Config, HttpConfig, ServiceConfig
 from reconciler.config.duration import format_duration, parse_duration
 from reconciler.config.environment import EnvironmentConfig, Notify, Window
 from reconciler.config.load import load
 from reconciler.config.locate import find, for_nothing, for_project
 from reconciler.config.problem import ConfigProblem, ConfigRejected
-from reconciler.config.settings import Config, HttpConfig, ServiceConfig
+from reconciler.log.levels import LogFormat, LogLevel
 
 __all__ = [
     "Address",

@@ -8,14 +8,14 @@ from typing import Any
 import tomli
 
 from reconciler.config import names
+from reconciler.config.configuration import Config, HttpConfig, ServiceConfig
 from reconciler.config.environment import EnvironmentConfig
 from reconciler.config.keys import fields_of
 from reconciler.config.locate import default_state_dir, home_folder
 from reconciler.config.paths import Place, interpreter_of
-from reconciler.config.position import positions
 from reconciler.config.problem import ConfigProblem, ConfigRejected, Unfit
 from reconciler.config.reading import Reading
-from reconciler.config.settings import Config, HttpConfig, ServiceConfig
+from reconciler.state.position import positions
 
 PER_ENVIRONMENT = ("pyproject", "python")
 """What `[defaults]` cannot say for all."""

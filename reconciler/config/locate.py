@@ -7,10 +7,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from reconciler.config.configuration import Config, HttpConfig, ServiceConfig
 from reconciler.config.environment import EnvironmentConfig
 from reconciler.config.names import environment_like
 from reconciler.config.paths import interpreter_of, pyproject_of
-from reconciler.config.settings import Config, HttpConfig, ServiceConfig
 
 SYSTEM_CONFIG = Path("/etc/reconciler/config.toml")
 SYSTEM_STATE = Path("/var/lib/reconciler")

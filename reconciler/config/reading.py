@@ -14,9 +14,9 @@ import msgspec
 from reconciler.config.forms import Tables
 from reconciler.config.keys import Field, fields_of
 from reconciler.config.paths import Place
-from reconciler.config.position import KeyPath, Positions
 from reconciler.config.problem import ConfigProblem, Unfit
 from reconciler.config.toml import found_text, toml_text
+from reconciler.state.position import KeyPath, Positions
 
 S = TypeVar("S", bound=msgspec.Struct)
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import msgspec
 
+from reconciler.config.configuration import HttpConfig, ServiceConfig
 from reconciler.config.environment import EnvironmentConfig, Notify, Window
 from reconciler.config.forms import Tables
 from reconciler.config.keys import Field, fields_of
 from reconciler.config.load import PER_ENVIRONMENT
-from reconciler.config.settings import HttpConfig, ServiceConfig
 
 _EXAMPLE_HEAD = """\
 # Configuration of Reconciler: every key with its default.

@@ -8,7 +8,7 @@ import os
 from contextlib import ExitStack
 from pathlib import Path
 
-from reconciler.environment import Environment
+from reconciler.environment.environment import Environment
 from reconciler.trees.workspace import Workspace
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from reconciler.daemon.knowledge import Knowledge
-from reconciler.holds.keeping import Keeper
-from reconciler.outcome import Outcome
-from reconciler.reconcile import Pass
+from reconciler.holds.monitor import Keeper
+from reconciler.passes.outcome import Outcome
+from reconciler.passes.reconcile import Pass
 from reconciler.status import Trigger
 
 _LONGEST_DEBOUNCE = 20

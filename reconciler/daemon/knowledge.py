@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 
 from reconciler.daemon.view import Known, environment_status
-from reconciler.environment import Environment
+from reconciler.environment.environment import Environment
 from reconciler.journal.history import Journal, State
 from reconciler.journal.suspension import paused, resumed, rolled_back, settled
-from reconciler.log import get_logger
+from reconciler.log.logger import get_logger
 from reconciler.status import Environment as EnvironmentStatus
 from reconciler.status import Problem
 

@@ -9,12 +9,12 @@ from reconciler.daemon.actions import Action, Refusal, RequestRefused
 from reconciler.daemon.inbox import Order
 from reconciler.daemon.knowledge import Knowledge
 from reconciler.daemon.worker import Worker
-from reconciler.holds.keeping import Keeper
+from reconciler.holds.monitor import Keeper
 from reconciler.holds.standing import INSTALL_IT, NEVER_INSTALLED
-from reconciler.outcome import Outcome
-from reconciler.reconcile import Pass
-from reconciler.restore import restore
-from reconciler.rollback import NoSuchGeneration, choose, roll_back
+from reconciler.passes.outcome import Outcome
+from reconciler.passes.reconcile import Pass
+from reconciler.passes.restore import restore
+from reconciler.passes.rollback import NoSuchGeneration, choose, roll_back
 from reconciler.state.holds import matches
 from reconciler.status import Trigger
 

@@ -18,20 +18,20 @@ from pathlib import Path
 
 from reconciler import __version__
 from reconciler.config import Config, ConfigRejected, LogFormat
-from reconciler.daemon.activation import inherited_sockets
-from reconciler.daemon.mounts import Mounts, note_restart, seconds_until_restart
-from reconciler.daemon.notify import Notifier, feed_watchdog
-from reconciler.daemon.reload import (
+from reconciler.daemon.supervisor import Supervisor
+from reconciler.environment.trust import check_trust
+from reconciler.log.journald import sink_under_systemd
+from reconciler.log.logger import configure, get_logger, tapped
+from reconciler.status import Problem, Status
+from reconciler.systemd.activation import inherited_sockets
+from reconciler.systemd.mounts import Mounts, note_restart, seconds_until_restart
+from reconciler.systemd.notify import Notifier, feed_watchdog
+from reconciler.systemd.reload import (
     ReloadOutcome,
     monotonic_usec,
     record_outcome,
     runtime_directory,
 )
-from reconciler.daemon.supervisor import Supervisor
-from reconciler.journald import sink_under_systemd
-from reconciler.log import configure, get_logger, tapped
-from reconciler.ownership import check_trust
-from reconciler.status import Problem, Status
 from reconciler.trees.workspace import Busy
 
 log = get_logger(__name__)

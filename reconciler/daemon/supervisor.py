@@ -15,20 +15,20 @@ from pathlib import Path
 from reconciler import __version__
 from reconciler.config import Config, EnvironmentConfig
 from reconciler.daemon.actions import Action, Refusal, RequestRefused
+from reconciler.daemon.awaited import NeverOver, Passes
 from reconciler.daemon.board import Board, in_one_sentence
 from reconciler.daemon.claim import Claim
 from reconciler.daemon.events import EventHub
 from reconciler.daemon.inbox import Emptied
-from reconciler.daemon.passes import NeverOver, Passes
+from reconciler.daemon.metrics import Metrics
 from reconciler.daemon.requests import Request, order_for
 from reconciler.daemon.view import Known, environment_status
 from reconciler.daemon.watch import Watcher
 from reconciler.daemon.worker import Worker
-from reconciler.environment import Environment
-from reconciler.gates import IN_USE, OUTSIDE_WINDOW
+from reconciler.environment.environment import Environment
 from reconciler.journal.history import JOURNAL, Journal, iso
-from reconciler.log import get_logger
-from reconciler.metrics import Metrics
+from reconciler.log.logger import get_logger
+from reconciler.passes.gates import IN_USE, OUTSIDE_WINDOW
 from reconciler.status import Environment as EnvironmentStatus
 from reconciler.status import Pass, PassDetail, Problem, Service, Status
 from reconciler.trees.workspace import Busy

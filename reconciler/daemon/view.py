@@ -6,10 +6,10 @@ from typing import Literal
 import msgspec
 
 from reconciler.config import EnvironmentConfig, Mode
-from reconciler.environment import Look
+from reconciler.environment.environment import Look
 from reconciler.journal.history import State, iso
-from reconciler.recording import Trouble, problem_of
-from reconciler.redact import in_places
+from reconciler.log.redact import in_places
+from reconciler.passes.runner import Trouble, problem_of
 from reconciler.state.companions import warnings_for
 from reconciler.state.drift import Row
 from reconciler.status import (

@@ -11,9 +11,9 @@ import anyio
 from watchfiles import Change, awatch
 
 from reconciler.config import EnvironmentConfig
-from reconciler.daemon.targets import Targets, targets_of
-from reconciler.environment import Look
-from reconciler.log import get_logger
+from reconciler.daemon.watched import Targets, targets_of
+from reconciler.environment.environment import Look
+from reconciler.log.logger import get_logger
 from reconciler.status import Trigger
 
 log = get_logger(__name__)

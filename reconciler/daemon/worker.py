@@ -13,26 +13,26 @@ from dataclasses import dataclass, field
 import msgspec
 from packaging.utils import NormalizedName
 
-from reconciler import memory
 from reconciler.config import Mode, Occasion, OnHoldBroken
+from reconciler.daemon import memory
 from reconciler.daemon.claim import Claim
 from reconciler.daemon.inbox import Inbox, Order
 from reconciler.daemon.knowledge import Knowledge, Publish
+from reconciler.daemon.notifications import Notices
 from reconciler.daemon.progress import Progress, Step
 from reconciler.daemon.view import Known
-from reconciler.environment import Environment, Look
-from reconciler.gates import Gates
-from reconciler.gpu import probe
-from reconciler.holds.keeping import Keeper
-from reconciler.interpreter import InterpreterError
+from reconciler.environment.environment import Environment, Look
+from reconciler.environment.gpu import probe
+from reconciler.environment.interpreter import InterpreterError
+from reconciler.holds.monitor import Keeper
 from reconciler.journal.history import Journal, State, iso
-from reconciler.log import context, get_logger
-from reconciler.notices import Notices
-from reconciler.outcome import Outcome
+from reconciler.log.logger import context, get_logger
+from reconciler.passes.gates import Gates
+from reconciler.passes.outcome import Outcome
+from reconciler.passes.reconcile import Pass
+from reconciler.passes.restore import restore
+from reconciler.passes.runner import Reason, Recorded, Recorder, Trouble, is_worth_telling
 from reconciler.processes import Cancellation, Cancelled
-from reconciler.reconcile import Pass
-from reconciler.recording import Reason, Recorded, Recorder, Trouble, is_worth_telling
-from reconciler.restore import restore
 from reconciler.status import Pass as PassStatus
 from reconciler.status import PassDetail, Trigger
 from reconciler.trees import generations

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import msgspec
 from packaging.utils import NormalizedName, canonicalize_name
 
-from reconciler.demo.terminal import Ran
+from reconciler.demo.pseudo_terminal import Ran
 from reconciler.demo.world import TORCH, World
 from reconciler.uv.program import Planned
 

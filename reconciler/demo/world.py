@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from reconciler.demo.terminal import Ran, run_in_terminal
+from reconciler.demo.pseudo_terminal import Ran, run_in_terminal
 from reconciler.demo.wheels import write_wheel
 from reconciler.processes import Cancellation
 from reconciler.uv.program import Ask, Plan, Uv

@@ -14,8 +14,8 @@ from reconciler.config.locate import xdg_folder
 from reconciler.doctor import machine, packages, place
 from reconciler.doctor.finding import Finding, Verdict, fine, problem, warning
 from reconciler.doctor.index import check_indexes
-from reconciler.environment import Environment, Look
-from reconciler.interpreter import InterpreterError
+from reconciler.environment.environment import Environment, Look
+from reconciler.environment.interpreter import InterpreterError
 from reconciler.status import Status
 from reconciler.uv.program import UvError
 

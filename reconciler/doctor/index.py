@@ -8,7 +8,7 @@ from pathlib import Path
 from packaging.utils import NormalizedName
 
 from reconciler.doctor.finding import Finding, fine, problem, warning
-from reconciler.environment import Environment, Look
+from reconciler.environment.environment import Environment, Look
 from reconciler.planning.planner import project_for
 from reconciler.processes import Cancellation
 from reconciler.uv.effective import Item

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from packaging.utils import NormalizedName
 
 from reconciler.doctor.finding import Finding, fine, problem, warning
-from reconciler.environment import Look
+from reconciler.environment.environment import Look
 from reconciler.holds.standing import holds_found
 from reconciler.state.companions import warnings_for
 from reconciler.state.desired import FileProblem

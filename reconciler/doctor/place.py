@@ -10,11 +10,11 @@ from pathlib import Path
 
 from reconciler.config import EnvironmentConfig
 from reconciler.doctor.finding import Finding, fine, problem, warning
-from reconciler.interpreter import Interpreter
-from reconciler.ownership import check_trust, environment_paths
+from reconciler.environment.interpreter import Interpreter
+from reconciler.environment.trust import check_trust, environment_paths
+from reconciler.environment.usage import users_of
 from reconciler.trees.exchange import rename_exchange
 from reconciler.trees.workspace import Workspace
-from reconciler.usage import users_of
 
 _MIB = 1024 * 1024
 LITTLE_SPACE, NO_SPACE = 2048 * _MIB, 200 * _MIB

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from packaging.utils import NormalizedName
 
-from reconciler.environment import Look
+from reconciler.environment.environment import Look
 from reconciler.state.holds import Held, hold_set
 from reconciler.status import Hold
 from reconciler.trees.workspace import Workspace

@@ -14,11 +14,11 @@ import structlog
 from packaging.utils import NormalizedName, canonicalize_name
 
 from reconciler.config import OnError, Update
-from reconciler.environment import Environment, Look
+from reconciler.environment.environment import Environment, Look
+from reconciler.log.redact import redact
 from reconciler.planning.pruning import prunable
 from reconciler.planning.shadow import shadow_of
 from reconciler.processes import Cancellation
-from reconciler.redact import redact
 from reconciler.state.culprits import Core, Refusal, UnsolvableError, divide
 from reconciler.state.holds import Held, HoldSet
 from reconciler.state.installed import Distribution, Installed

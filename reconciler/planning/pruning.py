@@ -10,7 +10,7 @@ from pathlib import Path
 
 from packaging.utils import NormalizedName
 
-from reconciler.environment import Look
+from reconciler.environment.environment import Look
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.drift import diff
 from reconciler.state.installed import Distribution, Installed

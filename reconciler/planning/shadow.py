@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
-from reconciler.environment import Look
+from reconciler.environment.environment import Look
 
 
 def shadow_of(look: Look, folder: Path, hidden: Collection[str] = ()) -> Path | None:

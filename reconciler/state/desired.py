@@ -21,8 +21,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
 
-from reconciler.config.position import KeyPath, Position
 from reconciler.state.places import Places
+from reconciler.state.position import KeyPath, Position
 from reconciler.state.sources import BadSource, Source, owner_of, sources_for
 
 _LOOKS_LIKE = 'A requirement looks like "numpy>=1.24,<2.0" (PEP 508).'

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import tomli
 
-from reconciler.config.position import KeyPath, Position, Positions, positions
+from reconciler.state.position import KeyPath, Position, Positions, positions
 
 _TOKEN = re.compile(
     r'"""(?:[^\\]|\\.)*?"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|\#[^\n]*', re.DOTALL

@@ -16,8 +16,8 @@ from typing import IO
 from packaging.version import InvalidVersion, Version
 from uv import find_uv_bin
 
+from reconciler.log.redact import redact
 from reconciler.processes import Cancellation, Cancelled, die_with_parent, end_group
-from reconciler.redact import redact
 from reconciler.uv.answers import (
     EFFECTIVE_NAME,
     BuildFailed,

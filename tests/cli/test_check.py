@@ -175,7 +175,14 @@ def test_quiet_says_it_by_the_status_alone(studio: Studio) -> None:
 
 
 def test_it_imports_nothing_that_is_slow(applied: Studio) -> None:
-    slow = ("rich", "structlog", "starlette", "uvicorn", "watchfiles", "reconciler.reconcile")
+    slow = (
+        "rich",
+        "structlog",
+        "starlette",
+        "uvicorn",
+        "watchfiles",
+        "reconciler.passes.reconcile",
+    )
     code = (
         "import sys\nfrom reconciler.cli.app import status_of\n"
         "assert status_of(['check', '--quiet']) == 0\n"

@@ -129,7 +129,7 @@ def test_a_bad_configuration_is_said_with_its_place(studio: Studio) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself(tmp_path: Path, name: str) -> None:
-    command = getattr(import_module(f"reconciler.cli.{name}"), name)
+    command = getattr(import_module(f"reconciler.cli.commands.{name}"), name)
 
     assert command.get_short_help_str(200) == COMMANDS[name]
     ran = run_cli(name, "--help", cwd=tmp_path)

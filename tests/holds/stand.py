@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.config import EnvironmentConfig
-from reconciler.environment import Environment
-from reconciler.outcome import Outcome
+from reconciler.environment.environment import Environment
+from reconciler.passes.outcome import Outcome
+from reconciler.passes.reconcile import Pass
 from reconciler.processes import Cancellation
-from reconciler.reconcile import Pass
 from tests.support.environments import (
     FileState,
     assert_whole,

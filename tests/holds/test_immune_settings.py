@@ -3,7 +3,7 @@
 import pytest
 
 from reconciler.config import Update
-from reconciler.verify import VerifyFailed
+from reconciler.passes.prove import VerifyFailed
 from tests.holds.stand import BASE, BESIDE, DECLARED, HELD, REACHED
 from tests.support.wheels import make_sdist
 

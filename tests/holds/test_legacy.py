@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from packaging.utils import canonicalize_name
 
-from reconciler.holds.keeping import Keeper
+from reconciler.holds.monitor import Keeper
 from tests.support.environments import site_packages, snapshot
 from tests.support.passes import environment_for, reconcile
 

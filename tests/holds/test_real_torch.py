@@ -14,11 +14,11 @@ import pytest
 import typing_extensions
 
 from reconciler.config import EnvironmentConfig
-from reconciler.environment import Environment
-from reconciler.holds.keeping import Keeper
+from reconciler.environment.environment import Environment
+from reconciler.holds.monitor import Keeper
+from reconciler.passes.reconcile import Pass
+from reconciler.passes.restore import restore
 from reconciler.processes import Cancellation
-from reconciler.reconcile import Pass
-from reconciler.restore import restore
 from tests.support.environments import install, run_python, site_packages, tree_fingerprint
 from tests.support.projects import Project
 from tests.support.torch import fake_torch

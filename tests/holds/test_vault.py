@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.holds.keeping import Keeper, NothingToAccept
+from reconciler.holds.monitor import Keeper, NothingToAccept
+from reconciler.passes.reconcile import Pass
+from reconciler.passes.restore import restore
 from reconciler.processes import Cancellation
-from reconciler.reconcile import Pass
-from reconciler.restore import restore
 from reconciler.status import Hold, Result
 from reconciler.vault.copies import Damaged
 from tests.holds.stand import BASE, BESIDE, HELD, Stand

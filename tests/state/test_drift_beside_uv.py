@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.interpreter import inspect
+from reconciler.environment.interpreter import inspect
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.desired import parse
 from reconciler.state.drift import diff

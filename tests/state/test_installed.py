@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
-from reconciler.interpreter import inspect
+from reconciler.environment.interpreter import inspect
 from reconciler.state.installed import (
     InstalledReader,
     audit,

@@ -4,10 +4,10 @@ import os
 from collections.abc import Callable
 
 from reconciler.config import EnvironmentConfig
-from reconciler.environment import Environment
-from reconciler.outcome import Outcome
+from reconciler.environment.environment import Environment
+from reconciler.passes.outcome import Outcome
+from reconciler.passes.reconcile import Pass, put_in_order
 from reconciler.processes import Cancellation
-from reconciler.reconcile import Pass, put_in_order
 from tests.support.projects import Project
 
 FAST = {"UV_HTTP_RETRIES": "0", "UV_HTTP_TIMEOUT": "10"}

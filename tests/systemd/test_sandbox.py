@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import pytest
 
-from reconciler.service.units import Service, machine_units
+from reconciler.systemd.units import Service, machine_units
 from tests.systemd.machine import Machine
 
 Report: TypeAlias = dict[str, str | int]

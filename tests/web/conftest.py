@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from reconciler import log
+from reconciler.log import logger as log
 from tests.support.logs import logging_restored
 from tests.web.hosting import DEADLINE, Host
 

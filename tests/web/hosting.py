@@ -10,11 +10,11 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Self
 
-from reconciler import log
 from reconciler.config import HttpConfig, TcpAddress
 from reconciler.daemon.events import EventHub
-from reconciler.web.app import create_app
-from reconciler.web.server import Server, make_server
+from reconciler.log import logger as log
+from reconciler.web.server.application import create_app
+from reconciler.web.server.http_server import Server, make_server
 from tests.support.processes import wait_until
 from tests.web.steered import SteeredService
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from reconciler.daemon.actions import Action, RequestRefused
 from reconciler.daemon.events import EventHub
-from reconciler.metrics import Metrics
+from reconciler.daemon.metrics import Metrics
 from reconciler.status import (
     Change,
     Condition,

@@ -1,0 +1,84 @@
+"""`reconciler apply`: one pass now, without the service."""
+
+import click
+
+from reconciler.cli.command import Command
+from reconciler.cli.commands.check import problem_words
+from reconciler.cli.direct import direct
+from reconciler.cli.json_output import problem_of
+from reconciler.cli.logs import configure_log
+from reconciler.cli.options import Options
+from reconciler.cli.targets import chosen, configuration
+from reconciler.cli.terminal.output import DOUBT, Output
+from reconciler.cli.terminal.passes import show_pass
+from reconciler.cli.terminal.progress import following
+from reconciler.passes.runner import Recorded
+
+NOTHING, ERROR, CHANGED, FAILED = 0, 1, 2, 4
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        ("reconciler apply", "the project in this folder"),
+        ("reconciler apply --json --detailed-exitcode", "for scripts"),
+        ("reconciler apply --force", "even while it is paused or in use"),
+    ),
+    exit_codes="0, or 1 for an error or where a package failed, or 130 for Ctrl-C; with "
+    "--detailed-exitcode 0 nothing to do, 2 changed, 4 some packages failed, 6 both, 1 error.",
+)
+@click.option("--detailed-exitcode", is_flag=True, help="Tell by the exit status what was done.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Even where it is paused, rolled back or only observed, outside the maintenance windows "
+    "and under running jobs.",
+)
+@click.pass_obj
+def apply(options: Options, *, detailed_exitcode: bool, force: bool) -> int:
+    """Bring the environment to what is declared, now.
+
+    One pass: plan around the holds, install into a stage, check it, exchange it with the live
+    tree. Makes the environment if there is none. A package that cannot be had is reported, the
+    rest goes on. Needs no service; one that runs waits meanwhile. Ctrl-C ends it at any time and
+    leaves the environment as it was.
+    """
+    configure_log(options)
+    config = configuration(options)
+    target = chosen(config, options)
+    output = Output(options)
+    with direct(config, target) as hands:
+        if not force:
+            hands.refuse_suspended()
+        with following(output, target.name) as follower:
+            recorded = hands.reconcile(follower, force=force)
+    output.json(recorded.detail)
+    problem = recorded.outcome.look.problem if recorded.outcome else None
+    if problem is not None:  # the last good state has been applied, which is not what was saved
+        click.echo(f"Error: {problem_words(problem_of(problem))}", err=True)
+    show_pass(recorded.detail, target.name, output)
+    _show_rest(recorded, output)
+    return _status(recorded, detailed=detailed_exitcode)
+
+
+def _show_rest(recorded: Recorded, output: Output) -> None:
+    """What no pass can mend: held packages that are not as declared, and why it is not atomic."""
+    outcome = recorded.outcome
+    if outcome is None:
+        return
+    failed = {failure.name for failure in outcome.failed}
+    for row in outcome.look.drift.rows:
+        if not row.ok and row.name not in failed:
+            output.say(f"{row.name}: {row.message}", DOUBT)
+    if outcome.changes and outcome.atomic_reason:
+        output.say(f"Changed in place, not atomically: {outcome.atomic_reason}.", DOUBT)
+
+
+def _status(recorded: Recorded, *, detailed: bool) -> int:
+    detail = recorded.detail
+    bad_file = recorded.outcome is not None and recorded.outcome.look.problem is not None
+    if recorded.trouble is not None or bad_file:
+        return ERROR
+    if not detailed:
+        return ERROR if detail.failed else NOTHING
+    return CHANGED * bool(detail.changes) + FAILED * bool(detail.failed)

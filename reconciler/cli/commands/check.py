@@ -1,0 +1,124 @@
+"""`reconciler check`: is the environment as declared? Looks, and changes nothing."""
+
+from collections.abc import Sequence
+
+import click
+
+from reconciler.cli.command import Command
+from reconciler.cli.json_output import Check, check_of
+from reconciler.cli.opening import opened_or_blank
+from reconciler.cli.options import Options
+from reconciler.cli.targets import chosen, configuration
+from reconciler.cli.terminal.output import BAD, DOUBT, GOOD, QUIET, Output
+from reconciler.status import Hold, Package, PackageStatus, Problem
+
+IN_SYNC, ERROR, DRIFT = 0, 1, 2
+
+_MARKS = {
+    PackageStatus.OK: GOOD,
+    PackageStatus.HELD: GOOD,
+    PackageStatus.HELD_MISMATCH: DOUBT,
+    PackageStatus.HELD_MISSING: DOUBT,
+}
+_MENDABLE = (PackageStatus.MISSING, PackageStatus.MISMATCH, PackageStatus.BROKEN)
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        ("reconciler check", "the project in this folder"),
+        ("reconciler check --verbose", "with every package, not only those that are wrong"),
+        ("reconciler check --json | jq .in_sync", "for scripts"),
+    ),
+    exit_codes="0 in sync, 2 drift, 1 error (a project file that cannot be read is one).",
+)
+@click.pass_obj
+def check(options: Options) -> int:
+    """Say whether the environment is as declared.
+
+    Compares what the project declares with what is installed, dependencies of dependencies
+    included, and looks whether every installed file is there and every held package is as it
+    was. Needs no service, no network and no uv, and changes nothing.
+    """
+    config = configuration(options)
+    target = chosen(config, options)
+    output = Output(options)
+    with opened_or_blank(config, target, options) as environment:
+        missing = environment.config is not target
+        look = environment.look(audit_files=True)
+    document = check_of(target, look)
+    output.json(document)
+    _show(document, output, missing=missing)
+    if document.problem is not None:
+        return ERROR
+    return IN_SYNC if document.in_sync else DRIFT
+
+
+def _show(document: Check, output: Output, *, missing: bool) -> None:
+    if document.problem is not None:
+        click.echo(f"Error: {problem_words(document.problem)}", err=True)
+    if missing:
+        output.say(f"{document.environment}: there is no environment yet at {document.python}.")
+    wrong = [p for p in document.packages if not p.ok]
+    shown = document.packages if output.options.verbose else wrong
+    if shown:
+        show_packages(shown, document.holds, output)
+    show_broken_holds(document.holds, output)
+    for warning in document.warnings:
+        output.say(warning, DOUBT)
+    _conclude(document, output, wrong)
+
+
+def show_packages(packages: Sequence[Package], holds: Sequence[Hold], output: Output) -> None:
+    """The package table, and below it the reasons that do not show from it.
+
+    Args:
+        packages: the rows.
+        holds: the holds, of which the broken ones are explained elsewhere.
+        output: how the command answers.
+    """
+    output.table(
+        ("Package", "Required", "Installed", "Status"),
+        [(p.name, p.required, p.installed, p.status) for p in packages],
+        [_MARKS.get(p.status, BAD) for p in packages],
+    )
+    explained = _broken(holds)
+    for package in packages:
+        told = package.ok or package.name in explained or package.message == "not installed"
+        if package.message and not told:
+            output.say(f"{package.name}: {package.message}")
+
+
+def _broken(holds: Sequence[Hold]) -> set[str]:
+    return {hold.name for hold in holds if not hold.intact}
+
+
+def show_broken_holds(holds: Sequence[Hold], output: Output) -> None:
+    """What happened to each, and what to do."""
+    for hold in holds:
+        if not hold.intact:
+            output.say(f"Hold broken: {hold.message}", BAD)
+
+
+def _conclude(document: Check, output: Output, wrong: list[Package]) -> None:
+    declared = [p for p in document.packages if p.required_by is None]
+    met = sum(p.ok for p in declared)
+    counts = f"{met} of {len(declared)} requirements satisfied, {len(document.holds)} held"
+    if document.problem is not None:
+        if document.packages:
+            output.say(f"By its last good state: {counts}.", DOUBT)
+        return
+    if document.in_sync:
+        output.say(f"{document.environment} is in sync: {counts}.", GOOD)
+        return
+    output.say(f"{document.environment} is not as declared: {counts}.", BAD, bold=True)
+    broken = _broken(document.holds)
+    if any(p.status in _MENDABLE and p.name not in broken for p in wrong):
+        output.say("`reconciler plan` shows what would change; `reconciler apply` mends it.", QUIET)
+
+
+def problem_words(problem: Problem) -> str:
+    """A file's problem in one paragraph, with the line itself."""
+    where = ":".join(str(p) for p in (problem.file, problem.line, problem.column) if p)
+    text = f"\n    {problem.text.strip()}" if problem.text else ""
+    return f"{where}: {problem.reason}. {problem.mend}{text}"

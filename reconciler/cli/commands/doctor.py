@@ -1,0 +1,92 @@
+"""`reconciler doctor`: what could stand in the way, each with its mend."""
+
+import os
+from collections.abc import Iterator
+
+import click
+import msgspec
+
+from reconciler.cli.client import Client, Foreign, NotRunning, Refused
+from reconciler.cli.command import Command
+from reconciler.cli.logs import configure_log
+from reconciler.cli.options import Options
+from reconciler.cli.targets import NothingHere, configuration, several
+from reconciler.cli.terminal.output import BAD, DOUBT, GOOD, QUIET, Output
+from reconciler.config import Config, ConfigRejected, for_nothing
+from reconciler.doctor import Answer, Finding, Verdict, examine, problem
+from reconciler.log.redact import redact
+
+_MARKS = {Verdict.OK: GOOD, Verdict.WARNING: DOUBT, Verdict.PROBLEM: BAD}
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of `doctor`."""
+
+    ok: bool
+    """Whether there is no problem: exit status 0."""
+    findings: tuple[Finding, ...]
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        ("reconciler doctor", "all environments, the machine and the service"),
+        ("reconciler doctor --json | jq '.findings[] | select(.verdict != \"ok\")'", "for scripts"),
+    ),
+    exit_codes="0 no problem (there may be warnings), 1 at least one problem.",
+)
+@click.pass_obj
+def doctor(options: Options) -> int:
+    """Find what could stand in the way, each with its mend.
+
+    Looks at uv, the clock, limits, units, the status server's address, the journal; and for each
+    environment at its interpreter, permissions, file system, space, other installers, the
+    project's file, broken packages, holds, files that two packages own, and the index. Changes
+    nothing.
+    """
+    configure_log(options)
+    output = Output(options)
+    findings = []
+    for finding in _findings(options):
+        findings.append(finding)
+        _show(finding, output)
+    problems = [f for f in findings if f.verdict is Verdict.PROBLEM]
+    warnings = [f for f in findings if f.verdict is Verdict.WARNING]
+    output.json(Report(ok=not problems, findings=tuple(findings)))
+    words = f"{len(findings)} checks, {len(problems)} problems, {len(warnings)} warnings."
+    output.say(words, BAD if problems else DOUBT if warnings else GOOD, bold=True)
+    return 1 if problems else 0
+
+
+def _findings(options: Options) -> Iterator[Finding]:
+    """All of them; what is wrong with the configuration is one, and the machine is looked at."""
+    try:
+        config = configuration(options)
+    except ConfigRejected as rejected:
+        for it in rejected.problems:
+            where = ":".join(str(part) for part in (it.file, it.line, it.column) if part)
+            reason = f"{it.key}: {it.reason}" if it.key else it.reason
+            yield problem("configuration", redact(f"{where}: {reason}"), redact(it.mend))
+        config = for_nothing(os.environ)
+    except NothingHere as nothing:
+        reason, _, mend = nothing.message.partition(". ")
+        yield problem("configuration", reason, mend)
+        config = for_nothing(os.environ)
+    yield from examine(config, several(config, options), os.environ, _answer(config))
+
+
+def _answer(config: Config) -> Answer:
+    try:
+        return Answer(Client(config).status())
+    except NotRunning:
+        return Answer()
+    except (Foreign, Refused) as error:
+        return Answer(foreign=str(error))
+
+
+def _show(finding: Finding, output: Output) -> None:
+    name = f"{finding.environment}: {finding.check}" if finding.environment else finding.check
+    label = {Verdict.OK: "ok", Verdict.WARNING: "warn", Verdict.PROBLEM: "FAIL"}[finding.verdict]
+    output.say(f"{label:<5}{name}: {finding.message}", _MARKS[finding.verdict])
+    if finding.mend:
+        output.say(f"     -> {finding.mend}", QUIET)

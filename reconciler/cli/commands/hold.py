@@ -1,0 +1,171 @@
+"""`reconciler hold`: how the held packages stand; puts one back, or takes what is there."""
+
+from collections.abc import Callable
+
+import click
+from click.shell_completion import CompletionItem
+from packaging.utils import NormalizedName, canonicalize_name
+
+from reconciler.cli.asking import exit_status, show_outcome
+from reconciler.cli.command import Command
+from reconciler.cli.direct import Direct, direct
+from reconciler.cli.json_output import Holds
+from reconciler.cli.logs import configure_log
+from reconciler.cli.nearest import nearest
+from reconciler.cli.opening import opened
+from reconciler.cli.options import Options
+from reconciler.cli.reach import Served, refuse_claimed, refuse_observed, served
+from reconciler.cli.targets import chosen, configuration
+from reconciler.cli.terminal.output import BAD, GOOD, Output
+from reconciler.cli.terminal.passes import show_pass
+from reconciler.cli.terminal.progress import Follower, following
+from reconciler.config import Config, EnvironmentConfig
+from reconciler.holds.standing import INSTALL_IT, NEVER_INSTALLED, holds_found
+from reconciler.passes.runner import Recorded
+from reconciler.state.holds import matches
+from reconciler.status import Hold
+
+_ACTIONS = ("list", "restore", "accept")
+
+
+class HoldGroup(click.Group):
+    """Answers a mistyped name with the nearest one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does otherwise."""
+        if args[0] not in _ACTIONS and not args[0].startswith("-"):
+            ctx.fail(f"There is no command {args[0]!r}. {nearest(args[0], _ACTIONS)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=HoldGroup)
+def hold() -> None:
+    """Show held packages, put a broken one back, or accept what is there.
+
+    A held package is never installed, upgraded, reinstalled or removed. When it is first seen
+    whole, a copy goes to the vault (hard links, no extra space), from which it can be restored
+    offline.
+    """
+
+
+def _complete(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    options = context.find_object(Options) or Options()
+    try:
+        config = configuration(options)
+        holds = _holds(config, chosen(config, options), None)
+    except Exception:  # noqa: BLE001 -- completion stays silent whatever is wrong
+        return []
+    return [CompletionItem(hold.name) for hold in holds if hold.name.startswith(incomplete)]
+
+
+@hold.command(
+    "list",
+    cls=Command,
+    examples=(("reconciler hold list", "each hold: intact or broken, and why"),),
+    exit_codes="0 all intact, 2 some broken, 1 error.",
+)
+@click.pass_obj
+def list_(options: Options) -> int:
+    """Show how each held package stands."""
+    config = configuration(options)
+    target = chosen(config, options)
+    holds = _holds(config, target, served(config, target))
+    output = Output(options)
+    output.json(Holds(environment=target.name, holds=holds))
+    if not holds:
+        output.say(f"{target.name} holds nothing: none of {_names(target)} is installed.")
+    else:
+        output.table(
+            ("Package", "Version", "State", "Pinned by", "Copy"),
+            [_row(it) for it in holds],
+            [GOOD if it.intact else BAD for it in holds],
+        )
+    for it in holds:
+        if not it.intact:
+            output.say(f"{it.name}: {it.message}", BAD)
+    return 0 if all(it.intact for it in holds) else 2
+
+
+def _names(target: EnvironmentConfig) -> str:
+    return ", ".join(target.hold) or "no names"
+
+
+def _row(it: Hold) -> tuple[str | None, ...]:
+    return it.name, it.version, _state(it), it.pinned_by, "yes" if it.vaulted else "no"
+
+
+def _state(it: Hold) -> str:
+    if it.intact:
+        return "intact"
+    if it.found == it.version:
+        return "broken: its files"
+    return f"broken: {it.found or 'gone'}"
+
+
+def _holds(config: Config, target: EnvironmentConfig, service: Served | None) -> tuple[Hold, ...]:
+    if service is not None:
+        return service.environment.holds
+    return holds_found(opened(config, target).look(audit_files=True))
+
+
+@hold.command(
+    cls=Command,
+    examples=(("reconciler hold restore torch", "and everything that torch pins"),),
+    exit_codes="0; 1 for an error.",
+)
+@click.argument("name", shell_complete=_complete)
+@click.option("--force", is_flag=True, help="Even where the environment is only observed.")
+@click.pass_obj
+def restore(options: Options, *, name: str, force: bool) -> int:
+    """Put the held build of NAME back, from the vault, offline.
+
+    Every file of the copy is checked first. What an intruder brought along stays.
+    """
+    return _act(options, name, "restore", lambda hands: hands.restore, force=force)
+
+
+@hold.command(
+    cls=Command,
+    examples=(("reconciler hold accept torch", "another build was installed on purpose"),),
+    exit_codes="0; 1 for an error.",
+)
+@click.argument("name", shell_complete=_complete)
+@click.pass_obj
+def accept(options: Options, *, name: str) -> int:
+    """Take what is installed of NAME as the held build from now on."""
+    return _act(options, name, "accept", lambda hands: hands.accept)
+
+
+_Act = Callable[[NormalizedName, Follower], Recorded]
+
+
+def _act(
+    options: Options, name: str, what: str, act: Callable[[Direct], _Act], *, force: bool = True
+) -> int:
+    configure_log(options)
+    config = configuration(options)
+    target = chosen(config, options)
+    output = Output(options)
+    service = served(config, target)
+    package = canonicalize_name(name)
+    known = [it.name for it in _holds(config, target, service)]
+    if package not in known and matches(package, target.hold):
+        raise click.ClickException(f"{name} {NEVER_INSTALLED} in {target.name}. {INSTALL_IT}")
+    if package not in known:
+        raise click.ClickException(f"{name} is not held in {target.name}. {nearest(name, known)}")
+    if not force:
+        refuse_observed(target, service)
+    if service is not None:
+        by_hand = {"apply": True} if what == "restore" else {}  # also where it is only observed
+        number = service.client.ask(service.name, f"holds/{package}/{what}", **by_hand)
+        return show_outcome(service, number, output)
+    refuse_claimed(config, target)
+    with direct(config, target) as hands, following(output, target.name) as follower:
+        recorded = act(hands)(package, follower)
+    output.json(recorded.detail)
+    show_pass(recorded.detail, target.name, output)
+    return exit_status(recorded.detail)

@@ -1,0 +1,99 @@
+"""`reconciler plan`: what a pass would change, and what the holds keep back. Changes nothing."""
+
+import click
+
+from reconciler.cli.command import Command
+from reconciler.cli.commands.check import problem_words
+from reconciler.cli.json_output import Plan, problem_of
+from reconciler.cli.logs import configure_log
+from reconciler.cli.opening import opened_or_blank
+from reconciler.cli.options import Options
+from reconciler.cli.running import cancellable
+from reconciler.cli.targets import chosen, configuration
+from reconciler.cli.terminal.changes import show_changes, show_failures, show_held_back
+from reconciler.cli.terminal.output import BAD, GOOD, Output
+from reconciler.cli.terminal.progress import following
+from reconciler.config import EnvironmentConfig
+from reconciler.environment.environment import Environment
+from reconciler.holds.standing import holds_found
+from reconciler.passes.outcome import Listener, Outcome
+from reconciler.passes.reconcile import Pass
+from reconciler.processes import Cancellation
+
+DETAILED = "0 nothing to do, 2 changes, 4 some packages cannot be had, 6 both, 1 error"
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        ("reconciler plan", "the project in this folder"),
+        ("reconciler plan --json | jq '.changes[].name'", "for scripts"),
+    ),
+    exit_codes=f"0, or 1 for an error; with --detailed-exitcode {DETAILED}.",
+)
+@click.option("--detailed-exitcode", is_flag=True, help="Tell by the exit status what there is.")
+@click.pass_obj
+def plan(options: Options, *, detailed_exitcode: bool) -> int:
+    """Show what would change, and what is held back.
+
+    Asks uv by a dry run, around the held packages, just as a pass does. Needs no service and
+    changes nothing.
+    """
+    configure_log(options)
+    config = configuration(options)
+    target = chosen(config, options)
+    output = Output(options)
+    with (
+        opened_or_blank(config, target, options) as environment,
+        following(output, target.name, lines=False) as listener,
+    ):
+        outcome = cancellable(lambda cancel: _plan(environment, cancel, listener))
+    document = _document(target, outcome)
+    output.json(document)
+    _show(document, output)
+    if document.problem is not None:
+        return 1
+    detailed = 2 * bool(document.changes) + 4 * bool(document.failed)
+    return detailed if detailed_exitcode else 0
+
+
+def _plan(environment: Environment, cancel: Cancellation, listener: Listener) -> Outcome:
+    workspace = environment.workspace
+    workspace.create()
+    # A pass that begins meanwhile would clear our work folder away.
+    with workspace.pass_lock(cancel, environment.config.timeout):
+        return Pass(environment, cancel, listener).plan()
+
+
+def _document(target: EnvironmentConfig, outcome: Outcome) -> Plan:
+    """What planning found."""
+    look = outcome.look
+    return Plan(
+        environment=target.name,
+        revision=look.revision,
+        changes=outcome.plan,
+        failed=outcome.failed,
+        held_back=outcome.held_back or (),
+        holds=holds_found(look),
+        problem=problem_of(look.problem) if look.problem else None,
+    )
+
+
+def _show(document: Plan, output: Output) -> None:
+    if document.problem is not None:
+        click.echo(f"Error: {problem_words(document.problem)}", err=True)
+    show_changes(document.changes, output)
+    show_held_back(document.held_back, output)
+    show_failures(document.failed, output)
+    held = ", ".join(f"{hold.name} {hold.version}" for hold in document.holds)
+    if held:
+        output.say(f"Held, and never touched: {held}.")
+    count = len(document.changes)
+    if count:
+        plural = "change" if count == 1 else "changes"
+        output.say(f"{document.environment}: {count} {plural}. `reconciler apply` makes them.",
+                   bold=True)  # fmt: skip
+    elif document.failed:
+        output.say(f"{document.environment}: nothing else can be done.", BAD)
+    else:
+        output.say(f"{document.environment}: nothing to do.", GOOD)

@@ -1,0 +1,45 @@
+"""`reconciler trigger`: asks the service for a pass now."""
+
+import click
+
+from reconciler.cli.asking import show_outcome
+from reconciler.cli.command import Command
+from reconciler.cli.options import Options
+from reconciler.cli.reach import required
+from reconciler.cli.targets import chosen, configuration
+from reconciler.cli.terminal.output import Output
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        ("reconciler trigger", "look now, and mend what has drifted"),
+        ("reconciler trigger --apply", "even where it is paused or only observed"),
+        ("reconciler trigger --no-wait", "and do not wait for the end"),
+    ),
+    exit_codes="0; 1 for an error, or where the pass or a package of it failed.",
+)
+@click.option(
+    "--apply",
+    "forced",
+    is_flag=True,
+    help="Change things this once, even where it is paused, rolled back or only observed, outside "
+    "the maintenance windows and under running jobs.",
+)
+@click.option("--reason", metavar="TEXT", help="Why, for the log.")
+@click.option("--wait/--no-wait", default=True, help="Whether to wait for the end of the pass.")
+@click.pass_obj
+def trigger(options: Options, *, forced: bool, reason: str | None, wait: bool) -> int:
+    """Ask the service for a pass now.
+
+    Without a service, `reconciler apply` runs one itself.
+    """
+    config = configuration(options)
+    served = required(config, chosen(config, options))
+    output = Output(options)
+    number = served.client.ask(served.name, "reconcile", apply=forced or None, reason=reason)
+    if not wait:
+        output.json({"environment": served.name, "pass": number})
+        output.say(f"{served.name}: pass {number} will do it; `reconciler history {number}`.")
+        return 0
+    return show_outcome(served, number, output)

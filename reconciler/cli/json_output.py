@@ -1,0 +1,122 @@
+"""What `--json` prints, beside the structs of the status: stable, written down in docs/cli.md.
+
+A field is added, never renamed or removed.
+"""
+
+import msgspec
+
+from reconciler.config import EnvironmentConfig
+from reconciler.environment.environment import Look
+from reconciler.holds.standing import holds_found
+from reconciler.log.redact import in_places, redact
+from reconciler.state.companions import warnings_for
+from reconciler.state.desired import FileProblem
+from reconciler.state.drift import Row
+from reconciler.status import (
+    Change,
+    Failure,
+    Generation,
+    HeldBack,
+    Hold,
+    Package,
+    Pass,
+    Problem,
+    Suspension,
+)
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of `check`."""
+
+    environment: str
+    pyproject: str
+    python: str
+    revision: str | None
+    in_sync: bool
+    """Whether everything is as declared, holds included: exit status 0."""
+    packages: tuple[Package, ...]
+    """Every declared package, and behind them whatever is wrong further down."""
+    holds: tuple[Hold, ...]
+    warnings: tuple[str, ...]
+    problem: Problem | None
+    """What is wrong with the project's file; the rest is then about its last good state."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of `plan`."""
+
+    environment: str
+    revision: str | None
+    changes: tuple[Change, ...]
+    failed: tuple[Failure, ...]
+    held_back: tuple[HeldBack, ...]
+    holds: tuple[Hold, ...]
+    problem: Problem | None
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of `pause` and `resume`."""
+
+    environment: str
+    suspension: Suspension | None
+    """None: it is looked after."""
+
+
+class Holds(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of `hold list`."""
+
+    environment: str
+    holds: tuple[Hold, ...]
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of `history`."""
+
+    environment: str
+    passes: tuple[Pass, ...]
+    """The newest first."""
+    generations: tuple[Generation, ...]
+    """The live one first, then those that can be rolled back to."""
+
+
+def package_of(row: Row) -> Package:
+    """A compared package as the status shows it."""
+    return Package(
+        name=row.name,
+        required=in_places(row.required),
+        installed=row.installed,
+        status=row.status,
+        ok=row.ok,
+        message=in_places(row.message),
+        required_by=row.required_by,
+    )
+
+
+def check_of(target: EnvironmentConfig, look: Look) -> Check:
+    """What a look found."""
+    packages = tuple(package_of(row) for row in look.drift.rows)
+    holds = holds_found(look)
+    well = all(p.ok for p in packages) and all(h.intact for h in holds)
+    return Check(
+        environment=target.name,
+        pyproject=str(target.pyproject),
+        python=str(target.python),
+        revision=look.revision,
+        in_sync=well and look.problem is None,
+        packages=packages,
+        holds=holds,
+        warnings=warnings_for(look.installed, look.holds),
+        problem=problem_of(look.problem) if look.problem else None,
+    )
+
+
+def problem_of(problem: FileProblem) -> Problem:
+    """What is wrong with a file, as the status shows it."""
+    return Problem(
+        file=str(problem.file),
+        line=problem.line,
+        column=problem.column,
+        reason=redact(problem.reason),
+        mend=problem.mend,
+        text=redact(problem.text) if problem.text else None,
+    )

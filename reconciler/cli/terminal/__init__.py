@@ -1,0 +1,1 @@
+"""What is printed: tables, progress, errors, and how a pass ended."""

@@ -1,0 +1,38 @@
+"""Shows what changes, what fails, and what the holds keep back: for plans and passes alike."""
+
+from collections.abc import Sequence
+
+from reconciler.cli.terminal.output import BAD, DOUBT, GOOD, QUIET, Output
+from reconciler.status import Change, Failure, HeldBack
+
+_MARKS = {"install": GOOD, "restore": GOOD, "remove": BAD, "downgrade": DOUBT}
+
+
+def show_changes(changes: Sequence[Change], output: Output) -> None:
+    """One line for each."""
+    if changes:
+        output.table(
+            ("Package", "Change", "From", "To"),
+            [(c.name, c.action, c.from_, c.to) for c in changes],
+            [_MARKS.get(c.action, "") for c in changes],
+        )
+
+
+def show_held_back(held_back: Sequence[HeldBack], output: Output) -> None:
+    """What would be newer without the holds."""
+    for entry in held_back:
+        chosen = entry.chosen or "not installed"
+        output.say(
+            f"Held back: {entry.name} {chosen} (newest {entry.newest}), because of "
+            f"{entry.because}.",
+            DOUBT,
+        )
+        if entry.message and output.options.verbose:
+            output.say(f"  {entry.message}", QUIET)
+
+
+def show_failures(failures: Sequence[Failure], output: Output) -> None:
+    """What cannot be had, with the reason."""
+    for failure in failures:
+        output.say(f"Failed: {failure.requirement} ({failure.reason})", BAD, bold=True)
+        output.say(f"  {failure.message}")

@@ -1,0 +1,36 @@
+"""Turns what was foreseen to go wrong into words for people; what was not stays a traceback."""
+
+import sqlite3
+
+from reconciler.cli.client import Foreign, NotRunning, Refused
+from reconciler.config import ConfigRejected
+from reconciler.journal.database import Newer
+from reconciler.log.redact import redact
+from reconciler.passes.runner import Reason, trouble_of
+
+
+def words_of(error: Exception) -> str | None:
+    """What is wrong and what to do; None: nobody foresaw this."""
+    match error:
+        case NotRunning() | Refused() | Foreign():
+            return str(error)
+        case ConfigRejected():
+            return redact(str(error))
+        case Newer():
+            return str(error)
+        case sqlite3.Error():
+            return _journal_words(error)
+        case PermissionError():
+            return f"{error}. Run this as the owner of the environment and of the state folder."
+    trouble = trouble_of(error)
+    return None if trouble.reason == Reason.UNEXPECTED else trouble.message
+
+
+def _journal_words(error: sqlite3.Error) -> str:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    mend = "Run this as the service's user, or set state_dir in [service] to a folder of yours."
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        mend = "Another program holds it locked: let it finish, or end it."
+    elif code == sqlite3.SQLITE_FULL:
+        mend = "Free some space."
+    return f"the journal cannot be used ({error}). {mend}"

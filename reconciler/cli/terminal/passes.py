@@ -1,0 +1,46 @@
+"""Shows how a pass ended, whoever ran it."""
+
+import click
+
+from reconciler.cli.terminal.changes import show_changes, show_failures, show_held_back
+from reconciler.cli.terminal.output import BAD, DOUBT, GOOD, Output, harmless
+from reconciler.status import PassDetail, Result
+
+MARKS = {
+    Result.UNCHANGED: "",
+    Result.CHANGED: GOOD,
+    Result.PARTIAL: DOUBT,
+    Result.FAILED: BAD,
+}
+
+
+def show_pass(detail: PassDetail, name: str, output: Output) -> None:
+    """What changed, what failed, and a sentence."""
+    show_changes(detail.changes, output)
+    show_held_back(detail.held_back, output)
+    show_failures(detail.failed, output)
+    if detail.result is Result.FAILED:
+        click.echo(f"Error: {harmless(name)}: {harmless(detail.message or 'failed')}", err=True)
+        return
+    color = MARKS.get(detail.result, "") if detail.result else ""
+    output.say(f"{name}: {summary(detail)}.", color or GOOD, bold=True)
+
+
+def summary(detail: PassDetail) -> str:
+    """How it ended, in a few words."""
+    seconds = f"in {detail.duration_seconds or 0:.1f} s"
+    changed = _count(len(detail.changes), "change")
+    failed = _count(len(detail.failed), "requirement")
+    if detail.failed and detail.changes:
+        return f"{changed} {seconds}, but {failed} could not be met"
+    if detail.failed:
+        return f"{failed} could not be met; nothing has changed"
+    if detail.changes:
+        return f"{changed} {seconds}, generation {detail.generation} is live"
+    if detail.result is Result.CHANGED:
+        return f"generation {detail.generation} is live, with the same packages"
+    return f"nothing to do ({seconds.removeprefix('in ')})"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,177 @@
+"""Shows a pass while it runs: live on a terminal, a line for each step off it.
+
+Hears what the pass, uv and the log say; never holds any of them up.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.terminal.output import Output, colors, harmless
+from reconciler.daemon.progress import Progress, Step
+from reconciler.log.logger import Record, tapped
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.spinner import Spinner
+
+PHASES = {
+    "wait": "waiting for its turn",
+    "service": "the service is at it",
+    "create": "creating the environment",
+    "look": "looking",
+    "plan": "planning with uv",
+    "check": "checking the copies in the vault",
+    "install": "fetching and building",
+    "verify": "checking the new tree",
+    "exchange": "making it live",
+}
+_SHOWN = 12
+_DONE = frozenset({"installed", "failed"})
+_COLORS = {"failed": "red", "": "bright_black"}
+
+
+@dataclass(slots=True)
+class View:
+    """What is known of the running pass: how far it is, and each package of it."""
+
+    phase: str = "wait"
+    packages: dict[str, str] = field(default_factory=dict)
+    """Name to what is planned for it."""
+    steps: dict[str, str] = field(default_factory=dict)
+    """Name to how far it is."""
+    progress: Progress = field(default_factory=Progress)
+
+    def enter(self, phase: str) -> None:
+        """The pass has come to another phase."""
+        self.phase = phase
+        self.progress.enter(phase)
+
+    def hear(self, record: Record) -> None:
+        """The log says what is planned."""
+        if record.get("event") == "plan.ready":
+            planned = [str(change).partition(" ") for change in record.get("changes", [])]
+            self.packages = {name: harmless(change) for name, _, change in planned}
+
+    def read(self, line: str) -> Step | None:
+        """uv says what it does: the step of one planned package, if that is news."""
+        step = self.progress.read(line)
+        if step is None or step.step == "planned" or step.package not in self.packages:
+            return None
+        self.steps[step.package] = step.step
+        return step
+
+    @property
+    def done(self) -> int:
+        """How many packages are ready."""
+        return sum(self.steps.get(name) in _DONE for name in self.packages)
+
+
+class Follower:
+    """What a pass talks to; subclasses show it. Called from several threads."""
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+        self.view = View()
+
+    def phase(self, name: str) -> None:
+        """A step of the pass begins."""
+        self.view.enter(name)
+
+    def line(self, text: str) -> None:
+        """uv said something."""
+        if self.output.options.verbose:
+            click.echo(harmless(text), err=True)
+        self.view.read(text)
+
+    def hear(self, record: Record) -> None:
+        """Something was logged."""
+        self.view.hear(record)
+
+
+class PlainFollower(Follower):
+    """A line for each step, on standard error."""
+
+    def phase(self, name: str) -> None:
+        """Say so, but for the last look."""
+        if name != self.view.phase and (name, self.view.phase) != ("look", "exchange"):
+            self.output.note(f"{PHASES.get(name, name)} ...")
+        super().phase(name)
+
+    def line(self, text: str) -> None:
+        """Say which package is fetched or built."""
+        if self.output.options.verbose:
+            super().line(text)
+            return
+        news = self.view.read(text)
+        if news is not None:
+            self.output.note(f"  {news.step} {news.package}")
+
+
+class LiveFollower(Follower):
+    """A display that is drawn again and again, and is gone at the end."""
+
+    def __init__(self, output: Output, title: str) -> None:
+        super().__init__(output)
+        self._title = title
+        self._started = time.monotonic()
+        self._spinner: Spinner | None = None
+
+    def __rich__(self) -> "RenderableType":
+        """The display as it is now."""
+        from rich.console import Group  # noqa: PLC0415 -- slow to import, and only for terminals
+        from rich.spinner import Spinner  # noqa: PLC0415
+        from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        view = self.view
+        seconds = time.monotonic() - self._started
+        counts = f" {view.done}/{len(view.packages)}" if view.packages else ""
+        words = PHASES.get(view.phase, view.phase)
+        text = Text(f"{self._title}: {words}{counts}  {seconds:.1f} s")
+        self._spinner = spinner = self._spinner or Spinner("dots")
+        spinner.update(text=text)
+        rows = Table.grid(padding=(0, 2))
+        packages = sorted(view.packages.items(), key=lambda p: view.steps.get(p[0]) in _DONE)
+        for name, change in packages[:_SHOWN]:
+            step = view.steps.get(name, "")
+            style = _COLORS.get(step, "green")
+            rows.add_row(Text(f"  {name}"), Text(change), Text(step, style=style))
+        if len(packages) > _SHOWN:
+            rows.add_row(Text(f"  and {len(packages) - _SHOWN} more", style="bright_black"))
+        return Group(spinner, rows) if view.packages else spinner
+
+
+@contextmanager
+def following(output: Output, title: str, *, lines: bool = True) -> Iterator[Follower]:
+    """Show what a pass says while inside.
+
+    Args:
+        output: how the command answers.
+        title: what the pass is about, in a few words.
+        lines: off a terminal, whether to print a line for each step.
+    """
+    live_terminal = colors(terminal=sys.stderr.isatty()) and not output.options.verbose
+    if not output.for_people or not (live_terminal or lines or output.options.verbose):
+        yield Follower(output)
+        return
+    if not live_terminal:
+        plain = PlainFollower(output)
+        with tapped(plain.hear):
+            yield plain
+        return
+    from rich.console import Console  # noqa: PLC0415 -- slow to import, and only for terminals
+    from rich.live import Live  # noqa: PLC0415
+
+    live = LiveFollower(output, title)
+    display = Live(
+        live, console=Console(stderr=True), refresh_per_second=12, transient=True,
+        redirect_stdout=False, redirect_stderr=False,
+    )  # fmt: skip
+    with tapped(live.hear), display:
+        yield live

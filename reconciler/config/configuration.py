@@ -1,0 +1,120 @@
+"""The configuration as types: `[service]`, `[http]` and all of it together.
+
+A key is described here and nowhere else: the loader, docs/configuration.md and
+config.example.toml are driven by it. `[environments.NAME]` has a file of its own.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from reconciler.config import forms
+from reconciler.config.address import Address, TcpAddress
+from reconciler.config.environment import EnvironmentConfig
+from reconciler.config.forms import key
+from reconciler.config.problem import Unfit
+from reconciler.log.levels import LogFormat, LogLevel
+
+
+class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The process itself."""
+
+    state_dir: Annotated[
+        Path,
+        key(
+            forms.PATH,
+            "Where journal, generations' records and the like are kept.",
+            default="$STATE_DIRECTORY (set by systemd), else /var/lib/reconciler for root, "
+            "else $XDG_STATE_HOME/reconciler",
+            example="/var/lib/reconciler",
+        ),
+    ]
+    log_format: Annotated[
+        LogFormat,
+        key(
+            forms.one_of(LogFormat),
+            "JSON lines or readable text; auto writes text on a terminal, JSON elsewhere.",
+        ),
+    ] = LogFormat.AUTO
+    log_level: Annotated[
+        LogLevel, key(forms.one_of(LogLevel), "The least severe level that is logged.")
+    ] = LogLevel.INFO
+    uv: Annotated[
+        Path | None,
+        key(
+            forms.PATH,
+            "The uv program to drive.",
+            default="the uv that is installed with Reconciler",
+            example="/usr/local/bin/uv",
+        ),
+    ] = None
+
+
+class HttpConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The status server and its page."""
+
+    listen: Annotated[
+        Address,
+        key(
+            forms.LISTEN,
+            "Where to listen; anything but this machine's loopback needs `token_file`.",
+        ),
+    ] = TcpAddress("127.0.0.1", 8765)
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        key(
+            forms.HOSTS,
+            "Names that the Host header may carry besides localhost, 127.0.0.1 and [::1].",
+            example=("status.example.org",),
+        ),
+    ] = ()
+    allowed_users: Annotated[
+        tuple[str | int, ...],
+        key(
+            forms.USERS,
+            "Local users, by name or numeric uid, that may change things besides root and "
+            "the service's own user.",
+            example=("alice", 1000),
+        ),
+    ] = ()
+    token_file: Annotated[
+        Path | None,
+        key(
+            forms.PATH,
+            "A file whose first line is the bearer token that opens every request to change "
+            "something.",
+            default="no token is accepted",
+            example="/etc/reconciler/token",
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Refuse to be reachable from elsewhere without a token.
+
+        Raises:
+            Unfit: it would be.
+        """
+        if not self.listen.loopback and self.token_file is None:
+            raise Unfit(
+                key="listen",
+                reason=f"{self.listen} can be reached from other machines, and there is no "
+                "token_file",
+                mend='Write listen = "127.0.0.1:8765", or set token_file as well.',
+            )
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it."""
+
+    service: ServiceConfig
+    http: HttpConfig
+    environments: Mapping[str, EnvironmentConfig]
+    path: Path | None
+    """The file that it was read from; None: made up for the current project."""
+
+    @property
+    def in_charge(self) -> tuple[Path, ...]:
+        """The files that decide what the service runs: its own, and the uv that it names."""
+        return tuple(it for it in (self.path, self.service.uv) if it is not None)

@@ -1,0 +1,153 @@
+"""What to watch now: folders, since editors save by renaming, and whole trees of held packages.
+
+Looks at the disk and decides; it watches nothing itself and starts no process.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reconciler.config import EnvironmentConfig
+from reconciler.environment.environment import Look
+from reconciler.state.holds import Held
+from reconciler.state.installed import Distribution
+from reconciler.trees.tree import recorded_paths
+from reconciler.trees.workspace import NAME
+
+_MOST_LINKS = 40
+_OF_PREFIX = frozenset({"lib", "lib64", "bin", "pyvenv.cfg"})
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What to watch, and which changes there matter.
+
+    `files` are the project's file, the symbolic links on the way to it and the folder that it
+    is in; `places` the same of the environment. Both are free of symbolic links but for the
+    last part, as the kernel names them in a folder that is watched by its real path.
+    """
+
+    files: frozenset[str]
+    places: frozenset[str]
+    prefix: Path
+    sites: tuple[Path, ...] = ()
+    trees: tuple[Path, ...] = ()
+    """Watched with everything below: the packages of the holds."""
+    inodes: tuple[int, ...] = field(default=())
+    """The folders' identities: after an exchange the same paths are other folders."""
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders to watch, without what is below them."""
+        parents = {Path(p).parent for p in (*self.files, *self.places)}
+        found = {p for p in (*parents, *self.sites, self.prefix) if p.is_dir()}
+        return tuple(sorted(found))
+
+    def matters(self, path: str) -> bool:
+        """Whether a change at this path could mean drift: not bytecode, nor files of ours."""
+        if path in self.files or path in self.places:
+            return True
+        parts = path.split("/")
+        if "__pycache__" in parts or NAME in parts or path.endswith((".pyc", "/.lock")):
+            return False
+        parent = os.path.dirname(path)  # noqa: PTH120 -- for every change of a busy folder
+        if parent == str(self.prefix):
+            return parts[-1] in _OF_PREFIX
+        return parent in map(str, self.sites) or any(path.startswith(f"{t}/") for t in self.trees)
+
+
+def targets_of(config: EnvironmentConfig, look: Look | None) -> Targets:
+    """What to watch of an environment.
+
+    Args:
+        config: Which project and environment.
+        look: The environment as it was last seen, if it was.
+    """
+    files = {*_on_the_way(config.pyproject), *_on_the_way(config.pyproject.with_name("uv.toml"))}
+    files.add(os.path.realpath(config.pyproject.parent))
+    root = config.python.parent.parent
+    prefix = look.interpreter.prefix if look else Path(os.path.realpath(root))
+    sites = look.interpreter.site_directories if look else ()
+    found = Targets(
+        files=frozenset(files),
+        places=frozenset({*_on_the_way(root), str(prefix), *(_held_strays(look) if look else ())}),
+        prefix=prefix,
+        sites=tuple(d for d in sites if d.is_dir()),
+        trees=tuple(_held_trees(look)) if look else (),
+    )
+    inodes = tuple(_inode(p) for p in (*found.folders, *found.trees))
+    return Targets(found.files, found.places, prefix, found.sites, found.trees, inodes)
+
+
+def _on_the_way(path: Path) -> Iterator[str]:
+    """Every symbolic link on the way to a path, and its real place; or the first missing part."""
+    real, waiting = Path("/"), list(path.parts[1:])
+    for _ in range(_MOST_LINKS * 10):
+        if not waiting:
+            break
+        place = real / waiting.pop(0)
+        if place.name == "..":
+            real = real.parent
+        elif place.is_symlink():
+            yield str(place)
+            target = place.readlink()
+            waiting = [*(target.parts[1:] if target.is_absolute() else target.parts), *waiting]
+            real = Path("/") if target.is_absolute() else real
+        elif not place.exists():
+            yield str(place)
+            return
+        else:
+            real = place
+    yield str(real)
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Owned:
+    """Where a held package's files are: at the top of site-packages, and elsewhere."""
+
+    tops: frozenset[str]
+    strays: frozenset[str]
+
+
+_known: dict[Path, tuple[Distribution, _Owned]] = {}
+"""Reading a RECORD with 15,000 rows takes some ten milliseconds, and it seldom changes."""
+
+
+def _held_trees(look: Look) -> Iterator[Path]:
+    """The folders of held packages, in which any change matters."""
+    prefix = look.interpreter.prefix
+    names = {name for held in look.holds.held.values() for name in _owned(held, prefix).tops}
+    for site in look.interpreter.site_directories:
+        yield from (site / name for name in sorted(names) if (site / name).is_dir())
+
+
+def _held_strays(look: Look) -> Iterator[str]:
+    """The files of holds that are not in site-packages: scripts, and what they share."""
+    prefix = look.interpreter.prefix
+    for held in look.holds.held.values():
+        yield from _owned(held, prefix).strays
+
+
+def _owned(held: Held, prefix: Path) -> _Owned:
+    distribution = held.distribution
+    known = _known.get(distribution.info)
+    if known is None or known[0] is not distribution:
+        site = f"{distribution.info.parent}/"
+        tops, strays = {distribution.info.name}, set()
+        for path in recorded_paths(distribution, prefix):
+            place = f"{prefix}/{path}"
+            if place.startswith(site):
+                tops.add(place.removeprefix(site).partition("/")[0])
+            elif not path.startswith(f"{NAME}/"):
+                strays.add(place)
+        known = (distribution, _Owned(frozenset(tops), frozenset(strays)))
+        _known[distribution.info] = known
+    return known[1]

@@ -1,0 +1,94 @@
+"""Making an environment that is not there yet: a virtual one, by uv, for the project's Python.
+
+Never made for a project that cannot be read: its folder may just have been moved away.
+"""
+
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import structlog
+from packaging.markers import default_environment
+from packaging.specifiers import SpecifierSet
+
+from reconciler.environment.environment import Environment, read_project
+from reconciler.environment.interpreter import InterpreterError
+from reconciler.processes import Cancellation
+from reconciler.state.desired import parse
+from reconciler.trees.workspace import NAME
+from reconciler.uv.program import OnLine, UvError
+
+log = structlog.get_logger()
+
+_LOCK_POLL_SECONDS = 0.05
+_NOBODYS = frozenset({NAME, ".lock", ".gitignore", "CACHEDIR.TAG"})
+"""What `rm -rf .venv/*` leaves of an environment: ours, and uv's."""
+
+
+def create_environment(environment: Environment, cancel: Cancellation, on_line: OnLine) -> None:
+    """Create the environment's folder with an interpreter and nothing else.
+
+    Raises:
+        FileProblem: The project's file cannot be used, so it is not known for what Python.
+        InterpreterError: Something else is in its place.
+        UvError: uv found no Python that fits.
+        OSError: The place cannot be written.
+        Cancelled: The pass was asked to end.
+    """
+    folder = environment.config.python.parent.parent
+    wanted = _python_for(environment)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _alone_in(folder.parent, cancel):
+        if environment.exists:
+            return  # another process was faster
+        if folder.exists() and any(p.name not in _NOBODYS for p in folder.iterdir()):
+            raise InterpreterError(
+                environment.config.python,
+                f"there is no interpreter, but {folder} is not empty",
+                "Move that folder away, or point `python` at an environment.",
+            )
+        # By ourselves, since uv's words for a place that cannot be written are not the system's.
+        folder.mkdir(exist_ok=True)
+        try:
+            environment.uv.create_environment(folder, wanted, cancel)
+        except UvError:
+            with suppress(OSError):  # uv got further
+                folder.rmdir()
+            raise
+    on_line(f"Created {folder}")
+    log.info("environment.created", path=str(folder), python=wanted)
+
+
+@contextmanager
+def _alone_in(folder: Path, cancel: Cancellation) -> Iterator[None]:
+    """Keep others from making an environment in this folder; leaves no file behind."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                cancel.sleep(_LOCK_POLL_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _python_for(environment: Environment) -> str:
+    """Our own interpreter if the project allows it, else what it asks for."""
+    config = environment.config
+    markers = {key: str(value) for key, value in default_environment().items()}
+    text = read_project(config.pyproject)
+    desired = parse(config.pyproject, text, markers, extras=config.extras, groups=config.groups)
+    wanted = desired.requires_python or SpecifierSet()
+    own = "{}.{}.{}".format(*sys.version_info[:3])
+    return own_python() if wanted.contains(own, prereleases=True) else str(wanted)
+
+
+def own_python() -> str:
+    """The interpreter that runs us, and no environment of it."""
+    return str(getattr(sys, "_base_executable", sys.executable))

@@ -1,0 +1,324 @@
+"""One environment under care, and looking at it: the first step of every pass.
+
+Keeps what looking needs between two passes (caches, the last good desired state), and
+changes nothing but the copy of the last good project file in its own workspace.
+"""
+
+import os
+import stat
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import NormalizedName
+
+from reconciler.config import EnvironmentConfig
+from reconciler.environment.interpreter import Interpreter, InterpreterCache, InterpreterError
+from reconciler.environment.trust import check_trust, environment_paths
+from reconciler.state.adjustments import Adjustments
+from reconciler.state.desired import Desired, FileProblem, parse, revision_of
+from reconciler.state.drift import Drift, diff
+from reconciler.state.holds import HoldSet, hold_set
+from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit
+from reconciler.status import Problem
+from reconciler.trees.workspace import Workspace, write_durably
+from reconciler.uv.program import Uv
+from reconciler.uv.settings import environ_for_uv, settings_for, stamp_of, without_holds
+from reconciler.vault.copies import Vault, expected
+
+_MAX_PROJECT_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Look:
+    """Everything as it was found at one moment.
+
+    `problem` says what is wrong with the project's file now; `desired` is then the last
+    good state of it, or None if there never was one.
+    """
+
+    interpreter: Interpreter
+    desired: Desired | None
+    problem: FileProblem | None
+    installed: Installed
+    holds: HoldSet
+    broken: Mapping[NormalizedName, str]
+    drift: Drift
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def revision(self) -> str | None:
+        """The revision of the desired state that is in force."""
+        return self.desired.revision if self.desired else None
+
+    @property
+    def markers(self) -> Mapping[str, str]:
+        """The target's PEP 508 environment."""
+        return self.interpreter.markers
+
+
+class Environment:
+    """One environment: its configuration, and what has been learned of it so far.
+
+    Args:
+        config: What the configuration says of it.
+        environ: The environment variables.
+        uv: The configured uv; None: the one that came with this package.
+        wary: As root, do not even start an interpreter that somebody else could change.
+    """
+
+    def __init__(
+        self,
+        config: EnvironmentConfig,
+        environ: Mapping[str, str],
+        uv: Path | None = None,
+        *,
+        wary: bool = False,
+    ) -> None:
+        self.config = config
+        self.environ = environ
+        self.uv = Uv(uv, environ_for_uv(environ))
+        self.interpreters = (
+            InterpreterCache(config.python, self._refuse_insecure)
+            if wary
+            else InterpreterCache(config.python)
+        )
+        self.metadata = MetadataCache()
+        self._reader: InstalledReader | None = None
+        self._desired: tuple[tuple[object, ...], Desired] | None = None
+        self._settings: Mapping[str, Any] | None = None
+        self._broken: dict[NormalizedName, str] = {}
+        self._audited: Installed | None = None
+        self.audited_at: float | None = None
+        self.in_place: str | None = None
+        """Why this environment cannot be changed atomically, once that has shown."""
+        self._last: Look | None = None
+        self._last_key: tuple[object, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The name that the journal knows it by: the environment's folder."""
+        return str(self.config.python.parent.parent)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is an interpreter to look at."""
+        return os.path.lexists(self.config.python)
+
+    @property
+    def insecure(self) -> Problem | None:
+        """As root: what others may write of that which decides what is installed and run."""
+        config = self.config
+        paths = environment_paths(config.pyproject, config.root, config.python)
+        return next(iter(check_trust(paths, os.geteuid())), None)
+
+    def _refuse_insecure(self) -> None:
+        problem = self.insecure
+        if problem is not None:
+            raise InterpreterError(self.config.python, problem.reason, problem.mend)
+
+    @property
+    def workspace(self) -> Workspace:
+        """Its workspace; needs the interpreter.
+
+        Raises:
+            InterpreterError: There is none that works.
+        """
+        return Workspace(self.interpreters.get().prefix)
+
+    @property
+    def last_revision(self) -> str | None:
+        """The revision that was in force at the last look."""
+        return self._last.revision if self._last else None
+
+    def look(self, *, audit_files: bool = False, refresh: bool = False) -> Look:
+        """Look at everything anew; what has not changed costs only a few `stat`s.
+
+        Args:
+            audit_files: Also check that every recorded file is there.
+            refresh: Compare anew even if nothing seems to have changed.
+
+        Raises:
+            InterpreterError: There is no interpreter that works.
+            OSError: site-packages cannot be read.
+        """
+        interpreter = self.interpreters.get()
+        desired, problem = self._read_desired(interpreter)
+        if self._reader is None or self._reader.directories != interpreter.site_directories:
+            self._reader = InstalledReader(interpreter.site_directories, self.metadata)
+        installed = self._reader.read()
+        if self._last is None or installed is not self._last.installed:
+            self.metadata.keep(installed.all())
+        if audit_files:
+            self._audit(installed)
+        vaulted = Vault(Workspace(interpreter.prefix)).stamp()
+        elsewhere = (dict(self._broken), vaulted, stamp_of(self.config.pyproject, self.environ))
+        key = (interpreter, desired, installed, elsewhere, problem)
+        if self._last is None or refresh or not self._same(key):
+            self._last = self._compare(interpreter, desired, problem, installed)
+            self._last_key = key
+        return self._last
+
+    def _same(self, key: tuple[object, ...]) -> bool:
+        if len(self._last_key) != len(key):
+            return False
+        *identical, elsewhere, problem = key
+        return (
+            all(a is b for a, b in zip(identical, self._last_key, strict=False))
+            and elsewhere == self._last_key[-2]
+            and str(problem) == str(self._last_key[-1])
+        )
+
+    def _audit(self, installed: Installed) -> None:
+        self._broken = audit(installed)
+        self._audited = installed
+        self.audited_at = time.monotonic()
+
+    def _compare(
+        self,
+        interpreter: Interpreter,
+        desired: Desired | None,
+        problem: FileProblem | None,
+        installed: Installed,
+    ) -> Look:
+        vault = Vault(Workspace(interpreter.prefix))
+        patterns = self.config.hold
+        holds = hold_set(patterns, expected(installed, patterns, vault), interpreter.markers)
+        defects = {n: d.defect for n, d in installed.distributions.items() if d.defect}
+        doubled = dict.fromkeys(installed.duplicates, "there is a second dist-info folder of it")
+        broken = {**doubled, **defects, **self._broken}
+        settings: Mapping[str, Any] = {}
+        if desired is not None:
+            try:
+                settings = settings_for(desired.file, desired.uv, holds, self.environ)
+            except FileProblem as error:
+                problem = problem or error
+                if self._settings is None:
+                    desired = None  # it would come from other places than the user's
+                else:
+                    settings = without_holds(self._settings, holds)
+            else:
+                self._settings = settings
+        drift = (
+            diff(desired, installed, holds, broken, interpreter.markers, Adjustments.of(settings))
+            if desired
+            else Drift(())
+        )
+        return Look(interpreter, desired, problem, installed, holds, broken, drift, settings)
+
+    def _read_desired(self, interpreter: Interpreter) -> tuple[Desired | None, FileProblem | None]:
+        """The desired state in force, and what is wrong with the file now, if anything."""
+        file = self.config.pyproject
+        last = self._desired[1] if self._desired else None
+        try:
+            identity = (*_identity(file), id(interpreter))
+            if self._desired and self._desired[0] == identity:
+                return self._desired[1], None
+            desired = self._parse(read_project(file), interpreter)
+        except FileProblem as problem:
+            return last or self._last_good(interpreter), problem
+        if last is not None and last.revision == desired.revision and _same_file(last, desired):
+            desired = last  # touched, but not changed
+        self._desired = (identity, desired)
+        return desired, None
+
+    def _parse(self, text: bytes, interpreter: Interpreter) -> Desired:
+        desired = parse(
+            self.config.pyproject,
+            text,
+            interpreter.markers,
+            extras=self.config.extras,
+            groups=self.config.groups,
+        )
+        _refuse_other_python(desired, interpreter)
+        return desired
+
+    def _last_good(self, interpreter: Interpreter) -> Desired | None:
+        """The last good state as an earlier process left it."""
+        try:
+            return self._parse(self._last_good_file.read_bytes(), interpreter)
+        except (OSError, FileProblem):
+            return None
+
+    @property
+    def _last_good_file(self) -> Path:
+        return self.workspace.root / "last-good-pyproject.toml"
+
+    def forget_broken(self, names: Iterable[NormalizedName]) -> None:
+        """These packages have just been put in anew, and checked."""
+        self._broken = {n: why for n, why in self._broken.items() if n not in set(names)}
+
+    def remember_good(self, look: Look) -> None:
+        """Keep a copy of the project's file, for a start at which the file is bad."""
+        if look.desired is None or look.problem is not None:
+            return
+        try:
+            text = self.config.pyproject.read_bytes()
+            known = self._last_good_file
+            if revision_of(text) != look.revision:
+                return  # it has been saved anew since the look, and nobody knows whether it is good
+            if not known.exists() or known.read_bytes() != text:
+                write_durably(known, text.decode("utf-8"))  # as it is: its revision tells it
+        except OSError:
+            return  # only a convenience: the pass itself will say what cannot be written
+
+
+def _identity(file: Path) -> tuple[int, ...]:
+    """What tells an unchanged file, whatever symbolic links lead to it.
+
+    Raises:
+        FileProblem: There is no such file, or it cannot be read.
+    """
+    try:
+        found = file.stat()
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise FileProblem(file, "it is no regular file", "Point `pyproject` at the project's file.")
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def read_project(file: Path) -> bytes:
+    """The content of a project's file.
+
+    Raises:
+        FileProblem: There is none, or it cannot be read.
+    """
+    try:
+        with file.open("rb") as opened:
+            text = opened.read(_MAX_PROJECT_BYTES + 1)
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    if len(text) > _MAX_PROJECT_BYTES:
+        raise FileProblem(file, "the file is larger than 4 MiB", "Is it the right file?")
+    return text
+
+
+def _unreadable(file: Path, error: OSError) -> FileProblem:
+    if isinstance(error, FileNotFoundError):
+        return FileProblem(
+            file, "the file does not exist",
+            "Put it back, or correct `pyproject`; it is read again as soon as it is there.",
+        )  # fmt: skip
+    return FileProblem(
+        file, f"the file cannot be read ({error.strerror})",
+        "Let the service's user read it.",
+    )  # fmt: skip
+
+
+def _same_file(one: Desired, other: Desired) -> bool:
+    return one.file == other.file and one.requirements == other.requirements
+
+
+def _refuse_other_python(desired: Desired, interpreter: Interpreter) -> None:
+    """PEP 621: a project says which Pythons it works with."""
+    wanted = desired.requires_python
+    if wanted is not None and not wanted.contains(interpreter.version, prereleases=True):
+        raise FileProblem(
+            desired.file,
+            f"the project requires Python {wanted}, but the environment has {interpreter.version}",
+            f"Make the environment anew with a Python that fits ({interpreter.prefix}), or "
+            "correct `requires-python`.",
+        )

@@ -1,0 +1,201 @@
+"""The smoke test of a hold: what torch, in the target environment, says of the GPU.
+
+Asks in a process of its own, with a time limit. Whatever goes wrong there is an answer,
+never an error; it writes nothing to the environment, not even bytecode.
+"""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+
+import msgspec
+
+from reconciler.journal.history import iso
+from reconciler.log.redact import redact
+from reconciler.processes import Cancellation, die_with_parent, end_group
+from reconciler.status import Gpu
+
+_LONGEST_ERROR = 600
+_TAIL = 4000
+
+# Works on every Python from 3.8 on. The answer goes to a descriptor that torch does not know,
+# so that whatever an import prints is no part of it; and there is no way out through exit
+# handlers, which with some drivers never end.
+_PROBE = """
+import os
+answer = os.dup(1)
+os.dup2(2, 1)
+
+import json, sys, warnings
+
+found = {"torch": None, "backend": None, "available": False, "name": None, "error": None}
+
+def words(error):
+    return "%s: %s" % (type(error).__name__, error)
+
+def installed():
+    from importlib.metadata import version
+    try:
+        return version("torch")
+    except Exception:
+        return None
+
+def backend(torch):
+    built_for = torch.version
+    for name, key in (("rocm", "hip"), ("cuda", "cuda"), ("xpu", "xpu")):
+        if getattr(built_for, key, None):
+            return name
+    if has(torch, "xpu"):
+        return "xpu"
+    return "mps" if has(getattr(torch, "backends", None), "mps") else "cpu"
+
+def has(parent, name):
+    part = getattr(parent, name, None)
+    return part is not None and bool(part.is_available())
+
+def ask(torch):
+    found["torch"] = str(torch.version.__version__)
+    found["backend"] = backend(torch)
+    if found["backend"] in ("rocm", "cuda", "xpu"):
+        part = torch.xpu if found["backend"] == "xpu" else torch.cuda
+        found["available"] = bool(part.is_available())
+        if found["available"]:
+            found["name"] = str(part.get_device_name(0))
+    elif found["backend"] == "mps":
+        found.update(available=True, name="Apple GPU (Metal)")
+
+def probe():
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        if error.name == "torch":
+            return "torch is not installed"
+        return "torch fails to import (%s)" % words(error)
+    except BaseException as error:
+        return "torch fails to import (%s)" % words(error)
+    try:
+        ask(torch)
+    except BaseException as error:
+        return "torch does not say what it sees (%s)" % words(error)
+
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    found["error"] = probe()
+if not found["torch"]:
+    found["torch"] = installed()
+if not found["error"] and not found["available"] and found["backend"] != "cpu":
+    said = "".join(" (%s)" % w.message for w in caught[-1:])
+    found["error"] = "torch is built for %s, but finds no GPU%s" % (found["backend"], said)
+os.write(answer, json.dumps(found).encode())
+os._exit(0)
+"""
+
+_MENDS = {
+    "torch is not installed": "Install the build for your GPU by hand",
+    "torch fails to import": "Try `python -c 'import torch'` there; if files are damaged, "
+    "`reconciler hold restore torch` puts them back",
+    "torch is built for": "Check the driver, and that this user may open the GPU's device files "
+    "(on Linux the groups `render` and `video`)",
+}
+
+
+class _Answer(msgspec.Struct):
+    torch: str | None
+    backend: str | None
+    available: bool
+    name: str | None
+    error: str | None
+
+
+def probe(
+    interpreter_executable: Path,
+    environ: Mapping[str, str],
+    timeout: float,
+    cancel: Cancellation,
+    *,
+    clock: Callable[[], float] = time.time,
+) -> Gpu:
+    """Ask torch in the target environment what GPU it sees; nothing but `Cancelled` is raised.
+
+    Args:
+        interpreter_executable: The environment's interpreter, Python 3.8 or newer.
+        environ: The variables to ask with; those of drivers (`HIP_VISIBLE_DEVICES`,
+            `LD_LIBRARY_PATH`, ...) matter, Python's own are ignored.
+        timeout: Seconds until the answer is given up.
+        cancel: Ends the asking.
+        clock: What time it is, in seconds since the epoch.
+
+    Returns:
+        `available` only if there is a GPU that torch can use; `backend` is what torch is
+        built for, whether there is one or not; `error` says what stands in the way. A
+        build of torch for the CPU only is no error.
+
+    Raises:
+        Cancelled: Somebody called `cancel.cancel()`.
+    """
+    try:
+        answer = _ask(interpreter_executable, environ, timeout, cancel)
+    except (OSError, subprocess.SubprocessError) as error:
+        answer = _nothing(f"{interpreter_executable} cannot be asked ({error})")
+    return Gpu(
+        available=answer.available,
+        name=answer.name,
+        backend=answer.backend,
+        torch=answer.torch,
+        error=_explain(answer.error) if answer.error else None,
+        checked_at=iso(clock()),
+    )
+
+
+def _ask(
+    executable: Path, environ: Mapping[str, str], timeout: float, cancel: Cancellation
+) -> _Answer:
+    """Run the probe; files, not pipes, take what it says, so that no child of it is waited for."""
+    cancel.check()
+    with TemporaryFile() as out, TemporaryFile() as noise:
+        process = subprocess.Popen(
+            [executable, "-I", "-B", "-c", _PROBE],
+            stdin=subprocess.DEVNULL, stdout=out, stderr=noise, text=True,
+            env=dict(environ), cwd="/", start_new_session=True,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 -- it says itself why it is safe
+        )  # fmt: skip
+        try:
+            cancel.wait_for(process, timeout)
+        except subprocess.TimeoutExpired:
+            return _nothing(f"torch gave no answer within {timeout:g} s{_last_words(noise)}")
+        finally:
+            end_group(process)
+        out.seek(0)
+        try:
+            return msgspec.json.decode(out.read(), type=_Answer)
+        except msgspec.DecodeError:
+            how = _ending(process.returncode)
+            return _nothing(f"asking torch {how}{_last_words(noise)}")
+
+
+def _nothing(error: str) -> _Answer:
+    return _Answer(torch=None, backend=None, available=False, name=None, error=error)
+
+
+def _ending(code: int) -> str:
+    if code < 0:
+        return f"was ended by signal {-code} ({signal.strsignal(-code)})"
+    return f"ended with {code} and no answer"
+
+
+def _last_words(noise: IO[bytes]) -> str:
+    noise.seek(max(noise.seek(0, 2) - _TAIL, 0))
+    lines = noise.read().decode(errors="replace").strip().splitlines()
+    return f" (it said last: {lines[-1].strip()})" if lines else ""
+
+
+def _explain(error: str) -> str:
+    shown = redact(error).strip().rstrip(".")
+    if len(shown) > _LONGEST_ERROR:
+        shown = shown[:_LONGEST_ERROR] + " ..."
+    mend = next((m for start, m in _MENDS.items() if error.startswith(start)), None)
+    return f"{shown}. {mend}." if mend else f"{shown}. See what `import torch` says there."

@@ -1,0 +1,1 @@
+"""What the program says of itself: records, their names, and the secrets kept out of them."""

@@ -1,0 +1,106 @@
+"""Writes log records to systemd's journal with their fields, one event an entry.
+
+It speaks the native journal protocol through `logging-journald`, which is plain Python,
+typed, and hands large entries over in a sealed memory file as the protocol asks
+(`systemd-python` would have to be compiled against libsystemd on installation). A record
+that the journal does not take is lost; logging never fails the code that logs.
+"""
+
+import contextlib
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from logging_journald import (  # type: ignore[import-untyped]  # has types, but no py.typed
+    JournaldTransport,
+    check_journal_stream,
+)
+
+from reconciler.log.levels import LogFormat
+from reconciler.log.logger import Record, Sink
+
+PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+"""From our levels to syslog(3)'s."""
+IDENTIFIER = "reconciler"
+_MESSAGE_ONLY = ("message", "exception")
+"""Keys that go into MESSAGE as they are: the one would hide MESSAGE, the other is for reading."""
+_LEFT_OUT = ("timestamp", "level")
+"""What the journal says itself."""
+_RESERVED = re.compile(
+    r"MESSAGE|MESSAGE_ID|PRIORITY|ERRNO|INVOCATION_ID|USER_INVOCATION_ID|DOCUMENTATION|TID|UNIT|"
+    r"USER_UNIT|(CODE|SYSLOG|OBJECT|COREDUMP)_.*"
+)
+"""Fields with a meaning of their own (systemd.journal-fields(7))."""
+_LONGEST_NAME = 64
+
+
+def sink_under_systemd(log_format: LogFormat) -> Sink | None:
+    """The journal, where systemd connected standard error to it and no format was asked for."""
+    if log_format is not LogFormat.AUTO or not check_journal_stream():
+        return None
+    return journal_sink()
+
+
+def journal_sink(socket: Path | None = None) -> Sink:
+    """What writes records to the journal.
+
+    Args:
+        socket: where journald listens; by default where it always does.
+    """
+    # Addressed anew each time, as libsystemd does: journald may be restarted.
+    transport = JournaldTransport(socket, connected=False)
+    lock = threading.Lock()
+
+    def write(record: Record) -> None:
+        with lock, contextlib.suppress(OSError):
+            transport.send(journal_fields(record))
+
+    return write
+
+
+def journal_fields(record: Record) -> Iterator[tuple[str, str]]:
+    """The entry for a record; its own keys in capitals, so `journalctl ENVIRONMENT=studio`."""
+    yield "MESSAGE", _encodable(_message(record))
+    yield "PRIORITY", str(PRIORITIES.get(str(record.get("level")), PRIORITIES["info"]))
+    yield "SYSLOG_IDENTIFIER", IDENTIFIER
+    for key, value in record.items():
+        if key not in (*_LEFT_OUT, *_MESSAGE_ONLY) and value is not None:
+            yield _name(key), _encodable(_text(value))
+
+
+def _message(record: Record) -> str:
+    """One line: the event, what is said of it, and its details; a traceback follows below."""
+    said = [record.get("event", ""), record.get("message")]
+    skipped = {"event", "logger", *_LEFT_OUT, *_MESSAGE_ONLY}
+    details = [f"{key}={_word(value)}" for key, value in record.items() if key not in skipped]
+    line = " ".join([*(_one_line(str(part)) for part in said if part), *details])
+    return "\n".join([line, *([str(record["exception"])] if record.get("exception") else [])])
+
+
+def _word(value: Any) -> str:
+    text = _text(value)
+    return text if re.fullmatch(r"[^\s\"=]+", text) else msgspec.json.encode(text).decode()
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n", "\\n")
+
+
+def _encodable(text: str) -> str:
+    """Paths may hold bytes that are no UTF-8, which Python shows as lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _name(key: str) -> str:
+    """A field of that name; only capitals, digits and underscores, none in front."""
+    name = re.sub(r"[^A-Z0-9_]", "_", key.upper()).lstrip("_")
+    if not name or name[0].isdigit() or _RESERVED.fullmatch(name):
+        name = f"RECONCILER_{name}"
+    return name[:_LONGEST_NAME]

@@ -1,0 +1,200 @@
+"""Structured logging: every record, ours or a library's, takes the same way out.
+
+Records are plain and without secrets before anyone sees them. Writing one never fails the
+code that logs: output that cannot be written is lost.
+"""
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, TextIO, cast
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+from reconciler.log.levels import LogFormat, LogLevel
+from reconciler.log.redact import plain, redact
+
+Record = Mapping[str, Any]
+"""Keys: event, level, timestamp (UTC, ISO 8601), logger, environment, pass, and the event's
+own; values are what JSON knows."""
+Sink = Callable[[Record], None]
+
+_FIRST = ("timestamp", "level", "event", "environment", "pass")
+_CONTROL = {
+    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)
+}
+
+
+def get_logger(name: str) -> FilteringBoundLogger:
+    """The logger of a module; made once, at its top."""
+    return cast("FilteringBoundLogger", structlog.get_logger(name))
+
+
+@contextlib.contextmanager
+def context(environment: str | None = None, pass_id: int | None = None) -> Iterator[None]:
+    """Name the environment and the pass in every record of this thread, or this task."""
+    names = {"environment": environment, "pass": pass_id}
+    known = {name: value for name, value in names.items() if value is not None}
+    with structlog.contextvars.bound_contextvars(**known):
+        yield
+
+
+def configure(
+    log_format: LogFormat = LogFormat.AUTO,
+    level: LogLevel = LogLevel.INFO,
+    stream: TextIO | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+    sink: Sink | None = None,
+) -> None:
+    """Set logging up for the whole process; may be called again, as on a reload.
+
+    Args:
+        log_format: how records are written to `stream`.
+        level: the least severe level that is let through. Libraries are let through from
+            WARNING, and at DEBUG from INFO.
+        stream: by default standard error.
+        env: the environment variables, for NO_COLOR, TERM and the secrets that are never to
+            be shown; by default our own.
+        sink: takes the records in place of `stream`, such as the journal's.
+    """
+    chosen = sys.stderr if stream is None else stream
+    env = os.environ if env is None else env
+    redact.register_environment(env)
+    number = logging.getLevelNamesMapping()[level.upper()]
+    _OUTLETS.main = sink or stream_sink(log_format, chosen, env)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _finished,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=_Delivery,
+        cache_logger_on_first_use=False,  # a reload may change the level
+    )
+    _adopt_libraries(logging.INFO if number <= logging.DEBUG else max(number, logging.WARNING))
+
+
+def stream_sink(log_format: LogFormat, stream: TextIO, env: Mapping[str, str]) -> Sink:
+    """What writes records to `stream`, each with one write."""
+    terminal = stream.isatty()
+    as_json = log_format is LogFormat.JSON or (log_format is LogFormat.AUTO and not terminal)
+    colors = terminal and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
+    render = _json_line if as_json else _Console(colors=colors)
+    lock = threading.Lock()
+
+    def write(record: Record) -> None:
+        line = render(record) + "\n"
+        with lock, contextlib.suppress(OSError, ValueError):  # gone, full or closed: it is lost
+            stream.write(line)
+            stream.flush()
+
+    return write
+
+
+@contextlib.contextmanager
+def tapped(tap: Sink) -> Iterator[None]:
+    """Hand every record to `tap` as well, on the thread that logs; it must be quick."""
+    _OUTLETS.add(tap)
+    try:
+        yield
+    finally:
+        _OUTLETS.remove(tap)
+
+
+class _Outlets:
+    """Where records go."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taps: tuple[Sink, ...] = ()
+        self.main: Sink | None = None
+
+    def add(self, tap: Sink) -> None:
+        with self._lock:
+            self._taps += (tap,)
+
+    def remove(self, tap: Sink) -> None:
+        with self._lock:
+            self._taps = tuple(other for other in self._taps if other is not tap)
+
+    def __call__(self, record: Record) -> None:
+        if self.main is not None:
+            self.main(record)
+        for tap in self._taps:
+            tap(record)
+
+
+_OUTLETS = _Outlets()
+
+
+class _Delivery:
+    """The end of structlog's chain of processors: takes finished records, of one logger."""
+
+    def __init__(self, name: str = "reconciler") -> None:
+        self._name = name
+
+    def msg(self, /, **record: Any) -> None:
+        _OUTLETS({**record, "logger": self._name})
+
+    debug = info = warning = error = critical = exception = fatal = log = msg
+
+
+def _finished(_logger: WrappedLogger, _method: str, record: EventDict) -> EventDict:
+    """Plain values, no secrets, and the keys that people look for first in front."""
+    values = {key: plain(value, key) for key, value in record.items()}
+    first = {key: values[key] for key in _FIRST if key in values}
+    return {**first, **values}
+
+
+def _json_line(record: Record) -> str:
+    return msgspec.json.encode(record).decode()
+
+
+class _Console:
+    """Readable lines, in local time, that cannot take the terminal over."""
+
+    def __init__(self, *, colors: bool) -> None:
+        # Plain: the pretty one prints the values of local variables, secrets among them.
+        plain_text = structlog.dev.plain_traceback
+        self._render = structlog.dev.ConsoleRenderer(
+            colors=colors, sort_keys=False, exception_formatter=plain_text
+        )
+
+    def __call__(self, record: Record) -> str:
+        shown = {key: _harmless(value) for key, value in record.items() if key != "logger"}
+        moment = datetime.fromisoformat(record["timestamp"]).astimezone()
+        shown["timestamp"] = f"{moment:%H:%M:%S}"
+        return str(self._render(None, "", shown))
+
+
+def _harmless(value: Any) -> Any:
+    return value.translate(_CONTROL) if isinstance(value, str) else value
+
+
+class _Bridge(logging.Handler):
+    """Brings what libraries log through the standard library to the same way out."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = max(logging.DEBUG, min(record.levelno // 10 * 10, logging.CRITICAL))
+        get_logger(record.name).log(
+            level, "library.message", message=record.getMessage(), exc_info=record.exc_info
+        )
+
+
+def _adopt_libraries(level: int) -> None:
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, _Bridge)]:
+        root.removeHandler(handler)
+    root.addHandler(_Bridge())
+    root.setLevel(level)
+    logging.captureWarnings(capture=True)

@@ -1,0 +1,275 @@
+"""Is the staged tree fit to go live? Files, dependencies, holds, and the user's own commands.
+
+Only looks, and runs the configured commands inside the stage, which is a virtual
+environment of its own (uv-facts 13b); the live tree is never part of it.
+"""
+
+import os
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from packaging.utils import NormalizedName
+
+from reconciler.environment.environment import Look
+from reconciler.log.redact import redact
+from reconciler.processes import Cancellation, die_with_parent, end_group, wait
+from reconciler.state.adjustments import Adjustments
+from reconciler.state.drift import Drift, diff
+from reconciler.state.holds import hold_set
+from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit, defect_of
+from reconciler.trees.tree import Fingerprints, fingerprints
+from reconciler.uv.program import Planned
+
+_KEPT_OUTPUT = 20_000
+
+
+@dataclass(eq=False)
+class VerifyFailed(Exception):
+    """The stage may not go live; `reason` is one CamelCase word, `output` a command's."""
+
+    reason: str
+    message: str
+    output: str = ""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def read_tree(look: Look, tree: Path, metadata: MetadataCache | None = None) -> Installed:
+    """The installed state of a tree that mirrors the environment.
+
+    Args:
+        look: The environment.
+        tree: A stage, a generation, or what uv prepared.
+        metadata: What is parsed already.
+    """
+    prefix = look.interpreter.prefix
+    folders = [tree / d.relative_to(prefix) for d in look.interpreter.site_directories]
+    return InstalledReader(folders, metadata).read()
+
+
+def check_packages(
+    staged: Installed,
+    install: Mapping[NormalizedName, Planned],
+    remove: Iterable[NormalizedName],
+) -> None:
+    """Everything that was planned is there, whole, and nothing that was to go.
+
+    Raises:
+        VerifyFailed: It is not.
+    """
+    for name, planned in install.items():
+        found = staged.get(name)
+        if found is None:
+            raise VerifyFailed("IncompleteStage", f"{name} is missing from the stage. Try again.")
+        if planned.version is not None and found.version != planned.version:
+            message = f"{name} {found.version} was installed, but {planned.version} was planned."
+            raise VerifyFailed("NotAsPlanned", message)
+        commit = found.direct_url.commit if found.direct_url else None
+        if planned.commit is not None and commit != planned.commit:
+            message = (
+                f"{name} was planned at the commit {planned.commit}, but what is asked for leads "
+                f"to {commit} by now. This is tried again."
+            )
+            raise VerifyFailed("NotAsPlanned", message)
+        defect = defect_of(found, staged)
+        if defect:
+            raise VerifyFailed("IncompleteStage", f"{name} {found.version}: {defect}. Try again.")
+    for name in remove:
+        if staged.get(name) is not None:
+            raise VerifyFailed("IncompleteStage", f"{name} is still in the stage. Try again.")
+
+
+def staged_drift(look: Look, staged: Installed, broken: Mapping[NormalizedName, str]) -> Drift:
+    """How the stage differs from what is declared."""
+    if look.desired is None:
+        return Drift(())
+    holds = hold_set(look.holds.patterns, staged, look.markers)
+    adjustments = Adjustments.of(look.settings)
+    return diff(look.desired, staged, holds, broken, look.markers, adjustments)
+
+
+def check_consistency(
+    look: Look,
+    drift: Drift,
+    expected: Iterable[NormalizedName],
+    install: Iterable[NormalizedName] = (),
+) -> None:
+    """Nothing that was right before is wrong in the stage, but for what is reported anyway.
+
+    Args:
+        look: The environment as it is.
+        drift: How the stage differs from what is declared.
+        expected: What is reported as failed.
+        install: What has just been put in: it must have what it requires.
+
+    Raises:
+        VerifyFailed: Some requirement that was met is not met any more.
+    """
+    known = {row.name for row in look.drift.rows if not row.ok} | set(expected)
+    parents = known - (set(install) - set(expected))
+    worse = [
+        row for row in drift.drifted if row.name not in known and row.required_by not in parents
+    ]
+    if worse:
+        words = "; ".join(f"{row.name}: {row.message}" for row in worse[:5])
+        raise VerifyFailed(
+            "InconsistentStage",
+            f"the new tree would not fit together ({words}). The old one stays; look at the "
+            "packages named, or pin them.",
+        )
+
+
+def check_holds(
+    held_files: Iterable[str], before: Fingerprints, folder: Path, *, commands_ran: bool = False
+) -> None:
+    """Every file of every held package is the very same: the inode, and so the bytes.
+
+    Raises:
+        VerifyFailed: One is not.
+    """
+    after = fingerprints(held_files, folder)
+    if after == before:
+        return
+    changed = sorted(p for p in {*before, *after} if before.get(p) != after.get(p))
+    mend = "Find out which package brings them, and take it out of what is required."
+    if commands_ran:
+        mend = "Correct `verify`: a verify command must not change what it looks at."
+    raise VerifyFailed(
+        "HoldViolation",
+        f"files of a held package would change ({', '.join(changed[:3])}), so nothing went live. "
+        f"{mend}",
+    )
+
+
+def check_untouched(
+    before: Installed, whole: Mapping[NormalizedName, str], after: Installed
+) -> None:
+    """The verify commands have left the packages of the stage as they were.
+
+    Args:
+        before: What was in the stage.
+        whole: What was wrong with it then already.
+        after: What is in it now.
+
+    Raises:
+        VerifyFailed: A package came, went or lost files.
+    """
+    names = {*before.distributions, *after.distributions}
+    changed = {name for name in names if before.version(name) != after.version(name)}
+    changed |= set(audit(after)) - set(whole)
+    if changed:
+        raise VerifyFailed(
+            "VerifyFailed",
+            f"the verify commands have changed what they look at ({', '.join(sorted(changed)[:3])})"
+            ", so the old tree stays. Correct `verify`: nothing but what was planned goes live.",
+        )
+
+
+def run_commands(
+    commands: Iterable[tuple[str, ...]],
+    tree: Path,
+    environ: Mapping[str, str],
+    timeout: float,
+    cancel: Cancellation,
+    said: Callable[[str], None],
+) -> None:
+    """Run the configured commands inside the stage, one after the other.
+
+    Args:
+        commands: Each as a list of words; `python` and scripts are the stage's.
+        tree: The stage.
+        environ: The variables to start from.
+        timeout: Seconds for each command.
+        cancel: Ends a running command.
+        said: Takes what each printed, below its command line, however it ended.
+
+    Raises:
+        VerifyFailed: One failed, took too long, or could not be started.
+    """
+    inside = {k: v for k, v in environ.items() if k not in ("PYTHONHOME", "PYTHONPATH")}
+    inside |= {
+        "VIRTUAL_ENV": str(tree),
+        "PATH": f"{tree / 'bin'}{os.pathsep}{environ.get('PATH', os.defpath)}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    for command in commands:
+        shown = shlex.join(command)
+        try:
+            output = _run_one(_in_stage(command, tree), shown, inside, timeout, cancel, tree)
+        except VerifyFailed as failed:
+            said(f"$ {shown}\n{failed.output}\n{failed.message}\n")
+            raise
+        said(f"$ {shown}\n{output}")
+
+
+def _in_stage(command: tuple[str, ...], tree: Path) -> list[str]:
+    """The command with the stage's own programs; scripts name the live interpreter inside."""
+    program = tree / "bin" / command[0]
+    if "/" in command[0] or not program.exists():
+        return list(command)
+    with program.open("rb") as file:
+        script = file.read(2) == b"#!" and b"python" in file.readline(500)
+    start = [str(tree / "bin" / "python"), str(program)] if script else [str(program)]
+    return [*start, *command[1:]]
+
+
+def _start(
+    words: list[str], shown: str, environ: Mapping[str, str], tree: Path, said: IO[bytes]
+) -> "subprocess.Popen[str]":
+    try:
+        return subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
+            text=True, env=dict(environ), cwd=tree, start_new_session=True,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 -- it says itself why it is safe
+        )  # fmt: skip
+    except OSError as error:
+        message = f"the verify command `{shown}` does not start ({error}). Correct `verify`."
+        raise VerifyFailed("VerifyFailed", message) from error
+
+
+def _run_one(
+    words: list[str],
+    shown: str,
+    environ: Mapping[str, str],
+    timeout: float,
+    cancel: Cancellation,
+    tree: Path,
+) -> str:
+    timed_out = False
+    # A file, not a pipe: a process that the command leaves running may keep a pipe open.
+    with tempfile.TemporaryFile() as said:
+        process = _start(words, shown, environ, tree, said)
+        with cancel.ending(process):
+            try:
+                wait(process, timeout)
+            except subprocess.TimeoutExpired:
+                timed_out = True
+        end_group(process)
+        cancel.check()
+        out = redact(_tail_of(said))
+    if timed_out or process.returncode != 0:
+        how = (
+            f"took longer than {timeout:.0f} s" if timed_out else f"ended with {process.returncode}"
+        )
+        raise VerifyFailed(
+            "VerifyFailed",
+            f"the verify command `{shown}` {how}, so the old tree stays. `reconciler history ID` "
+            "shows what it printed.",
+            out,
+        )
+    return out
+
+
+def _tail_of(said: IO[bytes]) -> str:
+    """The end of what was printed, where the reason stands; whether that is all, is said."""
+    size = said.seek(0, os.SEEK_END)
+    left_out = max(0, size - _KEPT_OUTPUT)
+    said.seek(left_out)
+    text = said.read().decode("utf-8", "replace")
+    return f"[the first {left_out} bytes are left out]\n{text}" if left_out else text

@@ -1,0 +1,184 @@
+"""Putting a broken hold back from the vault: offline, checked, through stage and exchange.
+
+Only the hold and what it pins change. What an intruder brought along stays, and is named.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from packaging.utils import NormalizedName
+from packaging.version import Version
+
+from reconciler.environment.environment import Look
+from reconciler.log.logger import get_logger
+from reconciler.passes.outcome import KeepsChanging, LiveTreeChanged, Outcome, Refused
+from reconciler.passes.prove import VerifyFailed, check_holds, read_tree
+from reconciler.passes.reconcile import STARTS, Pass
+from reconciler.state.holds import HoldSet
+from reconciler.state.installed import Installed, defect_of
+from reconciler.status import Change, Result
+from reconciler.trees import generations
+from reconciler.trees.stage import Census, StagingImpossible
+from reconciler.trees.tree import Tree, fingerprints
+from reconciler.trees.workspace import Workspace
+from reconciler.vault.copies import Vault
+from reconciler.vault.manifest import Manifest
+
+log = get_logger(__name__)
+
+
+class NothingToRestore(Refused):
+    """The vault has no copy of that package."""
+
+    reason = "NoCopy"
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        listed = ", ".join(known) or "none"
+        super().__init__(
+            f"the vault has no copy of {name}; it has: {listed}. A copy is taken when a held "
+            "package is first seen whole; install that build by hand once more."
+        )
+        self.name = name
+
+
+def restore(running: Pass, name: NormalizedName) -> Outcome:
+    """Put the held build of a package back, and of everything that it pins.
+
+    Raises:
+        NothingToRestore: There is no copy of it.
+        Damaged: The copy is not what was put into the vault.
+        VerifyFailed: The stage is not as it should be.
+        OSError, Cancelled, KeepsChanging, Postponed: As `Pass.reconcile`.
+    """
+    where = ""
+    for _ in range(STARTS):
+        try:
+            return _attempt(running, name)
+        except LiveTreeChanged as changed:
+            where = changed.where
+            log.info("live-tree.changed", folder=where)
+    raise KeepsChanging(where)
+
+
+def _attempt(running: Pass, name: NormalizedName) -> Outcome:
+    """Check the copy, stage it, and make it live: all of it on one view of the environment."""
+    look = running.look(audit=True)
+    vault = Vault(Workspace(look.interpreter.prefix))
+    wanted = vault.companions(name)
+    if not wanted:
+        raise NothingToRestore(name, sorted(vault.current()))
+    if running.gate is not None:  # nobody asked for it: it waits as every change does
+        running.gate.wait_until_open(running.environment, running.cancel)
+    with running.workspace(look) as work, ThreadPoolExecutor(1, "check") as pool:
+        checking = [pool.submit(vault.check, manifest) for manifest in wanted]
+        staged = running.clone(look, work)
+        with running.phase("check"):
+            for checked in checking:
+                checked.result()
+        if all(_is_in_place(look, vault, manifest) for manifest in wanted):
+            number = generations.live(Workspace(look.interpreter.prefix)).number
+            return Outcome(Result.UNCHANGED, look, generation=number, attempted=False)
+        reason: str | None
+        if isinstance(staged, StagingImpossible):
+            number, reason = _restore_in_place(running, look, vault, wanted), str(staged)
+        else:
+            number = _restore_staged(running, look, vault, wanted, *staged)
+            reason = running.two_renames
+    changes = tuple(_change(m, look.installed) for m in wanted)
+    for change in changes:
+        log.info("hold.restored", package=change.name, version=change.to, found=change.from_)
+    running.environment.forget_broken(NormalizedName(m.name) for m in wanted)
+    return Outcome(
+        result=Result.CHANGED,
+        look=running.environment.look(audit_files=True),
+        changes=changes,
+        generation=number,
+        atomic=reason is None,
+        atomic_reason=reason,
+        attempted=False,
+    )
+
+
+def _is_in_place(look: Look, vault: Vault, manifest: Manifest) -> bool:
+    """Whether what would be put back is there already: the very same files, and no other copy."""
+    prefix, source = look.interpreter.prefix, vault.folder(manifest)
+    copies = list(look.installed.copies(NormalizedName(manifest.name)))
+    try:
+        same = all(
+            os.path.samestat((prefix / file.path).lstat(), (source / file.path).lstat())
+            for file in vault.files(manifest)
+        )
+        linked = all((prefix / path).readlink() == Path(to) for path, to in manifest.links.items())
+    except OSError:  # one is missing, or is no link
+        return False
+    return len(copies) == 1 and same and linked
+
+
+def _change(manifest: Manifest, installed: Installed) -> Change:
+    found = installed.version(manifest.name)
+    return Change(
+        name=manifest.name, action="restore", from_=str(found) if found else None,
+        to=manifest.version,
+    )  # fmt: skip
+
+
+def _restore_staged(
+    running: Pass, look: Look, vault: Vault, wanted: list[Manifest], stage: Path, census: Census
+) -> int:
+    prefix = look.interpreter.prefix
+    tree = Tree(stage, prefix, look.installed, _others(look, wanted))
+    before = fingerprints(tree.held_files, prefix)
+    _put_back(look, vault, wanted, tree)
+    with running.phase("verify"):
+        staged = read_tree(look, stage, running.environment.metadata)
+        _check(staged, wanted)
+        check_holds(tree.held_files, before, stage)
+    with running.phase("exchange"):
+        return running.exchange(look, stage, census, sorted(tree.touched), staged)
+
+
+def _restore_in_place(running: Pass, look: Look, vault: Vault, wanted: list[Manifest]) -> int:
+    prefix = look.interpreter.prefix
+    workspace = Workspace(prefix)
+    tree = Tree(prefix, prefix, look.installed, _others(look, wanted))
+    with running.phase("exchange"), workspace.uv_lock(running.cancel, None):
+        _put_back(look, vault, wanted, tree)
+    _check(running.environment.look().installed, wanted)
+    return generations.live(workspace).number
+
+
+def _others(look: Look, wanted: list[Manifest]) -> HoldSet:
+    """The holds that are not restored: their files must stay the very same."""
+    names = {m.name for m in wanted}
+    held = {
+        n: h
+        for n, h in look.holds.held.items()
+        if n not in names and look.installed.get(n) is h.distribution
+    }
+    return HoldSet(look.holds.patterns, held)
+
+
+def _put_back(look: Look, vault: Vault, wanted: list[Manifest], tree: Tree) -> None:
+    going = frozenset(NormalizedName(m.name) for m in wanted)
+    for name in going:
+        for distribution in look.installed.copies(name):
+            tree.remove(distribution, going)
+    for manifest in wanted:
+        source = vault.folder(manifest)
+        for file in vault.files(manifest):
+            tree.link(source / file.path, file.path)
+        for path, target in manifest.links.items():
+            tree.symlink(target, path)
+
+
+def _check(staged: Installed, wanted: list[Manifest]) -> None:
+    for manifest in wanted:
+        found = staged.get(manifest.name)
+        defect = defect_of(found, staged) if found else "it is missing"
+        if found is None or defect or found.version != Version(manifest.version):
+            raise VerifyFailed(
+                "IncompleteStage",
+                f"{manifest.name} {manifest.version} could not be put back whole ({defect}). "
+                "Nothing has changed; install that build by hand.",
+            )

@@ -1,0 +1,249 @@
+"""What the holds cost: which packages are older than they would be without them, and why.
+
+Asks uv for the plan as if nothing were held, while the plan itself is being installed; it is
+compared, never applied.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from packaging.requirements import Requirement
+from packaging.utils import NormalizedName, canonicalize_name
+from packaging.version import Version
+
+from reconciler.environment.environment import Look
+from reconciler.planning.planner import Decision, Planner, mentions
+from reconciler.state.desired import Declared
+from reconciler.state.holds import requires_of
+from reconciler.state.installed import Distribution
+from reconciler.status import Failure, HeldBack
+from reconciler.uv.effective import Item, items_of_holds
+from reconciler.uv.program import BuildFailed, NetworkTrouble, NoSolution, Plan, UvError
+
+_MOST_EXPLAINED = 8
+"""How many packages that are held back are explained by a run of uv of their own."""
+
+
+_FROM_ABOVE = frozenset({"<", "<=", "==", "===", "~=", "!="})
+"""Operators that can keep a package older than the newest."""
+
+
+@dataclass
+class Unheld:
+    """The plan as if nothing were held.
+
+    Asked for after the plan itself, never beside it: two that ask an index at the same time
+    make it stall. By then uv's cache mostly has all that is needed.
+    """
+
+    planner: Planner
+    _plans: dict[tuple[str, ...], Plan] = field(default_factory=dict)
+
+    def _free_plan(self, decision: Decision) -> Plan:
+        """What would be planned without the holds.
+
+        Raises:
+            UvError: uv could not be asked, or there is no such plan.
+        """
+        items = [item for item in decision.kept if item.weight == 1]
+        wanted = tuple(item.text for item in items)
+        if wanted not in self._plans:
+            cached = self._from_cache(items, decision)
+            self._plans[wanted] = cached or self._ask(items, offline=False)
+        return self._plans[wanted]
+
+    def _from_cache(self, items: Sequence[Item], decision: Decision) -> Plan | None:
+        """The plan by uv's cache alone, where that is known to be the whole truth.
+
+        A version that was refused on account of a hold has been looked at, so the cache knows
+        it, and this plan would take it. What a hold itself bounds from above uv need not have
+        looked at.
+        """
+        look = self.planner.look
+        bounds = (Requirement(i.text) for i in items_of_holds(look.holds, look.markers))
+        if any(one.operator in _FROM_ABOVE for r in bounds for one in r.specifier):
+            return None
+        try:
+            plan = self._ask(items, offline=True)
+        except UvError:
+            return None
+        return None if self._older(plan, decision) else plan
+
+    def _ask(self, items: Sequence[Item], *, offline: bool) -> Plan:
+        return self.planner.ask(items, free=True, aside=True, apart=True, offline=offline)
+
+    def held_back(self, decision: Decision) -> tuple[HeldBack, ...]:
+        """What of the decision is older than without the holds, each with the hold's name.
+
+        Raises:
+            UvError: uv could not be asked.
+        """
+        holds = self.planner.look.holds
+        if not holds.held:
+            return ()
+        try:
+            free = self._free_plan(decision)
+        except (NoSolution, BuildFailed):
+            return ()  # without the holds there is no plan at all
+        older = self._older(free, decision)
+        return tuple(
+            self._explain(name, chosen, newest, ask=number < _MOST_EXPLAINED)
+            for number, (name, chosen, newest) in enumerate(older)
+        )
+
+    def _older(
+        self, free: Plan, decision: Decision
+    ) -> list[tuple[NormalizedName, Version, Version]]:
+        """Name, chosen version, and the newer one that there would be without the holds."""
+        look = self.planner.look
+        found: list[tuple[NormalizedName, Version, Version]] = []
+        for name in sorted({*free.install, *decision.install}):
+            newest, chosen = (
+                plan[name].version if name in plan else look.installed.version(name)
+                for plan in (free.install, decision.install)
+            )
+            if newest and chosen and chosen < newest and not look.holds.covers(name):
+                found.append((name, chosen, newest))
+        return found
+
+    def _explain(
+        self, name: NormalizedName, chosen: Version, newest: Version, *, ask: bool
+    ) -> HeldBack:
+        held = self.planner.look.holds.held.values()
+        reason = self._bounds(name, newest)
+        if not reason and ask:
+            markers = self.planner.look.markers
+            item = Item(name, f"{name}=={newest}", "held back")
+            reason = self._refusal([*items_of_holds(self.planner.look.holds, markers), item]) or ""
+        holds = [h for h in held if mentions(reason, h.name)]
+        holds = holds or [h for h in held if h.pinned_by is None]
+        because = ", ".join(h.pin for h in holds)
+        message = f"{name} {newest} is out, but {because} is held. {reason}".strip()
+        return HeldBack(
+            name=name, chosen=str(chosen), newest=str(newest), because=because, message=message
+        )
+
+    def _bounds(self, name: NormalizedName, version: Version) -> str:
+        """Which holds themselves say that they do not go together with this version."""
+        look = self.planner.look
+        return " ".join(
+            f"{held.name} {held.version} needs {name}{requirement.specifier}."
+            for held in look.holds.held.values()
+            for requirement in requires_of(held.distribution, look.markers, sorted(held.extras))
+            if canonicalize_name(requirement.name) == name
+            and not requirement.specifier.contains(version, prereleases=True)
+        )
+
+    def _refusal(self, items: Sequence[Item]) -> str | None:
+        """Why these do not go beside the holds, in uv's words; None if they do."""
+        for offline in (True, False):  # the index has just been asked, so the cache may do
+            try:
+                self.planner.ask(items, aside=True, offline=offline, settled=False)
+            except NetworkTrouble:
+                continue
+            except UvError as refused:
+                return refused.message
+            return None
+        return None
+
+    def objections(
+        self,
+        held_back: Iterable[HeldBack],
+        incoming: Mapping[NormalizedName, Distribution],
+    ) -> list[Failure]:
+        """Which of the planned versions a hold has pushed too far back to be wanted silently.
+
+        Args:
+            held_back: What the holds keep older.
+            incoming: The distributions that uv has prepared, not live yet.
+
+        Raises:
+            UvError: uv could not be asked.
+        """
+        found: list[Failure] = []
+        for entry in held_back:
+            name = canonicalize_name(entry.name)
+            before = self.planner.look.installed.version(name)
+            coming = incoming.get(name)
+            if coming is None:
+                continue
+            fate = f"only {name} {coming.version} fits"
+            if before is not None and coming.version < before:
+                reason, fate = (
+                    "WouldDowngrade",
+                    f"{name} stays at {before}; only {coming.version} fits",
+                )
+            elif self._forgets_the_holds(coming, entry.newest, incoming):
+                reason, fate = "HeldBackTooFar", f"{fate}, from before it declared what it needs"
+            else:
+                continue
+            found.append(_objection(entry, reason, fate))
+        return found
+
+    def _forgets_the_holds(
+        self,
+        coming: Distribution,
+        newest: str,
+        incoming: Mapping[NormalizedName, Distribution],
+    ) -> bool:
+        """Whether the newest version depends on a hold, and the one that was chosen knows none."""
+        look = self.planner.look
+        if _knows_a_hold(coming, look, incoming):
+            return False
+        # Without what the holds ask for: what is refused now, is on account of what it asks for.
+        item = Item(coming.name, f"{coming.name}=={newest}", "held back")
+        return self._refusal([item]) is not None
+
+
+def _knows_a_hold(
+    distribution: Distribution, look: Look, incoming: Mapping[NormalizedName, Distribution]
+) -> bool:
+    """Whether it requires a hold, be it through others."""
+    waiting = [(distribution, frozenset[str]())]
+    seen = {(distribution.name, frozenset[str]())}
+    for one, extras in waiting:
+        for requirement in requires_of(one, look.markers, sorted(extras)):
+            name = canonicalize_name(requirement.name)
+            if name in look.holds.held:
+                return True
+            child = incoming.get(name) or look.installed.get(name)
+            key = (name, frozenset(requirement.extras))
+            if child is not None and key not in seen:
+                seen.add(key)
+                waiting.append((child, key[1]))
+    return False
+
+
+def _objection(entry: HeldBack, reason: str, fate: str) -> Failure:
+    return Failure(
+        name=entry.name,
+        requirement=f"{entry.name}=={entry.newest}",
+        reason=reason,
+        message=f"{fate} beside {entry.because}, which is held. Set allow_downgrade = true "
+        f"to let it through, or change the hold. {entry.message}",
+    )
+
+
+def still_held_back(known: tuple[HeldBack, ...], look: Look) -> tuple[HeldBack, ...]:
+    """Of what was held back, what is still so: the same version beside the same holds.
+
+    And needed still, in a version that the project itself does not exclude.
+    """
+    pins = {held.pin for held in look.holds.held.values()}
+    return tuple(
+        entry
+        for entry in known
+        if str(look.installed.version(entry.name)) == entry.chosen
+        and set(entry.because.split(", ")) <= pins
+        and entry.name in look.drift.reachable
+        and _admitted(entry, look.desired.requirements if look.desired else ())
+    )
+
+
+def _admitted(entry: HeldBack, declared: Iterable[Declared]) -> bool:
+    """Whether what the project declares of a package allows its newest version."""
+    return all(
+        d.requirement.specifier.contains(entry.newest, prereleases=True)
+        for d in declared
+        if d.name == entry.name
+    )

@@ -1,0 +1,270 @@
+"""Installs and removes the service: checks what stands in the way, writes, tells systemd.
+
+It overwrites and removes only files that carry its mark, and never touches a configuration
+or an environment.
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from reconciler.config.locate import SYSTEM_CONFIG, SYSTEM_STATE, default_state_dir
+from reconciler.environment.trust import check_trust, environment_paths
+from reconciler.journal.history import JOURNAL
+from reconciler.systemd.installation import (
+    CannotInstall,
+    Installation,
+    Wanted,
+    own_folder,
+    unit_names,
+)
+from reconciler.systemd.systemctl import Manager, ManagerFailed
+from reconciler.systemd.units import MARK, SYSTEM_FOLDER, Unit
+
+Tell = Callable[[str], None]
+_LINGER = Path("/var/lib/systemd/linger")
+
+
+def install(installation: Installation, tell: Tell) -> None:
+    """Write the units, enable and start them; a second time, change nothing.
+
+    Raises:
+        CannotInstall: something stands in the way; nothing was written.
+        ManagerFailed: systemd refused, or the service did not start.
+    """
+    if not installation.own:
+        _require_root()
+    manager = Manager(own=installation.own)
+    _check(installation)
+    changed = _write(installation.units, tell)
+    gone = _remove(_obsolete(installation), manager, tell)
+    if changed or gone:
+        manager("daemon-reload")
+        manager("stop", *installation.names)
+    ran = _start(installation.names, manager, tell)
+    if ran:
+        _reload(installation, manager, tell)
+    _explain(installation, tell)
+
+
+def uninstall(wanted: Wanted, tell: Tell, environ: Mapping[str, str] = os.environ) -> None:
+    """Stop the service and remove everything that installing and running it made.
+
+    Raises:
+        CannotInstall: a unit there is not ours.
+        ManagerFailed: systemd refused.
+    """
+    if not wanted.own:
+        _require_root()
+    manager = Manager(own=wanted.own)
+    folder = own_folder(environ) if wanted.own else SYSTEM_FOLDER
+    files = [path for path in _files(wanted, folder) if path.exists()]
+    for path in files:
+        _require_ours(path)
+    if not files:
+        tell("Nothing is installed.")
+        return
+    _end(wanted, manager, tell)
+    for path in files:
+        path.unlink()
+        tell(f"Removed {path}.")
+        _remove_if_empty(path.parent)
+    if wanted.own:
+        _remove_if_empty(folder.parent)
+        _remove_history(default_state_dir(environ), tell)
+    manager("daemon-reload")
+    if not wanted.own:
+        _remove_if_empty(SYSTEM_CONFIG.parent)
+    tell("The configuration, and the environments with their past generations, are as they were.")
+
+
+def _end(wanted: Wanted, manager: Manager, tell: Tell) -> None:
+    """Stop and disable, and let systemd remove the folders that it made."""
+    names = [name for name in _all_names(wanted) if _known(name, manager)]
+    if not names:
+        return
+    manager("disable", "--now", *names)
+    manager.ask("reset-failed", *names)  # what failed cannot be cleaned
+    for name in names:
+        if name.endswith(".service"):
+            manager("clean", "--what=state", "--what=cache", "--what=runtime", name)
+    tell(f"Stopped and disabled {' and '.join(names)}; removed state, cache and runtime files.")
+
+
+def _remove_history(folder: Path, tell: Tell) -> None:
+    """A user's own unit has no StateDirectory= for systemd to clean; root's is the machine's."""
+    found = sorted(folder.glob(f"{JOURNAL}*")) if folder != SYSTEM_STATE else []
+    for path in found:
+        path.unlink()
+    if found:
+        tell(f"Removed the history in {folder}.")
+    _remove_if_empty(folder)
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        raise CannotInstall(
+            "A service of the machine is root's to install. Say `sudo reconciler service ...`, "
+            "or `--user` for a service of your own."
+        )
+
+
+def _check(installation: Installation) -> None:
+    for unit in installation.units:
+        _require_ours(unit.path)
+    if installation.user.pw_uid == 0:
+        _check_trust(installation)
+    if installation.user.pw_uid != os.geteuid():
+        _check_reach(installation)
+
+
+def _require_ours(path: Path) -> None:
+    if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
+        raise CannotInstall(
+            f"{path} was not written by `reconciler service install`. Move it away first."
+        )
+
+
+def _check_trust(installation: Installation) -> None:
+    """What root's service acts on must be root's alone (`reconciler.ownership`)."""
+    config = installation.config
+    paths = [Path(installation.program[0]), *config.in_charge]
+    for it in config.environments.values():
+        paths += environment_paths(it.pyproject, it.root, it.python)
+    problems = check_trust(paths, 0)
+    if problems:
+        lines = [f"{it.reason}. {it.mend}" for it in problems]
+        raise CannotInstall("\n".join(["The service would run as root, but:", *lines]))
+
+
+def _check_reach(installation: Installation) -> None:
+    """Really try: whether a user may run a program depends on more than modes."""
+    name = installation.user.pw_name
+    program = [*installation.program, "--version"]
+    if not _works_as(installation, program):
+        raise CannotInstall(
+            f"{name} cannot run `{' '.join(program)}`. Install Reconciler where every user can "
+            "read it: `UV_TOOL_DIR=/opt/uv UV_TOOL_BIN_DIR=/usr/local/bin "
+            "UV_PYTHON_INSTALL_DIR=/opt/uv/python uv tool install /path/to/its/clone`."
+        )
+    config = installation.config.path
+    if config is not None and not _works_as(installation, ["test", "-r", str(config)]):
+        raise CannotInstall(
+            f"{name} cannot read {config}. Put it into a folder that everyone may enter, and "
+            f"`chgrp {name} {config}; chmod 640 {config}`."
+        )
+
+
+def _works_as(installation: Installation, command: list[str]) -> bool:
+    user = installation.user
+    try:
+        answer = subprocess.run(
+            command,
+            user=user.pw_uid,
+            group=user.pw_gid,
+            extra_groups=os.getgrouplist(user.pw_name, user.pw_gid),
+            env={"PATH": os.defpath, "HOME": user.pw_dir},
+            cwd="/",
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+    except PermissionError:
+        return False
+    return answer.returncode == 0
+
+
+def _write(units: Iterable[Unit], tell: Tell) -> bool:
+    """Write what differs; whether anything did."""
+    changed = False
+    for unit in units:
+        if unit.path.exists() and unit.path.read_text(encoding="utf-8") == unit.text:
+            tell(f"{unit.path} is up to date.")
+            continue
+        unit.path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = unit.path.with_name(f".{unit.path.name}.new")
+        fresh.write_text(unit.text, encoding="utf-8")
+        fresh.chmod(0o644)
+        fresh.rename(unit.path)
+        tell(f"Wrote {unit.path}.")
+        changed = True
+    return changed
+
+
+def _obsolete(installation: Installation) -> list[Path]:
+    """A socket of ours that is no longer wanted."""
+    written = {unit.path for unit in installation.units}
+    sockets = {path.with_name("reconciler.socket") for path in written if "@" not in str(path)}
+    return [it for it in sockets - written if it.exists() and MARK in it.read_text("utf-8")]
+
+
+def _remove(paths: Iterable[Path], manager: Manager, tell: Tell) -> bool:
+    gone = False
+    for path in paths:
+        manager("disable", "--now", path.name)
+        path.unlink()
+        tell(f"Removed {path}.")
+        gone = True
+    return gone
+
+
+def _start(names: tuple[str, ...], manager: Manager, tell: Tell) -> bool:
+    """Enable and start them; whether that was so before."""
+    before = [manager.ask("is-enabled", name).returncode == 0 for name in names]
+    running = [manager.ask("is-active", name).returncode == 0 for name in names]
+    manager.ask("reset-failed", *names)
+    manager("enable", *names)
+    since = time.time()
+    for name in names:
+        try:
+            manager("start", name)
+        except ManagerFailed:
+            tell(manager.last_words(name, since))
+            raise
+    ran = all(before + running)
+    done = "Already enabled and running" if ran else "Enabled and started"
+    tell(f"{done}: {', '.join(names)}.")
+    return ran
+
+
+def _reload(installation: Installation, manager: Manager, tell: Tell) -> None:
+    """The unit is as it was, but the configuration may not be."""
+    name = installation.names[-1]
+    manager("reload", name)
+    tell(f"{name} has read its configuration again.")
+
+
+def _explain(installation: Installation, tell: Tell) -> None:
+    scope = "--user " if installation.own else ""
+    name = installation.names[-1]
+    tell(f"It runs as {installation.user.pw_name}; see `systemctl {scope}status {name}` and ")
+    tell(f"`journalctl {scope}-u {name} -f`.")
+    if installation.own and not (_LINGER / installation.user.pw_name).exists():
+        tell(
+            "It stops when you log out for good, and starts when you log in. To have it run from "
+            "boot on, without a login: `loginctl enable-linger`."
+        )
+
+
+def _files(wanted: Wanted, folder: Path) -> list[Path]:
+    if wanted.named is None:
+        return [folder / "reconciler.socket", folder / "reconciler.service"]
+    own = folder / f"reconciler@{wanted.named}.service.d" / "50-paths.conf"
+    others = set(folder.glob("reconciler@*.service.d/50-paths.conf")) - {own}
+    return [own] if others else [own, folder / "reconciler@.service"]
+
+
+def _all_names(wanted: Wanted) -> tuple[str, ...]:
+    both = ("reconciler.socket", "reconciler.service")
+    return unit_names(wanted) if wanted.named is not None else both
+
+
+def _known(name: str, manager: Manager) -> bool:
+    return manager("show", "--property=LoadState", "--value", name).strip() != "not-found"
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()) and folder.name != "system":
+        folder.rmdir()

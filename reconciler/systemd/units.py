@@ -1,0 +1,169 @@
+"""The unit files of an installed service, made from the templates in `systemd/`.
+
+Pure but for reading those templates: it is told everything else, and writes nothing. What an
+administrator reads in `systemd/` is what gets installed, a few directives apart.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from reconciler.config import Address, TcpAddress, UnixAddress
+
+SYSTEM_FOLDER = Path("/etc/systemd/system")
+MARK = "# Written by `reconciler service install`; `reconciler service uninstall` removes it."
+"""The first line of every file of ours: nothing else is ever overwritten or removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One file, and what it should hold."""
+
+    path: Path
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What is to be installed.
+
+    Attributes:
+        program: the words that start reconciler, the first an absolute path.
+        arguments: what follows `reconciler run`: which configuration, or which project.
+        writable: folders that the service writes to, besides its own.
+        listen: where systemd listens in its place; None without socket activation.
+    """
+
+    program: tuple[str, ...]
+    arguments: tuple[str, ...]
+    writable: tuple[Path, ...]
+    listen: Address | None = None
+
+
+def machine_units(service: Service, user: str, folder: Path = SYSTEM_FOLDER) -> tuple[Unit, ...]:
+    """`reconciler.service`, one for the machine, which runs as `user`."""
+    text = _with_commands(template("reconciler.service"), service)
+    text = set_directive(text, "User", [user])
+    text = set_directive(text, "ReadWritePaths", _writable(service.writable))
+    if _hidden(service):
+        text = set_directive(text, "PrivateTmp", ["no"])
+    return (Unit(folder / "reconciler.service", _marked(text)), *_socket(service, "", folder))
+
+
+def named_units(
+    service: Service, user: str, home: Path | None, folder: Path = SYSTEM_FOLDER
+) -> tuple[Unit, ...]:
+    """`reconciler@.service` for every user, and what is particular to `user` beside it.
+
+    Args:
+        service: What is to be installed.
+        user: For whom.
+        home: Where that user may write, and has uv's cache; None: there is no such place.
+        folder: Where units go.
+    """
+    shared = _with_commands(template("reconciler@.service"), Service(service.program, (), ()))
+    writable = service.writable
+    if home is not None:
+        writable = (home, *(path for path in writable if not path.is_relative_to(home)))
+    lines = ["[Service]", *_lines("ReadWritePaths", ["", *_writable(writable)])]
+    if home is None:
+        cache = f"UV_CACHE_DIR=%C/reconciler-{user}/uv"
+        lines += [f"CacheDirectory=reconciler-{user}", f"Environment={cache}"]
+    if service.arguments:
+        lines += _lines("ExecStart", ["", _run(service)])
+    if _hidden(service):
+        lines += ["PrivateTmp=no"]
+    dropin = folder / f"reconciler@{user}.service.d" / "50-paths.conf"
+    return (
+        Unit(folder / "reconciler@.service", _marked(shared)),
+        Unit(dropin, _marked("\n".join([*lines, ""]))),
+    )
+
+
+def own_units(service: Service, folder: Path) -> tuple[Unit, ...]:
+    """`reconciler.service` of the user's own manager."""
+    text = _with_commands(template("user/reconciler.service"), service)
+    return (Unit(folder / "reconciler.service", _marked(text)), *_socket(service, "user/", folder))
+
+
+def template(name: str) -> str:
+    """A file of `systemd/`, from the installed package or from a checkout."""
+    packaged = resources.files("reconciler.systemd") / "templates"
+    folder: Traversable = packaged if packaged.is_dir() else Path(__file__).parents[2] / "systemd"
+    return folder.joinpath(name).read_text(encoding="utf-8")
+
+
+def set_directive(text: str, key: str, values: Sequence[str]) -> str:
+    """Put these values in place of all that `text` gives for `key`, where the first one stands."""
+    lines = text.split("\n")
+    places = [number for number, line in enumerate(lines) if line.startswith(f"{key}=")]
+    fresh = _lines(key, values)
+    kept = [line for number, line in enumerate(lines) if number not in places]
+    at = places[0]
+    return "\n".join([*kept[:at], *fresh, *kept[at:]])
+
+
+def quoted(word: str, *, command: bool = False) -> str:
+    """`word` as one word of a directive (systemd.syntax(7)), specifiers and quotes escaped.
+
+    Args:
+        word: what is meant.
+        command: whether it stands in a command line, where `$` names a variable.
+    """
+    text = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("\n", "\\n")
+    text = text.replace("$", "$$") if command else text
+    plain = text == word.replace("%", "%%").replace("$", "$$" if command else "$")
+    return text if plain and not set(text) & set(" \t'#;") else f'"{text}"'
+
+
+def _with_commands(text: str, service: Service) -> str:
+    text = set_directive(text, "ExecStart", [_run(service)])
+    return set_directive(text, "ExecReload", [_command(*service.program, "service", "reload")])
+
+
+def _run(service: Service) -> str:
+    return _command(*service.program, "run", *service.arguments)
+
+
+def _command(*words: str) -> str:
+    return " ".join(quoted(word, command=True) for word in words)
+
+
+def _writable(paths: Sequence[Path]) -> list[str]:
+    """One line each; the minus lets the service start, and say so, where a folder is gone."""
+    return [quoted(f"-{path}") for path in paths]
+
+
+def _hidden(service: Service) -> bool:
+    """Whether a private /tmp would hide what the service is to look after."""
+    temporary = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108
+    return any(path.is_relative_to(it) for path in service.writable for it in temporary)
+
+
+def _socket(service: Service, kind: str, folder: Path) -> tuple[Unit, ...]:
+    if service.listen is None:
+        return ()
+    text = set_directive(
+        template(f"{kind}reconciler.socket"), "ListenStream", _listen(service.listen)
+    )
+    if isinstance(service.listen, UnixAddress):
+        text = text.replace("#SocketMode=", "SocketMode=")
+    return (Unit(folder / "reconciler.socket", _marked(text)),)
+
+
+def _listen(address: Address) -> list[str]:
+    """As systemd.socket(5) writes it, which knows no names of hosts."""
+    if isinstance(address, UnixAddress):
+        return [str(address.path).replace("%", "%%")]
+    host = "127.0.0.1" if address.host == "localhost" else address.host
+    return [str(TcpAddress(host, address.port))]
+
+
+def _lines(key: str, values: Sequence[str]) -> list[str]:
+    return [f"{key}={value}" for value in values]
+
+
+def _marked(text: str) -> str:
+    return f"{MARK}\n{text}"

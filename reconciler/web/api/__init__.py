@@ -1,0 +1,1 @@
+"""The API as types: operations, parameters, answers, and errors as problem details."""

@@ -1,0 +1,167 @@
+"""The types of queries, bodies and answers that are not the status itself (docs/http.md)."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from reconciler.status import Pass
+from reconciler.web.api.parameters import LARGEST_INTEGER
+
+LONGEST_WAIT = 60
+MOST_PASSES = 500
+
+EnvironmentName = Annotated[
+    str,
+    Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="The name of an environment."),
+]
+PackageName = Annotated[
+    str,
+    Meta(
+        pattern="^[A-Za-z0-9]([A-Za-z0-9._-]{0,198}[A-Za-z0-9])?$",
+        description="The name of a held package, in any spelling.",
+    ),
+]
+PassId = Annotated[int, Meta(ge=0, le=LARGEST_INTEGER, description="The id of a pass.")]
+_Words = Annotated[str, Meta(max_length=1000, description="Why, for the history and the log.")]
+_Seconds = Annotated[
+    float, Meta(ge=0, le=LONGEST_WAIT, description="Answer after so many seconds at last.")
+]
+_Since = Annotated[
+    int,
+    Meta(
+        ge=0,
+        le=LARGEST_INTEGER,
+        description="Answer as soon as `generation` is above this; by default, the current one.",
+    ),
+]
+_Before = Annotated[
+    int, Meta(ge=0, le=LARGEST_INTEGER, description="Show only passes with lower ids.")
+]
+_Limit = Annotated[int, Meta(ge=1, le=MOST_PASSES, description="How many passes to show at most.")]
+
+
+class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The base of what is sent to us: what is not known is refused."""
+
+
+class StatusQuery(Form, frozen=True, kw_only=True):
+    """How to wait for news."""
+
+    wait: _Seconds | UnsetType = UNSET
+    since: _Since | UnsetType = UNSET
+
+
+class EnvironmentQuery(Form, frozen=True, kw_only=True):
+    """Which environment; by default the first."""
+
+    environment: EnvironmentName | UnsetType = UNSET
+
+
+class HistoryQuery(Form, frozen=True, kw_only=True):
+    """Which passes."""
+
+    environment: EnvironmentName | UnsetType = UNSET
+    limit: _Limit = 50
+    before: _Before | UnsetType = UNSET
+
+
+class Why(Form, frozen=True, kw_only=True):
+    """A request that needs nothing but, perhaps, a reason."""
+
+    reason: _Words | None = None
+
+
+class Change(Why, frozen=True, kw_only=True):
+    """Something that changes packages."""
+
+    apply: Annotated[
+        bool, Meta(description="Change things this once, even where `mode` is `observe`.")
+    ] = False
+
+
+class Reconcile(Change, frozen=True, kw_only=True):
+    """A pass, now."""
+
+
+class Fix(Change, frozen=True, kw_only=True):
+    """A pass, now, that is waited for."""
+
+
+class Restore(Change, frozen=True, kw_only=True):
+    """Put a broken hold back."""
+
+
+class Pause(Why, frozen=True, kw_only=True):
+    """Leave the environment alone."""
+
+    duration: (
+        Annotated[
+            float, Meta(gt=0, le=366 * 86_400, description="For so many seconds; else for good.")
+        ]
+        | None
+    ) = None
+
+
+class Rollback(Change, frozen=True, kw_only=True):
+    """Bring an earlier tree back."""
+
+    generation: (
+        Annotated[
+            int, Meta(ge=0, le=LARGEST_INTEGER, description="Which; by default the one before.")
+        ]
+        | None
+    ) = None
+
+
+class Nothing(Form, frozen=True, kw_only=True):
+    """No field at all."""
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that a pass will do."""
+
+    pass_: int = msgspec.field(name="pass")
+    """Its id: `GET /history/ID` shows it."""
+    environment: str
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """Passes, the newest first."""
+
+    passes: tuple[Pass, ...]
+    next: str | None
+    """Where the earlier ones are; null: there are none."""
+
+
+class Readiness(msgspec.Struct, frozen=True, kw_only=True):
+    """The service can do its job."""
+
+    ready: bool
+
+
+class Liveness(msgspec.Struct, frozen=True, kw_only=True):
+    """The loops that do the work are going round."""
+
+    alive: bool
+
+
+class FixResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What Fix Dependencies did; the first seven fields are those of the guide."""
+
+    success: bool
+    """Everything that is declared and not held is there, and nothing failed."""
+    message: str
+    packages_installed: int
+    """Declared requirements, those of held packages apart, that are met at the end."""
+    packages_failed: int
+    failed_packages: tuple[str, ...]
+    """The requirements that are not met, as they are declared."""
+    stdout: str
+    """What was done, a section for each package."""
+    stderr: str
+    """What went wrong, with the reasons."""
+    environment: str
+    pass_: int = msgspec.field(name="pass")
+    held: tuple[str, ...]
+    """Held packages, as `name==version`; none of them was touched."""

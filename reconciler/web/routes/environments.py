@@ -1,0 +1,57 @@
+"""Finds the environment that a request names, or says which there are."""
+
+from difflib import get_close_matches
+
+from reconciler.daemon.actions import Refusal
+from reconciler.status import Environment, Status
+from reconciler.web.api.problems import HttpProblem, Reason
+
+
+def named(current: Status, name: str) -> Environment:
+    """The environment of that name.
+
+    Raises:
+        HttpProblem: there is none.
+    """
+    for environment in current.environments:
+        if environment.name == name:
+            return environment
+    raise unknown(current, name)
+
+
+def first(current: Status) -> Environment:
+    """The one that is meant where none is named.
+
+    Raises:
+        HttpProblem: there is none at all.
+    """
+    if current.environments:
+        return current.environments[0]
+    detail = "No environment is configured. Add one to the configuration."
+    raise HttpProblem(404, Refusal.UNKNOWN_ENVIRONMENT, detail)
+
+
+def only(current: Status, instead: str) -> Environment:
+    """The one that there is.
+
+    Args:
+        current: the status.
+        instead: where to ask if there are several.
+
+    Raises:
+        HttpProblem: there are several, or none.
+    """
+    if len(current.environments) > 1:
+        detail = f"There are several environments. Use {instead}."
+        raise HttpProblem(409, Reason.SEVERAL_ENVIRONMENTS, detail)
+    return first(current)
+
+
+def unknown(current: Status, name: str) -> HttpProblem:
+    """That there is no such environment, with the nearest name."""
+    names = [environment.name for environment in current.environments]
+    near = get_close_matches(name, names, 1)
+    mend = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(names) or 'none'}."
+    return HttpProblem(
+        404, Refusal.UNKNOWN_ENVIRONMENT, f"There is no environment {name[:100]!r}. {mend}"
+    )

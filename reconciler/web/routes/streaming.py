@@ -1,0 +1,116 @@
+"""`/events`: what happens, as server-sent events (WHATWG HTML, 9.2).
+
+A reader that does not keep up is let go; it comes back with Last-Event-ID.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+from sse_starlette.event import ServerSentEvent
+from sse_starlette.sse import EventSourceResponse, SendTimeoutError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from reconciler.daemon.events import Event, EventHub, Subscription, TooManySubscribers
+from reconciler.log.logger import get_logger
+from reconciler.web.api.parameters import LARGEST_INTEGER
+from reconciler.web.api.problems import HttpProblem, Reason
+from reconciler.web.security.connection import Connection
+
+_LOG = get_logger("reconciler.web.streaming")
+HEARTBEAT = 15.0
+"""Seconds between two comments, so that both sides notice when the other is gone."""
+SEND_WITHIN = 10.0
+"""Seconds that the socket of a reader may stay full."""
+_LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
+"""To Python's `splitlines()`, and so to many a client, but not to the standard nor to JSON."""
+
+
+class Streaming:
+    """Streams the events of `hub`.
+
+    Args:
+        hub: where they come from.
+        heartbeat: seconds between two comments.
+    """
+
+    def __init__(self, hub: EventHub, heartbeat: float = HEARTBEAT) -> None:
+        self._hub = hub
+        self._heartbeat = heartbeat
+
+    async def events(self, request: Request) -> Response:
+        """All events from now on, or from the last one seen."""
+        if request.method == "HEAD":
+            return Response(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+        try:
+            subscription = self._hub.subscribe(_last_id(request))
+        except TooManySubscribers as error:
+            raise HttpProblem(
+                503, Reason.TOO_MANY_SUBSCRIBERS, f"{error}.", {"Retry-After": "10"}
+            ) from error
+        return _Stream(subscription, Connection.of(request.scope), self._heartbeat)
+
+
+class _Stream(EventSourceResponse):
+    """The events of one subscription, until either side has enough."""
+
+    def __init__(
+        self, subscription: Subscription, connection: Connection, heartbeat: float
+    ) -> None:
+        super().__init__(
+            _written(subscription, connection),
+            ping=heartbeat,
+            ping_message_factory=lambda: ServerSentEvent(comment="still here"),
+            send_timeout=SEND_WITHIN,
+        )
+        self._subscription = subscription
+        self._connection = connection
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except SendTimeoutError:
+            self._drop("its socket stayed full")
+            await asyncio.sleep(0)  # the server learns that the connection is gone
+        else:
+            if self._subscription.dropped:
+                self._drop("too many events wait for it")
+        finally:
+            self._subscription.close()
+
+    def _drop(self, why: str) -> None:
+        _LOG.info("client.dropped", reason=why)
+        self._connection.abort()
+
+    @staticmethod
+    async def _listen_for_exit_signal() -> None:
+        """Never: `Connection.closing` ends the stream; the library would poll twice a second."""
+        await asyncio.Event().wait()
+
+
+async def _written(
+    subscription: Subscription, connection: Connection
+) -> AsyncIterator[ServerSentEvent]:
+    """The events as they go over the wire; ends with the connection or the subscription."""
+    yield ServerSentEvent(comment="connected")
+    while not connection.closing.is_set():
+        event = await connection.while_open(_next(subscription))
+        if event is None:
+            return
+        data = msgspec.json.encode(event.data).decode().translate(_LINE_ENDS)
+        yield ServerSentEvent(data, event=event.kind, id=str(event.id))
+
+
+async def _next(subscription: Subscription) -> Event | None:
+    return await anext(subscription, None)
+
+
+def _last_id(request: Request) -> int | None:
+    """The last event seen; one that we never sent counts as very old."""
+    text = request.headers.get("last-event-id")
+    if text is None:
+        return None
+    known = text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= LARGEST_INTEGER
+    return int(text) if known else -1

@@ -1,0 +1,1 @@
+"""Who may connect, ask and change: checked before any route runs."""

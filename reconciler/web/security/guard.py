@@ -1,0 +1,162 @@
+"""HTTP/1.1 on one connection, with limits that a hostile or broken client runs into.
+
+From the moment that a client is to speak, its whole request head must arrive in time, however
+it dribbles; what does not read its answer is dropped; and there are only so many connections.
+"""
+
+import asyncio
+import sys
+from functools import partial
+from typing import Any
+
+import h11
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from reconciler.web.api.problems import MEDIA_TYPE, HttpProblem, Reason, body_of
+from reconciler.web.security.access import log_refusal
+from reconciler.web.security.connection import Connection
+from reconciler.web.security.headers import protective_headers
+from reconciler.web.security.peers import UnknownPeer, peer_of
+
+HEAD_WITHIN = 10.0
+"""Seconds in which a request head has to arrive, and an answer has to be read."""
+LINGER = 2.0
+"""Seconds that a refused client gets to read why, while what it still says is thrown away."""
+MOST_CONNECTIONS = 256
+
+_FULL = HttpProblem(
+    503,
+    Reason.TOO_MANY_CONNECTIONS,
+    f"{MOST_CONNECTIONS} connections are open already. Close some, and try again.",
+    {"Retry-After": "5"},
+)
+_TOO_LARGE = HttpProblem(
+    431, Reason.HEADERS_TOO_LARGE, "The headers are too large. Send fewer, such as cookies."
+)
+_MALFORMED = HttpProblem(400, Reason.BAD_REQUEST, "This is no HTTP/1.1 request. Send one.")
+
+
+class GuardedProtocol(H11Protocol):
+    """One connection."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._connection = Connection()
+        self._deadline: asyncio.TimerHandle | None = None
+        self._unread = 0
+        self._refused = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client is there."""
+        accepted = transport.get_extra_info("socket")
+        peer = UnknownPeer() if accepted is None else peer_of(accepted)
+        self._connection = Connection(peer=peer, abort=transport.abort)
+        if len(self.connections) >= MOST_CONNECTIONS:
+            self.transport = transport
+            self._log(_FULL.reason)
+            transport.write(_raw(_FULL))
+            transport.close()
+            return
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, **self._connection.state()}
+        self._set_deadline()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone."""
+        self._clear_deadline()
+        self._connection.closing.set()
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The service ends."""
+        self._connection.closing.set()
+        super().shutdown()
+
+    def data_received(self, data: bytes) -> None:
+        """It said something."""
+        if self._refused:
+            return
+        super().data_received(data)
+        if self._serving and not self._refused:
+            self._clear_deadline()
+
+    def on_response_complete(self) -> None:
+        """The answer is written; the client's turn."""
+        self._set_deadline()
+        super().on_response_complete()
+        if self._serving:  # the next request was here already
+            self._clear_deadline()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # ours says it better
+        """What it said is no request."""
+        error = sys.exception()
+        large = isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == 431
+        self._refuse(_TOO_LARGE if large else _MALFORMED)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing: the request is served as if no upgrade had been asked for (RFC 9110, 7.8)."""
+
+    @property
+    def _serving(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _refuse(self, problem: HttpProblem) -> None:
+        """Answer without the application, and close."""
+        self._refused = True
+        self._log(problem.reason)
+        if self._serving and self.cycle.response_started:
+            self.transport.abort()
+            return
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.write(_raw(problem))
+        self.transport.write_eof()
+        self._clear_deadline()
+        self._deadline = self.loop.call_later(LINGER, self.transport.abort)
+
+    def _set_deadline(self) -> None:
+        self._clear_deadline()
+        self._unread = self.transport.get_write_buffer_size()
+        self._deadline = self.loop.call_later(HEAD_WITHIN, self._too_late)
+
+    def _clear_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_late(self) -> None:
+        if 0 < self.transport.get_write_buffer_size() < self._unread:
+            self._set_deadline()  # a slow line, but it reads
+            return
+        self._log(Reason.SLOW_REQUEST)
+        self.transport.abort()
+
+    def _log(self, reason: Reason | str) -> None:
+        log = partial(log_refusal, reason, self._connection.peer, None, None)
+        self.loop.run_in_executor(None, log)
+
+
+def _raw(problem: HttpProblem) -> bytes:
+    body = body_of(problem)
+    headers = {
+        **protective_headers(),
+        **problem.headers,
+        "Cache-Control": "no-store",
+        "Content-Type": MEDIA_TYPE,
+        "Content-Length": str(len(body)),
+        "Connection": "close",
+    }
+    lines = [
+        f"HTTP/1.1 {problem.status} ",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body

@@ -1,0 +1,1 @@
+"""The HTTP server: sockets, the application, and how long it runs."""

@@ -1,0 +1,129 @@
+"""The HTTP server: uvicorn, made to sleep while nobody asks and to keep its hands off signals."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.applications import Starlette
+
+from reconciler.config import HttpConfig
+from reconciler.log.logger import get_logger
+from reconciler.web.security.guard import GuardedProtocol
+from reconciler.web.security.rules import LARGEST_HEAD
+from reconciler.web.server import listen
+
+_LOG = get_logger(__name__)
+KEEP_ALIVE = 5
+"""Seconds that an idle connection stays open."""
+FINISH_WITHIN = 1
+"""Seconds that requests get to end when the service does."""
+_TOLD = ("Exception in ASGI application", "Invalid HTTP request received")
+
+
+class Server(uvicorn.Server):
+    """One server, on sockets that are open already.
+
+    Attributes:
+        addresses: where it listens, in the words of the configuration.
+        ready: set once it accepts connections.
+    """
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], *, own: bool) -> None:
+        self._exit = asyncio.Event()
+        self.ready = asyncio.Event()
+        super().__init__(config)
+        self._sockets = sockets
+        self._made = {
+            opened: listen.identity_of(opened.getsockname())
+            for opened in sockets
+            if own and opened.family == socket.AF_UNIX
+        }
+        self.addresses = [listen.address_of(opened) for opened in sockets]
+
+    @property
+    def should_exit(self) -> bool:
+        """Whether it is to end, or has been told so; to be set on its event loop."""
+        return self._exit.is_set()
+
+    @should_exit.setter
+    def should_exit(self, value: bool) -> None:
+        if value:
+            self._exit.set()
+        else:
+            self._exit.clear()
+
+    def stop(self) -> None:
+        """End, after what is being answered."""
+        self.should_exit = True
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until `stop()`."""
+        await super().serve(sockets or self._sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept connections."""
+        await super().startup(sockets)
+        for address in self.addresses:
+            _LOG.info("listening", address=address)
+        self.ready.set()
+
+    async def main_loop(self) -> None:
+        """Wait for the end; uvicorn's own would wake up ten times a second."""
+        await self._exit.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop accepting, let what runs end, and leave no socket behind."""
+        for opened in self._sockets:
+            listen.remove_unix_socket(opened, self._made.get(opened))
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the service."""
+        yield
+
+
+def make_server(
+    app: Starlette, http: HttpConfig, sockets: list[socket.socket] | None = None
+) -> Server:
+    """Make the server, on `sockets` that systemd opened, or on new ones; on the event loop.
+
+    Raises:
+        CannotListen: it cannot listen there, or must not.
+    """
+    opened = sockets or listen.open_sockets(http.listen)
+    if http.token_file is None:
+        listen.refuse_strangers(opened)
+    config = uvicorn.Config(
+        app,
+        http=GuardedProtocol,
+        ws="none",
+        loop="none",
+        lifespan="off",
+        log_config=None,
+        log_level=logging.WARNING,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        h11_max_incomplete_event_size=LARGEST_HEAD,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=FINISH_WITHIN,
+        backlog=listen.BACKLOG,
+    )
+    _quiet()
+    return Server(config, opened, own=not sockets)
+
+
+def _quiet() -> None:
+    """What uvicorn says of these is logged by us, with the path and the user; once is enough."""
+    logger = logging.getLogger("uvicorn.error")
+    if _not_told_yet not in logger.filters:
+        logger.addFilter(_not_told_yet)
+
+
+def _not_told_yet(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(_TOLD)

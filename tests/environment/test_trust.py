@@ -1,0 +1,146 @@
+"""Root does not act on files that somebody else may write: real owners, real modes."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from reconciler.environment.trust import check_trust, environment_paths
+
+ROOT, NOBODY = 0, 65534
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project of root's: folder 0755, file 0644, environment with an interpreter."""
+    project = tmp_path / "project"
+    packages = project / ".venv/lib/python3.11/site-packages"
+    packages.mkdir(parents=True)
+    (project / ".venv/bin").mkdir()
+    (project / ".venv/bin/python").symlink_to("/bin/true")
+    (project / ".venv/pyvenv.cfg").touch()
+    (project / "pyproject.toml").touch()
+    for folder, _, files in os.walk(project):
+        Path(folder).chmod(0o755)
+        for name in files:
+            if not Path(folder, name).is_symlink():
+                Path(folder, name).chmod(0o644)
+    return project
+
+
+def paths(project):
+    venv = project / ".venv"
+    return environment_paths(project / "pyproject.toml", venv, venv / "bin/python")
+
+
+def found(project, uid=ROOT):
+    return [(each.file, each.reason, each.mend) for each in check_trust(paths(project), uid)]
+
+
+def test_a_project_of_root_in_a_sticky_folder_is_trusted(project):
+    """The test's own folder lies in /tmp, which is 1777."""
+    assert found(project) == []
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "pyproject.toml",
+        ".",
+        ".venv",
+        ".venv/pyvenv.cfg",
+        ".venv/bin",
+        ".venv/lib",
+        ".venv/lib/python3.11",
+        ".venv/lib/python3.11/site-packages",
+    ],
+)
+@pytest.mark.parametrize(("mode", "who"), [(0o775, "its group"), (0o777, "everyone")])
+def test_what_others_may_write_is_refused_with_path_and_mend(project, entry, mode, who):
+    path = project / entry
+    path.chmod(mode)
+
+    ((file, reason, mend),) = found(project)
+
+    assert file == str(path)
+    assert reason.startswith(f"{path} is writable by {who} (mode {mode:04o})")
+    assert mend.startswith(f"`chmod go-w {path}`")
+
+
+def test_the_mend_mends(project):
+    (project / "pyproject.toml").chmod(0o666)
+    ((_, _, mend),) = found(project)
+
+    assert os.system(mend.split("`")[1]) == 0
+
+    assert found(project) == []
+
+
+def test_a_file_of_another_user_is_refused_and_the_way_out_is_named(project):
+    os.chown(project / "pyproject.toml", NOBODY, NOBODY)
+
+    ((_, reason, mend),) = found(project)
+
+    assert reason.startswith(f"{project}/pyproject.toml belongs to nobody")
+    assert mend == (
+        f"`chown root {project}/pyproject.toml`, or run the service as that user: "
+        "`reconciler service install --for nobody`"
+    )
+
+
+def test_the_sticky_bit_excuses_a_folder_above_but_not_the_folder_itself(project):
+    project.chmod(0o1777)
+    assert found(project) == []
+
+    (project / ".venv").chmod(0o1777)
+    assert [file for file, _, _ in found(project)] == [str(project / ".venv")]
+
+
+def test_a_sticky_folder_of_another_user_is_refused(project):
+    """Its owner may rename what others put there."""
+    project.chmod(0o1777)
+    os.chown(project, NOBODY, NOBODY)
+
+    assert [file for file, _, _ in found(project)] == [str(project)]
+
+
+def test_links_are_followed_to_their_targets_and_the_folders_above(project, tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    (shared / "python").touch()
+    (project / ".venv/bin/python").unlink()
+    (project / ".venv/bin/python").symlink_to("../../../shared/python")
+
+    assert [file for file, _, _ in found(project)] == [str(shared)]
+
+
+def test_a_link_of_another_user_is_refused(project):
+    os.chown(project / ".venv/bin/python", NOBODY, NOBODY, follow_symlinks=False)
+
+    assert [file for file, _, _ in found(project)] == [str(project / ".venv/bin/python")]
+
+
+def test_links_in_a_circle_end(project):
+    (project / "pyproject.toml").unlink()
+    (project / "pyproject.toml").symlink_to("pyproject.toml")
+
+    assert found(project) == []
+
+
+def test_what_is_not_there_yet_is_no_problem(tmp_path):
+    assert check_trust([tmp_path / "later/pyproject.toml"], ROOT) == []
+
+
+def test_each_path_to_mend_is_named_once(project):
+    project.chmod(0o777)
+
+    assert len(found(project)) == 1
+
+
+def test_other_users_answer_for_themselves(project):
+    project.chmod(0o777)
+
+    assert found(project, uid=1000) == []
