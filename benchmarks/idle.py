@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.measure import Row, Side, bound, in_turn, ratio
 from benchmarks.scene import Scene, Silent, environment_of, packages_in, reconcile
 from reconciler.journal.history import Journal
-from reconciler.passes.runner import Recorder
+from reconciler.passes.runner import PassRunner
 from reconciler.processes import Cancellation
 from reconciler.status import Result
 from tests.support.environments import uninstall
@@ -24,8 +24,8 @@ def nothing_to_do(scene: Scene, rounds: int) -> list[Row]:
     """A pass in an environment that is in sync, beside uv's own check of the same."""
     folder = scene.large
     environment = environment_of(folder)
-    assert reconcile(environment, audit=True).look.drift.in_sync
-    recorder = Recorder(environment, Journal(scene.work / "journal.sqlite3"))
+    assert reconcile(environment, audit=True).snapshot.drift.in_sync
+    recorder = PassRunner(environment, Journal(scene.work / "journal.sqlite3"))
     ours, recorded, theirs = Side("pass"), Side("recorded pass"), Side("uv --check")
     started: list[str] = []
     sys.addaudithook(lambda event, _: started.append(event) if event in _STARTS else None)
@@ -58,7 +58,7 @@ def _bounded(what: str, side: Side) -> Row:
     return Row(row.what, f"{row.value} {extra}", row.target, row.met)
 
 
-def _record(recorder: Recorder) -> None:
+def _record(recorder: PassRunner) -> None:
     found = recorder.run(
         lambda running: running.reconcile(audit=False),
         trigger="interval",

@@ -146,7 +146,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-class Pass(msgspec.Struct, frozen=True, kw_only=True):
+class PassStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One reconciliation, from looking to a recorded outcome."""
 
     id: int
@@ -164,7 +164,7 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds spent in each step."""
 
 
-class PassDetail(Pass, frozen=True, kw_only=True):
+class PassDetail(PassStatus, frozen=True, kw_only=True):
     """A pass with uv's own words."""
 
     plan: tuple[Change, ...] = ()
@@ -183,7 +183,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """The line itself."""
 
 
-class Interpreter(msgspec.Struct, frozen=True, kw_only=True):
+class InterpreterStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The Python of the environment."""
 
     executable: str
@@ -201,7 +201,7 @@ class Suspension(msgspec.Struct, frozen=True, kw_only=True):
     """Set after a rollback: the revision that is not to be applied again."""
 
 
-class Generation(msgspec.Struct, frozen=True, kw_only=True):
+class GenerationStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A complete tree that was live once, or is."""
 
     number: int
@@ -213,12 +213,12 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes that no other tree shares: what removing it would free."""
 
 
-class Environment(msgspec.Struct, frozen=True, kw_only=True):
+class EnvironmentStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about one environment."""
 
     name: str
     pyproject: str
-    python: Interpreter
+    python: InterpreterStatus
     phase: Phase
     atomic: bool
     atomic_reason: str | None = None
@@ -229,7 +229,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     last_attempted_revision: str | None = None
     last_applied_revision: str | None = None
     generation: int
-    generations: tuple[Generation, ...] = ()
+    generations: tuple[GenerationStatus, ...] = ()
     next_check_at: str | None = None
     conditions: tuple[Condition, ...] = ()
     packages: tuple[Package, ...] = ()
@@ -239,12 +239,12 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """What would change, where it may not now: observed, paused, or waiting."""
     warnings: tuple[str, ...] = ()
     gpu: Gpu | None = None
-    last_pass: Pass | None = None
-    current_pass: Pass | None = None
+    last_pass: PassStatus | None = None
+    current_pass: PassStatus | None = None
     problem: Problem | None = None
 
 
-class Service(msgspec.Struct, frozen=True, kw_only=True):
+class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The process that answers."""
 
     version: str
@@ -263,6 +263,6 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = SCHEMA
     generation: int
     """Rises by one with every change of this document; what `since` is compared with."""
-    service: Service
+    service: ServiceStatus
     ready: bool
-    environments: tuple[Environment, ...]
+    environments: tuple[EnvironmentStatus, ...]

@@ -1,43 +1,46 @@
-"""The structure that the folders promise: imports go downwards only, uv is started once."""
+"""The structure drawn in docs/architecture.md, held against the code; each test lists all."""
 
 import ast
+from collections import defaultdict
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-
-import pytest
 
 import reconciler
 
 ROOT = Path(reconciler.__file__).parent
-FILES = sorted(ROOT.rglob("*.py"))
 
-# From the top down: a part may import what stands below it, and its own level.
-LEVELS = [
-    {"cli", "__main__"},
-    {"demo", "doctor"},
-    {"web"},
-    {"service"},
+# The rule: a part imports only parts that stand below it. From the top down.
+LAYERS = (
+    {"__main__"},
+    {"cli"},
+    {"web", "demo", "doctor"},
     {"daemon"},
-    {"recording"},
-    {"restore", "rollback", "gates"},
-    {"reconcile"},
-    {"planning", "verify", "creation", "holds"},
-    {"outcome"},
-    {"environment", "notices", "metrics", "journald"},
-    {"uv", "vault", "gpu"},
-    {"trees", "journal"},
-    {"log", "ownership", "usage", "processes", "event_names"},
-    {"memory", "lean"},
-    {"state"},
+    {"passes"},
+    {"planning", "holds"},
+    {"systemd"},
+    {"environment"},
+    {"vault"},
+    {"uv", "trees", "journal"},
     {"config"},
-    {"interpreter", "status", "redact"},
-]
-LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
+    {"state"},
+    {"status"},
+    {"log", "processes"},
+)
+LEVEL = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 
-
-def part_of(module: str) -> str:
-    """`reconciler.state.drift` is a part of `state`."""
-    return module.split(".")[1] if "." in module else ""
+LONGEST_FILE = 400
+LOOSE = {"__init__", "__main__", "processes", "status"}
+SAME_SUBJECT = {
+    "environment": "its configuration, and the environment itself",
+    "history": "the command, and what it shows",
+    "passes": "the pass, and how the terminal shows it",
+    "progress": "the progress of a pass, and how the terminal shows it",
+    "rollback": "the command, and what it does",
+    "service": "the command, and what it installs",
+    "status": "the command, and what it shows",
+}
+"""Base names that several modules share, since they are about the same thing."""
 
 
 def module_of(file: Path) -> str:
@@ -45,65 +48,102 @@ def module_of(file: Path) -> str:
     return ".".join(p for p in relative.parts if p != "__init__")
 
 
-def imports(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(tree):
+FILES = {module_of(file): file for file in sorted(ROOT.rglob("*.py"))}
+TREES = {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in FILES.items()}
+
+
+def part_of(module: str) -> str:
+    """`reconciler.state.drift` is a part of `state`."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def imports(module: str) -> Iterator[tuple[str, int]]:
+    """What a module imports, submodules by their own names, and on which line."""
+    for node in ast.walk(TREES[module]):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            if node.module == "reconciler":
-                yield from ((f"reconciler.{alias.name}", node.lineno) for alias in node.names)
-            else:
-                yield node.module, node.lineno
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield (inner if inner in FILES else node.module), node.lineno
 
 
-def tree_of(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
+def foreign(module: str) -> set[str]:
+    return {name.partition(".")[0] for name, _ in imports(module)}
 
 
-def test_every_part_has_its_place():
-    parts = {part_of(module_of(file)) for file in FILES} - {""}
-    assert parts <= LEVEL.keys(), f"without a level: {sorted(parts - LEVEL.keys())}"
+def test_every_part_has_its_place() -> None:
+    assert {part_of(module) for module in FILES} - {""} == set(LEVEL)
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
-def test_imports_go_downwards_only(file):
-    own = part_of(module_of(file))
-    for module, line in imports(tree_of(file)):
-        if module.startswith("reconciler.") and own:
-            part = part_of(module)
-            if part in LEVEL and part != own:
-                assert LEVEL[part] >= LEVEL[own], f"{file}:{line}: {own} imports {part} above it"
-
-
-def test_uv_is_started_in_one_module_only():
-    finders = [
-        file.name
-        for file in FILES
-        for module, _ in imports(tree_of(file))
-        if module == "uv" or module.startswith("uv.")
+def test_imports_go_downwards_only() -> None:
+    upwards = [
+        f"{module}:{line} imports {name}"
+        for module in FILES
+        for name, line in imports(module)
+        if part_of(name) in LEVEL and part_of(module) in LEVEL
+        if part_of(name) != part_of(module)
+        if LEVEL[part_of(name)] <= LEVEL[part_of(module)]
     ]
-    assert finders == ["program.py"]
+    assert upwards == []
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "state").glob("*.py")), ids=lambda f: f.name)
-def test_the_state_is_pure(file):
+def test_no_imports_go_in_a_circle() -> None:
+    graph = {m: {n for n, _ in imports(m) if n in FILES and n != m} for m in FILES}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        raise AssertionError(" -> ".join(error.args[1])) from None
+
+
+def test_there_are_four_loose_modules() -> None:
+    assert {file.stem for file in ROOT.glob("*.py")} == LOOSE
+
+
+def test_no_file_is_too_long() -> None:
+    lengths = {m: len(file.read_text().splitlines()) for m, file in FILES.items()}
+    assert {m: n for m, n in lengths.items() if n > LONGEST_FILE} == {}
+
+
+def test_no_two_modules_share_a_name_without_a_reason() -> None:
+    named: dict[str, list[str]] = defaultdict(list)
+    for module, file in FILES.items():
+        if file.stem != "__init__":
+            named[file.stem].append(module)
+    shared = {stem: ms for stem, ms in named.items() if len(ms) > 1 and stem not in SAME_SUBJECT}
+    assert shared == {}
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    named: dict[str, list[str]] = defaultdict(list)
+    for module, tree in TREES.items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                named[node.name].append(module)
+    assert {name: modules for name, modules in named.items() if len(modules) > 1} == {}
+
+
+def test_uv_is_started_in_one_module_only() -> None:
+    assert [m for m in FILES if "uv" in foreign(m)] == ["reconciler.uv.program"]
+
+
+def test_the_state_is_pure() -> None:
     """Takes text, paths and mappings; needs no process, no network, no clock."""
     effects = {"subprocess", "socket", "sqlite3", "asyncio", "threading", "time", "random", "http"}
-    assert {m.partition(".")[0] for m, _ in imports(tree_of(file))}.isdisjoint(effects)
+    impure = {m: foreign(m) & effects for m in FILES if part_of(m) == "state"}
+    assert {m: found for m, found in impure.items() if found} == {}
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
-def test_asyncio_stays_where_something_waits(file):
-    uses = any(m.partition(".")[0] in ("asyncio", "anyio") for m, _ in imports(tree_of(file)))
-    assert not uses or part_of(module_of(file)) in {"daemon", "web"}
+def test_asyncio_stays_where_something_waits() -> None:
+    users = {part_of(m) for m in FILES if foreign(m) & {"asyncio", "anyio"}}
+    assert users == {"daemon", "web"}
 
 
-def test_no_module_has_a_name_that_says_nothing():
-    empty = {"utils", "util", "helpers", "helper", "common", "misc", "handler"}
-    assert {part for file in FILES for part in file.with_suffix("").parts}.isdisjoint(empty)
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    empty = {"utils", "util", "helpers", "helper", "common", "misc", "handler", "manager"}
+    assert [m for m in FILES if empty & set(m.split("."))] == []
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
-def test_every_module_says_what_it_is_for(file):
-    if file.name != "__init__.py" or file.stat().st_size:
-        assert ast.get_docstring(tree_of(file))
+def test_every_module_says_what_it_is_for() -> None:
+    silent = [m for m, file in FILES.items() if file.stat().st_size]
+    assert [m for m in silent if not ast.get_docstring(TREES[m])] == []

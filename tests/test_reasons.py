@@ -11,19 +11,19 @@ from reconciler.daemon.actions import Refusal
 from reconciler.passes.outcome import Refused
 from reconciler.passes.runner import Reason
 from reconciler.uv.answers import UvError
-from reconciler.web.api.problems import Reason as HttpReason
+from reconciler.web.api.problems import HttpReason
 
 ROOT = Path(__file__).parents[1]
 _WORD = re.compile(r"([A-Z][a-z]+){2,}")
 _OF_A_PASS = (
-    "verify",
-    "gates",
-    "outcome",
-    "reconcile",
-    "planning/held_back",
+    "passes/prove",
+    "passes/gates",
+    "passes/outcome",
+    "passes/reconcile",
+    "planning/counterfactual",
     "planning/planner",
-    "restore",
-    "rollback",
+    "passes/restore",
+    "passes/rollback",
 )
 _OF_A_CONDITION = "daemon/view"
 _ALL = "__all__"

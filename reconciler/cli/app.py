@@ -14,7 +14,8 @@ from click.shell_completion import CompletionItem
 
 from reconciler import __version__
 from reconciler.cli.nearest import nearest
-from reconciler.cli.options import Options, common_options
+from reconciler.cli.options import Options
+from reconciler.cli.shared_options import common_options
 
 COMMANDS = {
     "run": "Run the service in the foreground.",
@@ -25,7 +26,7 @@ COMMANDS = {
     "history": "Show past passes and kept generations, or one pass in full.",
     "rollback": "Go back to an earlier tree.",
     "pause": "Leave the environment alone for a while.",
-    "resume": "Look after the environment again, after a pause or a roll-back.",
+    "resume": "Manage the environment again, after a pause or a roll-back.",
     "trigger": "Ask the service for a pass now.",
     "hold": "Show held packages, put a broken one back, or accept what is there.",
     "doctor": "Find what could stand in the way, each with its mend.",
@@ -39,7 +40,7 @@ INTERRUPTED = 130
 ERROR = 1
 
 
-class Root(click.Group):
+class RootGroup(click.Group):
     """All commands, each loaded when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -82,7 +83,7 @@ class Root(click.Group):
 
 
 @click.group(
-    cls=Root,
+    cls=RootGroup,
     params=common_options(
         ("config", "pyproject", "python", "environment", "json", "quiet", "verbose")
     ),

@@ -17,7 +17,7 @@ def show_outcome(served: Served, number: int, output: Output) -> int:
     Ctrl-C ends the waiting, not the pass.
     """
     with following(output, f"{served.name}, pass {number}", lines=False) as follower:
-        follower.phase("service")
+        follower.step("service")
         detail = _finished(served, number)
     output.json(detail)
     show_pass(detail, served.name, output)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from reconciler.config import Address, Config, TcpAddress, UnixAddress
-from reconciler.status import Pass, PassDetail, Status
+from reconciler.status import PassDetail, PassStatus, Status
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class NotRunning(Exception):
         )
 
 
-class Refused(Exception):
+class RefusedByService(Exception):
     """The service answered with an error."""
 
     def __init__(self, status: int, reason: str, detail: str) -> None:
@@ -55,7 +55,7 @@ class Foreign(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class ServerEvent:
     """One server-sent event; `data` is JSON."""
 
     id: str
@@ -73,7 +73,7 @@ class _Accepted(msgspec.Struct):
 
 
 class _History(msgspec.Struct):
-    passes: tuple[Pass, ...]
+    passes: tuple[PassStatus, ...]
 
 
 class Client:
@@ -87,7 +87,7 @@ class Client:
         """All of it."""
         return self._get("/status", Status)
 
-    def history(self, environment: str | None, limit: int) -> tuple[Pass, ...]:
+    def history(self, environment: str | None, limit: int) -> tuple[PassStatus, ...]:
         """Passes, the newest first."""
         which = f"&environment={quote(environment)}" if environment else ""
         return self._get(f"/history?limit={limit}{which}", _History).passes
@@ -108,14 +108,14 @@ class Client:
         path = f"/environments/{quote(environment)}/{what}"
         return self._request("POST", path, _Accepted, given).pass_
 
-    def events(self, last_id: str | None) -> Iterator[Event]:
+    def events(self, last_id: str | None) -> Iterator[ServerEvent]:
         """What happens, until the connection ends; first of all `connected`."""
         headers = {"Accept": "text/event-stream"}
         if last_id is not None:
             headers["Last-Event-ID"] = last_id
         with self._answer("GET", "/events", headers, _SILENCE) as response:
             self._refuse_errors(response)
-            yield Event("", "connected", {})
+            yield ServerEvent("", "connected", {})
             yield from _events(response)
 
     def _get(self, path: str, kind: type[T]) -> T:
@@ -136,7 +136,7 @@ class Client:
             problem = msgspec.json.decode(response.read(), type=_Problem)
         except msgspec.DecodeError as error:
             raise Foreign(self.address) from error
-        raise Refused(response.status, problem.reason, problem.detail)
+        raise RefusedByService(response.status, problem.reason, problem.detail)
 
     @contextmanager
     def _answer(
@@ -205,7 +205,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def _events(response: http.client.HTTPResponse) -> Iterator[Event]:
+def _events(response: http.client.HTTPResponse) -> Iterator[ServerEvent]:
     """Read a stream of server-sent events (WHATWG HTML, 9.2.6)."""
     fields: dict[str, str] = {}
     for line in response:
@@ -215,7 +215,7 @@ def _events(response: http.client.HTTPResponse) -> Iterator[Event]:
             fields[name] = value.removeprefix(" ")
         elif "data" in fields:
             data = msgspec.json.decode(fields["data"], type=dict[str, Any])
-            yield Event(fields.get("id", ""), fields.get("event", "message"), data)
+            yield ServerEvent(fields.get("id", ""), fields.get("event", "message"), data)
             fields = {}
         else:
             fields = {}

@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from reconciler.cli.options import EVERYWHERE, common_options
+from reconciler.cli.options import EVERYWHERE
+from reconciler.cli.shared_options import common_options
 
 _WIDTH = 92
 

@@ -18,7 +18,7 @@ from reconciler.cli.terminal.progress import Follower
 from reconciler.config import Config, EnvironmentConfig, Mode, OnHoldBroken
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
-from reconciler.holds.monitor import Keeper
+from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal, State
 from reconciler.journal.suspension import rolled_back, settled
 from reconciler.passes.gates import Gates
@@ -26,7 +26,7 @@ from reconciler.passes.outcome import Gate, Outcome
 from reconciler.passes.reconcile import Pass
 from reconciler.passes.restore import restore
 from reconciler.passes.rollback import roll_back
-from reconciler.passes.runner import Reason, Recorded, Recorder, Work
+from reconciler.passes.runner import PassRunner, Reason, Recorded, Work
 from reconciler.processes import Cancellation
 from reconciler.status import Trigger
 from reconciler.trees.workspace import Busy
@@ -38,7 +38,7 @@ class Direct:
 
     environment: Environment
     journal: Journal
-    keeper: Keeper
+    monitor: HoldMonitor
 
     @property
     def state(self) -> State:
@@ -57,9 +57,9 @@ class Direct:
             to_restore: list[NormalizedName] = []
 
             def work(running: Pass) -> Outcome:
-                look = running.look(audit=True)
-                self.keeper.keep(look, compare=True)
-                broken = self.keeper.first_broken(look) if restores else None
+                snapshot = running.look(audit=True)
+                self.monitor.keep(snapshot, compare=True)
+                broken = self.monitor.first_broken(snapshot) if restores else None
                 if broken is None:
                     return running.reconcile(audit=False)
                 to_restore.append(broken)  # noqa: B023 -- run before the next round begins
@@ -74,11 +74,11 @@ class Direct:
 
         def work(running: Pass) -> Outcome:
             outcome = roll_back(running, number)
-            revision = outcome.look.revision
+            revision = outcome.snapshot.revision
             self.change(
                 lambda state: rolled_back(state, outcome.generation, revision, reason, time.time())
             )
-            self.keeper.accept_what_is(outcome.look)
+            self.monitor.accept_what_is(outcome.snapshot)
             return outcome
 
         return self.run(work, Trigger.ROLLBACK, follower)
@@ -91,7 +91,7 @@ class Direct:
         """Take what is installed as the held build from now on."""
 
         def work(running: Pass) -> Outcome:
-            self.keeper.accept(running.look(audit=True), name)
+            self.monitor.accept(running.look(audit=True), name)
             return running.observe(self.environment.look(refresh=True))
 
         return self.run(work, Trigger.ACCEPT, follower)
@@ -104,7 +104,7 @@ class Direct:
         Raises:
             KeyboardInterrupt: it was ended; the environment is as it was.
         """
-        recorder = Recorder(self.environment, self.journal, gate)
+        recorder = PassRunner(self.environment, self.journal, gate)
 
         def in_order(running: Pass) -> Outcome:
             self._close_interrupted()
@@ -119,8 +119,8 @@ class Direct:
         if recorded.trouble is not None and recorded.trouble.reason == Reason.STOPPED:
             raise KeyboardInterrupt
         if recorded.outcome is not None:
-            self.environment.remember_good(recorded.outcome.look)
-            self.keeper.keep(recorded.outcome.look, compare=bool(recorded.outcome.changes))
+            self.environment.remember_good(recorded.outcome.snapshot)
+            self.monitor.keep(recorded.outcome.snapshot, compare=bool(recorded.outcome.changes))
         return recorded
 
     def _close_interrupted(self) -> None:
@@ -182,6 +182,6 @@ def direct(config: Config, target: EnvironmentConfig) -> Iterator[Direct]:
     journal = open_journal(config)
     try:
         environment = Environment(target, os.environ, config.service.uv)
-        yield Direct(environment, journal, Keeper(environment))
+        yield Direct(environment, journal, HoldMonitor(environment))
     finally:
         journal.close()

@@ -6,7 +6,7 @@ A field is added, never renamed or removed.
 import msgspec
 
 from reconciler.config import EnvironmentConfig
-from reconciler.environment.environment import Look
+from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.standing import holds_found
 from reconciler.log.redact import in_places, redact
 from reconciler.state.companions import warnings_for
@@ -15,11 +15,11 @@ from reconciler.state.drift import Row
 from reconciler.status import (
     Change,
     Failure,
-    Generation,
+    GenerationStatus,
     HeldBack,
     Hold,
     Package,
-    Pass,
+    PassStatus,
     Problem,
     Suspension,
 )
@@ -42,7 +42,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     """What is wrong with the project's file; the rest is then about its last good state."""
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     """The answer of `plan`."""
 
     environment: str
@@ -69,13 +69,13 @@ class Holds(msgspec.Struct, frozen=True, kw_only=True):
     holds: tuple[Hold, ...]
 
 
-class History(msgspec.Struct, frozen=True, kw_only=True):
+class HistoryDocument(msgspec.Struct, frozen=True, kw_only=True):
     """The answer of `history`."""
 
     environment: str
-    passes: tuple[Pass, ...]
+    passes: tuple[PassStatus, ...]
     """The newest first."""
-    generations: tuple[Generation, ...]
+    generations: tuple[GenerationStatus, ...]
     """The live one first, then those that can be rolled back to."""
 
 
@@ -92,21 +92,21 @@ def package_of(row: Row) -> Package:
     )
 
 
-def check_of(target: EnvironmentConfig, look: Look) -> Check:
+def check_of(target: EnvironmentConfig, snapshot: Snapshot) -> Check:
     """What a look found."""
-    packages = tuple(package_of(row) for row in look.drift.rows)
-    holds = holds_found(look)
+    packages = tuple(package_of(row) for row in snapshot.drift.rows)
+    holds = holds_found(snapshot)
     well = all(p.ok for p in packages) and all(h.intact for h in holds)
     return Check(
         environment=target.name,
         pyproject=str(target.pyproject),
         python=str(target.python),
-        revision=look.revision,
-        in_sync=well and look.problem is None,
+        revision=snapshot.revision,
+        in_sync=well and snapshot.problem is None,
         packages=packages,
         holds=holds,
-        warnings=warnings_for(look.installed, look.holds),
-        problem=problem_of(look.problem) if look.problem else None,
+        warnings=warnings_for(snapshot.installed, snapshot.holds),
+        problem=problem_of(snapshot.problem) if snapshot.problem else None,
     )
 
 

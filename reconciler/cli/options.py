@@ -1,14 +1,8 @@
-"""The options that every command shares, accepted before and after the command's name."""
+"""What the command line says about where, and how to answer."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import click
-from click.shell_completion import CompletionItem
-
-_PATH = click.Path(path_type=Path)
 EVERYWHERE = ("config", "pyproject", "python", "environment", "json", "quiet", "verbose")
 
 
@@ -23,55 +17,3 @@ class Options:
     json: bool = False
     quiet: bool = False
     verbose: bool = False
-
-
-def common_options(names: Sequence[str]) -> list[click.Option]:
-    """The shared options of these names, each of which only adds to the `Options`."""
-    return [_OPTIONS[name]() for name in EVERYWHERE if name in names]
-
-
-def _store(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    """Only what is given counts, so that what stands before the command is not lost."""
-    options = context.obj if isinstance(context.obj, Options) else Options()
-    context.obj = replace(options, **{str(parameter.name): value}) if value else options
-
-
-def _path(name: str, metavar: str, words: str) -> click.Option:
-    return click.Option(
-        [f"--{name}"], type=_PATH, metavar=metavar, help=words, expose_value=False, callback=_store
-    )
-
-
-def _flag(names: list[str], words: str) -> click.Option:
-    return click.Option(names, is_flag=True, help=words, expose_value=False, callback=_store)
-
-
-def _environment() -> click.Option:
-    return click.Option(
-        ["-e", "--environment"],
-        metavar="NAME",
-        help="Which environment, where several are configured.",
-        expose_value=False,
-        callback=_store,
-        shell_complete=_complete_environment,
-    )
-
-
-def _complete_environment(
-    context: click.Context, _parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    from reconciler.cli.targets import known_names  # noqa: PLC0415 -- only while completing
-
-    names = known_names(context.find_object(Options) or Options())
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
-
-
-_OPTIONS: dict[str, Callable[[], click.Option]] = {
-    "config": lambda: _path("config", "FILE", "The configuration file."),
-    "pyproject": lambda: _path("pyproject", "FILE", "The project's pyproject.toml, or its folder."),
-    "python": lambda: _path("python", "ENV", "The environment: its folder, or its interpreter."),
-    "environment": _environment,
-    "json": lambda: _flag(["--json"], "Print JSON (docs/cli.md)."),
-    "quiet": lambda: _flag(["-q", "--quiet"], "Print nothing but errors."),
-    "verbose": lambda: _flag(["-v", "--verbose"], "Print more: uv's own words, the log."),
-}

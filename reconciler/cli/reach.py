@@ -10,8 +10,7 @@ from reconciler.cli.client import Client, Foreign, NotRunning
 from reconciler.config import Config, EnvironmentConfig, Mode
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
-from reconciler.status import Environment as EnvironmentStatus
-from reconciler.status import Status
+from reconciler.status import EnvironmentStatus, Status
 from reconciler.trees.workspace import Busy
 
 

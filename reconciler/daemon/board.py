@@ -9,7 +9,14 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from reconciler.status import Condition, ConditionType, Environment, Phase, Service, Status
+from reconciler.status import (
+    Condition,
+    ConditionType,
+    EnvironmentStatus,
+    Phase,
+    ServiceStatus,
+    Status,
+)
 
 _CANNOT_WORK = frozenset(
     {
@@ -42,11 +49,11 @@ class Board:
         on_news: Who is told.
     """
 
-    def __init__(self, service: Service, names: Sequence[str], on_news: OnNews) -> None:
+    def __init__(self, service: ServiceStatus, names: Sequence[str], on_news: OnNews) -> None:
         self._lock = threading.Lock()
         self._on_news = on_news
         self._names = tuple(names)
-        self._known: dict[str, Environment] = {}
+        self._known: dict[str, EnvironmentStatus] = {}
         self._stopping = False
         self._status = Status(generation=1, service=service, ready=False, environments=())
 
@@ -55,7 +62,7 @@ class Board:
         """The latest status: the same object until something changes."""
         return self._status
 
-    def put(self, environment: Environment) -> None:
+    def put(self, environment: EnvironmentStatus) -> None:
         """An environment stands like this now."""
         with self._lock:
             self._known[environment.name] = environment
@@ -88,7 +95,7 @@ class Board:
         with self._lock:
             return self._readiness()
 
-    def _compose(self, service: Service) -> Status:
+    def _compose(self, service: ServiceStatus) -> Status:
         self._status = Status(
             generation=self._status.generation + 1,
             service=service,
@@ -112,7 +119,7 @@ class Board:
 
 def in_one_sentence(status: Status) -> str:
     """How everything stands, for `systemctl status`; of many environments, what is not in sync."""
-    shown: Sequence[Environment] = status.environments
+    shown: Sequence[EnvironmentStatus] = status.environments
     if len(shown) > _SHOWN:
         shown = [it for it in shown if it.phase is not Phase.IN_SYNC]
     parts = [_standing(it) for it in shown[:_SHOWN]]
@@ -128,7 +135,7 @@ def in_one_sentence(status: Status) -> str:
     return "; ".join(parts) or "no environment has been looked at yet"
 
 
-def _standing(environment: Environment) -> str:
+def _standing(environment: EnvironmentStatus) -> str:
     ready = _ready_condition(environment)
     words = " ".join(ready.message.split()) if ready is not None else ""
     if len(words) > _LONGEST_WORDS:
@@ -136,5 +143,5 @@ def _standing(environment: Environment) -> str:
     return f"{environment.name}: {environment.phase.value}" + (f" ({words})" if words else "")
 
 
-def _ready_condition(environment: Environment) -> Condition | None:
+def _ready_condition(environment: EnvironmentStatus) -> Condition | None:
     return next((c for c in environment.conditions if c.type is ConditionType.READY), None)

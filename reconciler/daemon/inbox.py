@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from reconciler.daemon.knowledge import Knowledge
-from reconciler.holds.monitor import Keeper
+from reconciler.holds.monitor import HoldMonitor
 from reconciler.passes.outcome import Outcome
 from reconciler.passes.reconcile import Pass
 from reconciler.status import Trigger
@@ -23,7 +23,7 @@ _TELLING = (Trigger.START, Trigger.FILE, Trigger.ENVIRONMENT, Trigger.INTERVAL)
 """Of several events, the first of these names the pass."""
 
 
-Work = Callable[[Keeper, Knowledge, Pass], Outcome]
+Work = Callable[[HoldMonitor, Knowledge, Pass], Outcome]
 """What a pass does that was asked for; it is given the worker's own parts when it begins,
 since another worker may do it than the one that was asked."""
 

@@ -12,8 +12,7 @@ from reconciler.environment.environment import Environment
 from reconciler.journal.history import Journal, State
 from reconciler.journal.suspension import paused, resumed, rolled_back, settled
 from reconciler.log.logger import get_logger
-from reconciler.status import Environment as EnvironmentStatus
-from reconciler.status import Problem
+from reconciler.status import EnvironmentStatus, Problem
 
 log = get_logger(__name__)
 
@@ -68,7 +67,7 @@ class Knowledge:
             self._shown = shown
             self._known = Known(
                 self._known.config, state=old.state, last_pass=old.last_pass,
-                look=old.look, holds=old.holds, trouble=old.trouble, failed=old.failed,
+                snapshot=old.snapshot, holds=old.holds, trouble=old.trouble, failed=old.failed,
                 gpu=old.gpu, atomic=old.atomic, atomic_reason=old.atomic_reason,
                 generations=old.generations,
             )  # fmt: skip

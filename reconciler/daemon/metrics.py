@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 
 from reconciler import status
-from reconciler.status import ConditionType, Environment, PackageStatus, Result
+from reconciler.status import ConditionType, EnvironmentStatus, PackageStatus, Result
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS = (0.01, 0.05, 0.25, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
@@ -52,7 +52,7 @@ class Metrics:
         )
         self._last_success: dict[str, float] = {}
 
-    def observe_pass(self, environment: str, outcome: status.Pass) -> None:
+    def observe_pass(self, environment: str, outcome: status.PassStatus) -> None:
         """Count a pass that ended; from any thread."""
         if outcome.result is None:
             return
@@ -100,14 +100,14 @@ class _Exposition(CollectorRegistry):
         yield from _environments(self._current.environments, self._succeeded)
 
 
-def _build_info(service: status.Service) -> Metric:
+def _build_info(service: status.ServiceStatus) -> Metric:
     info = InfoMetricFamily("reconciler_build", "What runs.")
     info.add_metric([], {"version": service.version, "uv_version": service.uv or ""})
     return info
 
 
 def _environments(
-    environments: tuple[Environment, ...], last_success: dict[str, float]
+    environments: tuple[EnvironmentStatus, ...], last_success: dict[str, float]
 ) -> Iterator[Metric]:
     gauge = _Gauges(environments)
     yield gauge.each(
@@ -148,7 +148,7 @@ def _environments(
     yield from _by_label(environments)
 
 
-def _by_label(environments: tuple[Environment, ...]) -> Iterator[Metric]:
+def _by_label(environments: tuple[EnvironmentStatus, ...]) -> Iterator[Metric]:
     packages = GaugeMetricFamily(
         "reconciler_packages", "Packages by status.", labels=["environment", "status"]
     )
@@ -179,7 +179,7 @@ def _by_label(environments: tuple[Environment, ...]) -> Iterator[Metric]:
 class _Gauges:
     """Makes gauges with one sample per environment; one that is not known is left out."""
 
-    def __init__(self, environments: tuple[Environment, ...]) -> None:
+    def __init__(self, environments: tuple[EnvironmentStatus, ...]) -> None:
         self._environments = environments
 
     def each(self, name: str, words: str, value: "_Value") -> Metric:
@@ -192,15 +192,15 @@ class _Gauges:
 
 
 class _Value(Protocol):
-    def __call__(self, environment: Environment, /) -> float | None: ...
+    def __call__(self, environment: EnvironmentStatus, /) -> float | None: ...
 
 
-def _known_success(environment: Environment) -> float | None:
+def _known_success(environment: EnvironmentStatus) -> float | None:
     last = environment.last_pass
     return _ended_at(last) if last is not None and last.result in _SUCCESS else None
 
 
-def _ended_at(outcome: status.Pass) -> float:
+def _ended_at(outcome: status.PassStatus) -> float:
     return (_seconds(outcome.started_at) or 0.0) + (outcome.duration_seconds or 0.0)
 
 

@@ -17,7 +17,7 @@ _STEPS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PackageStep:
     """One package has come to a step: planned, downloading, building, installed, failed."""
 
     package: str
@@ -28,30 +28,30 @@ class Step:
 
 @dataclass
 class Progress:
-    """Follows one pass; `phase` is what the pass is doing.
+    """Follows one pass; `step` is what the pass is doing.
 
     Attributes:
         held: Packages that uv plans as stubs, and that nobody installs.
     """
 
     held: frozenset[str] = frozenset()
-    phase: str = ""
+    step: str = ""
     planned: list[str] = field(default_factory=list)
     _done: set[str] = field(default_factory=set)
 
-    def enter(self, phase: str) -> None:
-        """The pass has come to another phase; a new plan begins anew."""
-        self.phase = phase
-        if phase == "plan":
+    def enter(self, step: str) -> None:
+        """The pass has come to another step; a new plan begins anew."""
+        self.step = step
+        if step == "plan":
             self.planned, self._done = [], set()
-        elif phase == "install":
+        elif step == "install":
             self._done = set()
 
-    def read(self, line: str) -> Step | None:
+    def read(self, line: str) -> PackageStep | None:
         """What a line of uv's says about one package, if anything."""
-        if self.phase == "plan":
+        if self.step == "plan":
             return self._plan(line)
-        for step, pattern in _STEPS if self.phase == "install" else ():
+        for step, pattern in _STEPS if self.step == "install" else ():
             found = pattern.match(line)
             if found:
                 if step in ("installed", "failed"):
@@ -59,7 +59,7 @@ class Progress:
                 return self._step(found["name"], step)
         return None
 
-    def _plan(self, line: str) -> Step | None:
+    def _plan(self, line: str) -> PackageStep | None:
         if line.startswith("Resolved "):
             self.planned = []
         found = _PLANNED.match(line)
@@ -68,5 +68,5 @@ class Progress:
         self.planned.append(found["name"])
         return self._step(found["name"], "planned")
 
-    def _step(self, package: str, step: str) -> Step:
-        return Step(package, step, len(self._done), max(len(self.planned), len(self._done)))
+    def _step(self, package: str, step: str) -> PackageStep:
+        return PackageStep(package, step, len(self._done), max(len(self.planned), len(self._done)))

@@ -9,7 +9,7 @@ from reconciler.daemon.actions import Action, Refusal, RequestRefused
 from reconciler.daemon.inbox import Order
 from reconciler.daemon.knowledge import Knowledge
 from reconciler.daemon.worker import Worker
-from reconciler.holds.monitor import Keeper
+from reconciler.holds.monitor import HoldMonitor
 from reconciler.holds.standing import INSTALL_IT, NEVER_INSTALLED
 from reconciler.passes.outcome import Outcome
 from reconciler.passes.reconcile import Pass
@@ -79,18 +79,18 @@ def _roll_back(worker: Worker, request: Request) -> Order:
             Refusal.UNKNOWN_GENERATION, str(error).rstrip("."), "/status lists them."
         ) from error
 
-    def work(keeper: Keeper, knowledge: Knowledge, running: Pass) -> Outcome:
+    def work(monitor: HoldMonitor, knowledge: Knowledge, running: Pass) -> Outcome:
         outcome = roll_back(running, target.number)
-        knowledge.roll_back(outcome.generation, outcome.look.revision, request.reason)
-        keeper.accept_what_is(outcome.look)
+        knowledge.roll_back(outcome.generation, outcome.snapshot.revision, request.reason)
+        monitor.accept_what_is(outcome.snapshot)
         return outcome
 
     return Order(Trigger.ROLLBACK, work=work)
 
 
 def _accept(name: NormalizedName) -> Order:
-    def work(keeper: Keeper, _knowledge: Knowledge, running: Pass) -> Outcome:
-        keeper.accept(running.look(audit=True), name)
+    def work(monitor: HoldMonitor, _knowledge: Knowledge, running: Pass) -> Outcome:
+        monitor.accept(running.look(audit=True), name)
         return running.observe(running.environment.look(refresh=True))
 
     return Order(Trigger.ACCEPT, work=work)

@@ -19,13 +19,14 @@ from pathlib import Path
 from reconciler import __version__
 from reconciler.config import Config, ConfigRejected, LogFormat
 from reconciler.daemon.supervisor import Supervisor
+from reconciler.daemon.watchdog import feed_watchdog
 from reconciler.environment.trust import check_trust
 from reconciler.log.journald import sink_under_systemd
 from reconciler.log.logger import configure, get_logger, tapped
 from reconciler.status import Problem, Status
 from reconciler.systemd.activation import inherited_sockets
 from reconciler.systemd.mounts import Mounts, note_restart, seconds_until_restart
-from reconciler.systemd.notify import Notifier, feed_watchdog
+from reconciler.systemd.notify import Notifier
 from reconciler.systemd.reload import (
     ReloadOutcome,
     monotonic_usec,

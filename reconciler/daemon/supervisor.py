@@ -29,8 +29,14 @@ from reconciler.environment.environment import Environment
 from reconciler.journal.history import JOURNAL, Journal, iso
 from reconciler.log.logger import get_logger
 from reconciler.passes.gates import IN_USE, OUTSIDE_WINDOW
-from reconciler.status import Environment as EnvironmentStatus
-from reconciler.status import Pass, PassDetail, Problem, Service, Status
+from reconciler.status import (
+    EnvironmentStatus,
+    PassDetail,
+    PassStatus,
+    Problem,
+    ServiceStatus,
+    Status,
+)
 from reconciler.trees.workspace import Busy
 from reconciler.uv.program import Uv, UvError
 
@@ -69,7 +75,7 @@ class Supervisor:
         self._passes = Passes()
         self._news = asyncio.Event()
         self._board = Board(
-            Service(
+            ServiceStatus(
                 version=__version__,
                 pid=os.getpid(),
                 started_at=iso(time.time()),
@@ -161,7 +167,7 @@ class Supervisor:
         if before is not None:
             worker.succeed(before)
         worker.on_recorded = self._recorded
-        watcher = Watcher(config, worker.inbox.wake, lambda: worker.known.look)
+        watcher = Watcher(config, worker.inbox.wake, lambda: worker.known.snapshot)
         task = self._loop.create_task(watcher.run(), name=f"watch-{config.name}")
         self._cares[config.name] = _Care(worker, watcher, task, claim)
         worker.start()
@@ -343,7 +349,7 @@ class Supervisor:
             f"Known are: {', '.join(self.config.environments) or 'none'}.",
         )
 
-    def history(self, environment: str | None, limit: int, before: int | None) -> list[Pass]:
+    def history(self, environment: str | None, limit: int, before: int | None) -> list[PassStatus]:
         """Recorded passes, the newest first."""
         rows = [
             row

@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from reconciler.config import EnvironmentConfig, Mode
-from reconciler.environment.environment import Look
+from reconciler.environment.snapshot import Snapshot
 from reconciler.journal.history import State, iso
 from reconciler.log.redact import in_places
 from reconciler.passes.runner import Trouble, problem_of
@@ -16,15 +16,15 @@ from reconciler.status import (
     Change,
     Condition,
     ConditionType,
-    Environment,
+    EnvironmentStatus,
     Failure,
-    Generation,
+    GenerationStatus,
     Gpu,
     Hold,
-    Interpreter,
+    InterpreterStatus,
     Package,
     PackageStatus,
-    Pass,
+    PassStatus,
     Phase,
     Problem,
 )
@@ -38,21 +38,21 @@ class Known:
 
     config: EnvironmentConfig
     state: State = field(default_factory=State)
-    look: Look | None = None
+    snapshot: Snapshot | None = None
     holds: tuple[Hold, ...] = ()
     trouble: Trouble | None = None
     """Why the last pass did not end well."""
     failed: tuple[Failure, ...] = ()
     """What the last pass could not meet."""
     planned: tuple[Change, ...] = ()
-    last_pass: Pass | None = None
-    current: Pass | None = None
+    last_pass: PassStatus | None = None
+    current: PassStatus | None = None
     step: str = ""
     """What the running pass is doing."""
     gpu: Gpu | None = None
     atomic: bool = True
     atomic_reason: str | None = None
-    generations: tuple[Generation, ...] = ()
+    generations: tuple[GenerationStatus, ...] = ()
     next_check_at: float | None = None
 
     def update(self, **changes: object) -> "Known":
@@ -60,7 +60,9 @@ class Known:
         return replace(self, **changes)  # type: ignore[arg-type]
 
 
-def environment_status(known: Known, previous: Environment | None, now: float) -> Environment:
+def environment_status(
+    known: Known, previous: EnvironmentStatus | None, now: float
+) -> EnvironmentStatus:
     """What `/status` says of the environment.
 
     Args:
@@ -68,18 +70,18 @@ def environment_status(known: Known, previous: Environment | None, now: float) -
         previous: What was said last, for the times at which conditions changed.
         now: The time, in seconds since the epoch.
     """
-    look, state, config = known.look, known.state, known.config
+    snapshot, state, config = known.snapshot, known.state, known.config
     problem = _problem(known)
     packages = _packages(known)
     phase, reason, message = _phase(known, packages, problem)
     conditions = _conditions(known, phase, reason, message)
-    return Environment(
+    return EnvironmentStatus(
         name=config.name,
         pyproject=str(config.pyproject),
-        python=Interpreter(
+        python=InterpreterStatus(
             executable=str(config.python),
-            version=look.interpreter.version if look else None,
-            platform=look.interpreter.platform if look else None,
+            version=snapshot.interpreter.version if snapshot else None,
+            platform=snapshot.interpreter.platform if snapshot else None,
         ),
         phase=phase,
         atomic=known.atomic,
@@ -87,7 +89,7 @@ def environment_status(known: Known, previous: Environment | None, now: float) -
         suspended=state.suspension is not None,
         suspension=state.suspension,
         mode=config.mode.value,
-        revision=look.revision if look else None,
+        revision=snapshot.revision if snapshot else None,
         last_attempted_revision=state.last_attempted_revision,
         last_applied_revision=state.last_applied_revision,
         generation=next((g.number for g in known.generations if g.live), 0),
@@ -98,7 +100,7 @@ def environment_status(known: Known, previous: Environment | None, now: float) -
         holds=known.holds,
         held_back=state.held_back,
         planned=known.planned,
-        warnings=warnings_for(look.installed, look.holds) if look else (),
+        warnings=warnings_for(snapshot.installed, snapshot.holds) if snapshot else (),
         gpu=known.gpu,
         last_pass=known.last_pass,
         current_pass=known.current,
@@ -107,19 +109,19 @@ def environment_status(known: Known, previous: Environment | None, now: float) -
 
 
 def _problem(known: Known) -> Problem | None:
-    if known.look is not None and known.look.problem is not None:
-        return problem_of(known.look.problem)
+    if known.snapshot is not None and known.snapshot.problem is not None:
+        return problem_of(known.snapshot.problem)
     return known.trouble.problem if known.trouble else None
 
 
 def _packages(known: Known) -> tuple[Package, ...]:
-    if known.look is None:
+    if known.snapshot is None:
         return ()
     failures = {f.name: f for f in known.failed}
     broken = {h.name: h for h in known.holds if not h.intact}
     return tuple(
         _broken_hold(_package(row, failures.get(row.name)), broken.get(row.name))
-        for row in known.look.drift.rows
+        for row in known.snapshot.drift.rows
     )
 
 
@@ -152,14 +154,14 @@ def _phase(
 ) -> tuple[Phase, str, str]:
     """The phase, the reason in one word, and a sentence."""
     if known.current is not None:
-        return Phase.RECONCILING, "Reconciling", f"a pass is running: {known.step or 'look'}"
+        return Phase.RECONCILING, "Reconciling", f"a pass is running: {known.step or 'snapshot'}"
     if known.state.suspension is not None:
         return Phase.PAUSED, "Paused", known.state.suspension.reason
-    if known.look is None:
+    if known.snapshot is None:
         if known.trouble is None:
             return Phase.RECONCILING, "Starting", "not looked at yet"
         return Phase.FAILED, known.trouble.reason, known.trouble.message
-    drift = known.look.drift
+    drift = known.snapshot.drift
     wrong = [p for p in packages if not p.ok]
     words = _count(packages, known)
     if known.trouble is not None:
@@ -199,15 +201,15 @@ def _conditions(
     known: Known, phase: Phase, reason: str, message: str
 ) -> dict[ConditionType, tuple[Truth, str, str]]:
     ready: Truth = "True" if phase is Phase.IN_SYNC else "False"
-    if known.look is None and known.trouble is None:
+    if known.snapshot is None and known.trouble is None:
         ready = "Unknown"
     running = known.current is not None
     stalled = phase in (Phase.FAILED, Phase.PAUSED) or (
-        known.look is not None and known.look.problem is not None
+        known.snapshot is not None and known.snapshot.problem is not None
     )
     stalled_reason, why = reason, message
-    if known.look is not None and known.look.problem is not None:
-        said = problem_of(known.look.problem)
+    if known.snapshot is not None and known.snapshot.problem is not None:
+        said = problem_of(known.snapshot.problem)
         stalled_reason, why = "BadFile", f"{said.reason}; the last good state is in force"
     broken = [h for h in known.holds if not h.intact]
     holds = "; ".join(h.message or h.name for h in broken) or f"{len(known.holds)} held, all intact"
@@ -224,8 +226,8 @@ def _conditions(
             why if stalled else "nothing stands in the way",
         ),
         ConditionType.HOLDS_INTACT: (
-            "Unknown" if known.look is None else "False" if broken else "True",
-            "NotLooked" if known.look is None else "HoldBroken" if broken else "Intact",
+            "Unknown" if known.snapshot is None else "False" if broken else "True",
+            "NotLooked" if known.snapshot is None else "HoldBroken" if broken else "Intact",
             holds,
         ),
     }
@@ -233,7 +235,7 @@ def _conditions(
 
 def _with_times(
     conditions: dict[ConditionType, tuple[Truth, str, str]],
-    previous: Environment | None,
+    previous: EnvironmentStatus | None,
     now: float,
 ) -> tuple[Condition, ...]:
     before = {c.type: c for c in previous.conditions} if previous else {}

@@ -12,7 +12,7 @@ from watchfiles import Change, awatch
 
 from reconciler.config import EnvironmentConfig
 from reconciler.daemon.watched import Targets, targets_of
-from reconciler.environment.environment import Look
+from reconciler.environment.snapshot import Snapshot
 from reconciler.log.logger import get_logger
 from reconciler.status import Trigger
 
@@ -42,15 +42,15 @@ class Watcher:
     Args:
         config: Which project and environment.
         wake: Told that something may have changed.
-        look: The environment as it was last seen; decides what is worth watching.
+        snapshot: The environment as it was last seen; decides what is worth watching.
     """
 
     def __init__(
-        self, config: EnvironmentConfig, wake: Wake, look: Callable[[], Look | None]
+        self, config: EnvironmentConfig, wake: Wake, snapshot: Callable[[], Snapshot | None]
     ) -> None:
         self._config = config
         self._wake = wake
-        self._look = look
+        self._look = snapshot
         self._changed = asyncio.Event()
         self._working = True
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.config import EnvironmentConfig
-from reconciler.environment.environment import Look
+from reconciler.environment.snapshot import Snapshot
 from reconciler.state.holds import Held
 from reconciler.state.installed import Distribution
 from reconciler.trees.tree import recorded_paths
@@ -57,24 +57,26 @@ class Targets:
         return parent in map(str, self.sites) or any(path.startswith(f"{t}/") for t in self.trees)
 
 
-def targets_of(config: EnvironmentConfig, look: Look | None) -> Targets:
+def targets_of(config: EnvironmentConfig, snapshot: Snapshot | None) -> Targets:
     """What to watch of an environment.
 
     Args:
         config: Which project and environment.
-        look: The environment as it was last seen, if it was.
+        snapshot: The environment as it was last seen, if it was.
     """
     files = {*_on_the_way(config.pyproject), *_on_the_way(config.pyproject.with_name("uv.toml"))}
     files.add(os.path.realpath(config.pyproject.parent))
     root = config.python.parent.parent
-    prefix = look.interpreter.prefix if look else Path(os.path.realpath(root))
-    sites = look.interpreter.site_directories if look else ()
+    prefix = snapshot.interpreter.prefix if snapshot else Path(os.path.realpath(root))
+    sites = snapshot.interpreter.site_directories if snapshot else ()
     found = Targets(
         files=frozenset(files),
-        places=frozenset({*_on_the_way(root), str(prefix), *(_held_strays(look) if look else ())}),
+        places=frozenset(
+            {*_on_the_way(root), str(prefix), *(_held_strays(snapshot) if snapshot else ())}
+        ),
         prefix=prefix,
         sites=tuple(d for d in sites if d.is_dir()),
-        trees=tuple(_held_trees(look)) if look else (),
+        trees=tuple(_held_trees(snapshot)) if snapshot else (),
     )
     inodes = tuple(_inode(p) for p in (*found.folders, *found.trees))
     return Targets(found.files, found.places, prefix, found.sites, found.trees, inodes)
@@ -121,18 +123,18 @@ _known: dict[Path, tuple[Distribution, _Owned]] = {}
 """Reading a RECORD with 15,000 rows takes some ten milliseconds, and it seldom changes."""
 
 
-def _held_trees(look: Look) -> Iterator[Path]:
+def _held_trees(snapshot: Snapshot) -> Iterator[Path]:
     """The folders of held packages, in which any change matters."""
-    prefix = look.interpreter.prefix
-    names = {name for held in look.holds.held.values() for name in _owned(held, prefix).tops}
-    for site in look.interpreter.site_directories:
+    prefix = snapshot.interpreter.prefix
+    names = {name for held in snapshot.holds.held.values() for name in _owned(held, prefix).tops}
+    for site in snapshot.interpreter.site_directories:
         yield from (site / name for name in sorted(names) if (site / name).is_dir())
 
 
-def _held_strays(look: Look) -> Iterator[str]:
+def _held_strays(snapshot: Snapshot) -> Iterator[str]:
     """The files of holds that are not in site-packages: scripts, and what they share."""
-    prefix = look.interpreter.prefix
-    for held in look.holds.held.values():
+    prefix = snapshot.interpreter.prefix
+    for held in snapshot.holds.held.values():
         yield from _owned(held, prefix).strays
 
 

@@ -19,22 +19,22 @@ from reconciler.daemon.claim import Claim
 from reconciler.daemon.inbox import Inbox, Order
 from reconciler.daemon.knowledge import Knowledge, Publish
 from reconciler.daemon.notifications import Notices
-from reconciler.daemon.progress import Progress, Step
+from reconciler.daemon.progress import PackageStep, Progress
 from reconciler.daemon.view import Known
-from reconciler.environment.environment import Environment, Look
+from reconciler.environment.environment import Environment
 from reconciler.environment.gpu import probe
 from reconciler.environment.interpreter import InterpreterError
-from reconciler.holds.monitor import Keeper
+from reconciler.environment.snapshot import Snapshot
+from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal, State, iso
 from reconciler.log.logger import context, get_logger
 from reconciler.passes.gates import Gates
 from reconciler.passes.outcome import Outcome
 from reconciler.passes.reconcile import Pass
 from reconciler.passes.restore import restore
-from reconciler.passes.runner import Reason, Recorded, Recorder, Trouble, is_worth_telling
+from reconciler.passes.runner import PassRunner, Reason, Recorded, Trouble, is_worth_telling
 from reconciler.processes import Cancellation, Cancelled
-from reconciler.status import Pass as PassStatus
-from reconciler.status import PassDetail, Trigger
+from reconciler.status import PassDetail, PassStatus, Trigger
 from reconciler.trees import generations
 
 log = get_logger(__name__)
@@ -66,7 +66,7 @@ class Worker:
         self.journal = journal
         self.inbox = Inbox(environment.config.debounce)
         self.knowledge = Knowledge(environment, journal, publish)
-        self.keeper = Keeper(environment)
+        self.monitor = HoldMonitor(environment)
         self.on_recorded: OnRecorded = lambda _name, _detail, _reason: None
         self._claim = claim
         self._emit = emit
@@ -226,7 +226,7 @@ class Worker:
 
     def _pass(self, order: Order) -> None:
         by_hand = order.forced or order.work is not None
-        recorder = Recorder(self.environment, self.journal, None if by_hand else self._gate)
+        recorder = PassRunner(self.environment, self.journal, None if by_hand else self._gate)
         started = time.time()
         number = order.pass_id or self.journal.begin(self.environment.key, order.trigger, started)
         current = PassStatus(id=number, trigger=order.trigger, result=None, started_at=iso(started))
@@ -249,36 +249,36 @@ class Worker:
             self._unsettled = False
         if order.work is not None:
             self.inbox.wake(Trigger.INTERVAL)  # what else there is to do shows afterwards
-            return order.work(self.keeper, self.knowledge, running)
+            return order.work(self.monitor, self.knowledge, running)
         audit = self._is_audit_due()
-        look = running.look(audit=audit)
+        snapshot = running.look(audit=audit)
         self._audit_due = False
-        self._lift_rollback(look.revision)
-        self.knowledge.learn(look=look, holds=self.keeper.keep(look, compare=audit))
-        broken = self._to_restore(look, order)
+        self._lift_rollback(snapshot.revision)
+        self.knowledge.learn(snapshot=snapshot, holds=self.monitor.keep(snapshot, compare=audit))
+        broken = self._to_restore(snapshot, order)
         if broken is not None:
             self.inbox.wake(Trigger.ENVIRONMENT)
             return restore(running, broken)
-        if order.forced or self._may_change(look, order.trigger):
+        if order.forced or self._may_change(snapshot, order.trigger):
             return running.reconcile(audit=False)
-        return self._only_look(running, look)
+        return self._only_look(running, snapshot)
 
-    def _only_look(self, running: Pass, look: Look) -> Outcome:
+    def _only_look(self, running: Pass, snapshot: Snapshot) -> Outcome:
         """Report the drift; and the plan, once for each revision and set of packages."""
-        seen = (look.revision, look.installed)
-        if look.drift.in_sync or self._planned_for == seen or self._waits(look):
-            return running.observe(look)
+        seen = (snapshot.revision, snapshot.installed)
+        if snapshot.drift.in_sync or self._planned_for == seen or self._waits(snapshot):
+            return running.observe(snapshot)
         outcome = running.plan(audit=False)
         self._planned_for = seen
         self.knowledge.learn(planned=outcome.plan)
         return outcome
 
-    def _to_restore(self, look: Look, order: Order) -> NormalizedName | None:
+    def _to_restore(self, snapshot: Snapshot, order: Order) -> NormalizedName | None:
         """The broken hold that is to be put back without being asked, if any."""
         wanted = self.environment.config.on_hold_broken is OnHoldBroken.RESTORE
-        if not wanted or not self._may_change(look, order.trigger):
+        if not wanted or not self._may_change(snapshot, order.trigger):
             return None
-        return self.keeper.first_broken(look)
+        return self.monitor.first_broken(snapshot)
 
     def _is_audit_due(self) -> bool:
         last = self.environment.audited_at
@@ -289,34 +289,37 @@ class Worker:
         """After a roll-back the environment is left alone until the files change."""
         self.knowledge.settle(revision)
 
-    def _may_change(self, look: Look, trigger: Trigger) -> bool:
+    def _may_change(self, snapshot: Snapshot, trigger: Trigger) -> bool:
         suspended = self.known.state.suspension is not None
         if suspended or self.environment.config.mode is Mode.OBSERVE:
             return False
-        return trigger in _AT_ONCE or not self._waits(look)
+        return trigger in _AT_ONCE or not self._waits(snapshot)
 
-    def _waits(self, look: Look) -> bool:
+    def _waits(self, snapshot: Snapshot) -> bool:
         """Whether the last pass for these files failed, and it is not yet time to try again."""
         state, trouble = self.known.state, self.known.trouble
         if trouble is not None and trouble.reason in _NOT_ABOUT_FILES:
             return False
         waiting = state.retry_at is not None and state.retry_at > time.time()
-        return waiting and state.last_attempted_revision == look.revision
+        return waiting and state.last_attempted_revision == snapshot.revision
 
     def _record(self, recorded: Recorded, order: Order, began: float) -> None:
         outcome, detail = recorded.outcome, recorded.detail
         changes: dict[str, object] = {"trouble": self._trouble_after(recorded)}
         if outcome is not None:
-            changes |= {"look": outcome.look, "failed": outcome.failed or self._still(outcome)}
-            if outcome.look.drift.in_sync or outcome.changes:
+            changes |= {
+                "snapshot": outcome.snapshot,
+                "failed": outcome.failed or self._still(outcome),
+            }
+            if outcome.snapshot.drift.in_sync or outcome.changes:
                 changes["planned"] = ()
             if outcome.changes:
                 self._gate.went_live()
                 changes |= {"atomic": outcome.atomic, "atomic_reason": outcome.atomic_reason}
-            self.environment.remember_good(outcome.look)
-            changes["holds"] = self.keeper.keep(outcome.look, compare=bool(outcome.changes))
+            self.environment.remember_good(outcome.snapshot)
+            changes["holds"] = self.monitor.keep(outcome.snapshot, compare=bool(outcome.changes))
         elif not self.environment.exists:
-            changes |= {"look": None, "holds": ()}
+            changes |= {"snapshot": None, "holds": ()}
         if order.pass_id is not None or is_worth_telling(detail, recorded.trouble):
             changes["last_pass"] = _shown(detail)
         # With what came of it, so that nobody sees a failure without its retry.
@@ -333,8 +336,8 @@ class Worker:
 
     def _torch(self) -> tuple[object, ...]:
         """What torch's answer rests on, as far as a look shows it."""
-        look = self.known.look
-        torch = look.installed.get(NormalizedName("torch")) if look else None
+        snapshot = self.known.snapshot
+        torch = snapshot.installed.get(NormalizedName("torch")) if snapshot else None
         broken = tuple(hold.name for hold in self.known.holds if not hold.intact)
         return (torch.version if torch else None, torch.info if torch else None, broken)
 
@@ -343,14 +346,14 @@ class Worker:
         outcome = recorded.outcome
         if outcome is None or outcome.attempted:
             return recorded.trouble
-        stays = not outcome.look.drift.in_sync and self._waits(outcome.look)
+        stays = not outcome.snapshot.drift.in_sync and self._waits(outcome.snapshot)
         return self.known.trouble if stays else None
 
     def _still(self, outcome: Outcome) -> tuple[object, ...]:
         """After a mere look: the failures of the last pass that still show."""
         if outcome.attempted:
             return ()
-        drifted = {row.name for row in outcome.look.drift.drifted}
+        drifted = {row.name for row in outcome.snapshot.drift.drifted}
         return tuple(f for f in self.known.failed if f.name in drifted)
 
     def _tell_others(self, detail: PassDetail, recorded: Recorded) -> None:
@@ -403,7 +406,7 @@ class Worker:
             return  # a mere look is over in milliseconds; showing it would only flicker
         self.knowledge.learn(current=current, step=step)
 
-    def said(self, pass_id: int, line: str, step: Step | None) -> None:
+    def said(self, pass_id: int, line: str, step: PackageStep | None) -> None:
         """uv said something, which may be the progress of one package."""
         self.beat = time.monotonic()
         about = {"environment": self.name, "pass": pass_id}
@@ -422,7 +425,7 @@ class _Follower:
 
     progress: Progress = field(default_factory=Progress)
 
-    def phase(self, name: str) -> None:
+    def step(self, name: str) -> None:
         self.progress.held = frozenset(hold.name for hold in self.worker.known.holds)
         self.progress.enter(name)
         self.worker.follow(self.current, name)

@@ -4,7 +4,7 @@ Changes nothing: what it tries (a hard link, an exchange) it tries in the worksp
 removes again.
 """
 
-from reconciler.doctor.examination import Answer, examine
+from reconciler.doctor.examination import WhoAnswers, examine
 from reconciler.doctor.finding import Finding, Verdict, problem
 
-__all__ = ["Answer", "Finding", "Verdict", "examine", "problem"]
+__all__ = ["Finding", "Verdict", "WhoAnswers", "examine", "problem"]

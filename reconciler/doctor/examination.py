@@ -14,14 +14,15 @@ from reconciler.config.locate import xdg_folder
 from reconciler.doctor import machine, packages, place
 from reconciler.doctor.finding import Finding, Verdict, fine, problem, warning
 from reconciler.doctor.index import check_indexes
-from reconciler.environment.environment import Environment, Look
+from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
+from reconciler.environment.snapshot import Snapshot
 from reconciler.status import Status
 from reconciler.uv.program import UvError
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WhoAnswers:
     """Who answers at the service's address: `status` is ours, `foreign` is somebody else."""
 
     status: Status | None = None
@@ -32,7 +33,7 @@ def examine(
     config: Config,
     targets: list[EnvironmentConfig],
     environ: Mapping[str, str],
-    answer: Answer,
+    answer: WhoAnswers,
 ) -> Iterator[Finding]:
     """Everything, one finding after the other.
 
@@ -57,7 +58,7 @@ def examine(
             yield msgspec.structs.replace(finding, environment=target.name)
 
 
-def _check_address(config: Config, answer: Answer) -> Finding:
+def _check_address(config: Config, answer: WhoAnswers) -> Finding:
     if answer.foreign is not None:
         return problem("address", answer.foreign.partition(". ")[0],
                        "Stop that program, or set another `listen` in [http].")  # fmt: skip
@@ -79,7 +80,7 @@ def _cache_folder(environ: Mapping[str, str]) -> Path:
     return Path(given) if given else xdg_folder(environ, "XDG_CACHE_HOME", ".cache") / "uv"
 
 
-def _uid_of_service(answer: Answer) -> int:
+def _uid_of_service(answer: WhoAnswers) -> int:
     """As whom the service runs; without one, as whom it would if it were started like this."""
     if answer.status is not None:
         with suppress(OSError):  # it has just ended
@@ -97,7 +98,7 @@ def _environment(
         yield from _missing(target)
         return
     try:
-        look = environment.look(audit_files=True)
+        snapshot = environment.look(audit_files=True)
     except InterpreterError as error:
         yield problem("interpreter", f"{error.executable}: {error.reason}", error.mend)
         return
@@ -105,15 +106,15 @@ def _environment(
         yield problem("packages", f"{error.filename} cannot be read ({error.strerror})",
                       "Run as the environment's owner.")  # fmt: skip
         return
-    yield from _place(look)
-    installer = place.check_other_installers(look.interpreter)
+    yield from _place(snapshot)
+    installer = place.check_other_installers(snapshot.interpreter)
     yield installer
-    yield packages.check_project(look)
-    yield from packages.check_whole(look)
-    yield from packages.check_holds(look)
-    yield from packages.check_shared_files(look)
+    yield packages.check_project(snapshot)
+    yield from packages.check_whole(snapshot)
+    yield from packages.check_holds(snapshot)
+    yield from packages.check_shared_files(snapshot)
     if installer.verdict is Verdict.OK:  # uv would wait for the other one (uv-facts 17)
-        yield from _indexes(environment, look)
+        yield from _indexes(environment, snapshot)
 
 
 def _missing(target: EnvironmentConfig) -> Iterator[Finding]:
@@ -128,8 +129,8 @@ def _missing(target: EnvironmentConfig) -> Iterator[Finding]:
                       "Put it there, or correct `pyproject`.")  # fmt: skip
 
 
-def _place(look: Look) -> Iterator[Finding]:
-    interpreter = look.interpreter
+def _place(snapshot: Snapshot) -> Iterator[Finding]:
+    interpreter = snapshot.interpreter
     yield place.check_interpreter(interpreter)
     yield place.check_writable(interpreter)
     yield place.check_owners(interpreter)
@@ -137,8 +138,8 @@ def _place(look: Look) -> Iterator[Finding]:
     yield place.check_own_place(interpreter)
 
 
-def _indexes(environment: Environment, look: Look) -> Iterator[Finding]:
+def _indexes(environment: Environment, snapshot: Snapshot) -> Iterator[Finding]:
     try:
-        yield from check_indexes(environment, look)
+        yield from check_indexes(environment, snapshot)
     except UvError:
         return  # there is no uv to ask with, which is reported already

@@ -8,7 +8,8 @@ from pathlib import Path
 from packaging.utils import NormalizedName
 
 from reconciler.doctor.finding import Finding, fine, problem, warning
-from reconciler.environment.environment import Environment, Look
+from reconciler.environment.environment import Environment
+from reconciler.environment.snapshot import Snapshot
 from reconciler.planning.planner import project_for
 from reconciler.processes import Cancellation
 from reconciler.uv.effective import Item
@@ -20,24 +21,24 @@ _ASKED_ALWAYS = NormalizedName("packaging")
 """What to ask for where nothing is declared; whether the index has it does not matter."""
 
 
-def check_indexes(environment: Environment, look: Look) -> Iterator[Finding]:
+def check_indexes(environment: Environment, snapshot: Snapshot) -> Iterator[Finding]:
     """Each index that the declared packages come from answers, in bounded time."""
-    if look.settings.get("offline") or _is_set(environment.environ.get("UV_OFFLINE")):
+    if snapshot.settings.get("offline") or _is_set(environment.environ.get("UV_OFFLINE")):
         yield fine("index", "offline by configuration: nothing is asked")
         return
-    for item in _one_for_each_index(look):
-        yield _ask(environment, look, item)
+    for item in _one_for_each_index(snapshot):
+        yield _ask(environment, snapshot, item)
 
 
 def _is_set(value: str | None) -> bool:
     return (value or "").lower() in ("1", "true", "yes", "on")
 
 
-def _one_for_each_index(look: Look) -> list[Item]:
+def _one_for_each_index(snapshot: Snapshot) -> list[Item]:
     """A package of the default indexes, and one of each index that a source names."""
     items: dict[object, Item] = {}
-    for declared in look.desired.requirements if look.desired else ():
-        if look.holds.covers(declared.name) or declared.requirement.url:
+    for declared in snapshot.desired.requirements if snapshot.desired else ():
+        if snapshot.holds.covers(declared.name) or declared.requirement.url:
             continue
         source = declared.source
         if source is None or not source.is_direct:
@@ -47,14 +48,14 @@ def _one_for_each_index(look: Look) -> list[Item]:
     return list(items.values()) or [Item(_ASKED_ALWAYS, _ASKED_ALWAYS, "doctor")]
 
 
-def _ask(environment: Environment, look: Look, item: Item) -> Finding:
+def _ask(environment: Environment, snapshot: Snapshot, item: Item) -> Finding:
     """A dry run about one package, without the cache's word for it."""
     environ = environ_for_uv(environment.environ)
     environ |= {"UV_HTTP_RETRIES": "0", "UV_HTTP_TIMEOUT": "10"}
     uv = Uv(environment.uv.executable, environ)
     where = f"index {item.source['index']}" if item.source and "index" in item.source else "index"
     with tempfile.TemporaryDirectory(prefix="reconciler-") as folder:
-        ask = project_for(environment, look, Path(folder)).to_plan([item], free=True)
+        ask = project_for(environment, snapshot, Path(folder)).to_plan([item], free=True)
         more = (f"--refresh-package={item.name}", f"--reinstall-package={item.name}", "--no-deps")
         ask = replace(ask, timeout=TIMEOUT_SECONDS, arguments=(*ask.arguments, *more))
         try:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from packaging.utils import NormalizedName
 
 from reconciler.doctor.finding import Finding, fine, problem, warning
-from reconciler.environment.environment import Look
+from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.standing import holds_found
 from reconciler.state.companions import warnings_for
 from reconciler.state.desired import FileProblem
@@ -17,12 +17,12 @@ _CODE = (".py", ".so", ".pyd", ".pyi")
 _SHOWN = 3
 
 
-def check_project(look: Look) -> Finding:
+def check_project(snapshot: Snapshot) -> Finding:
     """The project's file can be read."""
-    if look.problem is not None:
-        return bad_file(look.problem)
-    count = len(look.desired.requirements) if look.desired else 0
-    file = look.desired.file if look.desired else "no file"
+    if snapshot.problem is not None:
+        return bad_file(snapshot.problem)
+    count = len(snapshot.desired.requirements) if snapshot.desired else 0
+    file = snapshot.desired.file if snapshot.desired else "no file"
     return fine("project", f"{file}: {count} requirements")
 
 
@@ -32,19 +32,19 @@ def bad_file(found: FileProblem) -> Finding:
     return problem("project", f"{where}: {found.reason}", found.mend)
 
 
-def check_whole(look: Look) -> Iterator[Finding]:
+def check_whole(snapshot: Snapshot) -> Iterator[Finding]:
     """Every installed package has all its files (uv never looks: uv-facts 22)."""
-    for name, why in look.broken.items():
-        held = look.holds.covers(name)
+    for name, why in snapshot.broken.items():
+        held = snapshot.holds.covers(name)
         mend = f"`reconciler hold restore {name}`" if held else "`reconciler apply`"
         yield problem("packages", f"{name} is broken: {why}", f"{mend} puts it back whole.")
-    if not look.broken:
-        yield fine("packages", f"{len(look.installed.distributions)} packages, all whole")
+    if not snapshot.broken:
+        yield fine("packages", f"{len(snapshot.installed.distributions)} packages, all whole")
 
 
-def check_holds(look: Look) -> Iterator[Finding]:
+def check_holds(snapshot: Snapshot) -> Iterator[Finding]:
     """Every hold is as it was, every declared one is there, companions are held too."""
-    holds = holds_found(look)
+    holds = holds_found(snapshot)
     broken = [hold for hold in holds if not hold.intact]
     for hold in broken:
         yield problem(
@@ -52,22 +52,22 @@ def check_holds(look: Look) -> Iterator[Finding]:
             hold.message or f"{hold.name} is not as it was",
             f"`reconciler hold restore {hold.name}`, or `reconciler hold accept {hold.name}`.",
         )
-    for row in look.drift.rows:
+    for row in snapshot.drift.rows:
         if row.status is PackageStatus.HELD_MISSING:
             yield warning(
                 "holds",
                 f"{row.name} is declared and held, but not installed",
                 "Install the build for your GPU by hand, or take it out of `hold`.",
             )
-    for sentence in warnings_for(look.installed, look.holds):
+    for sentence in warnings_for(snapshot.installed, snapshot.holds):
         yield warning("companions", sentence, "Add it to `hold` of the environment.")
     if not broken:
         yield fine("holds", ", ".join(f"{h.name} {h.version}" for h in holds) or "none installed")
 
 
-def check_shared_files(look: Look) -> Iterator[Finding]:
+def check_shared_files(snapshot: Snapshot) -> Iterator[Finding]:
     """No two packages own one file with different contents: who came last has won."""
-    shared = _shared(look)
+    shared = _shared(snapshot)
     for (one, other), paths in sorted(shared.items()):
         code = [path for path in paths if path.endswith(_CODE)]
         names = ", ".join(path.rpartition("site-packages/")[2] for path in (code or paths)[:_SHOWN])
@@ -82,10 +82,10 @@ def check_shared_files(look: Look) -> Iterator[Finding]:
         yield fine("shared files", "no file belongs to two packages")
 
 
-def _shared(look: Look) -> dict[tuple[NormalizedName, NormalizedName], list[str]]:
+def _shared(snapshot: Snapshot) -> dict[tuple[NormalizedName, NormalizedName], list[str]]:
     first: dict[str, tuple[NormalizedName, str | None]] = {}
     shared: dict[tuple[NormalizedName, NormalizedName], list[str]] = defaultdict(list)
-    for distribution in look.installed.distributions.values():
+    for distribution in snapshot.installed.distributions.values():
         for file in _files(distribution):
             name, digest = first.setdefault(file.path, (distribution.name, file.hash))
             if name != distribution.name and digest != file.hash:

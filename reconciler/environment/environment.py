@@ -8,7 +8,6 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,12 @@ from packaging.utils import NormalizedName
 
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.interpreter import Interpreter, InterpreterCache, InterpreterError
+from reconciler.environment.snapshot import Snapshot
 from reconciler.environment.trust import check_trust, environment_paths
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.desired import Desired, FileProblem, parse, revision_of
 from reconciler.state.drift import Drift, diff
-from reconciler.state.holds import HoldSet, hold_set
+from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit
 from reconciler.status import Problem
 from reconciler.trees.workspace import Workspace, write_durably
@@ -29,34 +29,6 @@ from reconciler.uv.settings import environ_for_uv, settings_for, stamp_of, witho
 from reconciler.vault.copies import Vault, expected
 
 _MAX_PROJECT_BYTES = 4 * 1024 * 1024
-
-
-@dataclass(frozen=True)
-class Look:
-    """Everything as it was found at one moment.
-
-    `problem` says what is wrong with the project's file now; `desired` is then the last
-    good state of it, or None if there never was one.
-    """
-
-    interpreter: Interpreter
-    desired: Desired | None
-    problem: FileProblem | None
-    installed: Installed
-    holds: HoldSet
-    broken: Mapping[NormalizedName, str]
-    drift: Drift
-    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-    @property
-    def revision(self) -> str | None:
-        """The revision of the desired state that is in force."""
-        return self.desired.revision if self.desired else None
-
-    @property
-    def markers(self) -> Mapping[str, str]:
-        """The target's PEP 508 environment."""
-        return self.interpreter.markers
 
 
 class Environment:
@@ -94,7 +66,7 @@ class Environment:
         self.audited_at: float | None = None
         self.in_place: str | None = None
         """Why this environment cannot be changed atomically, once that has shown."""
-        self._last: Look | None = None
+        self._last: Snapshot | None = None
         self._last_key: tuple[object, ...] = ()
 
     @property
@@ -133,7 +105,7 @@ class Environment:
         """The revision that was in force at the last look."""
         return self._last.revision if self._last else None
 
-    def look(self, *, audit_files: bool = False, refresh: bool = False) -> Look:
+    def look(self, *, audit_files: bool = False, refresh: bool = False) -> Snapshot:
         """Look at everything anew; what has not changed costs only a few `stat`s.
 
         Args:
@@ -182,7 +154,7 @@ class Environment:
         desired: Desired | None,
         problem: FileProblem | None,
         installed: Installed,
-    ) -> Look:
+    ) -> Snapshot:
         vault = Vault(Workspace(interpreter.prefix))
         patterns = self.config.hold
         holds = hold_set(patterns, expected(installed, patterns, vault), interpreter.markers)
@@ -206,7 +178,7 @@ class Environment:
             if desired
             else Drift(())
         )
-        return Look(interpreter, desired, problem, installed, holds, broken, drift, settings)
+        return Snapshot(interpreter, desired, problem, installed, holds, broken, drift, settings)
 
     def _read_desired(self, interpreter: Interpreter) -> tuple[Desired | None, FileProblem | None]:
         """The desired state in force, and what is wrong with the file now, if anything."""
@@ -250,14 +222,14 @@ class Environment:
         """These packages have just been put in anew, and checked."""
         self._broken = {n: why for n, why in self._broken.items() if n not in set(names)}
 
-    def remember_good(self, look: Look) -> None:
+    def remember_good(self, snapshot: Snapshot) -> None:
         """Keep a copy of the project's file, for a start at which the file is bad."""
-        if look.desired is None or look.problem is not None:
+        if snapshot.desired is None or snapshot.problem is not None:
             return
         try:
             text = self.config.pyproject.read_bytes()
             known = self._last_good_file
-            if revision_of(text) != look.revision:
+            if revision_of(text) != snapshot.revision:
                 return  # it has been saved anew since the look, and nobody knows whether it is good
             if not known.exists() or known.read_bytes() != text:
                 write_durably(known, text.decode("utf-8"))  # as it is: its revision tells it

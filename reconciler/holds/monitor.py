@@ -13,14 +13,15 @@ from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from reconciler.config import Mode
-from reconciler.environment.environment import Environment, Look
+from reconciler.environment.environment import Environment
+from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.standing import rows, words
 from reconciler.log.logger import get_logger
 from reconciler.state.holds import Held, HoldSet, companions_of, hold_set, matches
 from reconciler.state.installed import Distribution, Installed, defect_of
 from reconciler.status import Hold
 from reconciler.trees.workspace import Workspace
-from reconciler.vault.breaks import Break, find_breaks, unlike_record
+from reconciler.vault.breaks import Break, differs_from_record, find_breaks
 from reconciler.vault.copies import Vault
 
 log = get_logger(__name__)
@@ -37,7 +38,7 @@ class NothingToAccept(Exception):
 
 
 @dataclass
-class Keeper:
+class HoldMonitor:
     """Knows how the holds of one environment stand."""
 
     environment: Environment
@@ -49,55 +50,55 @@ class Keeper:
     """Pins of holds that could not be copied: not tried again before the next audit."""
     _vault: Vault | None = None
 
-    def vault(self, look: Look) -> Vault:
+    def vault(self, snapshot: Snapshot) -> Vault:
         """The environment's vault."""
-        workspace = Workspace(look.interpreter.prefix)
+        workspace = Workspace(snapshot.interpreter.prefix)
         if self._vault is None or self._vault.prefix != workspace.prefix:
             self._vault = Vault(workspace)
         return self._vault
 
-    def keep(self, look: Look, *, compare: bool) -> tuple[Hold, ...]:
+    def keep(self, snapshot: Snapshot, *, compare: bool) -> tuple[Hold, ...]:
         """Bring the vault up to date, and say how each hold stands.
 
         Args:
-            look: The environment as it is.
+            snapshot: The environment as it is.
             compare: Compare every file, even if no package has changed since the last time.
 
         Raises:
             OSError: A copy cannot be made.
         """
-        vault = self.vault(look)
+        vault = self.vault(snapshot)
         changing = self.environment.config.mode is Mode.APPLY
         if changing:
-            self._release(look, vault)
-        if compare or self._compared is not look.installed:
+            self._release(snapshot, vault)
+        if compare or self._compared is not snapshot.installed:
             before = self._breaks
-            self._compare(look, vault, anew=compare)
-            accepted = self._accept_declared(look, vault)
-            self._tell(before, look)
+            self._compare(snapshot, vault, anew=compare)
+            accepted = self._accept_declared(snapshot, vault)
+            self._tell(before, snapshot)
             self._unkept.clear()
         else:  # the project may declare by now what is there already
-            accepted = self._accept_declared(look, vault)
+            accepted = self._accept_declared(snapshot, vault)
         if changing and not accepted:  # else `look` still has the holds of before
-            for held in self._worth_keeping(look, vault):
+            for held in self._worth_keeping(snapshot, vault):
                 self._put(held, vault)
             vault.prune(self.environment.config.keep_generations)
-        return self.holds(look)
+        return self.holds(snapshot)
 
-    def _compare(self, look: Look, vault: Vault, *, anew: bool) -> None:
+    def _compare(self, snapshot: Snapshot, vault: Vault, *, anew: bool) -> None:
         """Find the holds that are not as they were, or were not right when first seen."""
-        prefix = look.interpreter.prefix
+        prefix = snapshot.interpreter.prefix
         known = vault.current()
         seen = {} if anew and self.environment.config.mode is Mode.APPLY else self._as_recorded
         unkept = [
             held
-            for name, held in look.holds.held.items()
+            for name, held in snapshot.holds.held.items()
             if name not in known and seen.get(name) is not held.distribution
         ]
-        unlike = unlike_record(unkept, prefix)
+        unlike = differs_from_record(unkept, prefix)
         self._as_recorded = seen | {h.name: h.distribution for h in unkept if h.name not in unlike}
-        self._breaks = unlike | find_breaks(vault, look.installed, prefix, list(known))
-        self._compared = look.installed
+        self._breaks = unlike | find_breaks(vault, snapshot.installed, prefix, list(known))
+        self._compared = snapshot.installed
 
     def _put(self, held: Held, vault: Vault) -> None:
         """Take a copy; without one the hold is held all the same, and the pass goes on."""
@@ -113,71 +114,73 @@ class Keeper:
         count = sum(len(names) for _, _, names in os.walk(vault.folder(manifest)))
         log.info("hold.vaulted", package=held.name, version=manifest.version, files=count)
 
-    def accept(self, look: Look, name: NormalizedName) -> None:
+    def accept(self, snapshot: Snapshot, name: NormalizedName) -> None:
         """Take what is installed now as the held build.
 
         Raises:
             NothingToAccept: It is not installed, or not whole.
             OSError: A copy cannot be made.
         """
-        vault = self.vault(look)
-        fresh = hold_set(self.environment.config.hold, look.installed, look.markers)
-        held = _acceptable(name, fresh, look)
+        vault = self.vault(snapshot)
+        fresh = hold_set(self.environment.config.hold, snapshot.installed, snapshot.markers)
+        held = _acceptable(name, fresh, snapshot)
         for copy in vault.companions(name):
             if copy.name not in fresh.held:
                 vault.forget(NormalizedName(copy.name))
         for one in (held, *companions_of(name, fresh.held.values())):
             if one.distribution.legacy:
                 vault.forget(one.name)  # it has no RECORD, so there can be no copy
-            elif defect_of(one.distribution, look.installed) is None:
+            elif defect_of(one.distribution, snapshot.installed) is None:
                 vault.put(one, as_found=True)
         self._compared = None
         log.info("hold.accepted", package=name, version=str(held.version))
 
-    def accept_what_is(self, look: Look) -> None:
+    def accept_what_is(self, snapshot: Snapshot) -> None:
         """After a roll-back: the held builds of that tree are the held ones again."""
-        vault = self.vault(look)
-        breaks = find_breaks(vault, look.installed, look.interpreter.prefix, list(vault.current()))
+        vault = self.vault(snapshot)
+        breaks = find_breaks(
+            vault, snapshot.installed, snapshot.interpreter.prefix, list(vault.current())
+        )
         for name, broken in breaks.items():
             if broken.found is None or broken.found == broken.expected:
                 continue  # what is damaged there is no build that was held
             with suppress(NothingToAccept):
-                self.accept(look, name)
+                self.accept(snapshot, name)
 
-    def _release(self, look: Look, vault: Vault) -> None:
+    def _release(self, snapshot: Snapshot, vault: Vault) -> None:
         """Forget copies of what the configuration does not hold any more."""
-        patterns = look.holds.patterns
+        patterns = snapshot.holds.patterns
         for name, manifest in list(vault.current().items()):
             root = manifest.pinned_by or name
-            if not matches(NormalizedName(root), patterns) and root not in look.holds.held:
+            if not matches(NormalizedName(root), patterns) and root not in snapshot.holds.held:
                 vault.forget(name)
 
-    def _accept_declared(self, look: Look, vault: Vault) -> bool:
+    def _accept_declared(self, snapshot: Snapshot, vault: Vault) -> bool:
         """A declared requirement that the new build meets and the old one did not accepts it."""
         accepted = False
-        declared = look.desired.requirements if look.desired else ()
+        declared = snapshot.desired.requirements if snapshot.desired else ()
         for name, broken in list(self._breaks.items()):
             bounds = [d.requirement.specifier for d in declared if d.name == name]
             if broken.found is None or broken.found == broken.expected:
                 continue
             if _all_admit(bounds, broken.found) and not _all_admit(bounds, broken.expected):
                 with suppress(NothingToAccept):  # it is not whole (yet), so the hold is broken
-                    self.accept(look, name)
-                    self._compare(look, vault, anew=False)
+                    self.accept(snapshot, name)
+                    self._compare(snapshot, vault, anew=False)
                     accepted = True
         return accepted
 
-    def _worth_keeping(self, look: Look, vault: Vault) -> list[Held]:
+    def _worth_keeping(self, snapshot: Snapshot, vault: Vault) -> list[Held]:
         """The held packages that are whole, and not in the vault yet."""
         known = vault.current()
         return [
             held
-            for name, held in look.holds.held.items()
+            for name, held in snapshot.holds.held.items()
             if name not in known
             and name not in self._breaks
             and not held.distribution.legacy  # no RECORD, so nobody knows its files
             and not self._belongs_to_broken(held)
-            and defect_of(held.distribution, look.installed) is None
+            and defect_of(held.distribution, snapshot.installed) is None
         ]
 
     def _belongs_to_broken(self, held: Held) -> bool:
@@ -185,22 +188,22 @@ class Keeper:
         broken = self._breaks.get(held.pinned_by) if held.pinned_by else None
         return broken is not None and broken.found != broken.expected
 
-    def _tell(self, before: dict[NormalizedName, Break], look: Look) -> None:
+    def _tell(self, before: dict[NormalizedName, Break], snapshot: Snapshot) -> None:
         for name, broken in self._breaks.items():
             if name not in before or before[name] != broken:
                 log.error("hold.broken", package=name, expected=str(broken.expected),
                           found=str(broken.found) if broken.found else None,
-                          message=words(broken, look, self.vault(look)))  # fmt: skip
+                          message=words(broken, snapshot, self.vault(snapshot)))  # fmt: skip
 
-    def first_broken(self, look: Look) -> NormalizedName | None:
+    def first_broken(self, snapshot: Snapshot) -> NormalizedName | None:
         """The broken hold to put back first: what it pins comes back with it."""
-        known = self.vault(look).current()
+        known = self.vault(snapshot).current()
         kept = [name for name in self._breaks if name in known]
         return next((n for n in kept if known[n].pinned_by not in kept), None)
 
-    def holds(self, look: Look) -> tuple[Hold, ...]:
+    def holds(self, snapshot: Snapshot) -> tuple[Hold, ...]:
         """How each hold stands, for the status."""
-        return rows(look, self.vault(look), self._breaks)
+        return rows(snapshot, self.vault(snapshot), self._breaks)
 
     @property
     def breaks(self) -> dict[NormalizedName, Break]:
@@ -208,21 +211,21 @@ class Keeper:
         return self._breaks
 
 
-def _acceptable(name: NormalizedName, fresh: HoldSet, look: Look) -> Held:
+def _acceptable(name: NormalizedName, fresh: HoldSet, snapshot: Snapshot) -> Held:
     """What is installed of that name, if it can be the held build.
 
     Raises:
         NothingToAccept: It cannot.
     """
-    found = look.installed.get(name)
+    found = snapshot.installed.get(name)
     if found is None:
         raise NothingToAccept(name, "is not installed", "; to do without it, take it out of `hold`")
-    defect = defect_of(found, look.installed)
+    defect = defect_of(found, snapshot.installed)
     if defect is not None:
         raise NothingToAccept(name, f"{found.version} is not whole ({defect})")
     held = fresh.held.get(name)
     if held is None:
-        before = look.holds.held.get(name)
+        before = snapshot.holds.held.get(name)
         holder = before.pinned_by if before else None
         why = f"{found.version} is not what {holder} pins" if holder else "is held no more"
         raise NothingToAccept(name, why, "; to hold it by itself, add it to `hold`")

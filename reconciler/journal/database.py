@@ -42,7 +42,7 @@ _TAKEN_OVER = (
 )
 
 
-class Damaged(sqlite3.DatabaseError):
+class JournalDamaged(sqlite3.DatabaseError):
     """The file is a database, and SQLite's own check has found it damaged."""
 
 
@@ -118,7 +118,7 @@ class Database:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             if connection.execute("PRAGMA quick_check").fetchone() != ("ok",):
-                raise Damaged(f"{self.path} is damaged")
+                raise JournalDamaged(f"{self.path} is damaged")
             self._migrate(connection)
         except sqlite3.Error:
             connection.close()
@@ -177,7 +177,7 @@ def _named(error: sqlite3.DatabaseError, path: Path) -> sqlite3.DatabaseError:
 def is_damage(error: sqlite3.DatabaseError) -> bool:
     """Whether it says that the file itself is no sound database."""
     code = getattr(error, "sqlite_errorcode", 0)
-    return isinstance(error, Damaged) or code & _PRIMARY in _DAMAGE
+    return isinstance(error, JournalDamaged) or code & _PRIMARY in _DAMAGE
 
 
 def version_of(connection: sqlite3.Connection, path: Path) -> int:

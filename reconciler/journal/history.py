@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from reconciler.journal.database import Database
-from reconciler.status import HeldBack, Pass, PassDetail, Result, Suspension
+from reconciler.status import HeldBack, PassDetail, PassStatus, Result, Suspension
 
 JOURNAL = "journal.sqlite3"
 """Its name in the state folder."""
@@ -160,7 +160,7 @@ class Journal:
 
         return self._database.write(close)
 
-    def history(self, environment: str, limit: int, before: int | None = None) -> list[Pass]:
+    def history(self, environment: str, limit: int, before: int | None = None) -> list[PassStatus]:
         """Finished passes, the newest first, of those with an id below `before`."""
         rows = self._database.read(
             "SELECT id, started, detail FROM passes WHERE environment = ? "
@@ -220,10 +220,10 @@ def _decoded(started: Any, blob: Any) -> PassDetail:
                       message="Unreadable: this row of the journal is damaged")  # fmt: skip
 
 
-def _bare(detail: PassDetail, number: int) -> Pass:
+def _bare(detail: PassDetail, number: int) -> PassStatus:
     """A pass without its plan and log, under its number."""
-    fields = {name: getattr(detail, name) for name in Pass.__struct_fields__}
-    return Pass(**{**fields, "id": number})
+    fields = {name: getattr(detail, name) for name in PassStatus.__struct_fields__}
+    return PassStatus(**{**fields, "id": number})
 
 
 def _forget(connection: sqlite3.Connection, environment: str) -> None:

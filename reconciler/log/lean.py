@@ -1,7 +1,7 @@
 """Imported first by what runs for long: loads structlog without rich, which costs 7 MB.
 
 structlog takes rich and Pygments in wherever they are installed, for tracebacks that are
-never shown here (see `reconciler.log`). The commands that draw tables load rich themselves.
+never shown here (see `reconciler.log.logger`). The commands that draw tables load rich themselves.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""How log records are written, and which of them: the closed sets behind `log_format` and `log_level`."""
+"""The closed sets behind `log_format` and `log_level`: how records are written, and which."""
 
 from enum import StrEnum
 

@@ -6,7 +6,8 @@ Plain values. What becomes of them in words is `recording`'s part.
 from dataclasses import dataclass
 from typing import Protocol
 
-from reconciler.environment.environment import Environment, Look
+from reconciler.environment.environment import Environment
+from reconciler.environment.snapshot import Snapshot
 from reconciler.processes import Cancellation
 from reconciler.state.desired import FileProblem
 from reconciler.status import Change, Failure, HeldBack, Problem, Result
@@ -15,7 +16,7 @@ from reconciler.status import Change, Failure, HeldBack, Problem, Result
 class Listener(Protocol):
     """Who follows a pass while it runs; called from several threads."""
 
-    def phase(self, name: str) -> None:
+    def step(self, name: str) -> None:
         """A step begins: look, plan, install, verify, exchange."""
 
     def line(self, text: str) -> None:
@@ -79,7 +80,7 @@ class Outcome:
     """How a pass ended, with everything there is to tell of it."""
 
     result: Result
-    look: Look
+    snapshot: Snapshot
     """The environment as it is afterwards."""
     changes: tuple[Change, ...] = ()
     plan: tuple[Change, ...] = ()

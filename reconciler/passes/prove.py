@@ -15,7 +15,7 @@ from typing import IO
 
 from packaging.utils import NormalizedName
 
-from reconciler.environment.environment import Look
+from reconciler.environment.snapshot import Snapshot
 from reconciler.log.redact import redact
 from reconciler.processes import Cancellation, die_with_parent, end_group, wait
 from reconciler.state.adjustments import Adjustments
@@ -40,16 +40,16 @@ class VerifyFailed(Exception):
         return self.message
 
 
-def read_tree(look: Look, tree: Path, metadata: MetadataCache | None = None) -> Installed:
+def read_tree(snapshot: Snapshot, tree: Path, metadata: MetadataCache | None = None) -> Installed:
     """The installed state of a tree that mirrors the environment.
 
     Args:
-        look: The environment.
+        snapshot: The environment.
         tree: A stage, a generation, or what uv prepared.
         metadata: What is parsed already.
     """
-    prefix = look.interpreter.prefix
-    folders = [tree / d.relative_to(prefix) for d in look.interpreter.site_directories]
+    prefix = snapshot.interpreter.prefix
+    folders = [tree / d.relative_to(prefix) for d in snapshot.interpreter.site_directories]
     return InstalledReader(folders, metadata).read()
 
 
@@ -85,17 +85,19 @@ def check_packages(
             raise VerifyFailed("IncompleteStage", f"{name} is still in the stage. Try again.")
 
 
-def staged_drift(look: Look, staged: Installed, broken: Mapping[NormalizedName, str]) -> Drift:
+def staged_drift(
+    snapshot: Snapshot, staged: Installed, broken: Mapping[NormalizedName, str]
+) -> Drift:
     """How the stage differs from what is declared."""
-    if look.desired is None:
+    if snapshot.desired is None:
         return Drift(())
-    holds = hold_set(look.holds.patterns, staged, look.markers)
-    adjustments = Adjustments.of(look.settings)
-    return diff(look.desired, staged, holds, broken, look.markers, adjustments)
+    holds = hold_set(snapshot.holds.patterns, staged, snapshot.markers)
+    adjustments = Adjustments.of(snapshot.settings)
+    return diff(snapshot.desired, staged, holds, broken, snapshot.markers, adjustments)
 
 
 def check_consistency(
-    look: Look,
+    snapshot: Snapshot,
     drift: Drift,
     expected: Iterable[NormalizedName],
     install: Iterable[NormalizedName] = (),
@@ -103,7 +105,7 @@ def check_consistency(
     """Nothing that was right before is wrong in the stage, but for what is reported anyway.
 
     Args:
-        look: The environment as it is.
+        snapshot: The environment as it is.
         drift: How the stage differs from what is declared.
         expected: What is reported as failed.
         install: What has just been put in: it must have what it requires.
@@ -111,7 +113,7 @@ def check_consistency(
     Raises:
         VerifyFailed: Some requirement that was met is not met any more.
     """
-    known = {row.name for row in look.drift.rows if not row.ok} | set(expected)
+    known = {row.name for row in snapshot.drift.rows if not row.ok} | set(expected)
     parents = known - (set(install) - set(expected))
     worse = [
         row for row in drift.drifted if row.name not in known and row.required_by not in parents

@@ -18,7 +18,8 @@ from packaging.utils import NormalizedName
 
 from reconciler.config import Update
 from reconciler.environment.creation import create_environment
-from reconciler.environment.environment import Environment, Look
+from reconciler.environment.environment import Environment
+from reconciler.environment.snapshot import Snapshot
 from reconciler.journal.history import iso
 from reconciler.passes.outcome import (
     Gate,
@@ -46,8 +47,8 @@ from reconciler.state.desired import FileProblem
 from reconciler.state.installed import Distribution, Installed, audit
 from reconciler.status import Change, Failure, HeldBack, Result
 from reconciler.trees import generations
-from reconciler.trees.exchange import ExchangeImpossible, exchange, recover
-from reconciler.trees.generations import Live
+from reconciler.trees.exchange import ExchangeImpossible, exchange, finish_interrupted
+from reconciler.trees.generations import Generation
 from reconciler.trees.stage import Census, StagingImpossible, clone, has_changed
 from reconciler.trees.tree import HoldConflict, Tree, fingerprints, follow_links
 from reconciler.trees.workspace import Workspace
@@ -70,7 +71,7 @@ _TWO_RENAMES = (
 class Pass:
     """One pass over one environment.
 
-    The caller holds the environment's pass lock. `log` and `phases` can be read whatever
+    The caller holds the environment's pass lock. `log` and `steps` can be read whatever
     way the pass ends.
     """
 
@@ -79,7 +80,7 @@ class Pass:
     listener: Listener
     gate: Gate | None = None
     log: list[str] = field(default_factory=list)
-    phases: dict[str, float] = field(default_factory=dict)
+    steps: dict[str, float] = field(default_factory=dict)
     planned: tuple[Change, ...] = ()
     """What was to change, whatever came of it."""
     two_renames: str | None = None
@@ -103,49 +104,49 @@ class Pass:
             Cancelled: The pass was asked to end.
             OSError: Something could not be written.
         """
-        look = self.look(audit=audit)
-        if self._nothing_to_do(look):
-            return self._unchanged(look)
+        snapshot = self.look(audit=audit)
+        if self._nothing_to_do(snapshot):
+            return self._unchanged(snapshot)
         where = ""
         for _ in range(STARTS):
             try:
-                return self._attempt(look)
+                return self._attempt(snapshot)
             except LiveTreeChanged as changed:
                 where = changed.where
                 log.info("live-tree.changed", folder=where)
-                look = self.look(audit=True)
-                if self._nothing_to_do(look):
-                    return self._unchanged(look)
+                snapshot = self.look(audit=True)
+                if self._nothing_to_do(snapshot):
+                    return self._unchanged(snapshot)
         raise KeepsChanging(where)
 
     def plan(self, *, audit: bool = True) -> Outcome:
         """Find out what `reconcile` would do, and change nothing."""
-        look = self.look(audit=audit)
-        if self._nothing_to_do(look):
-            return self._unchanged(look)
-        with self.workspace(look) as work:
-            planner = self._planner(look, work)
+        snapshot = self.look(audit=audit)
+        if self._nothing_to_do(snapshot):
+            return self._unchanged(snapshot)
+        with self.workspace(snapshot) as work:
+            planner = self._planner(snapshot, work)
             unheld = Unheld(planner)
-            with self.phase("plan"):
+            with self.step("plan"):
                 decision = planner.decide()
                 held_back = unheld.held_back(decision)
         return Outcome(
             result=Result.PARTIAL if decision.failed else Result.UNCHANGED,
-            look=look,
-            plan=decision.changes(look.installed),
+            snapshot=snapshot,
+            plan=decision.changes(snapshot.installed),
             failed=decision.failed,
             held_back=held_back,
-            generation=generations.live(Workspace(look.interpreter.prefix)).number,
+            generation=generations.live(Workspace(snapshot.interpreter.prefix)).number,
             attempted=False,
         )
 
-    def observe(self, look: Look) -> Outcome:
+    def observe(self, snapshot: Snapshot) -> Outcome:
         """Only report what `look` found."""
-        return replace(self._unchanged(look), attempted=False)
+        return replace(self._unchanged(snapshot), attempted=False)
 
     def create(self) -> None:
         """Make the environment, where there is none yet."""
-        with self.phase("create"):
+        with self.step("create"):
             try:
                 create_environment(self.environment, self.cancel, self.line)
             except FileProblem as problem:
@@ -162,62 +163,64 @@ class Pass:
             log.error("environment.insecure", path=problem.file)
             raise Insecure(problem)
 
-    def look(self, *, audit: bool) -> Look:
+    def look(self, *, audit: bool) -> Snapshot:
         """The first step: desired, installed, holds, and how they differ."""
-        with self.phase("look"):
-            look = self.environment.look(audit_files=audit)
-        if look.desired is None and look.problem is not None:
-            raise Unready(look.problem)
-        return look
+        with self.step("look"):
+            snapshot = self.environment.look(audit_files=audit)
+        if snapshot.desired is None and snapshot.problem is not None:
+            raise Unready(snapshot.problem)
+        return snapshot
 
-    def _nothing_to_do(self, look: Look) -> bool:
+    def _nothing_to_do(self, snapshot: Snapshot) -> bool:
         return (
-            look.drift.in_sync
+            snapshot.drift.in_sync
             and self.environment.config.update is not Update.LATEST
-            and not (self.environment.config.prune and prunable(look))
+            and not (self.environment.config.prune and prunable(snapshot))
         )
 
-    def _unchanged(self, look: Look) -> Outcome:
-        number = generations.live(Workspace(look.interpreter.prefix)).number
-        return Outcome(Result.UNCHANGED, look, generation=number)
+    def _unchanged(self, snapshot: Snapshot) -> Outcome:
+        number = generations.live(Workspace(snapshot.interpreter.prefix)).number
+        return Outcome(Result.UNCHANGED, snapshot, generation=number)
 
-    def _attempt(self, look: Look) -> Outcome:
+    def _attempt(self, snapshot: Snapshot) -> Outcome:
         """Plan, stage, verify, exchange: all of it on one view of the environment."""
-        drifted = [row.name for row in look.drift.drifted]
-        log.info("drift.detected", packages=drifted, revision=look.revision)
+        drifted = [row.name for row in snapshot.drift.drifted]
+        log.info("drift.detected", packages=drifted, revision=snapshot.revision)
         if self.gate is not None:  # asked again before the exchange; here it saves the work
             self.gate.wait_until_open(self.environment, self.cancel)
-        with self.workspace(look) as work, ThreadPoolExecutor(3, "pass") as pool:
-            staging = pool.submit(self.clone, look, work)
-            planner = self._planner(look, work)
+        with self.workspace(snapshot) as work, ThreadPoolExecutor(3, "pass") as pool:
+            staging = pool.submit(self.clone, snapshot, work)
+            planner = self._planner(snapshot, work)
             unheld = Unheld(planner)
-            with self.phase("plan"):
+            with self.step("plan"):
                 decision = planner.decide()
-            self._tell_plan(decision, look)
+            self._tell_plan(decision, snapshot)
             if decision.is_empty:
-                return self._only_failures(look, decision, unheld)
+                return self._only_failures(snapshot, decision, unheld)
             decision, incoming, held_back = self._install(unheld, decision, work, pool)
             if decision.is_empty:
-                return self._only_failures(look, decision, unheld)
-            return self._apply(look, decision, incoming, held_back, staging)
+                return self._only_failures(snapshot, decision, unheld)
+            return self._apply(snapshot, decision, incoming, held_back, staging)
 
-    def _tell_plan(self, decision: Decision, look: Look) -> None:
-        changes = self.planned = decision.changes(look.installed)
+    def _tell_plan(self, decision: Decision, snapshot: Snapshot) -> None:
+        changes = self.planned = decision.changes(snapshot.installed)
         log.info(
             "plan.ready",
             changes=[f"{c.name} {c.from_ or '-'} -> {c.to or '-'}" for c in changes],
             failed=[f.requirement for f in decision.failed],
         )
 
-    def _only_failures(self, look: Look, decision: Decision, unheld: Unheld) -> Outcome:
+    def _only_failures(self, snapshot: Snapshot, decision: Decision, unheld: Unheld) -> Outcome:
         held_back = unheld.held_back(decision)
         result = Result.PARTIAL if decision.failed else Result.UNCHANGED
-        number = generations.live(Workspace(look.interpreter.prefix)).number
-        return Outcome(result, look, failed=decision.failed, held_back=held_back, generation=number)
+        number = generations.live(Workspace(snapshot.interpreter.prefix)).number
+        return Outcome(
+            result, snapshot, failed=decision.failed, held_back=held_back, generation=number
+        )
 
-    def _planner(self, look: Look, work: Path) -> Planner:
-        project = project_for(self.environment, look, work)
-        return Planner(self.environment, look, project, self.cancel, self.line)
+    def _planner(self, snapshot: Snapshot, work: Path) -> Planner:
+        project = project_for(self.environment, snapshot, work)
+        return Planner(self.environment, snapshot, project, self.cancel, self.line)
 
     def _install(
         self, unheld: Unheld, decision: Decision, work: Path, pool: ThreadPoolExecutor
@@ -227,14 +230,14 @@ class Pass:
         A package that does not build, or that may not come in, is left out, what depends
         on it too, and the rest goes on.
         """
-        planner, look = unheld.planner, unheld.planner.look
+        planner, snapshot = unheld.planner, unheld.planner.snapshot
         for attempt in range(len(decision.install) + 2):
             incoming = work / f"incoming-{attempt}"
             explaining = pool.submit(unheld.held_back, decision)
             try:
                 found = self._prepare(planner, decision, incoming)
             except BuildFailed as error:
-                refused = [build_failure(error, decision.install, look.holds)]
+                refused = [build_failure(error, decision.install, snapshot.holds)]
             except HoldConflict as conflict:
                 text = str(conflict)
                 refused = [Failure(name=conflict.package, requirement=conflict.package,
@@ -258,24 +261,24 @@ class Pass:
             log.warning("requirement.failed", package=failure.name, reason=failure.reason)
             pushed = failure.reason in ("WouldDowngrade", "HeldBackTooFar")
             planner.exclude(failure, None if pushed else decision)
-        with self.phase("plan"):
+        with self.step("plan"):
             decision = planner.decide()
-        self._tell_plan(decision, planner.look)
+        self._tell_plan(decision, planner.snapshot)
         return decision
 
     def _prepare(
         self, planner: Planner, decision: Decision, incoming: Path
     ) -> Mapping[NormalizedName, Distribution]:
         """Run uv into `incoming`, and see whether any file of it would hit a held one."""
-        look = planner.look
-        prefix = look.interpreter.prefix
+        snapshot = planner.snapshot
+        prefix = snapshot.interpreter.prefix
         if not decision.install:
             return {}
-        with self.phase("install"):
+        with self.step("install"):
             self._download_and_unpack(planner, decision, incoming)
         follow_links(incoming, prefix)
-        found = read_tree(look, incoming, self.environment.metadata).distributions
-        live = Tree(prefix, prefix, look.installed, look.holds)
+        found = read_tree(snapshot, incoming, self.environment.metadata).distributions
+        live = Tree(prefix, prefix, snapshot.installed, snapshot.holds)
         conflict = live.conflict(incoming, found.values())
         if conflict:
             raise conflict
@@ -296,12 +299,12 @@ class Pass:
                 return
         uv.install(ask, incoming, self.cancel, self.line)
 
-    def clone(self, look: Look, work: Path) -> "tuple[Path, Census] | StagingImpossible":
+    def clone(self, snapshot: Snapshot, work: Path) -> "tuple[Path, Census] | StagingImpossible":
         """The stage, cloned while uv resolves; or why there can be none."""
-        prefix = look.interpreter.prefix
+        prefix = snapshot.interpreter.prefix
         if self.environment.in_place:
             return StagingImpossible(self.environment.in_place)
-        if not look.interpreter.is_venv:
+        if not snapshot.interpreter.is_venv:
             return StagingImpossible(
                 f"{prefix} is no virtual environment, and the tree of a whole Python cannot be "
                 "exchanged. Make a virtual environment (uv venv) for atomic changes"
@@ -313,12 +316,12 @@ class Pass:
             census = clone(prefix, stage, self.cancel)
         except StagingImpossible as impossible:
             return impossible
-        self.phases["clone"] = self.phases.get("clone", 0.0) + time.monotonic() - started
+        self.steps["clone"] = self.steps.get("clone", 0.0) + time.monotonic() - started
         return stage, census
 
     def _apply(
         self,
-        look: Look,
+        snapshot: Snapshot,
         decision: Decision,
         incoming: Path,
         held_back: tuple[HeldBack, ...],
@@ -327,8 +330,8 @@ class Pass:
         staged = staging.result()
         if not isinstance(staged, StagingImpossible):
             try:
-                number = self._go_live(look, decision, incoming, *staged)
-                return self._changed(look, decision, held_back, number, self.two_renames)
+                number = self._go_live(snapshot, decision, incoming, *staged)
+                return self._changed(snapshot, decision, held_back, number, self.two_renames)
             except ExchangeImpossible as impossible:
                 # uv's folder was emptied into the stage, so begin again, in place.
                 self.environment.in_place = (
@@ -336,46 +339,46 @@ class Pass:
                     "environment on an ordinary local file system for atomic changes"
                 )
                 raise LiveTreeChanged("the file system") from impossible
-        number = self._change_in_place(look, decision, incoming)
+        number = self._change_in_place(snapshot, decision, incoming)
         reason = str(staged)
         if self.environment.config.verify:  # there was no stage to run them in
             reason += ". The `verify` commands have therefore not been run"
-        return self._changed(look, decision, held_back, number, reason)
+        return self._changed(snapshot, decision, held_back, number, reason)
 
     def _go_live(
-        self, look: Look, decision: Decision, incoming: Path, stage: Path, census: Census
+        self, snapshot: Snapshot, decision: Decision, incoming: Path, stage: Path, census: Census
     ) -> int:
         """Complete the stage, verify it, and exchange it with the live tree."""
-        prefix = look.interpreter.prefix
-        if self.environment.look().installed is not look.installed:
+        prefix = snapshot.interpreter.prefix
+        if self.environment.look().installed is not snapshot.installed:
             raise LiveTreeChanged("site-packages")  # before it was cloned, but after the plan
-        tree = Tree(stage, prefix, look.installed, look.holds)
+        tree = Tree(stage, prefix, snapshot.installed, snapshot.holds)
         before = fingerprints(tree.held_files, prefix)
-        self._merge(look, decision, incoming, tree)
+        self._merge(snapshot, decision, incoming, tree)
         log.info("stage.ready", packages=len(decision.install))
-        with self.phase("verify"):
-            staged = read_tree(look, stage, self.environment.metadata)
+        with self.step("verify"):
+            staged = read_tree(snapshot, stage, self.environment.metadata)
             check_packages(staged, decision.install, decision.remove)
-            broken = {n: w for n, w in look.broken.items() if n not in decision.install}
+            broken = {n: w for n, w in snapshot.broken.items() if n not in decision.install}
             failing = [NormalizedName(f.name) for f in decision.failed]
-            drift = staged_drift(look, staged, broken)
-            check_consistency(look, drift, failing, decision.install)
+            drift = staged_drift(snapshot, staged, broken)
+            check_consistency(snapshot, drift, failing, decision.install)
             check_holds(tree.held_files, before, stage)
             if self.environment.config.verify:
                 whole = audit(staged)
                 self._run_verify_commands(stage)
                 check_holds(tree.held_files, before, stage, commands_ran=True)
-                after = read_tree(look, stage, self.environment.metadata)
+                after = read_tree(snapshot, stage, self.environment.metadata)
                 check_untouched(staged, whole, after)
         if self.gate is not None:
             self.gate.wait_until_open(self.environment, self.cancel)
-        with self.phase("exchange"):
-            return self.exchange(look, stage, census, sorted(tree.touched), staged)
+        with self.step("exchange"):
+            return self.exchange(snapshot, stage, census, sorted(tree.touched), staged)
 
-    def _merge(self, look: Look, decision: Decision, incoming: Path, tree: Tree) -> None:
+    def _merge(self, snapshot: Snapshot, decision: Decision, incoming: Path, tree: Tree) -> None:
         going = frozenset({*decision.install, *decision.remove})
         for name in going:
-            for distribution in look.installed.copies(name):
+            for distribution in snapshot.installed.copies(name):
                 tree.remove(distribution, going)
         if decision.install:
             tree.add(incoming, self.cancel)
@@ -389,22 +392,22 @@ class Pass:
         log.info("verify.passed", commands=len(config.verify))
 
     def exchange(
-        self, look: Look, stage: Path, census: Census, roots: list[str], staged: Installed
+        self, snapshot: Snapshot, stage: Path, census: Census, roots: list[str], staged: Installed
     ) -> int:
         """Make `roots` of the stage live, unless the live tree has changed; the new number."""
-        workspace = Workspace(look.interpreter.prefix)
+        workspace = Workspace(snapshot.interpreter.prefix)
         with workspace.uv_lock(self.cancel, self.environment.config.timeout):
             self.refuse_insecure()  # asked before the look as well, but that was a while ago
             changed = has_changed(workspace.prefix, census)
             if changed is not None:
                 raise LiveTreeChanged(changed)
             before = generations.live(workspace)
-            after = Live(
+            after = Generation(
                 generations.next_number(workspace), iso(time.time()),
-                len(staged.distributions), look.revision, before.number,
+                len(staged.distributions), snapshot.revision, before.number,
             )  # fmt: skip
             # Others may have changed it since it went live; as a generation nobody does.
-            before = replace(before, packages=len(look.installed.distributions))
+            before = replace(before, packages=len(snapshot.installed.distributions))
             archive = generations.folder_of(workspace, before.number)
             named = workspace.root / f"stage-{stage.parent.name}"
             stage.rename(named)
@@ -429,41 +432,41 @@ class Pass:
         except OSError as error:  # the new tree is live all the same
             log.warning("generation.kept", reason=str(error))
 
-    def _change_in_place(self, look: Look, decision: Decision, incoming: Path) -> int:
+    def _change_in_place(self, snapshot: Snapshot, decision: Decision, incoming: Path) -> int:
         """Without a stage: the same merge, into the live tree, as short as it can be."""
-        workspace = Workspace(look.interpreter.prefix)
+        workspace = Workspace(snapshot.interpreter.prefix)
         prefix = workspace.prefix
-        tree = Tree(prefix, prefix, look.installed, look.holds)
+        tree = Tree(prefix, prefix, snapshot.installed, snapshot.holds)
         if self.gate is not None:
             self.gate.wait_until_open(self.environment, self.cancel)
-        with self.phase("exchange"), workspace.uv_lock(self.cancel, None):
+        with self.step("exchange"), workspace.uv_lock(self.cancel, None):
             self.refuse_insecure()
             before = fingerprints(tree.held_files, prefix)
-            self._merge(look, decision, incoming, tree)
+            self._merge(snapshot, decision, incoming, tree)
             check_holds(tree.held_files, before, prefix)
-        with self.phase("verify"):
+        with self.step("verify"):
             installed = self.environment.look().installed
             check_packages(installed, decision.install, decision.remove)
         return generations.live(workspace).number
 
     def _changed(
         self,
-        look: Look,
+        snapshot: Snapshot,
         decision: Decision,
         held_back: tuple[HeldBack, ...],
         number: int,
         in_place: str | None,
     ) -> Outcome:
-        changes = decision.changes(look.installed)
+        changes = decision.changes(snapshot.installed)
         for change in changes:
             log.info("package.changed", package=change.name, action=change.action,
                      **{"from": change.from_, "to": change.to})  # fmt: skip
-        with self.phase("look"):
+        with self.step("look"):
             self.environment.forget_broken({*decision.install, *decision.remove})
             after = self.environment.look()
         return Outcome(
             result=Result.PARTIAL if decision.failed else Result.CHANGED,
-            look=after,
+            snapshot=after,
             changes=changes,
             plan=changes,
             failed=decision.failed,
@@ -474,9 +477,9 @@ class Pass:
         )
 
     @contextmanager
-    def workspace(self, look: Look) -> Iterator[Path]:
+    def workspace(self, snapshot: Snapshot) -> Iterator[Path]:
         """A private folder for this attempt, gone afterwards."""
-        workspace = Workspace(look.interpreter.prefix)
+        workspace = Workspace(snapshot.interpreter.prefix)
         workspace.create()
         work = workspace.new_work()
         try:
@@ -485,15 +488,15 @@ class Pass:
             shutil.rmtree(work, ignore_errors=True)
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def step(self, name: str) -> Iterator[None]:
         """A step of the pass: told to the listener, and timed."""
         self.cancel.check()
-        self.listener.phase(name)
+        self.listener.step(name)
         started = time.monotonic()
         try:
             yield
         finally:
-            self.phases[name] = self.phases.get(name, 0.0) + time.monotonic() - started
+            self.steps[name] = self.steps.get(name, 0.0) + time.monotonic() - started
 
     def line(self, text: str) -> None:
         """A line for the pass's log and its listener."""
@@ -501,7 +504,7 @@ class Pass:
         self.listener.line(text)
 
 
-def put_in_order(environment: Environment) -> str | None:
+def recover(environment: Environment) -> str | None:
     """Finish or undo what a crash interrupted, and remove what it left behind.
 
     The caller holds the pass lock.
@@ -510,7 +513,7 @@ def put_in_order(environment: Environment) -> str | None:
         What was done, in words, or None.
     """
     workspace = environment.workspace
-    finished = recover(workspace)
+    finished = finish_interrupted(workspace)
     removed = workspace.clean_up()
     if finished:
         return f"an exchange that was interrupted has been {finished}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from reconciler.environment.environment import Look
+from reconciler.environment.snapshot import Snapshot
 from reconciler.log.logger import get_logger
 from reconciler.passes.outcome import KeepsChanging, LiveTreeChanged, Outcome, Refused
 from reconciler.passes.prove import VerifyFailed, check_holds, read_tree
@@ -63,35 +63,35 @@ def restore(running: Pass, name: NormalizedName) -> Outcome:
 
 def _attempt(running: Pass, name: NormalizedName) -> Outcome:
     """Check the copy, stage it, and make it live: all of it on one view of the environment."""
-    look = running.look(audit=True)
-    vault = Vault(Workspace(look.interpreter.prefix))
+    snapshot = running.look(audit=True)
+    vault = Vault(Workspace(snapshot.interpreter.prefix))
     wanted = vault.companions(name)
     if not wanted:
         raise NothingToRestore(name, sorted(vault.current()))
     if running.gate is not None:  # nobody asked for it: it waits as every change does
         running.gate.wait_until_open(running.environment, running.cancel)
-    with running.workspace(look) as work, ThreadPoolExecutor(1, "check") as pool:
+    with running.workspace(snapshot) as work, ThreadPoolExecutor(1, "check") as pool:
         checking = [pool.submit(vault.check, manifest) for manifest in wanted]
-        staged = running.clone(look, work)
-        with running.phase("check"):
+        staged = running.clone(snapshot, work)
+        with running.step("check"):
             for checked in checking:
                 checked.result()
-        if all(_is_in_place(look, vault, manifest) for manifest in wanted):
-            number = generations.live(Workspace(look.interpreter.prefix)).number
-            return Outcome(Result.UNCHANGED, look, generation=number, attempted=False)
+        if all(_is_in_place(snapshot, vault, manifest) for manifest in wanted):
+            number = generations.live(Workspace(snapshot.interpreter.prefix)).number
+            return Outcome(Result.UNCHANGED, snapshot, generation=number, attempted=False)
         reason: str | None
         if isinstance(staged, StagingImpossible):
-            number, reason = _restore_in_place(running, look, vault, wanted), str(staged)
+            number, reason = _restore_in_place(running, snapshot, vault, wanted), str(staged)
         else:
-            number = _restore_staged(running, look, vault, wanted, *staged)
+            number = _restore_staged(running, snapshot, vault, wanted, *staged)
             reason = running.two_renames
-    changes = tuple(_change(m, look.installed) for m in wanted)
+    changes = tuple(_change(m, snapshot.installed) for m in wanted)
     for change in changes:
         log.info("hold.restored", package=change.name, version=change.to, found=change.from_)
     running.environment.forget_broken(NormalizedName(m.name) for m in wanted)
     return Outcome(
         result=Result.CHANGED,
-        look=running.environment.look(audit_files=True),
+        snapshot=running.environment.look(audit_files=True),
         changes=changes,
         generation=number,
         atomic=reason is None,
@@ -100,10 +100,10 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
     )
 
 
-def _is_in_place(look: Look, vault: Vault, manifest: Manifest) -> bool:
+def _is_in_place(snapshot: Snapshot, vault: Vault, manifest: Manifest) -> bool:
     """Whether what would be put back is there already: the very same files, and no other copy."""
-    prefix, source = look.interpreter.prefix, vault.folder(manifest)
-    copies = list(look.installed.copies(NormalizedName(manifest.name)))
+    prefix, source = snapshot.interpreter.prefix, vault.folder(manifest)
+    copies = list(snapshot.installed.copies(NormalizedName(manifest.name)))
     try:
         same = all(
             os.path.samestat((prefix / file.path).lstat(), (source / file.path).lstat())
@@ -124,45 +124,52 @@ def _change(manifest: Manifest, installed: Installed) -> Change:
 
 
 def _restore_staged(
-    running: Pass, look: Look, vault: Vault, wanted: list[Manifest], stage: Path, census: Census
+    running: Pass,
+    snapshot: Snapshot,
+    vault: Vault,
+    wanted: list[Manifest],
+    stage: Path,
+    census: Census,
 ) -> int:
-    prefix = look.interpreter.prefix
-    tree = Tree(stage, prefix, look.installed, _others(look, wanted))
+    prefix = snapshot.interpreter.prefix
+    tree = Tree(stage, prefix, snapshot.installed, _others(snapshot, wanted))
     before = fingerprints(tree.held_files, prefix)
-    _put_back(look, vault, wanted, tree)
-    with running.phase("verify"):
-        staged = read_tree(look, stage, running.environment.metadata)
+    _put_back(snapshot, vault, wanted, tree)
+    with running.step("verify"):
+        staged = read_tree(snapshot, stage, running.environment.metadata)
         _check(staged, wanted)
         check_holds(tree.held_files, before, stage)
-    with running.phase("exchange"):
-        return running.exchange(look, stage, census, sorted(tree.touched), staged)
+    with running.step("exchange"):
+        return running.exchange(snapshot, stage, census, sorted(tree.touched), staged)
 
 
-def _restore_in_place(running: Pass, look: Look, vault: Vault, wanted: list[Manifest]) -> int:
-    prefix = look.interpreter.prefix
+def _restore_in_place(
+    running: Pass, snapshot: Snapshot, vault: Vault, wanted: list[Manifest]
+) -> int:
+    prefix = snapshot.interpreter.prefix
     workspace = Workspace(prefix)
-    tree = Tree(prefix, prefix, look.installed, _others(look, wanted))
-    with running.phase("exchange"), workspace.uv_lock(running.cancel, None):
-        _put_back(look, vault, wanted, tree)
+    tree = Tree(prefix, prefix, snapshot.installed, _others(snapshot, wanted))
+    with running.step("exchange"), workspace.uv_lock(running.cancel, None):
+        _put_back(snapshot, vault, wanted, tree)
     _check(running.environment.look().installed, wanted)
     return generations.live(workspace).number
 
 
-def _others(look: Look, wanted: list[Manifest]) -> HoldSet:
+def _others(snapshot: Snapshot, wanted: list[Manifest]) -> HoldSet:
     """The holds that are not restored: their files must stay the very same."""
     names = {m.name for m in wanted}
     held = {
         n: h
-        for n, h in look.holds.held.items()
-        if n not in names and look.installed.get(n) is h.distribution
+        for n, h in snapshot.holds.held.items()
+        if n not in names and snapshot.installed.get(n) is h.distribution
     }
-    return HoldSet(look.holds.patterns, held)
+    return HoldSet(snapshot.holds.patterns, held)
 
 
-def _put_back(look: Look, vault: Vault, wanted: list[Manifest], tree: Tree) -> None:
+def _put_back(snapshot: Snapshot, vault: Vault, wanted: list[Manifest], tree: Tree) -> None:
     going = frozenset(NormalizedName(m.name) for m in wanted)
     for name in going:
-        for distribution in look.installed.copies(name):
+        for distribution in snapshot.installed.copies(name):
             tree.remove(distribution, going)
     for manifest in wanted:
         source = vault.folder(manifest)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from packaging.utils import NormalizedName
 
-from reconciler.environment.environment import Look
+from reconciler.environment.snapshot import Snapshot
 from reconciler.log.logger import get_logger
 from reconciler.passes.outcome import Outcome, Refused
 from reconciler.passes.prove import read_tree
@@ -17,7 +17,7 @@ from reconciler.state.installed import Installed, audit
 from reconciler.status import Change, Result
 from reconciler.trees import generations
 from reconciler.trees.exchange import exchange
-from reconciler.trees.generations import Live
+from reconciler.trees.generations import Generation
 from reconciler.trees.workspace import Workspace
 
 log = get_logger(__name__)
@@ -41,7 +41,7 @@ class GenerationBroken(Refused):
     reason = "GenerationBroken"
 
 
-def choose(workspace: Workspace, number: int | None) -> Live:
+def choose(workspace: Workspace, number: int | None) -> Generation:
     """The generation of that number, or the one that the live one took the place of.
 
     Where that one is not kept, it is the newest one older than the live one.
@@ -67,18 +67,20 @@ def roll_back(running: Pass, number: int | None) -> Outcome:
         GenerationBroken: Files of it are gone.
         OSError, Cancelled: As `Pass.reconcile`.
     """
-    look = running.look(audit=False)
-    workspace = Workspace(look.interpreter.prefix)
+    snapshot = running.look(audit=False)
+    workspace = Workspace(snapshot.interpreter.prefix)
     target = choose(workspace, number)
     folder = generations.folder_of(workspace, target.number)
-    with running.phase("verify"):
-        staged = read_tree(look, folder, running.environment.metadata)
-        _refuse_broken(target, look, staged)
+    with running.step("verify"):
+        staged = read_tree(snapshot, folder, running.environment.metadata)
+        _refuse_broken(target, snapshot, staged)
     with (
-        running.phase("exchange"),
+        running.step("exchange"),
         workspace.uv_lock(running.cancel, running.environment.config.timeout),
     ):
-        current = replace(generations.live(workspace), packages=len(look.installed.distributions))
+        current = replace(
+            generations.live(workspace), packages=len(snapshot.installed.distributions)
+        )
         exchange(
             workspace,
             folder,
@@ -90,15 +92,15 @@ def roll_back(running: Pass, number: int | None) -> Outcome:
     log.info("generation.rolled-back", generation=target.number, from_generation=current.number)
     return Outcome(
         result=Result.CHANGED,
-        look=running.environment.look(audit_files=True),
-        changes=difference(look.installed, staged),
+        snapshot=running.environment.look(audit_files=True),
+        changes=difference(snapshot.installed, staged),
         generation=target.number,
         attempted=False,
     )
 
 
-def _refuse_broken(target: Live, look: Look, staged: Installed) -> None:
-    known = set(audit(look.installed))
+def _refuse_broken(target: Generation, snapshot: Snapshot, staged: Installed) -> None:
+    known = set(audit(snapshot.installed))
     broken = {n: why for n, why in audit(staged).items() if n not in known}
     if len(staged.distributions) < target.packages:
         raise GenerationBroken(

@@ -32,7 +32,7 @@ from reconciler.passes.outcome import (
     Unready,
 )
 from reconciler.passes.prove import VerifyFailed
-from reconciler.passes.reconcile import Pass, put_in_order
+from reconciler.passes.reconcile import Pass, recover
 from reconciler.planning.counterfactual import still_held_back
 from reconciler.planning.planner import HoldViolation
 from reconciler.processes import Cancellation, Cancelled
@@ -42,7 +42,7 @@ from reconciler.trees import generations
 from reconciler.trees.exchange import ExchangeImpossible
 from reconciler.trees.workspace import Busy
 from reconciler.uv.program import UvError
-from reconciler.vault.copies import Damaged
+from reconciler.vault.copies import CopyDamaged
 
 log = get_logger(__name__)
 
@@ -93,7 +93,7 @@ Work = Callable[[Pass], Outcome]
 
 
 @dataclass
-class Recorder:
+class PassRunner:
     """Runs and records the passes of one environment."""
 
     environment: Environment
@@ -152,7 +152,7 @@ class Recorder:
             workspace = self.environment.workspace
             workspace.create()
             with workspace.pass_lock(cancel, self.environment.config.timeout):
-                done = put_in_order(self.environment)
+                done = recover(self.environment)
                 if done:
                     log.warning("recovered", what=done)
                 return work(running), None
@@ -176,7 +176,7 @@ class Recorder:
             started_at=iso(started),
             duration_seconds=duration,
             message=f"{trouble.reason}: {trouble.message}" if trouble else None,
-            phases={name: round(seconds, 4) for name, seconds in running.phases.items()},
+            phases={name: round(seconds, 4) for name, seconds in running.steps.items()},
             log=redact("".join(running.log)),
         )
         if outcome is None:
@@ -186,11 +186,11 @@ class Recorder:
                 generation=self._live_generation(),
                 plan=running.planned,
             )
-        problem = outcome.look.problem
+        problem = outcome.snapshot.problem
         return msgspec.structs.replace(
             detail,
             message=redact(f"{Reason.BAD_FILE}: {problem}") if problem else detail.message,
-            revision=outcome.look.revision,
+            revision=outcome.snapshot.revision,
             generation=outcome.generation,
             changes=outcome.changes,
             plan=outcome.plan,
@@ -212,16 +212,16 @@ class Recorder:
             if trouble is not None and trouble.reason == Reason.BUSY:
                 after = FIRST_RETRY_SECONDS  # costs nothing, and may be over at any time
             return self._after_failure(state, self.environment.last_revision, after)
-        revision = outcome.look.revision
+        revision = outcome.snapshot.revision
         fresh = outcome.held_back or ()
         # uv tells it only of what it would change, so what is known already is kept.
         told = {entry.name for entry in fresh}
         known = tuple(entry for entry in state.held_back if entry.name not in told)
-        held_back = (*fresh, *still_held_back(known, outcome.look))
+        held_back = (*fresh, *still_held_back(known, outcome.snapshot))
         state = msgspec.structs.replace(state, held_back=held_back)
-        if not outcome.attempted and not outcome.look.drift.in_sync:
+        if not outcome.attempted and not outcome.snapshot.drift.in_sync:
             return state  # looking neither ends a back-off nor draws it out
-        if outcome.failed or not outcome.look.drift.in_sync:
+        if outcome.failed or not outcome.snapshot.drift.in_sync:
             return self._after_failure(state, revision, None)
         return msgspec.structs.replace(
             state,
@@ -312,7 +312,7 @@ def trouble_of(error: Exception) -> Trouble:  # noqa: C901, PLR0911, PLR0912 -- 
             return Trouble(error.reason, message)
         case NothingToAccept():
             return Trouble(Reason.NOTHING_TO_ACCEPT, message)
-        case Damaged():
+        case CopyDamaged():
             return Trouble(Reason.VAULT_DAMAGED, message)
         case Postponed():
             return Trouble(error.reason, message, retry_after=error.retry_after)
@@ -354,9 +354,9 @@ def _file_trouble(error: Exception) -> Trouble:
 
 
 __all__ = [
+    "PassRunner",
     "Reason",
     "Recorded",
-    "Recorder",
     "Trouble",
     "is_worth_telling",
     "problem_of",

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
-from reconciler.environment.environment import Look
+from reconciler.environment.snapshot import Snapshot
 from reconciler.planning.planner import Decision, Planner, mentions
 from reconciler.state.desired import Declared
 from reconciler.state.holds import requires_of
@@ -59,8 +59,8 @@ class Unheld:
         it, and this plan would take it. What a hold itself bounds from above uv need not have
         looked at.
         """
-        look = self.planner.look
-        bounds = (Requirement(i.text) for i in items_of_holds(look.holds, look.markers))
+        snapshot = self.planner.snapshot
+        bounds = (Requirement(i.text) for i in items_of_holds(snapshot.holds, snapshot.markers))
         if any(one.operator in _FROM_ABOVE for r in bounds for one in r.specifier):
             return None
         try:
@@ -78,7 +78,7 @@ class Unheld:
         Raises:
             UvError: uv could not be asked.
         """
-        holds = self.planner.look.holds
+        holds = self.planner.snapshot.holds
         if not holds.held:
             return ()
         try:
@@ -95,26 +95,28 @@ class Unheld:
         self, free: Plan, decision: Decision
     ) -> list[tuple[NormalizedName, Version, Version]]:
         """Name, chosen version, and the newer one that there would be without the holds."""
-        look = self.planner.look
+        snapshot = self.planner.snapshot
         found: list[tuple[NormalizedName, Version, Version]] = []
         for name in sorted({*free.install, *decision.install}):
             newest, chosen = (
-                plan[name].version if name in plan else look.installed.version(name)
+                plan[name].version if name in plan else snapshot.installed.version(name)
                 for plan in (free.install, decision.install)
             )
-            if newest and chosen and chosen < newest and not look.holds.covers(name):
+            if newest and chosen and chosen < newest and not snapshot.holds.covers(name):
                 found.append((name, chosen, newest))
         return found
 
     def _explain(
         self, name: NormalizedName, chosen: Version, newest: Version, *, ask: bool
     ) -> HeldBack:
-        held = self.planner.look.holds.held.values()
+        held = self.planner.snapshot.holds.held.values()
         reason = self._bounds(name, newest)
         if not reason and ask:
-            markers = self.planner.look.markers
+            markers = self.planner.snapshot.markers
             item = Item(name, f"{name}=={newest}", "held back")
-            reason = self._refusal([*items_of_holds(self.planner.look.holds, markers), item]) or ""
+            reason = (
+                self._refusal([*items_of_holds(self.planner.snapshot.holds, markers), item]) or ""
+            )
         holds = [h for h in held if mentions(reason, h.name)]
         holds = holds or [h for h in held if h.pinned_by is None]
         because = ", ".join(h.pin for h in holds)
@@ -125,11 +127,11 @@ class Unheld:
 
     def _bounds(self, name: NormalizedName, version: Version) -> str:
         """Which holds themselves say that they do not go together with this version."""
-        look = self.planner.look
+        snapshot = self.planner.snapshot
         return " ".join(
             f"{held.name} {held.version} needs {name}{requirement.specifier}."
-            for held in look.holds.held.values()
-            for requirement in requires_of(held.distribution, look.markers, sorted(held.extras))
+            for held in snapshot.holds.held.values()
+            for requirement in requires_of(held.distribution, snapshot.markers, sorted(held.extras))
             if canonicalize_name(requirement.name) == name
             and not requirement.specifier.contains(version, prereleases=True)
         )
@@ -163,7 +165,7 @@ class Unheld:
         found: list[Failure] = []
         for entry in held_back:
             name = canonicalize_name(entry.name)
-            before = self.planner.look.installed.version(name)
+            before = self.planner.snapshot.installed.version(name)
             coming = incoming.get(name)
             if coming is None:
                 continue
@@ -187,8 +189,8 @@ class Unheld:
         incoming: Mapping[NormalizedName, Distribution],
     ) -> bool:
         """Whether the newest version depends on a hold, and the one that was chosen knows none."""
-        look = self.planner.look
-        if _knows_a_hold(coming, look, incoming):
+        snapshot = self.planner.snapshot
+        if _knows_a_hold(coming, snapshot, incoming):
             return False
         # Without what the holds ask for: what is refused now, is on account of what it asks for.
         item = Item(coming.name, f"{coming.name}=={newest}", "held back")
@@ -196,17 +198,17 @@ class Unheld:
 
 
 def _knows_a_hold(
-    distribution: Distribution, look: Look, incoming: Mapping[NormalizedName, Distribution]
+    distribution: Distribution, snapshot: Snapshot, incoming: Mapping[NormalizedName, Distribution]
 ) -> bool:
     """Whether it requires a hold, be it through others."""
     waiting = [(distribution, frozenset[str]())]
     seen = {(distribution.name, frozenset[str]())}
     for one, extras in waiting:
-        for requirement in requires_of(one, look.markers, sorted(extras)):
+        for requirement in requires_of(one, snapshot.markers, sorted(extras)):
             name = canonicalize_name(requirement.name)
-            if name in look.holds.held:
+            if name in snapshot.holds.held:
                 return True
-            child = incoming.get(name) or look.installed.get(name)
+            child = incoming.get(name) or snapshot.installed.get(name)
             key = (name, frozenset(requirement.extras))
             if child is not None and key not in seen:
                 seen.add(key)
@@ -224,19 +226,19 @@ def _objection(entry: HeldBack, reason: str, fate: str) -> Failure:
     )
 
 
-def still_held_back(known: tuple[HeldBack, ...], look: Look) -> tuple[HeldBack, ...]:
+def still_held_back(known: tuple[HeldBack, ...], snapshot: Snapshot) -> tuple[HeldBack, ...]:
     """Of what was held back, what is still so: the same version beside the same holds.
 
     And needed still, in a version that the project itself does not exclude.
     """
-    pins = {held.pin for held in look.holds.held.values()}
+    pins = {held.pin for held in snapshot.holds.held.values()}
     return tuple(
         entry
         for entry in known
-        if str(look.installed.version(entry.name)) == entry.chosen
+        if str(snapshot.installed.version(entry.name)) == entry.chosen
         and set(entry.because.split(", ")) <= pins
-        and entry.name in look.drift.reachable
-        and _admitted(entry, look.desired.requirements if look.desired else ())
+        and entry.name in snapshot.drift.reachable
+        and _admitted(entry, snapshot.desired.requirements if snapshot.desired else ())
     )
 
 

@@ -14,12 +14,13 @@ import structlog
 from packaging.utils import NormalizedName, canonicalize_name
 
 from reconciler.config import OnError, Update
-from reconciler.environment.environment import Environment, Look
+from reconciler.environment.environment import Environment
+from reconciler.environment.snapshot import Snapshot
 from reconciler.log.redact import redact
 from reconciler.planning.pruning import prunable
 from reconciler.planning.shadow import shadow_of
 from reconciler.processes import Cancellation
-from reconciler.state.culprits import Core, Refusal, UnsolvableError, divide
+from reconciler.state.culprits import Core, Unsatisfiable, UnsolvableError, divide
 from reconciler.state.holds import Held, HoldSet
 from reconciler.state.installed import Distribution, Installed
 from reconciler.status import Change, Failure, PackageStatus
@@ -85,7 +86,7 @@ class Planner:
     """Plans one pass; what is found out on the way (`exclude`) shapes the next plan of it."""
 
     environment: Environment
-    look: Look
+    snapshot: Snapshot
     project: EffectiveProject
     cancel: Cancellation
     on_line: OnLine
@@ -126,13 +127,13 @@ class Planner:
                 abort = self.environment.config.on_error is OnError.ABORT
                 if abort or error.name in self.excluded:
                     raise
-                self.exclude(build_failure(error, {}, self.look.holds), None)
+                self.exclude(build_failure(error, {}, self.snapshot.holds), None)
 
     def _decide(self) -> Decision:
-        look = self.look
-        hold_items = items_of_holds(look.holds, look.markers)
-        requirements = look.desired.requirements if look.desired else ()
-        declared = items_of(requirements, look.holds, look.markers)
+        snapshot = self.snapshot
+        hold_items = items_of_holds(snapshot.holds, snapshot.markers)
+        requirements = snapshot.desired.requirements if snapshot.desired else ()
+        declared = items_of(requirements, snapshot.holds, snapshot.markers)
         items = [i for i in (*hold_items, *declared) if i.name not in self.excluded]
         failed = self._left_out_with_excluded(declared)
         plan, kept, cores = self._largest_plan(items)
@@ -145,7 +146,7 @@ class Planner:
             kept=tuple(kept),
             failed=tuple(failed),
             # The stubs of the holds are local files, and nothing of them is installed.
-            to_download=plan.downloads > sum(look.holds.covers(n) for n in plan.install),
+            to_download=plan.downloads > sum(snapshot.holds.covers(n) for n in plan.install),
         )
 
     def _left_out_with_excluded(self, declared: Sequence[Item]) -> list[Failure]:
@@ -163,9 +164,9 @@ class Planner:
     def _largest_plan(self, items: Sequence[Item]) -> tuple[Plan, list[Item], dict[int, Core]]:
         """The plan of the whole set, or of the largest part of it that has one."""
         plans: dict[tuple[int, ...], Plan] = {}
-        refusals: dict[tuple[int, ...], Refusal] = {}
+        refusals: dict[tuple[int, ...], Unsatisfiable] = {}
 
-        def solve(indices: Sequence[int]) -> Refusal | None:
+        def solve(indices: Sequence[int]) -> Unsatisfiable | None:
             asked = tuple(indices)
             if asked not in plans and asked not in refusals:
                 refused = ask(asked)
@@ -173,16 +174,16 @@ class Planner:
                     refusals[asked] = refused
             return refusals.get(asked)
 
-        def ask(indices: tuple[int, ...]) -> Refusal | None:
+        def ask(indices: tuple[int, ...]) -> Unsatisfiable | None:
             try:
                 plans[indices] = self.ask([items[i] for i in indices])
             except NoSolution as refused:
-                return Refusal(refused.message, _suspects(refused.message, items))
+                return Unsatisfiable(refused.message, _suspects(refused.message, items))
             except BuildFailed as refused:
                 # Somebody wants another build of a hold, from where it cannot be had.
-                if not self.look.holds.covers(refused.name):
+                if not self.snapshot.holds.covers(refused.name):
                     raise
-                return Refusal(refused.message, _suspects(refused.message, items))
+                return Unsatisfiable(refused.message, _suspects(refused.message, items))
             return None
 
         everything = tuple(range(len(items)))
@@ -228,7 +229,7 @@ class Planner:
             missing = self.project.missing  # another thread may learn of more meanwhile
             hidden = self.hidden
             elsewhere = apart or bool(hidden)
-            prefix = shadow_of(self.look, self.project.folder, hidden) if elsewhere else None
+            prefix = shadow_of(self.snapshot, self.project.folder, hidden) if elsewhere else None
             try:
                 plan = self._ask_once(
                     items, free=free, aside=aside, offline=offline, settled=settled, prefix=prefix
@@ -236,7 +237,7 @@ class Planner:
             except Unreadable as error:
                 self._hide(error, hidden)
                 continue
-            holds = self.look.holds
+            holds = self.snapshot.holds
             unknown = {n for n in plan.install if holds.covers(n) and n not in holds.held}
             if not unknown or unknown <= missing:
                 return plan
@@ -249,7 +250,7 @@ class Planner:
         Raises:
             Unreadable: It was not shown that, and fails all the same.
         """
-        copies = self.look.installed.copies(error.name) if error.name else ()
+        copies = self.snapshot.installed.copies(error.name) if error.name else ()
         found = {c.info.name for c in copies} | ({error.info} if error.info else set())
         if found <= hidden:
             raise error
@@ -284,14 +285,14 @@ class Planner:
         To uv a commit is as good as the branch that leads to it; here the declaration counts,
         or a new tag would go unnoticed.
         """
-        for row in self.look.drift.drifted:
-            found = self.look.installed.get(row.name)
+        for row in self.snapshot.drift.drifted:
+            found = self.snapshot.installed.get(row.name)
             from_git = found is not None and found.direct_url and found.direct_url.commit
             if row.status is PackageStatus.BROKEN or from_git:
                 yield row.name
 
     def _constraints(self) -> list[str]:
-        installed = self.look.installed
+        installed = self.snapshot.installed
         stay = [
             f"{name}=={installed.version(name)}" if installed.get(name) else f"{name}<0"
             for name in self.excluded
@@ -324,7 +325,7 @@ class Planner:
         Raises:
             HoldViolation: It names a held package in any other way.
         """
-        holds = self.look.holds
+        holds = self.snapshot.holds
         install = dict(plan.install)
         for name in [n for n in install if holds.covers(n)]:
             planned = install.pop(name)
@@ -337,7 +338,7 @@ class Planner:
         return install
 
     def _prunable(self) -> frozenset[NormalizedName]:
-        return prunable(self.look) if self.environment.config.prune else frozenset()
+        return prunable(self.snapshot) if self.environment.config.prune else frozenset()
 
     def to_remove(
         self, decision: Decision, incoming: Mapping[NormalizedName, Distribution]
@@ -348,7 +349,7 @@ class Planner:
         """
         if not self.environment.config.prune or decision.failed:
             return decision
-        return replace(decision, remove=prunable(self.look, incoming))
+        return replace(decision, remove=prunable(self.snapshot, incoming))
 
 
 def build_failure(
@@ -383,24 +384,24 @@ def mentions(text: str, name: str) -> bool:
     return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text) is not None
 
 
-def project_for(environment: Environment, look: Look, folder: Path) -> EffectiveProject:
+def project_for(environment: Environment, snapshot: Snapshot, folder: Path) -> EffectiveProject:
     """The effective project of one pass; `folder` is private to it."""
     return EffectiveProject(
         folder=folder,
-        python=look.interpreter.executable,
-        settings=look.settings,
-        holds=look.holds,
-        missing=look.holds.missing(names_required(look)),
+        python=snapshot.interpreter.executable,
+        settings=snapshot.settings,
+        holds=snapshot.holds,
+        missing=snapshot.holds.missing(names_required(snapshot)),
         build=environment.config.build.value,
         timeout=environment.config.timeout,
     )
 
 
-def names_required(look: Look) -> Iterable[NormalizedName]:
+def names_required(snapshot: Snapshot) -> Iterable[NormalizedName]:
     """Every name that is declared, or required by something installed."""
-    for declared in look.desired.requirements if look.desired else ():
+    for declared in snapshot.desired.requirements if snapshot.desired else ():
         yield declared.name
-    for distribution in look.installed.all():
+    for distribution in snapshot.installed.all():
         yield from distribution.requires.names()
 
 

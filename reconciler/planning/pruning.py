@@ -10,7 +10,7 @@ from pathlib import Path
 
 from packaging.utils import NormalizedName
 
-from reconciler.environment.environment import Look
+from reconciler.environment.snapshot import Snapshot
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.drift import diff
 from reconciler.state.installed import Distribution, Installed
@@ -19,25 +19,25 @@ _SEEDS = frozenset(NormalizedName(name) for name in ("pip", "setuptools", "wheel
 
 
 def prunable(
-    look: Look, incoming: Mapping[NormalizedName, Distribution] | None = None
+    snapshot: Snapshot, incoming: Mapping[NormalizedName, Distribution] | None = None
 ) -> frozenset[NormalizedName]:
     """The installed packages that nothing declared needs, directly or not.
 
     Args:
-        look: The environment as it is.
+        snapshot: The environment as it is.
         incoming: What is about to be put in; what it requires is needed.
     """
-    if look.desired is None or look.problem is not None:
+    if snapshot.desired is None or snapshot.problem is not None:
         return frozenset()
-    reachable = look.drift.reachable
+    reachable = snapshot.drift.reachable
     if incoming:
-        after = Installed({**look.installed.distributions, **incoming})
-        settled = diff(look.desired, after, look.holds, {}, look.markers,
-                       Adjustments.of(look.settings))  # fmt: skip
+        after = Installed({**snapshot.installed.distributions, **incoming})
+        settled = diff(snapshot.desired, after, snapshot.holds, {}, snapshot.markers,
+                       Adjustments.of(snapshot.settings))  # fmt: skip
         reachable = settled.reachable
-    keep = reachable | {look.desired.project} | _seeds_of(look.interpreter.prefix)
-    names = set(look.installed.distributions) - set(incoming or ())
-    return frozenset(n for n in names if n not in keep and not look.holds.covers(n))
+    keep = reachable | {snapshot.desired.project} | _seeds_of(snapshot.interpreter.prefix)
+    names = set(snapshot.installed.distributions) - set(incoming or ())
+    return frozenset(n for n in names if n not in keep and not snapshot.holds.covers(n))
 
 
 def _seeds_of(prefix: Path) -> frozenset[NormalizedName]:

@@ -9,27 +9,27 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
-from reconciler.environment.environment import Look
+from reconciler.environment.snapshot import Snapshot
 
 
-def shadow_of(look: Look, folder: Path, hidden: Collection[str] = ()) -> Path | None:
+def shadow_of(snapshot: Snapshot, folder: Path, hidden: Collection[str] = ()) -> Path | None:
     """A prefix with nothing but the metadata of what is installed, or None for a whole Python.
 
     uv locks the environment that it looks at even for a dry run (uv-facts 17), so of two
     runs side by side one must look elsewhere.
 
     Args:
-        look: The environment.
+        snapshot: The environment.
         folder: Where to make it.
         hidden: Names of dist-info folders to leave out, as if they were not installed.
     """
-    prefix = look.interpreter.prefix
-    if not look.interpreter.is_venv:
+    prefix = snapshot.interpreter.prefix
+    if not snapshot.interpreter.is_venv:
         return None
     shadow = Path(tempfile.mkdtemp(prefix="shadow-", dir=folder))
-    for directory in look.interpreter.site_directories:
+    for directory in snapshot.interpreter.site_directories:
         (shadow / directory.relative_to(prefix)).mkdir(parents=True, exist_ok=True)
-    for distribution in look.installed.all():
+    for distribution in snapshot.installed.all():
         if distribution.info.name not in hidden:
             _mirror(distribution.info, shadow / distribution.info.relative_to(prefix))
     return shadow

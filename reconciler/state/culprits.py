@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-Solve = Callable[[Sequence[int]], "Refusal | None"]
+Solve = Callable[[Sequence[int]], "Unsatisfiable | None"]
 """Whether the items of those indices can be had together: None, or why not."""
 
 _MAX_COMBINED = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Unsatisfiable:
     """Why a set of items cannot be had; `suspects` are those that the reason names."""
 
     reason: str
@@ -73,7 +73,7 @@ def _core_of(item: int, cores: Iterable[Core]) -> Core:
     return next(core for core in cores if item in core.items)
 
 
-def _shrink(items: tuple[int, ...], refusal: Refusal, solve: Solve) -> Core:
+def _shrink(items: tuple[int, ...], refusal: Unsatisfiable, solve: Solve) -> Core:
     """A minimal part of `items` that is refused: what the reason names first, then less."""
     core = items
     named = tuple(i for i in items if i in refusal.suspects)
@@ -91,8 +91,8 @@ def _shrink(items: tuple[int, ...], refusal: Refusal, solve: Solve) -> Core:
 
 
 def _drop_halves(
-    core: tuple[int, ...], refusal: Refusal, solve: Solve
-) -> tuple[tuple[int, ...], Refusal]:
+    core: tuple[int, ...], refusal: Unsatisfiable, solve: Solve
+) -> tuple[tuple[int, ...], Unsatisfiable]:
     """While one half of a large core is refused by itself, go on with that half."""
     while len(core) > 4:
         middle = len(core) // 2

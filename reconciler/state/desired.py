@@ -23,7 +23,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 
 from reconciler.state.places import Places
 from reconciler.state.position import KeyPath, Position
-from reconciler.state.sources import BadSource, Source, owner_of, sources_for
+from reconciler.state.sources import BadSource, Source, section_of, sources_for
 
 _LOOKS_LIKE = 'A requirement looks like "numpy>=1.24,<2.0" (PEP 508).'
 
@@ -271,7 +271,7 @@ class _Reader:
     def _source(self, requirement: Requirement, path: KeyPath) -> Source | None:
         try:
             return sources_for(
-                requirement.name, self.sources, self.file.parent, self.markers, owner_of(path)
+                requirement.name, self.sources, self.file.parent, self.markers, section_of(path)
             )
         except BadSource as error:
             at = self.places.key(("tool", "uv", "sources", error.key))

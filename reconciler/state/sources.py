@@ -113,23 +113,23 @@ class BadSource(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class Section:
     """The extra or the group that a requirement stands in, if any; names by PEP 503."""
 
     extra: NormalizedName | None = None
     group: NormalizedName | None = None
 
 
-def owner_of(path: Sequence[str | int]) -> Owner:
-    """The owner of the list of requirements at that key of a `pyproject.toml`."""
+def section_of(path: Sequence[str | int]) -> Section:
+    """The section of the list of requirements at that key of a `pyproject.toml`."""
     name = canonicalize_name(str(path[-1]))
     if path[0] == "dependency-groups":
-        return Owner(group=name)
-    return Owner(extra=name) if "optional-dependencies" in path[:-1] else Owner()
+        return Section(group=name)
+    return Section(extra=name) if "optional-dependencies" in path[:-1] else Section()
 
 
 def sources_for(
-    name: str, sources: Mapping[str, Any], base: Path, markers: Mapping[str, str], owner: Owner
+    name: str, sources: Mapping[str, Any], base: Path, markers: Mapping[str, str], section: Section
 ) -> Source | None:
     """The source that applies to `name` on the target, or None.
 
@@ -138,7 +138,7 @@ def sources_for(
         sources: The `[tool.uv.sources]` table.
         base: The folder that relative paths start from.
         markers: The target's PEP 508 environment.
-        owner: Where the requirement stands, to match `extra` and `group`.
+        section: Where the requirement stands, to match `extra` and `group`.
 
     Raises:
         BadSource: The entry cannot be understood. To go on without it would be to take a
@@ -151,13 +151,15 @@ def sources_for(
         for table in entry if isinstance(entry, list) else [entry]:
             if not isinstance(table, dict):
                 raise BadSource(key, "must be a table, or a list of tables")
-            if _applies(table, markers, owner, key):
+            if _applies(table, markers, section, key):
                 return Source(_absolute(table, base))
     return None
 
 
-def _applies(table: Mapping[str, Any], markers: Mapping[str, str], owner: Owner, key: str) -> bool:
-    for word, own in (("extra", owner.extra), ("group", owner.group)):
+def _applies(
+    table: Mapping[str, Any], markers: Mapping[str, str], section: Section, key: str
+) -> bool:
+    for word, own in (("extra", section.extra), ("group", section.group)):
         if word in table and (own is None or canonicalize_name(str(table[word])) != own):
             return False
     try:

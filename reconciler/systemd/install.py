@@ -128,7 +128,7 @@ def _require_ours(path: Path) -> None:
 
 
 def _check_trust(installation: Installation) -> None:
-    """What root's service acts on must be root's alone (`reconciler.ownership`)."""
+    """What root's service acts on must be root's alone (`reconciler.environment.trust`)."""
     config = installation.config
     paths = [Path(installation.program[0]), *config.in_charge]
     for it in config.environments.values():

@@ -8,10 +8,9 @@ installation, and `cysystemd` brings 5 MB of shared libraries; sd_notify(3) itse
 implementation of this size for programs that want no dependency.
 """
 
-import asyncio
 import os
 import socket
-from collections.abc import Callable, MutableMapping
+from collections.abc import MutableMapping
 
 from reconciler.log.logger import get_logger
 from reconciler.systemd.reload import monotonic_usec
@@ -87,24 +86,6 @@ class Notifier:
                 channel.sendto("\n".join(assignments).encode(), address)
         except OSError as error:
             _LOG.debug("notify.unheard", error=str(error), address=self._address)
-
-
-async def feed_watchdog(notifier: Notifier, alive: Callable[[], bool]) -> None:
-    """Feed the watchdog from the event loop for as long as `alive()` says so.
-
-    `alive` is asked at every beat and must answer from memory. It says whether every loop
-    that does work made progress lately; a worker that waits for a running uv is alive. Once
-    it says no, the manager hears nothing more and restarts the service. Ends by cancellation.
-    """
-    interval = notifier.watchdog_interval
-    if interval is None:
-        return
-    while True:
-        if alive():
-            notifier.watchdog()
-        else:
-            _LOG.error("watchdog.starved", mend="the service manager restarts the service")
-        await asyncio.sleep(interval)
 
 
 def _status(text: str) -> str:

@@ -220,7 +220,7 @@ def _finish(workspace: Workspace, intent: Intent) -> None:
     sync_folder(workspace.root)
 
 
-def recover(workspace: Workspace) -> str | None:
+def finish_interrupted(workspace: Workspace) -> str | None:
     """Finish an exchange that a crash interrupted; call with the pass lock held.
 
     Returns:

@@ -13,14 +13,14 @@ from pathlib import Path
 from stat import S_ISDIR
 from typing import Any
 
-from reconciler.status import Generation
+from reconciler.status import GenerationStatus
 from reconciler.trees.exchange import META
 from reconciler.trees.stage import clonable_roots
 from reconciler.trees.workspace import Workspace, remove_tree
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class Generation:
     """What `live.json` says: the number of the live tree, since when, how many packages."""
 
     number: int = 0
@@ -41,27 +41,27 @@ class Live:
         }
 
 
-def live(workspace: Workspace) -> Live:
+def live(workspace: Workspace) -> Generation:
     """The live generation; number 0 for an environment that we never changed."""
-    return _read(workspace.live) or Live()
+    return _read(workspace.live) or Generation()
 
 
-def _read(path: Path) -> Live | None:
+def _read(path: Path) -> Generation | None:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        return Live(**data)
+        return Generation(**data)
     except (OSError, ValueError, TypeError):
         return None
 
 
-def kept(workspace: Workspace) -> list[Live]:
+def kept(workspace: Workspace) -> list[Generation]:
     """The generations that can be rolled back to, the newest first."""
     found = []
     with suppress(FileNotFoundError):
         for path in workspace.generations.iterdir():
             if path.name.isdigit():
                 number = int(path.name)  # the folder's name counts: a label can be older
-                meta = _read(path / META) or Live()
+                meta = _read(path / META) or Generation()
                 found.append(replace(meta, number=number))
     return sorted(found, key=lambda g: -g.number)
 
@@ -85,7 +85,7 @@ def prune(workspace: Workspace, keep: int) -> list[int]:
     return gone
 
 
-def listed(workspace: Workspace, *, sizes: bool = False) -> tuple[Generation, ...]:
+def listed(workspace: Workspace, *, sizes: bool = False) -> tuple[GenerationStatus, ...]:
     """All generations, the live one first, for people to look at.
 
     Args:
@@ -100,8 +100,8 @@ def listed(workspace: Workspace, *, sizes: bool = False) -> tuple[Generation, ..
     return tuple(rows)
 
 
-def _generation(meta: Live, *, is_live: bool, own: int | None) -> Generation:
-    return Generation(
+def _generation(meta: Generation, *, is_live: bool, own: int | None) -> GenerationStatus:
+    return GenerationStatus(
         number=meta.number,
         created_at=meta.created_at or None,
         live=is_live,

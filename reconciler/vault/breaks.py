@@ -132,7 +132,7 @@ def _changed_links(links: Mapping[str, str], prefix: Path) -> Iterator[str]:
         yield path
 
 
-def unlike_record(held: Iterable[Held], prefix: Path) -> dict[NormalizedName, Break]:
+def differs_from_record(held: Iterable[Held], prefix: Path) -> dict[NormalizedName, Break]:
     """The holds of which files are not as their RECORD says.
 
     Costs a `stat` for each file; only one that was written after RECORD is read. What is

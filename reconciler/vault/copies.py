@@ -36,7 +36,7 @@ is as good."""
 
 
 @dataclass(eq=False)
-class Damaged(Exception):
+class CopyDamaged(Exception):
     """A copy in the vault is not what was put there, so it is not restored."""
 
     name: str
@@ -192,7 +192,7 @@ class Vault:
         try:
             return read_files(path)
         except (OSError, msgspec.DecodeError) as error:
-            raise Damaged(manifest.name, manifest.version, MANIFEST) from error
+            raise CopyDamaged(manifest.name, manifest.version, MANIFEST) from error
 
     def check(self, manifest: Manifest) -> None:
         """Compare every file of a copy with what was recorded when it was taken.
@@ -212,7 +212,7 @@ class Vault:
         with ThreadPoolExecutor(4) as pool:
             for file, bad in zip(files, pool.map(is_bad, files), strict=True):
                 if bad:
-                    raise Damaged(manifest.name, manifest.version, file.path)
+                    raise CopyDamaged(manifest.name, manifest.version, file.path)
 
     def distribution(self, manifest: Manifest) -> Distribution | None:
         """The copy's metadata."""

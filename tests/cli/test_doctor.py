@@ -284,7 +284,7 @@ def test_an_environment_of_somebody_else(gpu_wheels: list[Path]) -> None:
         "import os, sys\n"
         "from pathlib import Path\n"
         "from reconciler.doctor import place\n"
-        "from reconciler.interpreter import inspect\n"
+        "from reconciler.environment.interpreter import inspect\n"
         "interpreter = inspect(Path(sys.argv[1], 'bin', 'python'))\n"
         "os.setresuid(65534, 65534, 65534)\n"
         "for finding in (place.check_writable(interpreter), place.check_owners(interpreter),\n"

@@ -6,11 +6,11 @@ from reconciler.daemon.board import in_one_sentence
 from reconciler.status import (
     Condition,
     ConditionType,
-    Environment,
-    Interpreter,
+    EnvironmentStatus,
+    InterpreterStatus,
     Phase,
     Problem,
-    Service,
+    ServiceStatus,
     Status,
 )
 
@@ -23,10 +23,10 @@ def environment(name, phase=Phase.IN_SYNC, message="2 of 2 requirements satisfie
         message=message,
         last_transition_time="2026-01-01T12:00:00Z",
     )
-    return Environment(
+    return EnvironmentStatus(
         name=name,
         pyproject="/srv/pyproject.toml",
-        python=Interpreter(executable="/srv/.venv/bin/python", version=None, platform=None),
+        python=InterpreterStatus(executable="/srv/.venv/bin/python", version=None, platform=None),
         phase=phase,
         atomic=True,
         suspended=False,
@@ -37,7 +37,7 @@ def environment(name, phase=Phase.IN_SYNC, message="2 of 2 requirements satisfie
 
 
 def sentence(*environments, problem=None):
-    service = Service(
+    service = ServiceStatus(
         version="0", pid=1, started_at="2026-01-01T12:00:00Z", uv=None, config_problem=problem
     )
     return in_one_sentence(

@@ -1,6 +1,6 @@
 """Progress is read from what uv really prints."""
 
-from reconciler.daemon.progress import Progress, Step
+from reconciler.daemon.progress import PackageStep, Progress
 
 PLAN = [
     "Using Python 3.11.7 environment at: .venv",
@@ -24,15 +24,15 @@ INSTALL = [
 ]
 
 
-def steps(progress: Progress, phase: str, lines: list[str]) -> list[Step]:
+def steps(progress: Progress, phase: str, lines: list[str]) -> list[PackageStep]:
     progress.enter(phase)
     return [step for line in lines if (step := progress.read(line)) is not None]
 
 
 def test_a_plan_names_what_will_be_installed():
     assert steps(Progress(), "plan", PLAN) == [
-        Step("idna", "planned", 0, 1),
-        Step("localpkg", "planned", 0, 2),
+        PackageStep("idna", "planned", 0, 1),
+        PackageStep("localpkg", "planned", 0, 2),
     ]
 
 
@@ -46,12 +46,12 @@ def test_an_installation_counts_up_to_what_was_planned():
     progress = Progress()
     steps(progress, "plan", PLAN)
     assert steps(progress, "install", INSTALL) == [
-        Step("localpkg", "building", 0, 2),
-        Step("idna", "downloading", 0, 2),
-        Step("idna", "downloaded", 0, 2),
-        Step("localpkg", "built", 0, 2),
-        Step("idna", "installed", 1, 2),
-        Step("localpkg", "installed", 2, 2),
+        PackageStep("localpkg", "building", 0, 2),
+        PackageStep("idna", "downloading", 0, 2),
+        PackageStep("idna", "downloaded", 0, 2),
+        PackageStep("localpkg", "built", 0, 2),
+        PackageStep("idna", "installed", 1, 2),
+        PackageStep("localpkg", "installed", 2, 2),
     ]
 
 
@@ -59,12 +59,12 @@ def test_a_failed_build_is_told():
     progress = Progress()
     steps(progress, "plan", PLAN)
     line = "error: Failed to build `localpkg @ file:///srv/src`"
-    assert steps(progress, "install", [line]) == [Step("localpkg", "failed", 1, 2)]
+    assert steps(progress, "install", [line]) == [PackageStep("localpkg", "failed", 1, 2)]
 
 
 def test_a_second_plan_begins_anew():
     progress = Progress()
     steps(progress, "plan", PLAN)
     assert steps(progress, "plan", ["Resolved 1 package in 1ms", " + idna==3.20"]) == [
-        Step("idna", "planned", 0, 1)
+        PackageStep("idna", "planned", 0, 1)
     ]

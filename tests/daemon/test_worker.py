@@ -5,7 +5,7 @@ from datetime import datetime
 from reconciler.daemon.claim import Claim
 from reconciler.daemon.worker import Worker
 from reconciler.journal.history import Journal
-from reconciler.status import Environment
+from reconciler.status import EnvironmentStatus
 from tests.support.passes import environment_for
 from tests.support.processes import wait_until
 
@@ -15,7 +15,7 @@ def test_a_failure_is_never_shown_without_the_time_of_its_retry(project, venv, i
     index.down()
     environment = environment_for(project, interval=3600.0)
     journal = Journal(tmp_path / "journal.sqlite")
-    shown: list[Environment] = []
+    shown: list[EnvironmentStatus] = []
     claim = Claim(environment)
     worker = Worker(environment, journal, claim, shown.append, lambda _kind, _data: None)
     worker.start()

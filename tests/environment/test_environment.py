@@ -34,8 +34,8 @@ def user_settings(tmp_path: Path, text: str) -> None:
 
 
 def declared(environment: Environment) -> list[str]:
-    look = environment.look()
-    return [d.text for d in look.desired.requirements] if look.desired else ["nothing"]
+    snapshot = environment.look()
+    return [d.text for d in snapshot.desired.requirements] if snapshot.desired else ["nothing"]
 
 
 # What has changed is seen
@@ -99,9 +99,9 @@ def test_another_interpreter_in_the_same_place_is_seen(environment, project, ven
     assert environment.look().drift.rows == ()
     venv.rename(tmp_path / "away")
     make_venv(venv, "3.12")
-    look = environment.look()
-    assert [r.name for r in look.drift.rows] == ["thing"]
-    assert look.interpreter.markers["python_version"] == "3.12"
+    snapshot = environment.look()
+    assert [r.name for r in snapshot.drift.rows] == ["thing"]
+    assert snapshot.interpreter.markers["python_version"] == "3.12"
 
 
 def test_the_users_uv_settings_are_read_anew_when_they_change(environment, project, tmp_path):
@@ -122,10 +122,10 @@ def test_a_bad_file_leaves_the_last_good_state_in_force(environment, project, ba
     project.write(["one"])
     before = environment.look()
     project.write_text(bad)
-    look = environment.look()
-    assert look.desired is before.desired
-    assert look.revision == before.revision
-    assert look.problem.file == project.path
+    snapshot = environment.look()
+    assert snapshot.desired is before.desired
+    assert snapshot.revision == before.revision
+    assert snapshot.problem.file == project.path
     project.write(["two"])
     assert declared(environment) == ["two"]
     assert environment.look().problem is None
@@ -135,8 +135,8 @@ def test_a_file_that_goes_and_comes_back(environment, project):
     project.write(["one"])
     environment.look()
     project.path.unlink()
-    look = environment.look()
-    assert "does not exist" in look.problem.reason
+    snapshot = environment.look()
+    assert "does not exist" in snapshot.problem.reason
     assert declared(environment) == ["one"]
     project.path.symlink_to("nowhere")
     assert "does not exist" in environment.look().problem.reason
@@ -151,10 +151,10 @@ def test_the_last_good_state_outlives_the_process(environment, project, tmp_path
     environment.remember_good(environment.look())
     project.write_text("[[[")
     next_process = make(project, tmp_path)
-    look = next_process.look()
+    snapshot = next_process.look()
     assert declared(next_process) == ["one"]
-    assert look.problem.line == 1
-    next_process.remember_good(look)
+    assert snapshot.problem.line == 1
+    next_process.remember_good(snapshot)
     assert declared(make(project, tmp_path)) == ["one"]
 
 
@@ -163,27 +163,27 @@ def test_the_last_good_state_keeps_its_revision_whatever_its_line_ends(
 ):
     project.path.write_bytes(project.text(["one"]).replace("\n", "\r\n").encode())
     environment.workspace.create()
-    look = environment.look()
-    environment.remember_good(look)
+    snapshot = environment.look()
+    environment.remember_good(snapshot)
     project.write_text("[[[")
-    assert make(project, tmp_path).look().revision == look.revision
+    assert make(project, tmp_path).look().revision == snapshot.revision
 
 
 def test_what_is_saved_after_the_look_is_not_taken_for_good(environment, project, tmp_path):
     project.write(["one"])
     environment.workspace.create()
-    look = environment.look()
+    snapshot = environment.look()
     project.write_text("[[[")
-    environment.remember_good(look)
+    environment.remember_good(snapshot)
     assert make(project, tmp_path).look().desired is None
 
 
 def test_a_file_that_never_was_good_declares_nothing(environment, project):
     project.write_text("[[[")
-    look = environment.look()
-    assert look.desired is None
-    assert look.drift.rows == ()
-    assert look.problem.line == 1
+    snapshot = environment.look()
+    assert snapshot.desired is None
+    assert snapshot.drift.rows == ()
+    assert snapshot.problem.line == 1
 
 
 def test_what_is_no_file_or_too_large_is_refused(environment, project):
@@ -213,19 +213,19 @@ def test_bad_uv_settings_leave_the_last_good_ones_in_force(environment, project,
     user_settings(tmp_path, 'extra-index-url = ["http://127.0.0.1:9/mine"]')
     good = environment.look()
     user_settings(tmp_path, "extra-index-url = [")
-    look = environment.look()
-    assert look.problem.file == tmp_path / "user" / "uv" / "uv.toml"
-    assert look.problem.line is not None
-    assert look.settings == good.settings
-    assert look.desired is good.desired
+    snapshot = environment.look()
+    assert snapshot.problem.file == tmp_path / "user" / "uv" / "uv.toml"
+    assert snapshot.problem.line is not None
+    assert snapshot.settings == good.settings
+    assert snapshot.desired is good.desired
 
 
 def test_uv_settings_that_never_were_good_stop_everything(environment, project, tmp_path):
     project.write(["thing"])
     user_settings(tmp_path, "extra-index-url = [")
-    look = environment.look()
-    assert look.problem is not None
-    assert look.desired is None
+    snapshot = environment.look()
+    assert snapshot.problem is not None
+    assert snapshot.desired is None
     user_settings(tmp_path, "")
     assert declared(environment) == ["thing"]
 

@@ -153,6 +153,6 @@ def test_no_setting_of_uv_defeats_a_hold(stand, place, level, setting):
     outcome = stand.reconcile()
     stand.assert_untouched(before)
     assert outcome.result is Result.CHANGED, stand.log
-    assert outcome.look.drift.in_sync
+    assert outcome.snapshot.drift.in_sync
     expected = {**REACHED, **setting.changes}
     assert stand.packages() == {n: v for n, v in expected.items() if v is not None}

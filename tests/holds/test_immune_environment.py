@@ -54,7 +54,7 @@ class TestInstalledCopy:
         assert stand.torch_requests() == []
         assert REACHED.items() >= {**stand.packages(), "torch": HELD["torch"]}.items()
         assert stand.packages().keys() == REACHED.keys()
-        [row] = [r for r in outcome.look.drift.rows if r.name == "torch"]
+        [row] = [r for r in outcome.snapshot.drift.rows if r.name == "torch"]
         assert row.status is PackageStatus.BROKEN
         assert row.held
 
@@ -81,7 +81,7 @@ class TestInstalledCopy:
         after = tree_fingerprint(stand.venv)
         assert {p: after.get(p) for p in before} == before
         assert stand.packages() == REACHED
-        [row] = [r for r in outcome.look.drift.rows if r.name == "torch"]
+        [row] = [r for r in outcome.snapshot.drift.rows if r.name == "torch"]
         assert row.status is PackageStatus.BROKEN
         assert "hold restore torch" in row.message
 
@@ -91,7 +91,7 @@ class TestInstalledCopy:
         outcome = stand.reconcile()
         assert stand.torch_requests() == []
         assert stand.packages() == REACHED
-        [row] = [r for r in outcome.look.drift.rows if r.name == "torch"]
+        [row] = [r for r in outcome.snapshot.drift.rows if r.name == "torch"]
         assert row.status is PackageStatus.BROKEN
         assert "libtorch.so" in row.message
 
@@ -110,7 +110,7 @@ class TestInstalledCopy:
         stand.assert_untouched(before)
         assert stand.packages()["torch"] == version
         assert {"numpy": "1.26.4", "safetensors": "0.4.3"}.items() <= stand.packages().items()
-        assert outcome.look.drift.in_sync
+        assert outcome.snapshot.drift.in_sync
         assert outcome.failed == ()
 
 

@@ -56,7 +56,7 @@ class TestPlaces:
         outcome = stand.reconcile()
         stand.assert_untouched(before)
         assert stand.packages() == REACHED
-        [row] = [r for r in outcome.look.drift.rows if r.name == "torch"]
+        [row] = [r for r in outcome.snapshot.drift.rows if r.name == "torch"]
         assert row.status is PackageStatus.HELD_MISMATCH
 
     def test_an_index_before_the_others_that_has_only_torch(self, stand, make_index, tmp_path):
@@ -182,7 +182,7 @@ class TestDependents:
         assert "six" in packages
         assert not {"tqdm", "triton"} & packages.keys()
         assert outcome.failed == ()
-        assert outcome.look.drift.in_sync
+        assert outcome.snapshot.drift.in_sync
 
     @pytest.mark.parametrize("declared", [["xformers"], ["xformers", "torch==2.8.0"]])
     def test_a_dependent_that_pins_another_torch_is_left_out(self, stand, declared):

@@ -122,7 +122,7 @@ def test_no_environment_variable_defeats_a_hold(stand, advice, variables, change
     stand.assert_untouched(before)
     assert [r.path for r in advice.index.requests if "torch" in r.path] == []
     assert outcome.result is Result.CHANGED, stand.log
-    assert outcome.look.drift.in_sync
+    assert outcome.snapshot.drift.in_sync
     expected = {**REACHED, **changes}
     assert stand.packages() == {n: v for n, v in expected.items() if v is not None}
     assert list(advice.venv.glob("lib/*/site-packages/*.dist-info")) == []

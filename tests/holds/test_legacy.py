@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from packaging.utils import canonicalize_name
 
-from reconciler.holds.monitor import Keeper
+from reconciler.holds.monitor import HoldMonitor
 from tests.support.environments import site_packages, snapshot
 from tests.support.passes import environment_for, reconcile
 
@@ -34,18 +34,18 @@ def test_it_is_held_and_what_needs_it_is_resolved_around_it(
     before = sorted(path.name for path in site.iterdir())
     project.write(["torch==2.3.1", "accelerate"])
     environment = environment_for(project)
-    keeper = Keeper(environment)
+    monitor = HoldMonitor(environment)
 
     outcome = reconcile(environment)
 
-    assert (outcome.failed, outcome.look.drift.in_sync) == ((), True)
+    assert (outcome.failed, outcome.snapshot.drift.in_sync) == ((), True)
     assert {"accelerate", "numpy"} <= set(snapshot(venv))
     assert {"triton", "torchvision"} & set(snapshot(venv)) == set()
     assert {*before} <= {path.name for path in site.iterdir()}
     torch = canonicalize_name("torch")
-    for rows in (keeper.keep(outcome.look, compare=True), keeper.holds(outcome.look)):
+    for rows in (monitor.keep(outcome.snapshot, compare=True), monitor.holds(outcome.snapshot)):
         [row] = rows
         assert (row.name, row.version, row.intact) == ("torch", "2.3.1+rocm5.7", True)
         assert not row.vaulted
-    keeper.accept(outcome.look, torch)
-    assert keeper.vault(outcome.look).current() == {}
+    monitor.accept(outcome.snapshot, torch)
+    assert monitor.vault(outcome.snapshot).current() == {}

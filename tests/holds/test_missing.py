@@ -55,7 +55,7 @@ class TestMissing:
         for text in declared:
             name = text.partition("[")[0].partition(" ")[0].partition("=")[0].lower()
             assert name in packages or name.startswith("torch"), name
-        [row] = [r for r in outcome.look.drift.rows if r.name == "torch"]
+        [row] = [r for r in outcome.snapshot.drift.rows if r.name == "torch"]
         assert row.status is PackageStatus.HELD_MISSING
         assert "never installed" in row.message
         assert_whole(stand.venv)
@@ -64,7 +64,7 @@ class TestMissing:
         hold_nothing_installed(stand)
         stand.project.write(["peft"])
         outcome = stand.reconcile()
-        [row] = [r for r in outcome.look.drift.rows if r.name == "torch"]
+        [row] = [r for r in outcome.snapshot.drift.rows if r.name == "torch"]
         assert row.required_by in ("peft", "accelerate")
         assert row.required_by in row.message
         assert "uv pip install" in row.message
@@ -78,7 +78,7 @@ class TestMissing:
         assert stand.torch_requests() == []
         assert "torch" not in stand.packages()
         assert {"accelerate": "1.0", "numpy": "1.26.4"}.items() <= stand.packages().items()
-        [row] = [r for r in outcome.look.drift.rows if r.name == "torch"]
+        [row] = [r for r in outcome.snapshot.drift.rows if r.name == "torch"]
         assert row.status is PackageStatus.HELD_MISSING
 
     def test_names_that_only_a_glob_knows(self, stand, tmp_path):
@@ -96,7 +96,7 @@ class TestMissing:
         stand.assert_untouched(before)
         assert not [n for n in stand.packages() if n.startswith("nvidia")]
         assert {"cudatool": "1.0", "six": "1.16.0"}.items() <= stand.packages().items()
-        missing = {r.name for r in outcome.look.drift.rows if r.status == "held-missing"}
+        missing = {r.name for r in outcome.snapshot.drift.rows if r.status == "held-missing"}
         assert missing >= set(libraries)
         assert [d for d in stand.index.downloads() if d.startswith("nvidia")] == []
 

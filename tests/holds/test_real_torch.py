@@ -15,7 +15,7 @@ import typing_extensions
 
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.environment import Environment
-from reconciler.holds.monitor import Keeper
+from reconciler.holds.monitor import HoldMonitor
 from reconciler.passes.reconcile import Pass
 from reconciler.passes.restore import restore
 from reconciler.processes import Cancellation
@@ -35,7 +35,7 @@ how long one waits for it is up to the neighbours."""
 
 
 class _Silent:
-    def phase(self, name: str) -> None: ...
+    def step(self, name: str) -> None: ...
 
     def line(self, text: str) -> None: ...
 
@@ -58,11 +58,11 @@ def test_the_real_torch_is_kept_in_a_second_and_back_in_three(
 ) -> None:
     venv = project.venv
     before = tree_fingerprint(venv, "torch")
-    keeper = Keeper(environment)
-    look = environment.look(audit_files=True)
+    monitor = HoldMonitor(environment)
+    snapshot = environment.look(audit_files=True)
 
     started = time.process_time()
-    holds = {hold.name: hold for hold in keeper.keep(look, compare=True)}
+    holds = {hold.name: hold for hold in monitor.keep(snapshot, compare=True)}
     kept = time.process_time() - started
     assert holds["torch"].vaulted
 
@@ -70,7 +70,7 @@ def test_the_real_torch_is_kept_in_a_second_and_back_in_three(
     other = fake_torch(tmp_path, "2.14.1+cu130")
     subprocess.run([*pip, "--upgrade", "--force-reinstall", str(other)], check=True)
     assert run_python(venv, "import torch; print(torch.__version__)") == "2.14.1+cu130"
-    [torch] = keeper.keep(environment.look(audit_files=True), compare=True)
+    [torch] = monitor.keep(environment.look(audit_files=True), compare=True)
     assert (torch.intact, torch.found) == (False, "2.14.1+cu130")
 
     started = time.process_time()
@@ -81,7 +81,7 @@ def test_the_real_torch_is_kept_in_a_second_and_back_in_three(
     )
     assert run_python(venv, code) == "tensor(2.)"
     assert tree_fingerprint(venv, "torch") == before
-    [torch] = keeper.keep(environment.look(audit_files=True), compare=True)
+    [torch] = monitor.keep(environment.look(audit_files=True), compare=True)
     assert torch.intact
     assert kept < 1 * SHARED
     assert restored < 3 * SHARED

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.holds.monitor import Keeper, NothingToAccept
+from reconciler.holds.monitor import HoldMonitor, NothingToAccept
 from reconciler.passes.reconcile import Pass
 from reconciler.passes.restore import restore
 from reconciler.processes import Cancellation
 from reconciler.status import Hold, Result
-from reconciler.vault.copies import Damaged
+from reconciler.vault.copies import CopyDamaged
 from tests.holds.stand import BASE, BESIDE, HELD, Stand
 from tests.support.environments import (
     assert_whole,
@@ -28,7 +28,7 @@ from tests.support.wheels import make_wheel
 
 
 class _Silent:
-    def phase(self, name: str) -> None: ...
+    def step(self, name: str) -> None: ...
 
     def line(self, text: str) -> None: ...
 
@@ -38,13 +38,13 @@ def keep(stand: Stand) -> dict[str, Hold]:
     if not stand.project.path.exists():
         stand.project.write(BESIDE)
     environment = stand.environment()
-    look = environment.look(audit_files=True)
-    return {hold.name: hold for hold in Keeper(environment).keep(look, compare=True)}
+    snapshot = environment.look(audit_files=True)
+    return {hold.name: hold for hold in HoldMonitor(environment).keep(snapshot, compare=True)}
 
 
 def accept(stand: Stand, name: str) -> None:
     environment = stand.environment()
-    Keeper(environment).accept(environment.look(audit_files=True), name)
+    HoldMonitor(environment).accept(environment.look(audit_files=True), name)
 
 
 def put_back(stand: Stand, name: str) -> Result:
@@ -182,7 +182,7 @@ class TestBroken:
         assert not torch.intact
         assert "the vault's copy" in torch.message
         assert "hold restore" not in torch.message
-        with pytest.raises(Damaged):
+        with pytest.raises(CopyDamaged):
             put_back(stand, "torch")
         accept(stand, "torch")
         assert keep(stand)["torch"].intact

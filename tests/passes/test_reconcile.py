@@ -51,7 +51,7 @@ def test_empty_environment_reaches_what_is_declared(project, held):
     project.write(["transformers", "numpy>=1.24,<2.0", "torch==2.3.1+rocm5.7"])
     outcome = reconcile(environment_for(project))
     assert outcome.result is Result.CHANGED
-    assert outcome.look.drift.in_sync
+    assert outcome.snapshot.drift.in_sync
     assert outcome.atomic
     assert snapshot(held)["numpy"] == "1.26.4"
     assert changes(outcome)["numpy"] == "install"
@@ -70,7 +70,7 @@ def test_held_torch_survives_a_dependent_that_wants_a_newer_one(project, held):
     [back] = outcome.held_back
     assert (back.name, back.chosen, back.newest) == ("accelerate", "0.9", "1.0")
     assert back.because == "torch==2.3.1+rocm5.7"
-    rows = {row.name: row for row in outcome.look.drift.rows}
+    rows = {row.name: row for row in outcome.snapshot.drift.rows}
     assert rows["torch"].status is PackageStatus.HELD_MISMATCH
     assert_whole(held)
 
@@ -126,7 +126,7 @@ def test_a_declared_package_that_somebody_uninstalled_comes_back(settled, held):
     uninstall(held, "numpy")
     outcome = reconcile(settled)
     assert changes(outcome) == {"numpy": "install"}
-    assert outcome.look.drift.in_sync
+    assert outcome.snapshot.drift.in_sync
     assert_whole(held)
 
 
@@ -190,7 +190,7 @@ def test_a_broken_package_is_mended(settled, held, damage):
     before = tree_fingerprint(held, "torch")
     outcome = reconcile(settled)
     assert "pandas" in changes(outcome)
-    assert outcome.look.drift.in_sync
+    assert outcome.snapshot.drift.in_sync
     assert len(dist_infos(held, "pandas")) == 1
     assert_whole(held)
     assert run_python(held, "import pandas; print(pandas.__version__)") == "2.2.2"
@@ -257,7 +257,7 @@ def test_packages_from_places_of_their_own(project, venv, index, tmp_path):
     environment = environment_for(project)
     outcome = reconcile(environment)
     assert snapshot(venv) == {"wheeled": "1.0", "built": "1.0", "remote": "1.0", "needed": "1.0"}
-    assert outcome.look.drift.in_sync
+    assert outcome.snapshot.drift.in_sync
     assert reconcile(environment).result is Result.UNCHANGED
     assert_whole(venv)
 
@@ -273,6 +273,6 @@ def test_a_package_from_an_index_gives_way_to_the_place_that_is_declared(
     project.write([f"thing @ {wheel.as_uri()}"])
     outcome = reconcile(environment)
     assert outcome.result is Result.CHANGED
-    assert outcome.look.drift.in_sync
+    assert outcome.snapshot.drift.in_sync
     assert (site_packages(venv) / "thing.py").read_text() == "mine"
     assert not (site_packages(venv) / "thing").exists()

@@ -43,7 +43,7 @@ def test_one_missing_requirement_does_not_block_the_others(project, venv, world)
     [failure] = outcome.failed
     assert (failure.name, failure.requirement, failure.reason) == ("gone", "gone>=2", "NoSolution")
     assert "gone" in failure.message
-    assert not outcome.look.drift.in_sync
+    assert not outcome.snapshot.drift.in_sync
     again = reconcile(environment)
     assert (again.result, again.changes) == (Result.PARTIAL, ())
     world.wheel("gone", "2.0")
@@ -232,7 +232,7 @@ def test_a_download_that_fails_changes_nothing(project, venv, world):
     follower = Follower(lambda name: world.index.fail(500) if name == "install" else None)
     with pytest.raises(NetworkTrouble):
         reconcile(environment, follower=follower)
-    assert follower.phases[-1] == "install"
+    assert follower.steps[-1] == "install"
     assert snapshot(venv) == {}
     world.index.heal()
     assert reconcile(environment).result is Result.CHANGED
@@ -294,4 +294,4 @@ def test_an_environment_that_vanishes_is_told(project, venv, world):
     except OSError as error:
         assert str(venv.resolve()) in str(error)
     else:
-        assert outcome.look.drift.in_sync
+        assert outcome.snapshot.drift.in_sync

@@ -76,10 +76,10 @@ def test_what_is_installed_from_git_is_in_sync(project, venv, repository, by, ki
         project.write_text(project.text(["thing"]) + given)
     environment = environment_for(project)
     outcome = reconcile(environment)
-    assert (outcome.result, outcome.look.drift.in_sync) == (Result.CHANGED, True)
+    assert (outcome.result, outcome.snapshot.drift.in_sync) == (Result.CHANGED, True)
     follower = Follower()
     assert reconcile(environment, follower=follower).result is Result.UNCHANGED
-    assert follower.phases == ["look"]
+    assert follower.steps == ["look"]
 
 
 def test_another_tag_of_the_same_project_is_installed(project, venv, repository):
@@ -90,7 +90,7 @@ def test_another_tag_of_the_same_project_is_installed(project, venv, repository)
     for tag, version in (("v1.0", "1.0"), ("v2.0", "2.0"), ("v1.0", "1.0"), ("again", "1.0")):
         project.write([f"thing @ git+{repository.url}@{tag}"])
         outcome = reconcile(environment)
-        assert (outcome.result, outcome.look.drift.in_sync) == (Result.CHANGED, True)
+        assert (outcome.result, outcome.snapshot.drift.in_sync) == (Result.CHANGED, True)
         assert snapshot(venv) == {"thing": version}
         [info] = dist_infos(venv, "thing")
         assert f'"{tag}"' in (info / "direct_url.json").read_text()
@@ -103,4 +103,4 @@ def test_what_was_installed_by_its_commit_comes_to_be_known_by_its_branch(
     environment = environment_for(project)
     for word in (commit, "main"):
         project.write([f"thing @ git+{repository.url}@{word}"])
-        assert reconcile(environment).look.drift.in_sync
+        assert reconcile(environment).snapshot.drift.in_sync

@@ -78,7 +78,7 @@ def test_a_whole_python_is_changed_in_place_and_it_says_why(whole_python, projec
     assert outcome.result is Result.CHANGED
     assert not outcome.atomic
     assert "no virtual environment" in outcome.atomic_reason
-    assert outcome.look.drift.in_sync
+    assert outcome.snapshot.drift.in_sync
     said = subprocess.check_output([prefix / "bin" / "say-thing"], text=True)
     assert said.strip() == "1.0"
     assert (prefix / "share/thing/x").read_text() == "1"
@@ -121,7 +121,7 @@ import os
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from reconciler.config import EnvironmentConfig
-from reconciler.environment import Environment
+from reconciler.environment.environment import Environment
 from tests.support.passes import reconcile
 config = EnvironmentConfig(name="x", pyproject=Path(sys.argv[2]), python=Path(sys.argv[3]))
 outcome = reconcile(Environment(config, dict(os.environ)))
@@ -228,7 +228,7 @@ def test_a_death_in_place_is_mended_by_the_next_start(
     )  # fmt: skip
     assert child.returncode == -signal.SIGKILL, child.stderr
     outcome = start(in_place)
-    assert outcome.look.drift.in_sync
+    assert outcome.snapshot.drift.in_sync
     assert snapshot(venv)["big"] == "2.0"
     assert run_python(venv, "import big.part_000.module_00000 as m; print(m.MARK)") == "2.0"
     assert tree_fingerprint(venv, "torch") == before
@@ -238,9 +238,9 @@ def test_a_death_in_place_is_mended_by_the_next_start(
 _DYING_PASS = """
 import os, signal, sys
 from pathlib import Path
-from reconciler import reconcile as module
+from reconciler.passes import reconcile as module
 from reconciler.config import EnvironmentConfig
-from reconciler.environment import Environment
+from reconciler.environment.environment import Environment
 from tests.support.passes import reconcile
 
 left = int(sys.argv[3])

@@ -45,7 +45,7 @@ def test_a_pass_that_is_cancelled_at_any_step_leaves_the_old_tree(project, venv,
     with pytest.raises(Cancelled):
         reconcile(environment, cancel=cancel, follower=follower)
     assert tree_fingerprint(venv) == before
-    assert follower.phases[-1] == step
+    assert follower.steps[-1] == step
     assert start(environment).result is Result.CHANGED
     leftover = {p.name for p in (venv / ".reconciler").iterdir()}
     assert not {n for n in leftover if n.startswith(("stage-", "work-", "intent"))}
@@ -136,7 +136,7 @@ def test_a_tree_that_changes_before_it_is_cloned_is_looked_at_anew(project, venv
 
     outcome = reconcile(environment, follower=Follower(meddle))
     assert done
-    assert outcome.look.drift.in_sync
+    assert outcome.snapshot.drift.in_sync
     assert snapshot(venv) == {"a": "1.0", "b": "1.0"}
     assert_whole(venv)
 

@@ -83,7 +83,7 @@ def test_prune_keeps_what_a_new_package_will_need(project, venv, index, tmp_path
     project.write(["new"])
     outcome = reconcile(environment_for(project, prune=True))
     assert changes(outcome) == {"new": "install"}
-    assert outcome.look.drift.in_sync
+    assert outcome.snapshot.drift.in_sync
     assert tree_fingerprint(venv, "needed") == before
 
 

@@ -65,7 +65,7 @@ def test_a_needed_package_that_uv_cannot_read_is_put_in_anew(
     outcome = reconcile(environment_for(project))
     assert (outcome.result, outcome.failed) == (Result.CHANGED, ())
     assert {(c.name, c.to) for c in outcome.changes} == {("odd", "1.0"), ("new", "2.0")}
-    assert outcome.look.drift.in_sync
+    assert outcome.snapshot.drift.in_sync
     assert snapshot(venv) == {"odd": "1.0", "plain": "1.0", "new": "2.0"}
     assert not [*site_packages(venv).glob("*.egg-info"), *site_packages(venv).glob("* *")]
     assert_whole(venv)

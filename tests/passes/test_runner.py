@@ -7,7 +7,7 @@ import pytest
 from reconciler.environment.environment import Environment
 from reconciler.journal.history import Journal
 from reconciler.passes.reconcile import Pass
-from reconciler.passes.runner import Recorded, Recorder
+from reconciler.passes.runner import PassRunner, Recorded
 from reconciler.processes import Cancellation
 from reconciler.status import Result
 from tests.support.environments import install, snapshot
@@ -25,7 +25,7 @@ def run(environment: Environment, journal: Journal) -> Recorded:
     def work(running: Pass):
         return running.reconcile(audit=True)
 
-    recorder = Recorder(environment, journal, clock=lambda: 1000.0, jitter=lambda _, top: top)
+    recorder = PassRunner(environment, journal, clock=lambda: 1000.0, jitter=lambda _, top: top)
     return recorder.run(
         work, trigger="manual", pass_id=None, cancel=Cancellation(), listener=Follower()
     )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.state.culprits import Division, Refusal, UnsolvableError, divide
+from reconciler.state.culprits import Division, Unsatisfiable, UnsolvableError, divide
 
 
 class Oracle:
@@ -18,13 +18,13 @@ class Oracle:
         self.names = names
         self.asked: list[tuple[int, ...]] = []
 
-    def __call__(self, items: Sequence[int]) -> Refusal | None:
+    def __call__(self, items: Sequence[int]) -> Unsatisfiable | None:
         self.asked.append(tuple(items))
         for core in self.cores:
             if core <= set(items):
                 suspects = {"core": core, "nobody": frozenset(), "one": frozenset([min(core)]),
                             "all": frozenset(items)}[self.names]  # fmt: skip
-                return Refusal(f"core {sorted(core)}", suspects)
+                return Unsatisfiable(f"core {sorted(core)}", suspects)
         return None
 
 
@@ -145,7 +145,7 @@ def test_large_overlapping_cores_do_not_take_ages():
 def test_if_not_even_nothing_can_be_had_nobody_is_to_blame():
     for count in range(7):
         with pytest.raises(UnsolvableError, match="the index is empty"):
-            divide([1] * count, lambda _: Refusal("the index is empty"))
+            divide([1] * count, lambda _: Unsatisfiable("the index is empty"))
 
 
 def test_without_items_nothing_is_left_out():

@@ -101,13 +101,13 @@ def one_death(base: Path, first: int, second: int, kind: str) -> dict[str, objec
 
     def recovering() -> None:
         die_before(second, kind)
-        exchange.recover(workspace)
+        exchange.finish_interrupted(workspace)
 
     recovered = in_a_child(recovering) if second else True
     if kind != "native":
         exchange.rename_exchange = _unable(kind)
-    said = exchange.recover(workspace)
-    again = exchange.recover(workspace)
+    said = exchange.finish_interrupted(workspace)
+    again = exchange.finish_interrupted(workspace)
     workspace.clean_up()
     archive = workspace.generations / "1"
     report = {

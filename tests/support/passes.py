@@ -6,7 +6,7 @@ from collections.abc import Callable
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.environment import Environment
 from reconciler.passes.outcome import Outcome
-from reconciler.passes.reconcile import Pass, put_in_order
+from reconciler.passes.reconcile import Pass, recover
 from reconciler.processes import Cancellation
 from tests.support.projects import Project
 
@@ -17,11 +17,11 @@ class Follower:
     """Follows a pass; may do something when a step begins."""
 
     def __init__(self, on_phase: Callable[[str], None] | None = None) -> None:
-        self.phases: list[str] = []
+        self.steps: list[str] = []
         self.on_phase = on_phase
 
-    def phase(self, name: str) -> None:
-        self.phases.append(name)
+    def step(self, name: str) -> None:
+        self.steps.append(name)
         if self.on_phase is not None:
             self.on_phase(name)
 
@@ -51,5 +51,5 @@ def reconcile(
 def start(environment: Environment) -> Outcome:
     """What a start does: put in order what a crash left, then one pass."""
     environment.workspace.create()
-    put_in_order(environment)
+    recover(environment)
     return reconcile(environment)

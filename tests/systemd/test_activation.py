@@ -84,7 +84,7 @@ def test_systemd_hands_its_socket_to_a_program(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(
         textwrap.dedent("""
-            from reconciler.daemon.activation import inherited_sockets
+            from reconciler.systemd.activation import inherited_sockets
             (listener,) = inherited_sockets()
             listener.setblocking(True)
             peer, _ = listener.accept()

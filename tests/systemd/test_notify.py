@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.systemd.notify import Notifier, feed_watchdog
+from reconciler.daemon.watchdog import feed_watchdog
+from reconciler.systemd.notify import Notifier
 
 
 @pytest.fixture(params=["path", "abstract"])

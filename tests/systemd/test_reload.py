@@ -20,7 +20,7 @@ from reconciler.systemd.reload import (
 SERVICE = """
 import signal, sys
 from pathlib import Path
-from reconciler.daemon.reload import ReloadOutcome, monotonic_usec, record_outcome
+from reconciler.systemd.reload import ReloadOutcome, monotonic_usec, record_outcome
 
 def reload(*_):
     outcome = ReloadOutcome(started_usec=monotonic_usec(), accepted=False, message="line 3 is bad")

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from reconciler.trees import exchange as module
-from reconciler.trees.exchange import META, ExchangeImpossible, Intent, Root, exchange, recover
+from reconciler.trees.exchange import (
+    META,
+    ExchangeImpossible,
+    Intent,
+    Root,
+    exchange,
+    finish_interrupted,
+)
 from tests.support.dying import NEW, OLD, ROOTS, build, contents
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +91,7 @@ def test_an_exchange_makes_the_staged_tree_live_and_keeps_the_old_one(pair):
     assert json.loads((workspace.generations / "1" / META).read_text()) == {"number": 1}
     assert not stage.exists()
     assert not workspace.intent.exists()
-    assert recover(workspace) is None
+    assert finish_interrupted(workspace) is None
 
 
 def test_only_the_named_roots_change_places(pair):
@@ -105,8 +112,8 @@ def test_an_intent_without_roots_is_finished(pair):
     workspace, stage = pair
     intent = Intent(stage.name, (), {"number": 2}, {"number": 1}, "1")
     workspace.intent.write_text(intent.to_json())
-    assert recover(workspace) == "completed"
-    assert recover(workspace) is None
+    assert finish_interrupted(workspace) == "completed"
+    assert finish_interrupted(workspace) is None
 
 
 def test_an_empty_file_or_folder_of_a_package_is_no_stand_in(pair):
@@ -194,7 +201,7 @@ def test_a_failing_rename_is_undone(pair, monkeypatch, number):
         go(workspace, stage)
     except OSError as error:
         assert error.errno == errno.EIO
-        recover(workspace)
+        finish_interrupted(workspace)
     assert contents(workspace.prefix) in (OLD, NEW)
     assert not workspace.intent.exists()
 
@@ -208,10 +215,10 @@ def test_if_not_even_undoing_works_the_next_start_does_it(pair, monkeypatch, num
         patch.setattr(Path, "rename", failing.method())
         with pytest.raises(OSError, match="wants this to fail"):
             go(workspace, stage)
-    recover(workspace)
+    finish_interrupted(workspace)
     assert contents(workspace.prefix) in (OLD, NEW)
     assert not workspace.intent.exists()
-    assert recover(workspace) is None
+    assert finish_interrupted(workspace) is None
 
 
 def test_a_full_disk_before_the_exchange_changes_nothing(pair, monkeypatch):
@@ -221,10 +228,10 @@ def test_a_full_disk_before_the_exchange_changes_nothing(pair, monkeypatch):
     with pytest.raises(OSError, match="wants this to fail"):
         go(workspace, stage)
     assert contents(workspace.prefix) == OLD
-    assert recover(workspace) is None
+    assert finish_interrupted(workspace) is None
 
 
 def test_nothing_to_recover_is_no_error(pair):
     workspace, _ = pair
-    assert recover(workspace) is None
+    assert finish_interrupted(workspace) is None
     assert contents(workspace.prefix) == OLD

@@ -13,28 +13,30 @@ from reconciler.status import (
     Change,
     Condition,
     ConditionType,
-    Environment,
+    EnvironmentStatus,
     Hold,
-    Interpreter,
+    InterpreterStatus,
     Package,
     PackageStatus,
-    Pass,
     PassDetail,
+    PassStatus,
     Phase,
     Result,
-    Service,
+    ServiceStatus,
     Status,
 )
 
 STARTED = "2026-01-01T12:00:00Z"
 
 
-def environment(name: str = "studio", **fields: Any) -> Environment:
+def environment(name: str = "studio", **fields: Any) -> EnvironmentStatus:
     """An environment with two held packages, one that is there and one that is missing."""
     known: dict[str, Any] = {
         "name": name,
         "pyproject": f"/srv/{name}/pyproject.toml",
-        "python": Interpreter(executable="/venv/bin/python", version="3.11.7", platform="linux"),
+        "python": InterpreterStatus(
+            executable="/venv/bin/python", version="3.11.7", platform="linux"
+        ),
         "phase": Phase.DRIFTED,
         "atomic": True,
         "suspended": False,
@@ -61,7 +63,7 @@ def environment(name: str = "studio", **fields: Any) -> Environment:
             Hold(name="pytorch-triton-rocm", version="2.3.1", intact=True, pinned_by="torch"),
         ),
     }
-    return Environment(**{**known, **fields})
+    return EnvironmentStatus(**{**known, **fields})
 
 
 def row(
@@ -88,7 +90,7 @@ class SteeredService:
         hold_passes: whether passes wait for `release`.
     """
 
-    environments: tuple[Environment, ...] = (environment(),)
+    environments: tuple[EnvironmentStatus, ...] = (environment(),)
     events: EventHub = field(default_factory=EventHub)
     metrics: Metrics = field(default_factory=Metrics)
     asked: list[tuple[str, Action, dict[str, Any]]] = field(default_factory=list)
@@ -105,12 +107,12 @@ class SteeredService:
         self._status = self._made(1)
 
     def _made(self, generation: int) -> Status:
-        service = Service(version="0.1.0", pid=os.getpid(), started_at=STARTED, uv="0.13.9")
+        service = ServiceStatus(version="0.1.0", pid=os.getpid(), started_at=STARTED, uv="0.13.9")
         return Status(
             generation=generation, service=service, ready=True, environments=self.environments
         )
 
-    def publish(self, *environments: Environment) -> None:
+    def publish(self, *environments: EnvironmentStatus) -> None:
         """Show other environments; on the loop."""
         self.environments = environments or self.environments
         self._status = self._made(self._status.generation + 1)
@@ -121,7 +123,7 @@ class SteeredService:
     def status(self) -> Status:
         return self._status
 
-    def environment(self, name: str) -> Environment:
+    def environment(self, name: str) -> EnvironmentStatus:
         return next(row for row in self.environments if row.name == name)
 
     async def wait_for_status(self, since: int, timeout: float) -> Status:  # noqa: ASYNC109
@@ -152,7 +154,7 @@ class SteeredService:
         return number
 
     def _show_running(self, name: str, number: int) -> None:
-        running = Pass(id=number, trigger="manual", result=None, started_at=STARTED)
+        running = PassStatus(id=number, trigger="manual", result=None, started_at=STARTED)
         self._change(name, current_pass=running, phase=Phase.RECONCILING)
 
     def _change(self, name: str, **changed: Any) -> None:
@@ -185,7 +187,7 @@ class SteeredService:
         await self._over[pass_id].wait()
         return self.passes[pass_id]
 
-    def history(self, environment: str | None, limit: int, before: int | None) -> list[Pass]:
+    def history(self, environment: str | None, limit: int, before: int | None) -> list[PassStatus]:
         if self.history_fails:
             raise OSError("the disk is on fire: secret-path")
         found = [one for number, one in self.passes.items() if before is None or number < before]
@@ -206,5 +208,5 @@ def _fields(struct: Any) -> dict[str, Any]:
     return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 
-def _with(struct: Environment, **changed: Any) -> Environment:
-    return Environment(**{**_fields(struct), **changed})
+def _with(struct: EnvironmentStatus, **changed: Any) -> EnvironmentStatus:
+    return EnvironmentStatus(**{**_fields(struct), **changed})

@@ -53,7 +53,7 @@ def apply(options: Options, *, detailed_exitcode: bool, force: bool) -> int:
         with following(output, target.name) as follower:
             recorded = hands.reconcile(follower, force=force)
     output.json(recorded.detail)
-    problem = recorded.outcome.look.problem if recorded.outcome else None
+    problem = recorded.outcome.snapshot.problem if recorded.outcome else None
     if problem is not None:  # the last good state has been applied, which is not what was saved
         click.echo(f"Error: {problem_words(problem_of(problem))}", err=True)
     show_pass(recorded.detail, target.name, output)
@@ -67,7 +67,7 @@ def _show_rest(recorded: Recorded, output: Output) -> None:
     if outcome is None:
         return
     failed = {failure.name for failure in outcome.failed}
-    for row in outcome.look.drift.rows:
+    for row in outcome.snapshot.drift.rows:
         if not row.ok and row.name not in failed:
             output.say(f"{row.name}: {row.message}", DOUBT)
     if outcome.changes and outcome.atomic_reason:
@@ -76,7 +76,7 @@ def _show_rest(recorded: Recorded, output: Output) -> None:
 
 def _status(recorded: Recorded, *, detailed: bool) -> int:
     detail = recorded.detail
-    bad_file = recorded.outcome is not None and recorded.outcome.look.problem is not None
+    bad_file = recorded.outcome is not None and recorded.outcome.snapshot.problem is not None
     if recorded.trouble is not None or bad_file:
         return ERROR
     if not detailed:

@@ -45,8 +45,8 @@ def check(options: Options) -> int:
     output = Output(options)
     with opened_or_blank(config, target, options) as environment:
         missing = environment.config is not target
-        look = environment.look(audit_files=True)
-    document = check_of(target, look)
+        snapshot = environment.look(audit_files=True)
+    document = check_of(target, snapshot)
     output.json(document)
     _show(document, output, missing=missing)
     if document.problem is not None:

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import click
 import msgspec
 
-from reconciler.cli.client import Client, Foreign, NotRunning, Refused
+from reconciler.cli.client import Client, Foreign, NotRunning, RefusedByService
 from reconciler.cli.command import Command
 from reconciler.cli.logs import configure_log
 from reconciler.cli.options import Options
 from reconciler.cli.targets import NothingHere, configuration, several
 from reconciler.cli.terminal.output import BAD, DOUBT, GOOD, QUIET, Output
 from reconciler.config import Config, ConfigRejected, for_nothing
-from reconciler.doctor import Answer, Finding, Verdict, examine, problem
+from reconciler.doctor import Finding, Verdict, WhoAnswers, examine, problem
 from reconciler.log.redact import redact
 
 _MARKS = {Verdict.OK: GOOD, Verdict.WARNING: DOUBT, Verdict.PROBLEM: BAD}
@@ -75,13 +75,13 @@ def _findings(options: Options) -> Iterator[Finding]:
     yield from examine(config, several(config, options), os.environ, _answer(config))
 
 
-def _answer(config: Config) -> Answer:
+def _answer(config: Config) -> WhoAnswers:
     try:
-        return Answer(Client(config).status())
+        return WhoAnswers(Client(config).status())
     except NotRunning:
-        return Answer()
-    except (Foreign, Refused) as error:
-        return Answer(foreign=str(error))
+        return WhoAnswers()
+    except (Foreign, RefusedByService) as error:
+        return WhoAnswers(foreign=str(error))
 
 
 def _show(finding: Finding, output: Output) -> None:

@@ -2,10 +2,10 @@
 
 import click
 
-from reconciler.cli.client import Client, Foreign, NotRunning, Refused
+from reconciler.cli.client import Client, Foreign, NotRunning, RefusedByService
 from reconciler.cli.command import Command
 from reconciler.cli.direct import open_journal
-from reconciler.cli.json_output import History
+from reconciler.cli.json_output import HistoryDocument
 from reconciler.cli.opening import opened
 from reconciler.cli.options import Options
 from reconciler.cli.reach import served
@@ -17,7 +17,7 @@ from reconciler.cli.terminal.passes import MARKS, show_pass
 from reconciler.config import Config, EnvironmentConfig
 from reconciler.environment.interpreter import InterpreterError
 from reconciler.journal.history import Journal
-from reconciler.status import Generation, Pass, PassDetail
+from reconciler.status import GenerationStatus, PassDetail, PassStatus
 from reconciler.trees import generations
 
 
@@ -47,7 +47,7 @@ def history(options: Options, *, number: int | None, limit: int) -> int:
         _show_entry(detail, output)
         return 0
     target = chosen(config, options)
-    found = History(
+    found = HistoryDocument(
         environment=target.name,
         passes=_passes(config, target, limit),
         generations=_generations(config, target),
@@ -57,7 +57,7 @@ def history(options: Options, *, number: int | None, limit: int) -> int:
     return 0
 
 
-def _passes(config: Config, target: EnvironmentConfig, limit: int) -> tuple[Pass, ...]:
+def _passes(config: Config, target: EnvironmentConfig, limit: int) -> tuple[PassStatus, ...]:
     service = served(config, target)
     if service is not None:
         return service.client.history(service.name, limit)
@@ -73,7 +73,7 @@ def _passes(config: Config, target: EnvironmentConfig, limit: int) -> tuple[Pass
 def _entry(config: Config, number: int) -> PassDetail:
     try:
         return Client(config).entry(number)
-    except (NotRunning, Foreign, Refused):
+    except (NotRunning, Foreign, RefusedByService):
         journal = _journal(config)
     found = None
     if journal is not None:
@@ -92,14 +92,14 @@ def _journal(config: Config) -> Journal | None:
     return open_journal(config) if path.exists() else None
 
 
-def _generations(config: Config, target: EnvironmentConfig) -> tuple[Generation, ...]:
+def _generations(config: Config, target: EnvironmentConfig) -> tuple[GenerationStatus, ...]:
     try:
         return generations.listed(opened(config, target).workspace, sizes=True)
     except (InterpreterError, PermissionError):
         return ()
 
 
-def _show(found: History, output: Output) -> None:
+def _show(found: HistoryDocument, output: Output) -> None:
     now = utc_now()
     if found.passes:
         output.table(
@@ -120,7 +120,7 @@ def _show(found: History, output: Output) -> None:
         output.say("`reconciler rollback GENERATION` makes one live again.", QUIET)
 
 
-def _row(it: Pass, when: str) -> tuple[str | None, ...]:
+def _row(it: PassStatus, when: str) -> tuple[str | None, ...]:
     changes = ", ".join(c.name for c in it.changes[:3]) + (" ..." if len(it.changes) > 3 else "")
     seconds = f"{it.duration_seconds:.1f}" if it.duration_seconds is not None else None
     failed = ", ".join(f.name for f in it.failed) or None
@@ -128,7 +128,7 @@ def _row(it: Pass, when: str) -> tuple[str | None, ...]:
     return (str(it.id), when, it.trigger, it.result, changes or None, failed, generation, seconds)
 
 
-def _generation(it: Generation, *, now_text: str | None) -> tuple[str | None, ...]:
+def _generation(it: GenerationStatus, *, now_text: str | None) -> tuple[str | None, ...]:
     number = f"{it.number} (live)" if it.live else str(it.number)
     packages = str(it.packages) if it.packages else None
     return number, now_text, packages, size(it.bytes_own)

@@ -4,7 +4,7 @@ import click
 
 from reconciler.cli.command import Command
 from reconciler.cli.commands.check import problem_words
-from reconciler.cli.json_output import Plan, problem_of
+from reconciler.cli.json_output import PlanDocument, problem_of
 from reconciler.cli.logs import configure_log
 from reconciler.cli.opening import opened_or_blank
 from reconciler.cli.options import Options
@@ -65,21 +65,21 @@ def _plan(environment: Environment, cancel: Cancellation, listener: Listener) ->
         return Pass(environment, cancel, listener).plan()
 
 
-def _document(target: EnvironmentConfig, outcome: Outcome) -> Plan:
+def _document(target: EnvironmentConfig, outcome: Outcome) -> PlanDocument:
     """What planning found."""
-    look = outcome.look
-    return Plan(
+    snapshot = outcome.snapshot
+    return PlanDocument(
         environment=target.name,
-        revision=look.revision,
+        revision=snapshot.revision,
         changes=outcome.plan,
         failed=outcome.failed,
         held_back=outcome.held_back or (),
-        holds=holds_found(look),
-        problem=problem_of(look.problem) if look.problem else None,
+        holds=holds_found(snapshot),
+        problem=problem_of(snapshot.problem) if snapshot.problem else None,
     )
 
 
-def _show(document: Plan, output: Output) -> None:
+def _show(document: PlanDocument, output: Output) -> None:
     if document.problem is not None:
         click.echo(f"Error: {problem_words(document.problem)}", err=True)
     show_changes(document.changes, output)

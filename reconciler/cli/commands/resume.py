@@ -19,7 +19,7 @@ from reconciler.journal.suspension import resumed
 )
 @click.pass_obj
 def resume(options: Options) -> int:
-    """Look after the environment again, after a pause or a roll-back."""
+    """Manage the environment again, after a pause or a roll-back."""
     config = configuration(options)
     target = chosen(config, options)
     output = Output(options)

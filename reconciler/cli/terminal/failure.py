@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from reconciler.cli.client import Foreign, NotRunning, Refused
+from reconciler.cli.client import Foreign, NotRunning, RefusedByService
 from reconciler.config import ConfigRejected
 from reconciler.journal.database import Newer
 from reconciler.log.redact import redact
@@ -12,7 +12,7 @@ from reconciler.passes.runner import Reason, trouble_of
 def words_of(error: Exception) -> str | None:
     """What is wrong and what to do; None: nobody foresaw this."""
     match error:
-        case NotRunning() | Refused() | Foreign():
+        case NotRunning() | RefusedByService() | Foreign():
             return str(error)
         case ConfigRejected():
             return redact(str(error))

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from reconciler.cli.commands.check import problem_words, show_broken_holds, show_packages
 from reconciler.cli.terminal.changes import show_failures, show_held_back
 from reconciler.cli.terminal.output import BAD, DOUBT, GOOD, QUIET, Output
-from reconciler.status import Environment, Phase, Status
+from reconciler.status import EnvironmentStatus, Phase, Status
 
 PHASES = {
     Phase.IN_SYNC: GOOD,
@@ -42,7 +42,7 @@ def show_status(status: Status, name: str | None, output: Output, now: datetime)
         _show_environment(environment, output, alone=len(environments) == 1)
 
 
-def _row(environment: Environment, now: datetime) -> tuple[str | None, ...]:
+def _row(environment: EnvironmentStatus, now: datetime) -> tuple[str | None, ...]:
     declared = [p for p in environment.packages if p.required_by is None]
     met = sum(p.ok for p in declared)
     last = environment.last_pass
@@ -59,7 +59,7 @@ def _row(environment: Environment, now: datetime) -> tuple[str | None, ...]:
     )
 
 
-def _show_environment(environment: Environment, output: Output, *, alone: bool) -> None:
+def _show_environment(environment: EnvironmentStatus, output: Output, *, alone: bool) -> None:
     ready = next((c for c in environment.conditions if c.type == "Ready"), None)
     if ready is not None and ready.status != "True":
         output.say(f"{environment.name}: {ready.message}", PHASES.get(environment.phase))
@@ -84,7 +84,7 @@ def _show_environment(environment: Environment, output: Output, *, alone: bool) 
         output.say(f"Changes are not atomic: {environment.atomic_reason}.", DOUBT)
 
 
-def _show_gpu(environment: Environment, output: Output) -> None:
+def _show_gpu(environment: EnvironmentStatus, output: Output) -> None:
     gpu = environment.gpu
     if gpu is None:
         return

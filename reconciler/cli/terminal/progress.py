@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.terminal.output import Output, colors, harmless
-from reconciler.daemon.progress import Progress, Step
+from reconciler.daemon.progress import PackageStep, Progress
 from reconciler.log.logger import Record, tapped
 
 if TYPE_CHECKING:
@@ -40,17 +40,17 @@ _COLORS = {"failed": "red", "": "bright_black"}
 class View:
     """What is known of the running pass: how far it is, and each package of it."""
 
-    phase: str = "wait"
+    step: str = "wait"
     packages: dict[str, str] = field(default_factory=dict)
     """Name to what is planned for it."""
     steps: dict[str, str] = field(default_factory=dict)
     """Name to how far it is."""
     progress: Progress = field(default_factory=Progress)
 
-    def enter(self, phase: str) -> None:
-        """The pass has come to another phase."""
-        self.phase = phase
-        self.progress.enter(phase)
+    def enter(self, step: str) -> None:
+        """The pass has come to another step."""
+        self.step = step
+        self.progress.enter(step)
 
     def hear(self, record: Record) -> None:
         """The log says what is planned."""
@@ -58,7 +58,7 @@ class View:
             planned = [str(change).partition(" ") for change in record.get("changes", [])]
             self.packages = {name: harmless(change) for name, _, change in planned}
 
-    def read(self, line: str) -> Step | None:
+    def read(self, line: str) -> PackageStep | None:
         """uv says what it does: the step of one planned package, if that is news."""
         step = self.progress.read(line)
         if step is None or step.step == "planned" or step.package not in self.packages:
@@ -79,7 +79,7 @@ class Follower:
         self.output = output
         self.view = View()
 
-    def phase(self, name: str) -> None:
+    def step(self, name: str) -> None:
         """A step of the pass begins."""
         self.view.enter(name)
 
@@ -97,11 +97,11 @@ class Follower:
 class PlainFollower(Follower):
     """A line for each step, on standard error."""
 
-    def phase(self, name: str) -> None:
+    def step(self, name: str) -> None:
         """Say so, but for the last look."""
-        if name != self.view.phase and (name, self.view.phase) != ("look", "exchange"):
+        if name != self.view.step and (name, self.view.step) != ("look", "exchange"):
             self.output.note(f"{PHASES.get(name, name)} ...")
-        super().phase(name)
+        super().step(name)
 
     def line(self, text: str) -> None:
         """Say which package is fetched or built."""
@@ -132,7 +132,7 @@ class LiveFollower(Follower):
         view = self.view
         seconds = time.monotonic() - self._started
         counts = f" {view.done}/{len(view.packages)}" if view.packages else ""
-        words = PHASES.get(view.phase, view.phase)
+        words = PHASES.get(view.step, view.step)
         text = Text(f"{self._title}: {words}{counts}  {seconds:.1f} s")
         self._spinner = spinner = self._spinner or Spinner("dots")
         spinner.update(text=text)

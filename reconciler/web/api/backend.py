@@ -4,7 +4,7 @@ from typing import Protocol
 
 from reconciler.daemon.actions import Action
 from reconciler.daemon.events import EventHub
-from reconciler.status import Environment, Pass, PassDetail, Status
+from reconciler.status import EnvironmentStatus, PassDetail, PassStatus, Status
 
 
 class ServiceProtocol(Protocol):
@@ -15,7 +15,7 @@ class ServiceProtocol(Protocol):
     def status(self) -> Status:
         """The latest published status: the same object until something changes."""
 
-    def environment(self, name: str) -> Environment:
+    def environment(self, name: str) -> EnvironmentStatus:
         """One environment of it.
 
         Raises:
@@ -54,7 +54,7 @@ class ServiceProtocol(Protocol):
     async def wait_for_pass(self, environment: str, pass_id: int) -> PassDetail:
         """The pass, once it is over and recorded."""
 
-    def history(self, environment: str | None, limit: int, before: int | None) -> list[Pass]:
+    def history(self, environment: str | None, limit: int, before: int | None) -> list[PassStatus]:
         """Recorded passes, the newest first: at most `limit`, with ids below `before`."""
 
     def history_entry(self, pass_id: int) -> PassDetail | None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
-from reconciler.web.api.problems import HttpProblem, Reason
+from reconciler.web.api.problems import HttpProblem, HttpReason
 
 LARGEST_BODY = 64 * 1024
 BODY_WITHIN = 10.0
@@ -48,12 +48,12 @@ async def body_of(request: Request, kind: type[T]) -> T:
         return kind()
     if media_type != "application/json":
         detail = "The body has to be JSON. Send it with Content-Type: application/json."
-        raise HttpProblem(415, Reason.NOT_JSON, detail, {"Accept-Post": "application/json"})
+        raise HttpProblem(415, HttpReason.NOT_JSON, detail, {"Accept-Post": "application/json"})
     try:
         return msgspec.convert(_with_whole_numbers(msgspec.json.decode(body)), kind)
     except (msgspec.DecodeError, RecursionError) as error:
         detail = f"The body does not fit: {error}. /openapi.json has its fields."
-        raise HttpProblem(400, Reason.BAD_BODY, detail) from error
+        raise HttpProblem(400, HttpReason.BAD_BODY, detail) from error
 
 
 def _with_whole_numbers(decoded: object) -> object:
@@ -78,15 +78,15 @@ async def _read(request: Request) -> bytes:
                     raise _too_large()
     except (TimeoutError, ClientDisconnect) as error:
         detail = f"The body did not arrive within {BODY_WITHIN:.0f} s. Send it at once."
-        raise HttpProblem(408, Reason.SLOW_REQUEST, detail) from error
+        raise HttpProblem(408, HttpReason.SLOW_REQUEST, detail) from error
     return bytes(body)
 
 
 def _unfit_query(why: str) -> HttpProblem:
     detail = f"The query does not fit: {why}. /openapi.json has the parameters."
-    return HttpProblem(400, Reason.BAD_PARAMETER, detail)
+    return HttpProblem(400, HttpReason.BAD_PARAMETER, detail)
 
 
 def _too_large() -> HttpProblem:
     detail = f"The body has more than {LARGEST_BODY} bytes. A few fields are all that is read."
-    return HttpProblem(413, Reason.BODY_TOO_LARGE, detail)
+    return HttpProblem(413, HttpReason.BODY_TOO_LARGE, detail)

@@ -16,7 +16,7 @@ from reconciler.daemon.actions import Refusal, RequestRefused
 MEDIA_TYPE = "application/problem+json"
 
 
-class Reason(StrEnum):
+class HttpReason(StrEnum):
     """Why a request fails; part of the API, beside those of `Refusal`."""
 
     FOREIGN_HOST = "ForeignHost"
@@ -62,7 +62,7 @@ class HttpProblem(Exception):  # an answer, not a defect
     """A request that is answered with an error."""
 
     status: int
-    reason: Reason | Refusal
+    reason: HttpReason | Refusal
     detail: str
     headers: Mapping[str, str] = field(default_factory=dict)
 

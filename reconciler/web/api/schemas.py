@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from reconciler.status import Pass
+from reconciler.status import PassStatus
 from reconciler.web.api.parameters import LARGEST_INTEGER
 
 LONGEST_WAIT = 60
@@ -41,24 +41,24 @@ _Before = Annotated[
 _Limit = Annotated[int, Meta(ge=1, le=MOST_PASSES, description="How many passes to show at most.")]
 
 
-class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RequestForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The base of what is sent to us: what is not known is refused."""
 
 
-class StatusQuery(Form, frozen=True, kw_only=True):
+class StatusQuery(RequestForm, frozen=True, kw_only=True):
     """How to wait for news."""
 
     wait: _Seconds | UnsetType = UNSET
     since: _Since | UnsetType = UNSET
 
 
-class EnvironmentQuery(Form, frozen=True, kw_only=True):
+class EnvironmentQuery(RequestForm, frozen=True, kw_only=True):
     """Which environment; by default the first."""
 
     environment: EnvironmentName | UnsetType = UNSET
 
 
-class HistoryQuery(Form, frozen=True, kw_only=True):
+class HistoryQuery(RequestForm, frozen=True, kw_only=True):
     """Which passes."""
 
     environment: EnvironmentName | UnsetType = UNSET
@@ -66,13 +66,13 @@ class HistoryQuery(Form, frozen=True, kw_only=True):
     before: _Before | UnsetType = UNSET
 
 
-class Why(Form, frozen=True, kw_only=True):
+class Why(RequestForm, frozen=True, kw_only=True):
     """A request that needs nothing but, perhaps, a reason."""
 
     reason: _Words | None = None
 
 
-class Change(Why, frozen=True, kw_only=True):
+class ChangeRequest(Why, frozen=True, kw_only=True):
     """Something that changes packages."""
 
     apply: Annotated[
@@ -80,15 +80,15 @@ class Change(Why, frozen=True, kw_only=True):
     ] = False
 
 
-class Reconcile(Change, frozen=True, kw_only=True):
+class Reconcile(ChangeRequest, frozen=True, kw_only=True):
     """A pass, now."""
 
 
-class Fix(Change, frozen=True, kw_only=True):
+class Fix(ChangeRequest, frozen=True, kw_only=True):
     """A pass, now, that is waited for."""
 
 
-class Restore(Change, frozen=True, kw_only=True):
+class Restore(ChangeRequest, frozen=True, kw_only=True):
     """Put a broken hold back."""
 
 
@@ -103,7 +103,7 @@ class Pause(Why, frozen=True, kw_only=True):
     ) = None
 
 
-class Rollback(Change, frozen=True, kw_only=True):
+class Rollback(ChangeRequest, frozen=True, kw_only=True):
     """Bring an earlier tree back."""
 
     generation: (
@@ -114,7 +114,7 @@ class Rollback(Change, frozen=True, kw_only=True):
     ) = None
 
 
-class Nothing(Form, frozen=True, kw_only=True):
+class Nothing(RequestForm, frozen=True, kw_only=True):
     """No field at all."""
 
 
@@ -129,7 +129,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 class History(msgspec.Struct, frozen=True, kw_only=True):
     """Passes, the newest first."""
 
-    passes: tuple[Pass, ...]
+    passes: tuple[PassStatus, ...]
     next: str | None
     """Where the earlier ones are; null: there are none."""
 

@@ -3,11 +3,11 @@
 from difflib import get_close_matches
 
 from reconciler.daemon.actions import Refusal
-from reconciler.status import Environment, Status
-from reconciler.web.api.problems import HttpProblem, Reason
+from reconciler.status import EnvironmentStatus, Status
+from reconciler.web.api.problems import HttpProblem, HttpReason
 
 
-def named(current: Status, name: str) -> Environment:
+def named(current: Status, name: str) -> EnvironmentStatus:
     """The environment of that name.
 
     Raises:
@@ -19,7 +19,7 @@ def named(current: Status, name: str) -> Environment:
     raise unknown(current, name)
 
 
-def first(current: Status) -> Environment:
+def first(current: Status) -> EnvironmentStatus:
     """The one that is meant where none is named.
 
     Raises:
@@ -31,7 +31,7 @@ def first(current: Status) -> Environment:
     raise HttpProblem(404, Refusal.UNKNOWN_ENVIRONMENT, detail)
 
 
-def only(current: Status, instead: str) -> Environment:
+def only(current: Status, instead: str) -> EnvironmentStatus:
     """The one that there is.
 
     Args:
@@ -43,7 +43,7 @@ def only(current: Status, instead: str) -> Environment:
     """
     if len(current.environments) > 1:
         detail = f"There are several environments. Use {instead}."
-        raise HttpProblem(409, Reason.SEVERAL_ENVIRONMENTS, detail)
+        raise HttpProblem(409, HttpReason.SEVERAL_ENVIRONMENTS, detail)
     return first(current)
 
 

@@ -3,13 +3,21 @@
 from collections.abc import Iterator
 
 from reconciler.config import Mode
-from reconciler.status import Change, Environment, Hold, Package, PackageStatus, PassDetail, Result
+from reconciler.status import (
+    Change,
+    EnvironmentStatus,
+    Hold,
+    Package,
+    PackageStatus,
+    PassDetail,
+    Result,
+)
 from reconciler.web.api.schemas import FixResult
 
 _HELD = frozenset({PackageStatus.HELD, PackageStatus.HELD_MISSING, PackageStatus.HELD_MISMATCH})
 
 
-def summary(environment: Environment, outcome: PassDetail) -> FixResult:
+def summary(environment: EnvironmentStatus, outcome: PassDetail) -> FixResult:
     """The answer to Fix Dependencies.
 
     Args:
@@ -53,7 +61,7 @@ def _unmet(row: Package, held: set[str]) -> bool:
     return not row.ok and row.name not in held and row.status not in _HELD
 
 
-def _why_nothing_was_tried(environment: Environment, outcome: PassDetail, unmet: int) -> str:
+def _why_nothing_was_tried(environment: EnvironmentStatus, outcome: PassDetail, unmet: int) -> str:
     """Why a pass changed nothing although there may be something to do; else nothing."""
     if outcome.result is not Result.UNCHANGED:
         return ""
@@ -126,7 +134,7 @@ def _done(change: Change) -> str:
     return f"Successfully installed {change.name}-{change.to}"
 
 
-def _complaints(environment: Environment, outcome: PassDetail) -> Iterator[str]:
+def _complaints(environment: EnvironmentStatus, outcome: PassDetail) -> Iterator[str]:
     if outcome.result is Result.FAILED and outcome.message:
         yield f"ERROR: {outcome.message}"
     bad = environment.problem

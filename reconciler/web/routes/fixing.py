@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from reconciler.daemon.actions import Action, Refusal
-from reconciler.status import Environment, PassDetail, Result
+from reconciler.status import EnvironmentStatus, PassDetail, Result
 from reconciler.web.api.backend import ServiceProtocol
 from reconciler.web.api.documents import json_response
 from reconciler.web.api.parameters import body_of, query_of
@@ -42,7 +42,7 @@ class Fixing:
         after = environments.named(self._service.status(), chosen.name)
         return json_response(summary(after, outcome))
 
-    async def _outcome(self, environment: Environment, form: Fix) -> PassDetail:
+    async def _outcome(self, environment: EnvironmentStatus, form: Fix) -> PassDetail:
         """What became of it.
 
         The pass that runs already may have looked before the file was saved, so only one that

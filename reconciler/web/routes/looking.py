@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from reconciler.daemon.metrics import CONTENT_TYPE, Metrics
-from reconciler.status import Pass, Status
+from reconciler.status import PassStatus, Status
 from reconciler.web.api.backend import ServiceProtocol
 from reconciler.web.api.documents import StatusDocuments, json_response
 from reconciler.web.api.parameters import LARGEST_INTEGER, query_of
-from reconciler.web.api.problems import HttpProblem, Reason
+from reconciler.web.api.problems import HttpProblem, HttpReason
 from reconciler.web.api.schemas import History, HistoryQuery, Liveness, Readiness, StatusQuery
 from reconciler.web.routes import environments
 from reconciler.web.security.connection import Connection
@@ -100,21 +100,21 @@ class Looking:
             if shown is not None:
                 return json_response(shown)
         detail = f"No pass {text[:30]!r} is recorded. /history lists those that are."
-        raise HttpProblem(404, Reason.UNKNOWN_PASS, detail)
+        raise HttpProblem(404, HttpReason.UNKNOWN_PASS, detail)
 
     async def alive(self, _: Request) -> Response:
         """Whether the loops that do the work go round."""
         if self._service.alive():
             return json_response(Liveness(alive=True))
         detail = "A loop that does the work has not moved for long. Restart the service."
-        raise HttpProblem(503, Reason.STALLED, detail)
+        raise HttpProblem(503, HttpReason.STALLED, detail)
 
     async def ready(self, _: Request) -> Response:
         """Whether the service can do its job."""
         ready, why = self._service.ready()
         if ready:
             return json_response(Readiness(ready=True))
-        raise HttpProblem(503, Reason.NOT_READY, why)
+        raise HttpProblem(503, HttpReason.NOT_READY, why)
 
     async def metrics(self, _: Request) -> Response:
         """The numbers, in Prometheus' text format."""
@@ -127,6 +127,6 @@ def _generation(current: Status, name: str) -> int:
     return next(found, LARGEST_INTEGER + 1)
 
 
-def _running(current: Status, number: int) -> Pass | None:
+def _running(current: Status, number: int) -> PassStatus | None:
     running = (environment.current_pass for environment in current.environments)
     return next((one for one in running if one is not None and one.id == number), None)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from reconciler.web.api.documents import Document
-from reconciler.web.api.problems import HttpProblem, Reason
+from reconciler.web.api.problems import HttpProblem, HttpReason
 
 INDEX = "index.html"
 _TYPES = {
@@ -47,7 +47,7 @@ class Page:
     def _serve(self, name: str, request: Request) -> Response:
         document = self._documents.get(name)
         if document is None:
-            raise HttpProblem(404, Reason.NOT_FOUND, "There is no such file. Open / instead.")
+            raise HttpProblem(404, HttpReason.NOT_FOUND, "There is no such file. Open / instead.")
         return document.response(request, _REVALIDATE)
 
 

@@ -16,10 +16,10 @@ from starlette.types import Receive, Scope, Send
 from reconciler.daemon.events import Event, EventHub, Subscription, TooManySubscribers
 from reconciler.log.logger import get_logger
 from reconciler.web.api.parameters import LARGEST_INTEGER
-from reconciler.web.api.problems import HttpProblem, Reason
+from reconciler.web.api.problems import HttpProblem, HttpReason
 from reconciler.web.security.connection import Connection
 
-_LOG = get_logger("reconciler.web.streaming")
+_LOG = get_logger(__name__)
 HEARTBEAT = 15.0
 """Seconds between two comments, so that both sides notice when the other is gone."""
 SEND_WITHIN = 10.0
@@ -48,7 +48,7 @@ class Streaming:
             subscription = self._hub.subscribe(_last_id(request))
         except TooManySubscribers as error:
             raise HttpProblem(
-                503, Reason.TOO_MANY_SUBSCRIBERS, f"{error}.", {"Retry-After": "10"}
+                503, HttpReason.TOO_MANY_SUBSCRIBERS, f"{error}.", {"Retry-After": "10"}
             ) from error
         return _Stream(subscription, Connection.of(request.scope), self._heartbeat)
 

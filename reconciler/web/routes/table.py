@@ -46,7 +46,7 @@ _LAST_EVENT_ID = Parameter("Last-Event-ID", _EventId, "header")
 _WORDS = {
     Action.RECONCILE: "Run a pass now",
     Action.PAUSE: "Leave the environment alone",
-    Action.RESUME: "Look after the environment again",
+    Action.RESUME: "Manage the environment again",
     Action.ROLLBACK: "Bring an earlier tree back",
     Action.GPU: "Check the GPU again",
     Action.RESTORE: "Put a broken hold back from the vault",
@@ -92,7 +92,7 @@ def _status(looking: Looking) -> list[Operation]:
             query=StatusQuery,
             parameters=(_ENVIRONMENT, _IF_NONE_MATCH),
             answers={
-                200: Answer("The environment.", status.Environment, headers=("ETag",)),
+                200: Answer("The environment.", status.EnvironmentStatus, headers=("ETag",)),
                 304: unchanged,
             },
             problems=(*LOOK_PROBLEMS, 404),

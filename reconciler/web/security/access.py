@@ -16,13 +16,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reconciler.config.configuration import HttpConfig
 from reconciler.log.logger import get_logger
-from reconciler.web.api.problems import HttpProblem, Reason, response_of
+from reconciler.web.api.problems import HttpProblem, HttpReason, response_of
 from reconciler.web.security import rules
 from reconciler.web.security.connection import Connection
 from reconciler.web.security.headers import protective_headers
 from reconciler.web.security.peers import Peer
 
-_LOG = get_logger("reconciler.web.access")
+_LOG = get_logger(__name__)
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _SUSPICIOUS = frozenset({401, 403, 408, 413, 414, 415, 421, 431})
 
@@ -92,7 +92,7 @@ class AccessGuard:
         if len(sent) == 1 and scheme.lower() == "bearer" and self._token and right:
             return True
         detail = "The token is wrong. Send the first line of http.token_file, or none at all."
-        raise HttpProblem(401, Reason.BAD_TOKEN, detail, {"WWW-Authenticate": "Bearer"})
+        raise HttpProblem(401, HttpReason.BAD_TOKEN, detail, {"WWW-Authenticate": "Bearer"})
 
     def _admit_user(self, peer: Peer) -> int:
         uid = peer.uid()
@@ -101,13 +101,13 @@ class AccessGuard:
                 "It cannot be told which local user asks. Ask over loopback or the unix socket, "
                 "or send the token (http.token_file) as Authorization: Bearer."
             )
-            raise HttpProblem(403, Reason.UNKNOWN_USER, detail)
+            raise HttpProblem(403, HttpReason.UNKNOWN_USER, detail)
         if uid not in {0, os.geteuid(), *user_ids(self._http.allowed_users)}:
             detail = (
                 f"The user with uid {uid} may look but not change anything. Add the user to "
                 "http.allowed_users in the configuration, or send the token."
             )
-            raise HttpProblem(403, Reason.USER_NOT_ALLOWED, detail)
+            raise HttpProblem(403, HttpReason.USER_NOT_ALLOWED, detail)
         return uid
 
 
@@ -120,7 +120,7 @@ async def refusal(scope: Scope, problem: HttpProblem, *, suspicious: bool = Fals
     return response_of(problem)
 
 
-def log_refusal(reason: Reason | str, peer: Peer, method: str | None, path: str | None) -> None:
+def log_refusal(reason: HttpReason | str, peer: Peer, method: str | None, path: str | None) -> None:
     """Write down a refusal, with the user if there is one to be found; reads files."""
     _LOG.warning("access.refused", reason=str(reason), uid=peer.uid(), method=method, path=path)
 

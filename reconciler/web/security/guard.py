@@ -14,7 +14,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from reconciler.web.api.problems import MEDIA_TYPE, HttpProblem, Reason, body_of
+from reconciler.web.api.problems import MEDIA_TYPE, HttpProblem, HttpReason, body_of
 from reconciler.web.security.access import log_refusal
 from reconciler.web.security.connection import Connection
 from reconciler.web.security.headers import protective_headers
@@ -28,14 +28,14 @@ MOST_CONNECTIONS = 256
 
 _FULL = HttpProblem(
     503,
-    Reason.TOO_MANY_CONNECTIONS,
+    HttpReason.TOO_MANY_CONNECTIONS,
     f"{MOST_CONNECTIONS} connections are open already. Close some, and try again.",
     {"Retry-After": "5"},
 )
 _TOO_LARGE = HttpProblem(
-    431, Reason.HEADERS_TOO_LARGE, "The headers are too large. Send fewer, such as cookies."
+    431, HttpReason.HEADERS_TOO_LARGE, "The headers are too large. Send fewer, such as cookies."
 )
-_MALFORMED = HttpProblem(400, Reason.BAD_REQUEST, "This is no HTTP/1.1 request. Send one.")
+_MALFORMED = HttpProblem(400, HttpReason.BAD_REQUEST, "This is no HTTP/1.1 request. Send one.")
 
 
 class GuardedProtocol(H11Protocol):
@@ -137,10 +137,10 @@ class GuardedProtocol(H11Protocol):
         if 0 < self.transport.get_write_buffer_size() < self._unread:
             self._set_deadline()  # a slow line, but it reads
             return
-        self._log(Reason.SLOW_REQUEST)
+        self._log(HttpReason.SLOW_REQUEST)
         self.transport.abort()
 
-    def _log(self, reason: Reason | str) -> None:
+    def _log(self, reason: HttpReason | str) -> None:
         log = partial(log_refusal, reason, self._connection.peer, None, None)
         self.loop.run_in_executor(None, log)
 

@@ -35,7 +35,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class SocketOwner:
     """Who has a socket, as the kernel says it at one moment."""
 
     state: int
@@ -48,11 +48,13 @@ class Owner:
         return self.state == ESTABLISHED and self.inode != 0
 
 
-Finder = Callable[[Endpoint, Endpoint], Owner | None]
+Finder = Callable[[Endpoint, Endpoint], SocketOwner | None]
 """From the local and the remote end of a socket to its owner; None: there is no such socket."""
 
 
-def listed(local: Endpoint, remote: Endpoint, tables: Iterable[Path] = TABLES) -> Owner | None:
+def listed(
+    local: Endpoint, remote: Endpoint, tables: Iterable[Path] = TABLES
+) -> SocketOwner | None:
     """The owner by proc(5)'s tables."""
     lines = [
         b" %s %s " % (_shown(local, mapped=mapped), _shown(remote, mapped=mapped))
@@ -64,7 +66,9 @@ def listed(local: Endpoint, remote: Endpoint, tables: Iterable[Path] = TABLES) -
             place = text.find(line)
             if place >= 0:
                 fields = text[place : text.index(b"\n", place)].split()
-                return Owner(state=int(fields[2], 16), uid=int(fields[6]), inode=int(fields[8]))
+                return SocketOwner(
+                    state=int(fields[2], 16), uid=int(fields[6]), inode=int(fields[8])
+                )
     return None
 
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import Headers
 
-from reconciler.web.api.problems import HttpProblem, Reason
+from reconciler.web.api.problems import HttpProblem, HttpReason
 
 OWN_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 LONGEST_ADDRESS = 8 * 1024
@@ -28,10 +28,10 @@ def within_bounds(address: bytes, headers: Headers) -> None:
     """
     if len(address) > LONGEST_ADDRESS:
         detail = f"The address has more than {LONGEST_ADDRESS} bytes. Ask for less at once."
-        raise HttpProblem(414, Reason.ADDRESS_TOO_LONG, detail)
+        raise HttpProblem(414, HttpReason.ADDRESS_TOO_LONG, detail)
     if sum(len(name) + len(value) + 4 for name, value in headers.raw) > LARGEST_HEAD:
         detail = f"The headers have more than {LARGEST_HEAD} bytes. Send fewer, such as cookies."
-        raise HttpProblem(431, Reason.HEADERS_TOO_LARGE, detail)
+        raise HttpProblem(431, HttpReason.HEADERS_TOO_LARGE, detail)
 
 
 def plain_path(raw: bytes) -> None:
@@ -50,7 +50,7 @@ def plain_path(raw: bytes) -> None:
     )
     if not plain:
         detail = "The path is not in its plain form. Use the paths of /openapi.json as they are."
-        raise HttpProblem(400, Reason.BAD_REQUEST, detail)
+        raise HttpProblem(400, HttpReason.BAD_REQUEST, detail)
 
 
 def own_host(headers: Headers, allowed: Collection[str]) -> None:
@@ -67,7 +67,7 @@ def own_host(headers: Headers, allowed: Collection[str]) -> None:
             f"The Host header ({shown}) is no name of this service. Use localhost, or add the "
             "name to http.allowed_hosts in the configuration."
         )
-        raise HttpProblem(421, Reason.FOREIGN_HOST, detail)
+        raise HttpProblem(421, HttpReason.FOREIGN_HOST, detail)
 
 
 def not_embedded(headers: Headers) -> None:
@@ -78,7 +78,7 @@ def not_embedded(headers: Headers) -> None:
     foreign = any(site not in {"same-origin", "none"} for site in _sites(headers))
     if foreign and headers.get("sec-fetch-mode") != "navigate":
         detail = "A page of another site asks for this. Open the address itself."
-        raise HttpProblem(403, Reason.CROSS_SITE, detail)
+        raise HttpProblem(403, HttpReason.CROSS_SITE, detail)
 
 
 def same_origin(headers: Headers) -> None:
@@ -88,7 +88,7 @@ def same_origin(headers: Headers) -> None:
     """
     if any(site not in {"same-origin", "none"} for site in _sites(headers)):
         detail = "A page of another site asks for a change. Use the service's own page."
-        raise HttpProblem(403, Reason.CROSS_SITE, detail)
+        raise HttpProblem(403, HttpReason.CROSS_SITE, detail)
     host = headers.get("host", "").lower()
     for origin in headers.getlist("origin"):
         if origin.lower() not in {f"http://{host}", f"https://{host}"}:
@@ -96,7 +96,7 @@ def same_origin(headers: Headers) -> None:
                 f"The request comes from {origin[:100]!r}, which is not {host}. Use the service's "
                 "own page; a proxy in between must pass the Host header on."
             )
-            raise HttpProblem(403, Reason.FOREIGN_ORIGIN, detail)
+            raise HttpProblem(403, HttpReason.FOREIGN_ORIGIN, detail)
 
 
 def _sites(headers: Headers) -> list[str]:

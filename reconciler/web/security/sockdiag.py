@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 
-from reconciler.web.security.owners import Endpoint, Owner
+from reconciler.web.security.owners import Endpoint, SocketOwner
 
 _SOCK_DIAG = 4
 _BY_FAMILY = 20
@@ -27,7 +27,7 @@ _FOUND = struct.Struct("=BB2x48xIIIII")
 _PATIENCE = 1.0
 
 
-def find(local: Endpoint, remote: Endpoint) -> Owner | None:
+def find(local: Endpoint, remote: Endpoint) -> SocketOwner | None:
     """The owner of the socket with these ends; None if there is no such socket.
 
     Raises:
@@ -43,7 +43,7 @@ def find(local: Endpoint, remote: Endpoint) -> Owner | None:
     if kind == _ERROR:
         return None
     _, state, _, _, _, uid, inode = _FOUND.unpack_from(answer, _HEAD.size)
-    return Owner(state=state, uid=uid, inode=inode)
+    return SocketOwner(state=state, uid=uid, inode=inode)
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from reconciler.log.logger import get_logger
 from reconciler.web.api.backend import ServiceProtocol
 from reconciler.web.api.documents import Document
 from reconciler.web.api.openapi import describe
-from reconciler.web.api.problems import HttpProblem, Reason, refused_by_service, response_of
+from reconciler.web.api.problems import HttpProblem, HttpReason, refused_by_service, response_of
 from reconciler.web.routes.acting import Acting
 from reconciler.web.routes.fixing import Fixing
 from reconciler.web.routes.looking import Looking
@@ -28,8 +28,11 @@ from reconciler.web.security.headers import protective_headers
 
 _LOG = get_logger(__name__)
 _HTTP_REASONS = {
-    404: (Reason.NOT_FOUND, "There is nothing here. /openapi.json lists what there is."),
-    405: (Reason.METHOD_NOT_ALLOWED, "This cannot be done here. The Allow header says what can."),
+    404: (HttpReason.NOT_FOUND, "There is nothing here. /openapi.json lists what there is."),
+    405: (
+        HttpReason.METHOD_NOT_ALLOWED,
+        "This cannot be done here. The Allow header says what can.",
+    ),
 }
 
 
@@ -97,7 +100,7 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
-    reason, detail = _HTTP_REASONS.get(error.status_code, (Reason.BAD_REQUEST, error.detail))
+    reason, detail = _HTTP_REASONS.get(error.status_code, (HttpReason.BAD_REQUEST, error.detail))
     return await refusal(
         request.scope, HttpProblem(error.status_code, reason, detail, error.headers or {})
     )
@@ -108,5 +111,5 @@ async def _unexpected(request: Request, error: Exception) -> Response:
     detail = "Something unexpected went wrong. The service's log has the traceback; report it."
     # uvicorn closes the connection after an error; unannounced, it would reset the next request.
     headers = {**protective_headers(), "Connection": "close"}
-    problem = HttpProblem(500, Reason.INTERNAL, detail, headers)
+    problem = HttpProblem(500, HttpReason.INTERNAL, detail, headers)
     return response_of(problem)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from reconciler.daemon.actions import Refusal
-from reconciler.web.api.problems import Reason
+from reconciler.web.api.problems import HttpReason
 from tests.web.hosting import DEADLINE, Host
 from tests.web.steered import environment
 
@@ -82,7 +82,7 @@ def test_http_md_has_every_route_field_and_reason(client: httpx.Client) -> None:
     text = Path("docs/http.md").read_text(encoding="utf-8")
     described = client.get("/openapi.json").json()
     missing = [path for path in described["paths"] if path not in text]
-    missing += [reason for reason in (*Reason, *Refusal) if f"`{reason}`" not in text]
+    missing += [reason for reason in (*HttpReason, *Refusal) if f"`{reason}`" not in text]
     for name, schema in described["components"]["schemas"].items():
         fields = schema.get("properties", {})
         missing += [f"{name}.{field}" for field in fields if f"`{field}`" not in text]

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from reconciler.web.api import parameters as requests
 from reconciler.web.security import guard
 from tests.support.processes import wait_until
 from tests.web.hosting import DEADLINE, Host, connect, exchange, read_all
@@ -20,7 +19,7 @@ HEAD = b"GET /status HTTP/1.1\r\nHost: localhost\r\n"
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     """A server that waits for a tenth of the usual time."""
     monkeypatch.setattr(guard, "HEAD_WITHIN", 1.0)
-    monkeypatch.setattr(requests, "BODY_WITHIN", 1.0)
+    monkeypatch.setattr(parameters, "BODY_WITHIN", 1.0)
     with Host() as running:
         yield running
 

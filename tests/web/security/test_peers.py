@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.web.security import sockdiag
-from reconciler.web.security.owners import TABLES, Endpoint, Finder, Owner, listed
+from reconciler.web.security.owners import TABLES, Endpoint, Finder, SocketOwner, listed
 from reconciler.web.security.peers import TcpPeer, UnixPeer, UnknownPeer, peer_of
 from tests.web.hosting import as_user
 
@@ -202,7 +202,7 @@ def _in_turn(*tables: Path) -> Finder:
     """Tables that read differently each time."""
     rest = list(tables)
 
-    def find(local: Endpoint, remote: Endpoint) -> Owner | None:
+    def find(local: Endpoint, remote: Endpoint) -> SocketOwner | None:
         table = rest.pop(0) if len(rest) > 1 else rest[0]
         return listed(local, remote, (table,))
 
@@ -228,7 +228,7 @@ def test_another_machine_is_nobody(tmp_path: Path) -> None:
 
 
 def test_where_nothing_can_be_found_out_it_is_nobody() -> None:
-    def out_of_descriptors(_local: Endpoint, _remote: Endpoint) -> Owner | None:
+    def out_of_descriptors(_local: Endpoint, _remote: Endpoint) -> SocketOwner | None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     assert _peer().uid(out_of_descriptors) is None

@@ -1,0 +1,41 @@
+"""What an environment looked like at one moment: the value that a pass decides on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from packaging.utils import NormalizedName
+
+from reconciler.environment.interpreter import Interpreter
+from reconciler.state.desired import Desired, FileProblem
+from reconciler.state.drift import Drift
+from reconciler.state.holds import HoldSet
+from reconciler.state.installed import Installed
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything as it was found at one moment.
+
+    `problem` says what is wrong with the project's file now; `desired` is then the last
+    good state of it, or None if there never was one.
+    """
+
+    interpreter: Interpreter
+    desired: Desired | None
+    problem: FileProblem | None
+    installed: Installed
+    holds: HoldSet
+    broken: Mapping[NormalizedName, str]
+    drift: Drift
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def revision(self) -> str | None:
+        """The revision of the desired state that is in force."""
+        return self.desired.revision if self.desired else None
+
+    @property
+    def markers(self) -> Mapping[str, str]:
+        """The target's PEP 508 environment."""
+        return self.interpreter.markers
