@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from reconciler.web.api import parameters
 from reconciler.web.security import guard
 from tests.support.processes import wait_until
 from tests.web.hosting import DEADLINE, Host, connect, exchange, read_all
