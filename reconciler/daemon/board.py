@@ -14,6 +14,7 @@ from reconciler.status import (
     ConditionType,
     EnvironmentStatus,
     Phase,
+    Problem,
     ServiceStatus,
     Status,
 )
@@ -77,10 +78,21 @@ class Board:
             fresh = self._compose(self._status.service)
         self._on_news(fresh, None)
 
-    def describe(self, **changes: object) -> None:
-        """Something about the process itself has changed."""
+    def found_uv(self, version: str | None) -> None:
+        """The version of uv is known; None: there is no uv."""
+        self._describe(lambda service: msgspec.structs.replace(service, uv=version))
+
+    def config_is(self, problem: Problem | None) -> None:
+        """The configuration was read again: this is wrong with it, or nothing."""
+        self._describe(lambda service: msgspec.structs.replace(service, config_problem=problem))
+
+    def journal_is(self, problem: Problem) -> None:
+        """The history was damaged."""
+        self._describe(lambda service: msgspec.structs.replace(service, journal_problem=problem))
+
+    def _describe(self, change: Callable[[ServiceStatus], ServiceStatus]) -> None:
         with self._lock:
-            fresh = self._compose(msgspec.structs.replace(self._status.service, **changes))
+            fresh = self._compose(change(self._status.service))
         self._on_news(fresh, None)
 
     def stop(self) -> None:

@@ -6,8 +6,10 @@ Several threads learn things; each change is whole before anyone sees it, and no
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
-from reconciler.daemon.view import Known, environment_status
+from reconciler.daemon.known import Known
+from reconciler.daemon.view import environment_status
 from reconciler.environment.environment import Environment
 from reconciler.journal.history import Journal, State
 from reconciler.journal.suspension import paused, resumed, rolled_back, settled
@@ -17,6 +19,10 @@ from reconciler.status import EnvironmentStatus, Problem
 log = get_logger(__name__)
 
 Publish = Callable[[EnvironmentStatus], None]
+
+
+def _as_it_is(known: Known) -> Known:
+    return known
 
 
 class Knowledge:
@@ -42,23 +48,28 @@ class Knowledge:
         """What is known: an immutable value."""
         return self._known
 
-    def learn(self, **changes: object) -> None:
-        """Know something new, and say so if it shows."""
+    def update(self, change: Callable[[Known], Known]) -> None:
+        """Replace what is known, and publish it if that shows.
+
+        Args:
+            change: From what is known to what is known now; quick, and without effects.
+        """
         with self._lock:
-            self._known = self._known.update(**changes)
+            self._known = change(self._known)
             self._show()
 
-    def recall(self, **changes: object) -> None:
-        """Know the lasting part as the journal has it now, and something new besides."""
+    def reload(self, change: Callable[[Known], Known] = _as_it_is) -> None:
+        """Read the lasting part from the journal again, and replace the rest like `update`."""
         with self._lock:
-            # Read under the lock: whoever comes last has seen what all others wrote.
-            self._known = self._known.update(state=self._journal.state(self._key), **changes)
+            # Read under the lock: the last one to get it has seen what all others wrote.
+            state = self._journal.state(self._key)
+            self._known = change(replace(self._known, state=state))
             self._show()
 
     def save(self, change: Callable[[State], State]) -> None:
         """Change the lasting part."""
         self._journal.update_state(self._key, change)
-        self.recall()
+        self.reload()
 
     def inherit(self, before: "Knowledge") -> None:
         """Go on from what was known of the same environment under another configuration."""

@@ -57,7 +57,7 @@ def order_for(worker: Worker, request: Request) -> Order:
         case Action.ACCEPT:
             return _accept(_held(worker, request.package))
         case Action.GPU:
-            worker.check_gpu()
+            worker.gpu.start()
             return Order(Trigger.MANUAL)
 
 

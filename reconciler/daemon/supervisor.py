@@ -20,9 +20,10 @@ from reconciler.daemon.board import Board, in_one_sentence
 from reconciler.daemon.claim import Claim
 from reconciler.daemon.events import EventHub
 from reconciler.daemon.inbox import Emptied
+from reconciler.daemon.known import Known
 from reconciler.daemon.metrics import Metrics
 from reconciler.daemon.requests import Request, order_for
-from reconciler.daemon.view import Known, environment_status
+from reconciler.daemon.view import environment_status
 from reconciler.daemon.watch import Watcher
 from reconciler.daemon.worker import Worker
 from reconciler.environment.environment import Environment
@@ -105,15 +106,15 @@ class Supervisor:
         if self.journal.set_aside is not None:
             self._journal_set_aside(self.journal.set_aside)
         claims = {name: self._claim(it, patient=patient) for name, it in self._configured()}
-        self._board.describe(uv=await asyncio.to_thread(self._find_uv))
+        self._board.found_uv(await asyncio.to_thread(self._find_uv))
         for name, config in self._configured():
             self._look_after(config, claims[name])
         self._started.set()
 
     def _journal_set_aside(self, aside: Path) -> None:
         log.error("journal.corrupt", path=str(self.journal.path), kept=str(aside))
-        self._board.describe(
-            journal_problem=Problem(
+        self._board.journal_is(
+            Problem(
                 file=str(self.journal.path),
                 line=None,
                 column=None,
@@ -227,7 +228,7 @@ class Supervisor:
         fresh = [n for n in after if n not in before]
         claims = {n: self._claim(after[n]) for n in fresh if n not in self._cares}
         self.config = config
-        self._board.describe(config_problem=None)
+        self._board.config_is(None)
         self._board.show(list(after))
         for name, claim in claims.items():
             self._look_after(after[name], claim)
@@ -268,7 +269,7 @@ class Supervisor:
 
     def reject(self, problem: Problem) -> None:
         """The new configuration cannot be used: say so, and go on with the old one."""
-        self._board.describe(config_problem=problem)
+        self._board.config_is(problem)
 
     def _on_news(self, status: Status, environment: str | None) -> None:
         """There is a new status; on whatever thread made it."""

@@ -1,63 +1,30 @@
 """From what a worker knows to what the status shows of its environment. Pure."""
 
-from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import msgspec
 
-from reconciler.config import EnvironmentConfig, Mode
-from reconciler.environment.snapshot import Snapshot
-from reconciler.journal.history import State, iso
+from reconciler.config import Mode
+from reconciler.daemon.known import Known
+from reconciler.journal.history import iso
 from reconciler.log.redact import in_places
-from reconciler.passes.runner import Trouble, problem_of
+from reconciler.passes.runner import problem_of
 from reconciler.state.companions import warnings_for
 from reconciler.state.drift import Row
 from reconciler.status import (
-    Change,
     Condition,
     ConditionType,
     EnvironmentStatus,
     Failure,
-    GenerationStatus,
-    Gpu,
     Hold,
     InterpreterStatus,
     Package,
     PackageStatus,
-    PassStatus,
     Phase,
     Problem,
 )
 
 Truth = Literal["True", "False", "Unknown"]
-
-
-@dataclass(frozen=True)
-class Known:
-    """Everything that a worker knows of its environment at one moment."""
-
-    config: EnvironmentConfig
-    state: State = field(default_factory=State)
-    snapshot: Snapshot | None = None
-    holds: tuple[Hold, ...] = ()
-    trouble: Trouble | None = None
-    """Why the last pass did not end well."""
-    failed: tuple[Failure, ...] = ()
-    """What the last pass could not meet."""
-    planned: tuple[Change, ...] = ()
-    last_pass: PassStatus | None = None
-    current: PassStatus | None = None
-    step: str = ""
-    """What the running pass is doing."""
-    gpu: Gpu | None = None
-    atomic: bool = True
-    atomic_reason: str | None = None
-    generations: tuple[GenerationStatus, ...] = ()
-    next_check_at: float | None = None
-
-    def update(self, **changes: object) -> "Known":
-        """The same, but for some fields."""
-        return replace(self, **changes)  # type: ignore[arg-type]
 
 
 def environment_status(

@@ -167,7 +167,10 @@ class Journal:
             "AND result IS NOT NULL AND id < ? ORDER BY id DESC LIMIT ?",
             environment, before if before is not None else 2**62, limit,
         )  # fmt: skip
-        return [_bare(_decoded(started, blob), number) for number, started, blob in rows]
+        return [
+            without_log(msgspec.structs.replace(_decoded(started, blob), id=number))
+            for number, started, blob in rows
+        ]
 
     def entry(self, pass_id: int) -> PassDetail | None:
         """One pass with its plan and uv's log, or None if there is none of that id."""
@@ -220,10 +223,9 @@ def _decoded(started: Any, blob: Any) -> PassDetail:
                       message="Unreadable: this row of the journal is damaged")  # fmt: skip
 
 
-def _bare(detail: PassDetail, number: int) -> PassStatus:
-    """A pass without its plan and log, under its number."""
-    fields = {name: getattr(detail, name) for name in PassStatus.__struct_fields__}
-    return PassStatus(**{**fields, "id": number})
+def without_log(detail: PassDetail) -> PassStatus:
+    """A pass without its plan and log, as the status and the list of passes show it."""
+    return PassStatus(**{name: getattr(detail, name) for name in PassStatus.__struct_fields__})
 
 
 def _forget(connection: sqlite3.Connection, environment: str) -> None:

@@ -130,10 +130,12 @@ class Pass:
             with self.step("plan"):
                 decision = planner.decide()
                 held_back = unheld.held_back(decision)
+        changes = decision.changes(snapshot.installed)
+        self.listener.planned(changes)
         return Outcome(
             result=Result.PARTIAL if decision.failed else Result.UNCHANGED,
             snapshot=snapshot,
-            plan=decision.changes(snapshot.installed),
+            plan=changes,
             failed=decision.failed,
             held_back=held_back,
             generation=generations.live(Workspace(snapshot.interpreter.prefix)).number,
@@ -204,6 +206,7 @@ class Pass:
 
     def _tell_plan(self, decision: Decision, snapshot: Snapshot) -> None:
         changes = self.planned = decision.changes(snapshot.installed)
+        self.listener.planned(changes)
         log.info(
             "plan.ready",
             changes=[f"{c.name} {c.from_ or '-'} -> {c.to or '-'}" for c in changes],
