@@ -7,12 +7,9 @@ order; events settle for a moment, and all that have come by then make one pass.
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from reconciler.daemon.knowledge import Knowledge
-from reconciler.holds.monitor import HoldMonitor
-from reconciler.passes.outcome import Outcome
-from reconciler.passes.reconcile import Pass
+from reconciler.daemon.requests import Accept, Reconcile, Request, Restore, Rollback, reason_of
 from reconciler.status import Trigger
 
 _LONGEST_DEBOUNCE = 20
@@ -23,9 +20,8 @@ _TELLING = (Trigger.START, Trigger.FILE, Trigger.ENVIRONMENT, Trigger.INTERVAL)
 """Of several events, the first of these names the pass."""
 
 
-Work = Callable[[HoldMonitor, Knowledge, Pass], Outcome]
-"""What a pass does that was asked for; it is given the worker's own parts when it begins,
-since another worker may do it than the one that was asked."""
+_MOST_REASONS = 10
+"""Reasons that one pass remembers, when several requests share it."""
 
 
 @dataclass
@@ -33,17 +29,43 @@ class Order:
     """One pass that is to be: asked for by somebody, or due to events."""
 
     trigger: Trigger
-    pass_id: int | None = None
-    work: Work | None = None
-    forced: bool = False
-    """Whether it applies changes even where the environment is suspended or only observed."""
+    request: Request | None = None
+    """What was asked for; None: nothing, it is due to events."""
     audit: bool = False
     """Whether the presence of every installed file is to be checked."""
+    pass_id: int | None = None
+    reasons: list[str] = field(init=False)
+    """Why, in the words of everyone who asked for it."""
 
-    def is_like(self, other: "Order") -> bool:
-        """Whether one pass does for both."""
-        plain = self.work is None and other.work is None
-        return plain and self.forced == other.forced and self.audit >= other.audit
+    def __post_init__(self) -> None:
+        reason = reason_of(self.request) if self.request is not None else None
+        self.reasons = [reason] if reason else []
+
+    @property
+    def reason(self) -> str | None:
+        """All the reasons that were given."""
+        return "; ".join(self.reasons) or None
+
+    @property
+    def forced(self) -> bool:
+        """Whether it applies changes even where the environment is suspended or only observed."""
+        return isinstance(self.request, Reconcile) and self.request.apply
+
+    @property
+    def special(self) -> Rollback | Restore | Accept | None:
+        """The request, if it is one that a pass of its own carries out."""
+        return self.request if isinstance(self.request, Rollback | Restore | Accept) else None
+
+    def does_for(self, other: "Order") -> bool:
+        """Whether this pass does what the other one would do."""
+        if self.special is not None or other.special is not None:
+            return False
+        return self.forced == other.forced and self.audit >= other.audit
+
+    def share_with(self, other: "Order") -> None:
+        """Do this pass for the other order as well, and remember why that was asked for."""
+        fresh = [reason for reason in other.reasons if reason not in self.reasons]
+        self.reasons = [*self.reasons, *fresh][:_MOST_REASONS]
 
 
 class Emptied(Exception):  # no defect: somebody else is to be asked
@@ -83,8 +105,8 @@ class Inbox:
             self._events.add(event)
             self._condition.notify_all()
 
-    def like(self, order: Order) -> Order | None:
-        """An order that waits already and does for this one as well.
+    def share(self, order: Order) -> Order | None:
+        """Let an order that waits already do this one's work as well, if there is one.
 
         Raises:
             Emptied: Ask the worker's successor.
@@ -92,7 +114,10 @@ class Inbox:
         with self._condition:
             if self._emptied:
                 raise Emptied
-            return next((o for o in self._orders if o.is_like(order)), None)
+            waiting = next((it for it in self._orders if it.does_for(order)), None)
+            if waiting is not None:
+                waiting.share_with(order)
+            return waiting
 
     def put(self, order: Order) -> None:
         """Add an order.

@@ -113,10 +113,10 @@ class Knowledge:
         if self._known.state.suspension is None:
             log.info("environment.resumed")
 
-    def resume(self) -> None:
-        """It is looked after again."""
+    def resume(self, reason: str | None) -> None:
+        """It is managed again; the reason is in the words of the person who asks."""
         self.save(resumed)
-        log.info("environment.resumed")
+        log.info("environment.resumed", reason=reason)
 
     def _show(self) -> None:
         fresh = environment_status(self._known, self._shown, time.time())

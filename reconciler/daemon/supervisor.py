@@ -14,7 +14,7 @@ from pathlib import Path
 
 from reconciler import __version__
 from reconciler.config import Config, EnvironmentConfig
-from reconciler.daemon.actions import Action, Refusal, RequestRefused
+from reconciler.daemon.actions import Refusal, RequestRefused
 from reconciler.daemon.awaited import NeverOver, Passes
 from reconciler.daemon.board import Board, in_one_sentence
 from reconciler.daemon.claim import Claim
@@ -22,7 +22,8 @@ from reconciler.daemon.events import EventHub
 from reconciler.daemon.inbox import Emptied
 from reconciler.daemon.known import Known
 from reconciler.daemon.metrics import Metrics
-from reconciler.daemon.requests import Request, order_for
+from reconciler.daemon.orders import order_for
+from reconciler.daemon.requests import Request
 from reconciler.daemon.view import environment_status
 from reconciler.daemon.watch import Watcher
 from reconciler.daemon.worker import Worker
@@ -306,23 +307,12 @@ class Supervisor:
                     await self._news.wait()
         return self.status()
 
-    async def request(
-        self,
-        environment: str,
-        action: Action,
-        *,
-        reason: str | None = None,
-        duration: float | None = None,
-        generation: int | None = None,
-        package: str | None = None,
-        apply: bool = False,
-    ) -> int:
+    async def request(self, environment: str, asked: Request) -> int:
         """Ask for something; the id of the pass that does it.
 
         Raises:
             RequestRefused: It cannot be done.
         """
-        asked = Request(action, reason, duration, generation, package, apply)
         await self._started.wait()
         while True:
             care = self._cares.get(environment)

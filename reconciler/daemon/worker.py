@@ -16,6 +16,7 @@ from reconciler.config import Mode, OnHoldBroken
 from reconciler.daemon import memory
 from reconciler.daemon.announcements import Announcements
 from reconciler.daemon.claim import Claim
+from reconciler.daemon.execution import carry_out
 from reconciler.daemon.follower import Emit, PassFollower
 from reconciler.daemon.gpu_check import GpuCheck
 from reconciler.daemon.inbox import Inbox, Order
@@ -106,18 +107,24 @@ class Worker:
         Raises:
             Emptied: The worker has ended; ask its successor.
         """
-        waiting = self.inbox.like(order)
+        waiting = self.inbox.share(order)
         if waiting is not None and waiting.pass_id is not None:
-            return waiting.pass_id
-        order.pass_id = self.journal.begin(self.environment.key, order.trigger, time.time())
-        try:
-            self.inbox.put(order)
-        except BaseException:
-            self.journal.discard(order.pass_id)
-            raise
-        with context(environment=self.name, pass_id=order.pass_id):
-            log.info("pass.requested", trigger=str(order.trigger))
-        return order.pass_id
+            number = waiting.pass_id
+        else:
+            number = self._begin(order, time.time())
+            order.pass_id = number
+            try:
+                self.inbox.put(order)
+            except BaseException:
+                self.journal.discard(number)
+                raise
+        with context(environment=self.name, pass_id=number):
+            log.info("pass.requested", trigger=str(order.trigger), reason=order.reason)
+        return number
+
+    def _begin(self, order: Order, started: float) -> int:
+        key = self.environment.key
+        return self.journal.begin(key, order.trigger, started, reason_given=order.reason)
 
     def succeed(self, before: "Worker") -> None:
         """Before its start: do what was asked of a worker that has ended, and go on from there."""
@@ -214,11 +221,17 @@ class Worker:
         self.beat = time.monotonic()
 
     def _pass(self, order: Order) -> None:
-        by_hand = order.forced or order.work is not None
+        by_hand = order.forced or order.special is not None
         recorder = PassRunner(self.environment, self.journal, None if by_hand else self._gate)
         started = time.time()
-        number = order.pass_id or self.journal.begin(self.environment.key, order.trigger, started)
-        current = PassStatus(id=number, trigger=order.trigger, result=None, started_at=iso(started))
+        number = order.pass_id or self._begin(order, started)
+        current = PassStatus(
+            id=number,
+            trigger=order.trigger,
+            result=None,
+            started_at=iso(started),
+            reason_given=order.reason,
+        )
         self._audit_due |= order.audit
         recorded = recorder.run(
             lambda running: self._work(running, order),
@@ -226,6 +239,7 @@ class Worker:
             pass_id=number,
             cancel=self._cancel,
             listener=PassFollower(self.knowledge, self._emit, self.name, current, self._heard),
+            reason_given=order.reason,
             keep_unchanged=order.pass_id is not None,
         )
         self._record(recorded, order, started)
@@ -236,9 +250,9 @@ class Worker:
         if self._unsettled:
             self.journal.close_interrupted(self.environment.key)
             self._unsettled = False
-        if order.work is not None:
+        if order.special is not None:
             self.inbox.wake(Trigger.INTERVAL)  # what else there is to do shows afterwards
-            return order.work(self.monitor, self.knowledge, running)
+            return carry_out(order.special, running, self.monitor, self.knowledge)
         audit = self._is_audit_due()
         snapshot = running.look(audit=audit)
         self._audit_due = False

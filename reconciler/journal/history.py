@@ -91,11 +91,14 @@ class Journal:
         """Close the file; nothing can be asked afterwards."""
         self._database.close()
 
-    def begin(self, environment: str, trigger: str, started: float) -> int:
+    def begin(
+        self, environment: str, trigger: str, started: float, *, reason_given: str | None = None
+    ) -> int:
         """Record that a pass begins; its id, which is never used again."""
-        blob = msgspec.json.encode(
-            PassDetail(id=0, trigger=trigger, result=None, started_at=iso(started))
+        detail = PassDetail(
+            id=0, trigger=trigger, result=None, started_at=iso(started), reason_given=reason_given
         )
+        blob = msgspec.json.encode(detail)
 
         def insert(connection: sqlite3.Connection) -> int:
             cursor = connection.execute(

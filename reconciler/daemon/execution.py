@@ -1,0 +1,41 @@
+"""Carries out, within a pass, the requests that are more than a look: one function for each."""
+
+from packaging.utils import canonicalize_name
+
+from reconciler.daemon.knowledge import Knowledge
+from reconciler.daemon.requests import Accept, Restore, Rollback, reason_of
+from reconciler.holds.monitor import HoldMonitor
+from reconciler.passes.outcome import Outcome
+from reconciler.passes.reconcile import Pass
+from reconciler.passes.restore import restore
+from reconciler.passes.rollback import roll_back
+
+
+def carry_out(
+    request: Rollback | Restore | Accept, running: Pass, monitor: HoldMonitor, knowledge: Knowledge
+) -> Outcome:
+    """Do what was asked for.
+
+    Args:
+        request: What.
+        running: The pass that does it.
+        monitor: The environment's holds.
+        knowledge: Learns of a roll-back.
+    """
+    match request:
+        case Rollback():
+            return _roll_back(request, running, monitor, knowledge)
+        case Restore():
+            return restore(running, canonicalize_name(request.package))
+        case Accept():
+            monitor.accept(running.look(audit=True), canonicalize_name(request.package))
+            return running.observe(running.environment.look(refresh=True))
+
+
+def _roll_back(
+    request: Rollback, running: Pass, monitor: HoldMonitor, knowledge: Knowledge
+) -> Outcome:
+    outcome = roll_back(running, request.generation)
+    knowledge.roll_back(outcome.generation, outcome.snapshot.revision, reason_of(request))
+    monitor.accept_what_is(outcome.snapshot)
+    return outcome
