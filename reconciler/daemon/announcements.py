@@ -41,5 +41,5 @@ class Announcements:
         self._broken = broken
 
     def close(self) -> None:
-        """Announce nothing more."""
+        """Announce nothing more; what was announced is still delivered."""
         self._notices.close()

@@ -16,7 +16,13 @@ _LONGEST_DEBOUNCE = 20
 """How many times the debounce a stream of events can put a pass off."""
 _SETTLES = frozenset({Trigger.FILE, Trigger.ENVIRONMENT})
 """Events that come in bursts."""
-_TELLING = (Trigger.START, Trigger.FILE, Trigger.ENVIRONMENT, Trigger.INTERVAL)
+_TELLING = (
+    Trigger.START,
+    Trigger.RELOAD,
+    Trigger.FILE,
+    Trigger.ENVIRONMENT,
+    Trigger.INTERVAL,
+)
 """Of several events, the first of these names the pass."""
 
 
@@ -77,10 +83,19 @@ class Inbox:
 
     Args:
         debounce: Seconds that events must be quiet before they make a pass.
+        clock: The time, in seconds since the epoch.
+        monotonic: Seconds that pass evenly, whatever happens to the clock.
     """
 
-    def __init__(self, debounce: float) -> None:
+    def __init__(
+        self,
+        debounce: float,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._debounce = debounce
+        self._clock = clock
+        self._monotonic = monotonic
         self._condition = threading.Condition()
         self._orders: list[Order] = []
         self._events: set[Trigger] = set()
@@ -98,7 +113,7 @@ class Inbox:
             quiet: Seconds for which nothing more has happened since.
         """
         with self._condition:
-            moment = time.monotonic() - quiet
+            moment = self._monotonic() - quiet
             if not self._events & _SETTLES:
                 self._first_event = moment
             self._last_event = moment
@@ -162,14 +177,22 @@ class Inbox:
         """
         with self._condition:
             while not self.closed:
-                if self._orders:
-                    return self._orders.pop(0)
-                at, trigger = due()
-                wait = self._settled_in() if self._events else at - time.time()
-                if wait <= 0:
-                    return self._take_events() if self._events else Order(trigger)
-                self._condition.wait(wait)
+                found = self.poll(due)
+                if isinstance(found, Order):
+                    return found
+                self._condition.wait(found)
         return None
+
+    def poll(self, due: Callable[[], tuple[float, Trigger]]) -> Order | float:
+        """The next order, taken out; or the seconds until there may be one."""
+        with self._condition:
+            if self._orders:
+                return self._orders.pop(0)
+            at, trigger = due()
+            wait = self._settled_in() if self._events else at - self._clock()
+            if wait > 0:
+                return wait
+            return self._take_events() if self._events else Order(trigger)
 
     def _settled_in(self) -> float:
         """Seconds until the events that have come may make a pass."""
@@ -177,7 +200,7 @@ class Inbox:
             return 0.0
         quiet = self._last_event + self._debounce
         latest = self._first_event + _LONGEST_DEBOUNCE * self._debounce
-        return min(quiet, latest) - time.monotonic()
+        return min(quiet, latest) - self._monotonic()
 
     def _take_events(self) -> Order:
         events, self._events = self._events, set()

@@ -32,9 +32,17 @@ class Knowledge:
         environment: Which.
         journal: Where the lasting part is.
         publish: Takes each new status, on the thread that learned something.
+        clock: The time, in seconds since the epoch.
     """
 
-    def __init__(self, environment: Environment, journal: Journal, publish: Publish) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        journal: Journal,
+        publish: Publish,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
         self._key = environment.key
         self._journal = journal
         self._publish = publish
@@ -47,6 +55,11 @@ class Knowledge:
     def known(self) -> Known:
         """What is known: an immutable value."""
         return self._known
+
+    def show(self) -> None:
+        """Publish what is known."""
+        with self._lock:
+            self._show()
 
     def update(self, change: Callable[[Known], Known]) -> None:
         """Replace what is known, and publish it if that shows.
@@ -96,17 +109,17 @@ class Knowledge:
             reason: Why, in the words of whoever asks.
             duration: For so many seconds; None: until someone resumes.
         """
-        self.save(lambda state: paused(state, reason, duration, time.time()))
+        self.save(lambda state: paused(state, reason, duration, self._clock()))
         log.info("environment.paused", reason=reason, seconds=duration)
 
     def roll_back(self, generation: int, revision: str | None, reason: str | None) -> None:
         """It is to be left as it is now until the files change, or someone resumes."""
-        self.save(lambda state: rolled_back(state, generation, revision, reason, time.time()))
+        self.save(lambda state: rolled_back(state, generation, revision, reason, self._clock()))
 
     def settle(self, revision: str | None) -> None:
         """End a pause whose time is over, and a roll-back if the files are others by now."""
         before = self._known.state
-        now = time.time()
+        now = self._clock()
         if settled(before, revision, now) == before:
             return
         self.save(lambda state: settled(state, revision, now))
@@ -119,7 +132,7 @@ class Knowledge:
         log.info("environment.resumed", reason=reason)
 
     def _show(self) -> None:
-        fresh = environment_status(self._known, self._shown, time.time())
+        fresh = environment_status(self._known, self._shown, self._clock())
         if fresh == self._shown or self._muted:
             return
         _tell_problem(self._shown.problem if self._shown else None, fresh.problem)

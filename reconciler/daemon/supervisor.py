@@ -38,6 +38,7 @@ from reconciler.status import (
     Problem,
     ServiceStatus,
     Status,
+    Trigger,
 )
 from reconciler.trees.workspace import Busy
 from reconciler.uv.program import Uv, UvError
@@ -109,7 +110,7 @@ class Supervisor:
         claims = {name: self._claim(it, patient=patient) for name, it in self._configured()}
         self._board.found_uv(await asyncio.to_thread(self._find_uv))
         for name, config in self._configured():
-            self._look_after(config, claims[name])
+            self._manage(config, claims[name], Trigger.START)
         self._started.set()
 
     def _journal_set_aside(self, aside: Path) -> None:
@@ -158,10 +159,11 @@ class Supervisor:
             log.error("service.failed", reason=error.reason, message=error.message)
             return None
 
-    def _look_after(
+    def _manage(
         self,
         config: EnvironmentConfig,
         claim: Claim,
+        trigger: Trigger,
         before: Worker | None = None,
     ) -> None:
         environment = self._environment(config)
@@ -172,7 +174,7 @@ class Supervisor:
         watcher = Watcher(config, worker.inbox.wake, lambda: worker.known.snapshot)
         task = self._loop.create_task(watcher.run(), name=f"watch-{config.name}")
         self._cares[config.name] = _Care(worker, watcher, task, claim)
-        worker.start()
+        worker.start(trigger)
         log.info("environment.added", environment=config.name, path=str(config.python))
 
     def _recorded(self, name: str, detail: PassDetail, reason: str | None) -> None:
@@ -232,7 +234,7 @@ class Supervisor:
         self._board.config_is(None)
         self._board.show(list(after))
         for name, claim in claims.items():
-            self._look_after(after[name], claim)
+            self._manage(after[name], claim, Trigger.RELOAD)
         for name in (*gone, *changed):
             self._replace(name)
         words = [f"{len(fresh)} added", f"{len(gone)} removed", f"{len(changed)} changed"]
@@ -256,7 +258,7 @@ class Supervisor:
         wanted = self.config.environments.get(config.name)
         if wanted is not None and wanted.root == config.root:
             claim = care.claim.handed_over(self._environment(wanted))
-            self._look_after(wanted, claim, care.worker)
+            self._manage(wanted, claim, Trigger.RELOAD, care.worker)
             return
         care.claim.release()
         if wanted is None:
@@ -264,7 +266,7 @@ class Supervisor:
                 self._passes.abandon(order.pass_id)
             return
         try:
-            self._look_after(wanted, self._claim(wanted), care.worker)
+            self._manage(wanted, self._claim(wanted), Trigger.RELOAD, care.worker)
         except Busy as busy:
             log.error("environment.taken", environment=config.name, message=str(busy))
 

@@ -43,7 +43,7 @@ log = get_logger(__name__)
 
 _SHORT_SECONDS = 0.1
 """A pass that takes longer has read files or run uv, and leaves freed memory behind."""
-_AT_ONCE = frozenset({Trigger.MANUAL, Trigger.RETRY, Trigger.RESUME, Trigger.START})
+_AT_ONCE = frozenset({Trigger.MANUAL, Trigger.RETRY, Trigger.RESUME, Trigger.START, Trigger.RELOAD})
 """What makes a pass try again though the last one for the same files has just failed."""
 
 OnRecorded = Callable[[str, PassDetail, str | None], None]
@@ -59,11 +59,14 @@ class Worker:
         claim: Claim,
         publish: Publish,
         emit: Emit,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._clock = clock
         self.environment = environment
         self.journal = journal
-        self.inbox = Inbox(environment.config.debounce)
-        self.knowledge = Knowledge(environment, journal, publish)
+        self.inbox = Inbox(environment.config.debounce, clock)
+        self.knowledge = Knowledge(environment, journal, publish, clock)
         self.monitor = HoldMonitor(environment)
         self.on_recorded: OnRecorded = lambda _name, _detail, _reason: None
         self._claim = claim
@@ -93,10 +96,14 @@ class Worker:
         """What it knows now: an immutable value."""
         return self.knowledge.known
 
-    def start(self) -> None:
-        """Begin to look after the environment."""
-        self.knowledge.update(lambda known: known)
-        self.inbox.wake(Trigger.START)
+    def start(self, trigger: Trigger) -> None:
+        """Begin to manage the environment.
+
+        Args:
+            trigger: Of the first pass: `start`, or `reload`.
+        """
+        self.knowledge.show()
+        self.inbox.wake(trigger)
         self._thread.start()
 
     def order(self, order: Order) -> int:
@@ -111,7 +118,7 @@ class Worker:
         if waiting is not None and waiting.pass_id is not None:
             number = waiting.pass_id
         else:
-            number = self._begin(order, time.time())
+            number = self._begin(order, self._clock())
             order.pass_id = number
             try:
                 self.inbox.put(order)
@@ -162,6 +169,7 @@ class Worker:
             self._guarded(self._remember)
             while not self.inbox.closed:
                 self._guarded(self._next_pass)
+        self._announcements.close()
 
     def _guarded(self, step: Callable[[], None]) -> None:
         try:
@@ -195,7 +203,7 @@ class Worker:
             return
         awake = self.beat = time.monotonic()
         self.busy = True
-        began = time.time()
+        began = self._clock()
         try:
             self.knowledge.settle(None)  # a pause whose time is over
             self._pass(order)
@@ -211,19 +219,20 @@ class Worker:
     def _due(self) -> tuple[float, Trigger]:
         """When to look again if nothing happens (seconds since the epoch), and as what."""
         self._heard()
-        return due(self.known, time.time())
+        return due(self.known, self._clock())
 
     def _next_check(self, state: State, began: float) -> float:
         interval = self.environment.config.interval
-        return next_check(state, interval, began=began, now=time.time())
+        return next_check(state, interval, began=began, now=self._clock())
 
     def _heard(self) -> None:
         self.beat = time.monotonic()
 
     def _pass(self, order: Order) -> None:
         by_hand = order.forced or order.special is not None
-        recorder = PassRunner(self.environment, self.journal, None if by_hand else self._gate)
-        started = time.time()
+        gate = None if by_hand else self._gate
+        recorder = PassRunner(self.environment, self.journal, gate, self._clock)
+        started = self._clock()
         number = order.pass_id or self._begin(order, started)
         current = PassStatus(
             id=number,
@@ -296,7 +305,7 @@ class Worker:
         return trigger in _AT_ONCE or not self._waits(snapshot)
 
     def _waits(self, snapshot: Snapshot) -> bool:
-        return waits_for_retry(self.known, snapshot, time.time())
+        return waits_for_retry(self.known, snapshot, self._clock())
 
     def _record(self, recorded: Recorded, order: Order, began: float) -> None:
         detail, trouble = recorded.detail, recorded.trouble
