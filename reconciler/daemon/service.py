@@ -24,7 +24,7 @@ from reconciler.environment.trust import check_trust
 from reconciler.log.journald import sink_under_systemd
 from reconciler.log.logger import configure, get_logger, tapped
 from reconciler.status import Problem, Status
-from reconciler.systemd.activation import inherited_sockets
+from reconciler.systemd.activation import ActivationError, inherited_sockets
 from reconciler.systemd.mounts import Mounts, note_restart, seconds_until_restart
 from reconciler.systemd.notify import Notifier
 from reconciler.systemd.reload import (
@@ -74,7 +74,7 @@ def main(load: Load, environ: Mapping[str, str], serving: Serving) -> int:
     faulthandler.enable()
     try:
         return asyncio.run(_Service(load, config, environ, notifier).run(serving))
-    except (Busy, CannotServe) as error:
+    except (ActivationError, Busy, CannotServe) as error:
         log.error("service.failed", message=str(error), mend=_mend(error))
         notifier.status(f"It did not start: {error}. {_mend(error)}")
         return 1
@@ -105,7 +105,9 @@ def _tell_rejected(rejected: ConfigRejected | UntrustedConfig, notifier: Notifie
 
 def _mend(error: Exception) -> str:
     if isinstance(error, Busy):
-        return "Another service looks after this environment: stop it, or leave it to that one."
+        return "Another service manages this environment: stop it, or leave it to that one."
+    if isinstance(error, ActivationError):
+        return error.mend
     return "Do what the message says, and start the service again."
 
 
