@@ -69,7 +69,7 @@ class Foreign(Exception):
 
     def __init__(self, address: Address) -> None:
         super().__init__(
-            f"what answers at {address} is no Reconciler. Set another address as `listen` in "
+            f"what answers at {address} is not Reconciler. Set another address as `listen` in "
             "[http], or name the right configuration with --config."
         )
 

@@ -106,7 +106,7 @@ class Knowledge:
         """The environment is to be left alone.
 
         Args:
-            reason: Why, in the words of whoever asks.
+            reason: Why, in the words of the person who asks.
             duration: For so many seconds; None: until someone resumes.
         """
         self.save(lambda state: paused(state, reason, duration, self._clock()))

@@ -190,7 +190,7 @@ def _conditions(
         ConditionType.STALLED: (
             "True" if stalled else "False",
             stalled_reason if stalled else "Progressing",
-            why if stalled else "nothing stands in the way",
+            why if stalled else "nothing is in the way",
         ),
         ConditionType.HOLDS_INTACT: (
             "Unknown" if known.snapshot is None else "False" if broken else "True",

@@ -1,6 +1,6 @@
 """The one worker of one environment: a thread that sleeps until there is a reason to look.
 
-Level-triggered: whatever woke it up, it looks at everything anew. Triggers that arrive
+Level-triggered: whatever woke it up, it looks at everything again. Triggers that arrive
 during a pass make one more pass after it; none is lost, and no two passes run at once.
 """
 
@@ -50,7 +50,7 @@ OnRecorded = Callable[[str, PassDetail, str | None], None]
 
 
 class Worker:
-    """Looks after one environment, on a thread of its own."""
+    """Manages one environment, on a thread of its own."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class Worker:
     def is_alive(self, now: float, silence: float) -> bool:
         """Whether the thread runs and has not been silent for too long in its own work.
 
-        Whoever waits for uv, or for the lock that another uv has, is not silent.
+        A worker that waits for uv, or for the lock of another uv, is not silent.
         """
         if not self._thread.is_alive():
             return self.inbox.closed

@@ -56,7 +56,7 @@ def pause(options: Options, *, reason: str | None, duration: float | None) -> in
 
 def _show(name: str, suspension: Suspension | None, output: Output) -> None:
     if suspension is None:  # someone has resumed it in the meantime
-        output.say(f"{name} is looked after.")
+        output.say(f"{name} is managed.")
         return
     until = f" until {suspension.until}" if suspension.until else ""
     output.say(f"{name} is left alone{until}: {suspension.reason}. `reconciler resume` ends that.")

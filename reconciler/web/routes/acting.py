@@ -82,5 +82,5 @@ def _package(name: str) -> str:
     try:
         return canonicalize_name(msgspec.convert(name, PackageName))
     except msgspec.ValidationError as error:
-        detail = f"{name[:100]!r} is no name of a package. /status lists the holds."
+        detail = f"{name[:100]!r} is not the name of a package. /status lists the holds."
         raise HttpProblem(404, Refusal.UNKNOWN_HOLD, detail) from error

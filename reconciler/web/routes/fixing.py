@@ -18,7 +18,7 @@ from reconciler.web.security.connection import Connection
 
 
 class Fixing:
-    """Runs passes of `service` for whoever waits for them."""
+    """Runs passes of `service` for everyone who waits for them."""
 
     def __init__(self, service: ServiceProtocol) -> None:
         self._service = service
@@ -26,7 +26,7 @@ class Fixing:
         """The pass that somebody waits for already, by environment; it may not show yet."""
 
     async def fix(self, request: HttpRequest) -> Response:
-        """Bring one environment in order and say what was done."""
+        """Bring one environment to what is declared, and say what was done."""
         query = query_of(request, EnvironmentQuery)
         asked = await body_of(request, Reconcile)
         current = self._service.status()
