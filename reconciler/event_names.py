@@ -41,7 +41,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "environment.resumed": "The environment is managed again.",
         "environment.taken": "Another service manages the environment; this one does not.",
         "environment.unclaimed": "The environment cannot be managed yet; each pass tries again.",
-        "environment.busy": "Programs use the environment; changes wait unless `proceeding` is set.",
+        "environment.busy": "Programs use it, so changes wait, unless `proceeding` is set.",
         "environment.insecure": "Others can write what root would act on; nothing is done.",
         "window.closed": "Changes wait for the next maintenance window.",
     },
