@@ -33,7 +33,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "file.changed": "A file of the project was saved, removed or replaced.",
         "file.problem": "A file of the project cannot be used; the last good state still applies.",
         "file.mended": "That file can be used again.",
-        "environment.added": "The configuration has a new environment.",
+        "environment.added": "The service manages this environment from now on.",
         "environment.removed": "The configuration no longer has this environment; its files stay.",
         "environment.created": "There was no environment, so it was created.",
         "environment.changed": "Someone else changed the environment.",
