@@ -95,7 +95,8 @@ _HEAD = """\
 <!-- Written by `python -m reconciler.event_names` from the catalogue; edit that. -->
 
 Every line of the log is one event; `GET /events` sends the same ones as `event`. On a terminal
-the lines are readable text, elsewhere they are JSON (`log_format` can change that).
+the lines are readable text; under systemd they are journal entries with fields; elsewhere they are
+JSON. `log_format` can change that.
 
 ```json
 {"timestamp":"2026-01-01T12:00:00.123456Z","level":"info","event":"pass.finished",\

@@ -35,7 +35,8 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
         LogFormat,
         key(
             forms.one_of(LogFormat),
-            "JSON lines or readable text; auto writes text on a terminal, JSON elsewhere.",
+            "JSON lines or readable text. auto writes text on a terminal, fields to the journal "
+            "under systemd, and JSON elsewhere.",
         ),
     ] = LogFormat.AUTO
     log_level: Annotated[
