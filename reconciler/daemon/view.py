@@ -154,7 +154,7 @@ def _phase(
 ) -> tuple[Phase, str, str]:
     """The phase, the reason in one word, and a sentence."""
     if known.current is not None:
-        return Phase.RECONCILING, "Reconciling", f"a pass is running: {known.step or 'snapshot'}"
+        return Phase.RECONCILING, "Reconciling", f"a pass is running: {known.step or 'look'}"
     if known.state.suspension is not None:
         return Phase.PAUSED, "Paused", known.state.suspension.reason
     if known.snapshot is None:

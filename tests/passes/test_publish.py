@@ -151,15 +151,15 @@ def test_the_gate_is_asked_just_before(door):
 @kinds(*KINDS)
 def test_another_uv_is_waited_for_only_so_long(door):
     config = door.environment.config
-
-    def impatient(step: str) -> None:
-        if step == "exchange":
-            door.environment.config = msgspec.structs.replace(config, timeout=0.3)
-
     with (door.venv / ".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        def locking(step: str) -> None:
+            if step == "exchange":
+                door.environment.config = msgspec.structs.replace(config, timeout=0.3)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+
         with pytest.raises(Busy):
-            door.go(on_step=impatient)
+            door.go(on_step=locking)
     door.assert_old()
 
 
@@ -363,10 +363,8 @@ def test_verify_commands_run_in_place_too_and_a_failure_puts_the_old_files_back(
     door.assert_old()
 
 
-def test_after_a_rollback_and_an_edit_the_way_back_is_to_the_good_tree(
-    project, venv, index, tmp_path
-):
-    """Good 1, bad 2, rollback, an edit makes 3: rollback goes to 1, though 2 is the higher number."""
+def test_after_a_rollback_and_an_edit_it_goes_back_to_the_good_tree(project, venv, index, tmp_path):
+    """Good 1, bad 2, rollback, an edit makes 3: rollback goes to 1, not to the higher number."""
     index.add(*(make_wheel(tmp_path, "thing", version) for version in ("1.0", "2.0", "3.0")))
     environment = environment_for(project, keep_generations=1)
 
