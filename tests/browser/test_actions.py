@@ -132,6 +132,9 @@ def test_restore_a_broken_hold(
 
     notice = page.locator(".notice.holds")
     expect(notice).to_contain_text("torch")
+    command = notice.locator("code", has_text="reconciler hold restore torch")
+    expect(command).to_have_text("reconciler hold restore torch")
+    expect(page.locator("main")).not_to_contain_text("`")
     expect(page.locator(".pill")).to_have_text("Degraded")
     shoot(page, "broken-hold", full_page=True)
     notice.get_by_role("button", name="Restore torch 2.3.1+rocm5.7…").click()

@@ -128,11 +128,13 @@ def test_a_package_that_cannot_be_built(
     failures = page.locator("dialog .failures")
     expect(failures).to_contain_text("flash-attn>=2")
     expect(failures).to_contain_text(BUILD_FAILURE)
+    expect(failures.locator(".message code").first).to_have_text("flash-attn==2.6.3")
     expect(page.locator("dialog .counts")).to_contain_text("Failed:1")
     shoot(page, "fix-partly")
     page.get_by_role("dialog").get_by_role("button", name="Close").click()
     expect(row(page, "flash-attn").locator(".status")).to_have_text("Failed")
     expect(page.locator(".notice.failed")).to_contain_text("flash-attn")
+    expect(page.locator("main")).not_to_contain_text("`")
     assert snapshot(studio.venv)["numpy"] == "1.26.4"
 
 

@@ -1,6 +1,6 @@
 // The conditions of an environment, each with its reason and since when.
 
-import { h, keyed, set, text } from "./dom.js";
+import { h, keyed, say, set, text } from "./dom.js";
 import { icon } from "./icons.js";
 import { restamp, stamp } from "./times.js";
 
@@ -46,7 +46,7 @@ function conditionLine(first) {
         reason,
         `${condition.status === "Unknown" ? "unknown" : condition.status === "True" ? "yes" : "no"} · ${condition.reason}`,
       );
-      text(message, condition.message);
+      say(message, condition.message);
       restamp(since, condition.last_transition_time);
     },
   };

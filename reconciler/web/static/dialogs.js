@@ -2,7 +2,7 @@
 // short notes at the foot of the page.
 
 import { useToken } from "./api.js";
-import { button, h, set, text, unique } from "./dom.js";
+import { button, h, say, set, unique } from "./dom.js";
 
 /** Opens an empty modal with a heading; `buttons` go into its foot. It leaves the page when closed. */
 export function open(title, { className = "", body = [], buttons = [] } = {}) {
@@ -50,13 +50,13 @@ export function confirm(title, { body, label, act, danger = false, className = "
       event.preventDefault();
       if (go.getAttribute("aria-disabled") === "true") return;
       go.setAttribute("aria-disabled", "true");
-      text(refusal, "");
+      say(refusal, "");
       token.use();
       try {
         answer = (await act(new FormData(form))) ?? true;
         dialog.close();
       } catch (error) {
-        text(refusal, inWords(error));
+        say(refusal, inWords(error));
         if (error.status === 401 || error.status === 403) set(token.field, "hidden", false);
         go.removeAttribute("aria-disabled");
       }
@@ -87,7 +87,7 @@ let hiding = 0;
 /** Says something short at the foot of the page. */
 export function note(words) {
   const toast = document.getElementById("toast");
-  text(toast, words);
+  say(toast, words);
   toast.classList.add("shown");
   clearTimeout(hiding);
   hiding = setTimeout(() => toast.classList.remove("shown"), 6000);

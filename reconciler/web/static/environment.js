@@ -1,7 +1,7 @@
 // One environment on the page: its head with the buttons, facts, notices, table and side lists.
 
 import { conditionList } from "./conditions.js";
-import { button, fill, h, set, text, unique } from "./dom.js";
+import { button, fill, h, say, set, unique } from "./dom.js";
 import { factList } from "./facts.js";
 import { fix, watchFix } from "./fix.js";
 import { generationList } from "./generations.js";
@@ -80,7 +80,7 @@ function headOf(page, name, current) {
       set(pill, "class", `pill ${tone}`);
       fill(pill, environment.phase, () => [icon(symbol), label]);
       set(watch, "hidden", !environment.current_pass);
-      text(lead, environment.conditions.find(({ type }) => type === "Ready")?.message ?? "");
+      say(lead, environment.conditions.find(({ type }) => type === "Ready")?.message ?? "");
       fill(
         about,
         [environment.pyproject, environment.mode, environment.last_pass?.started_at, environment.next_check_at],

@@ -2,7 +2,7 @@
 
 import { request } from "./api.js";
 import { inWords, note } from "./dialogs.js";
-import { button, fill, h, keyed, set, text } from "./dom.js";
+import { button, fill, h, keyed, prose, set, text } from "./dom.js";
 import { inFull } from "./times.js";
 
 /** The facts of the environment `name`. */
@@ -21,7 +21,7 @@ function factsOf(environment) {
   const torch = gpu?.torch ?? packages.find((row) => row.name === "torch")?.installed;
   return [
     { label: "GPU Status", again: true, ...gpuWords(gpu) },
-    { label: "Python Version", value: python.version ?? "Not known yet", more: python.executable },
+    { label: "Python Version", value: python.version ?? "Not known yet", more: python.executable, path: true },
     { label: "PyTorch Version", value: torch ?? "Not installed", more: gpu?.backend ? `built for ${gpu.backend}` : "" },
     { label: "Platform", value: python.platform ?? "Not known yet", more: "" },
   ];
@@ -44,6 +44,9 @@ async function lookAgain(name) {
   }
 }
 
+/** A path breaks after a slash, not in the middle of a name. */
+const breakable = (path) => path.split(/(?<=\/)/).flatMap((part) => [part, h("wbr")]);
+
 function fact({ again }, name) {
   const label = h("dt");
   const value = h("dd.value");
@@ -55,8 +58,7 @@ function fact({ again }, name) {
       text(value, item.value);
       set(value, "class", `value ${item.tone ?? ""}`);
       set(value, "title", item.title);
-      // A path breaks after a slash, not in the middle of a name.
-      fill(more, item.more, () => item.more && item.more.split(/(?<=\/)/).flatMap((part) => [part, h("wbr")]));
+      fill(more, item.more, () => (item.path ? breakable(item.more) : prose(item.more)));
       set(more, "title", item.more || null);
     },
   };

@@ -2,7 +2,7 @@
 
 import { request } from "./api.js";
 import { confirm } from "./dialogs.js";
-import { h } from "./dom.js";
+import { h, prose } from "./dom.js";
 import { changeList } from "./passes.js";
 import { watchPass } from "./watch.js";
 import * as words from "./words.js";
@@ -52,7 +52,12 @@ function question(environment) {
   const [many, list] = whatChanges(environment);
   return [
     suspended &&
-      h("p", `“${environment.name}” is paused: ${suspension?.reason ?? "no reason was given"}. It is resumed first.`),
+      h(
+        "p",
+        `“${environment.name}” is paused: `,
+        prose(suspension?.reason ?? "no reason was given"),
+        ". It is resumed first.",
+      ),
     problem && h("p", "The project file cannot be used now, so its last good state is applied."),
     mode === "observe" && !suspended && h("p", `“${environment.name}” is only observed. This once, it is changed.`),
     h("h3", many ? `${words.count(many, "package")} will change` : "Nothing has drifted"),

@@ -2,7 +2,7 @@
 
 import { requestHold } from "./api.js";
 import { confirm } from "./dialogs.js";
-import { button, fill, h, keyed, set } from "./dom.js";
+import { button, fill, h, keyed, prose, set } from "./dom.js";
 import { icon } from "./icons.js";
 import { watchPass } from "./watch.js";
 
@@ -44,7 +44,7 @@ function holdLine() {
 }
 
 const whatIsWrong = ({ message, found, intact }) =>
-  (message || (!intact && found)) && h("p", message || `${found} was found.`);
+  (message || (!intact && found)) && h("p", prose(message || `${found} was found.`));
 
 /** A broken hold and the two ways out. */
 export function brokenHold(page, environment, hold) {

@@ -1,7 +1,7 @@
 // What needs a person's eye, above the table: a file that cannot be used (with its line), a pause,
 // what drifted, what failed, what a hold holds back, warnings.
 
-import { button, fill, h, keyed } from "./dom.js";
+import { button, fill, h, keyed, prose } from "./dom.js";
 import { driftLine } from "./fix.js";
 import { brokenHold } from "./holds.js";
 import { icon } from "./icons.js";
@@ -91,7 +91,7 @@ function noticesOf(page, environment, actions) {
       tone: "calm",
       title: "Changes here are not all-at-once",
       data: environment.atomic_reason,
-      body: () => h("p", environment.atomic_reason ?? "no reason was given"),
+      body: () => h("p", prose(environment.atomic_reason ?? "no reason was given")),
     });
   return list;
 }
@@ -108,8 +108,8 @@ function problemNotice(key, title, problem) {
     body: () => [
       h("p.place", h("code", place)),
       problem.text && sourceLine(problem),
-      h("p", problem.reason),
-      h("p.mend", h("strong", "What to do: "), problem.mend),
+      h("p", prose(problem.reason)),
+      h("p.fix", h("strong", "What to do: "), prose(problem.mend)),
     ],
   };
 }
@@ -144,7 +144,7 @@ function pauseNotice(environment, actions) {
     data: pause,
     body: () => [
       pause &&
-        h("p", pause.reason, " · since ", stamp(pause.since), pause.until ? [" · until ", inFull(pause.until)] : ""),
+        h("p", prose(pause.reason), " · since ", stamp(pause.since), pause.until ? [" · until ", inFull(pause.until)] : ""),
       h("p", button("act", actions.resume, icon("play"), "Resume…")),
     ],
   };
@@ -171,7 +171,7 @@ function failedPass(pass) {
     tone: "bad",
     title: "The last pass failed; nothing was changed",
     data: [pass.id, pass.message],
-    body: () => h("p", pass.message ?? "Its log says why."),
+    body: () => h("p", prose(pass.message ?? "Its log says why.")),
   };
 }
 
@@ -199,7 +199,7 @@ function heldBackNotice(heldBack) {
         h("code", because),
         " holds it back.",
       ),
-      message && h("details", h("summary", "The reason in full"), h("p.muted", message)),
+      message && h("details", h("summary", "The reason in full"), h("p.muted", prose(message))),
     );
   return {
     key: "held-back",
@@ -220,7 +220,7 @@ function warningNotice(warnings) {
     body: () =>
       h(
         "ul.plain",
-        warnings.map((warning) => h("li", warning)),
+        warnings.map((warning) => h("li", prose(warning))),
       ),
   };
 }

@@ -1,7 +1,7 @@
 // The package table of one environment: filter, status filter, sortable columns. Rows are kept
 // across updates, so that reading, focus and scroll position survive a pass.
 
-import { button, h, keyed, set, text, unique } from "./dom.js";
+import { button, h, keyed, say, set, text, unique } from "./dom.js";
 import { icon } from "./icons.js";
 import * as words from "./words.js";
 
@@ -164,7 +164,7 @@ function tableRow() {
       text(name, row.name);
       set(badge, "hidden", !row.held);
       text(origin, originOf(row));
-      text(message, messageOf(row));
+      say(message, messageOf(row));
       set(message, "title", message.textContent || null); // three lines of it are shown
       text(installed, row.installed ?? "Not installed");
       installed.classList.toggle("absent", row.installed === null);

@@ -3,7 +3,7 @@
 
 import { getPass } from "./api.js";
 import { closing, note, open } from "./dialogs.js";
-import { button, h, keyed, set, text } from "./dom.js";
+import { button, h, keyed, say, set, text } from "./dom.js";
 import { icon } from "./icons.js";
 import { changeList, failureList, REACHABLE, showPass } from "./passes.js";
 import * as words from "./words.js";
@@ -158,7 +158,7 @@ function stepLine() {
 
 function result(pass, sentence) {
   const announced = h("p.sentence", { role: "status" });
-  setTimeout(() => text(announced, sentence), 30);
+  setTimeout(() => say(announced, sentence), 30);
   if (!pass) return [announced];
   const installed = pass.changes.filter((change) => change.action !== "remove").length;
   const counts = h(
