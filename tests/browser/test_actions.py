@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import DECLARED, Opener
-from tests.browser.test_table import row
+from tests.browser.test_table import row, times_shown
 from tests.support.environments import install, snapshot, tree_fingerprint
 from tests.support.projects import Project
 from tests.support.service import ServiceProcess
@@ -33,6 +33,7 @@ def test_pause_with_a_reason_and_resume(
 
     notice = page.locator(".notice.paused")
     expect(notice).to_contain_text("Training run of Ana")
+    assert times_shown(page, "Training run of Ana") == 1
     expect(page.locator(".pill")).to_have_text("Paused")
     suspension = steady.environment()["suspension"]
     assert suspension["reason"] == "Training run of Ana"
@@ -136,6 +137,9 @@ def test_restore_a_broken_hold(
     expect(command).to_have_text("reconciler hold restore torch")
     expect(page.locator("main")).not_to_contain_text("`")
     expect(page.locator(".pill")).to_have_text("Degraded")
+    (broken,) = [hold for hold in steady.environment()["holds"] if not hold["intact"]]
+    assert times_shown(page, broken["message"]) == 1
+    expect(row(page, "torch").locator(".message")).to_be_hidden()
     shoot(page, "broken-hold", full_page=True)
     notice.get_by_role("button", name="Restore torch 2.3.1+rocm5.7…").click()
     page.get_by_role("dialog").get_by_role("button", name="Restore").click()

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import DECLARED, Opener
-from tests.browser.test_table import row
+from tests.browser.test_table import row, times_shown
 from tests.support.environments import snapshot, tree_fingerprint
 from tests.support.index import PackageIndex
 from tests.support.projects import Project
@@ -133,8 +133,11 @@ def test_a_package_that_cannot_be_built(
     shoot(page, "fix-partly")
     page.get_by_role("dialog").get_by_role("button", name="Close").click()
     expect(row(page, "flash-attn").locator(".status")).to_have_text("Failed")
+    expect(row(page, "flash-attn").locator(".message")).to_have_text("BuildFailed")
     expect(page.locator(".notice.failed")).to_contain_text("flash-attn")
     expect(page.locator("main")).not_to_contain_text("`")
+    (failure,) = drifted.environment()["last_pass"]["failed"]
+    assert times_shown(page, failure["message"]) == 1
     assert snapshot(studio.venv)["numpy"] == "1.26.4"
 
 
@@ -202,6 +205,10 @@ def test_an_index_that_is_down(
     assert sentence.startswith("❌ ")
     assert sentence.endswith("(torch/torchvision preserved)")
     assert snapshot(studio.venv) == before
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    expect(page.locator(".lead")).to_have_text(re.compile("^NetworkTrouble · "))
+    failed = drifted.environment()["last_pass"]["message"].partition(": ")[2]
+    assert times_shown(page, failed) == 1
 
 
 def test_a_refused_request_is_explained_and_can_be_tried_again(

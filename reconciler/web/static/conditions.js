@@ -1,4 +1,5 @@
-// The conditions of an environment, each with its reason and since when.
+// The conditions of an environment, each with its reason, since when, and its message unless it
+// was shown above.
 
 import { h, keyed, say, set, text } from "./dom.js";
 import { icon } from "./icons.js";
@@ -14,9 +15,14 @@ export function conditionList() {
   const none = h("p.muted", "Nothing is known yet.");
   return {
     node: h("section.card", h("h3", "Conditions"), list, none),
-    update(environment) {
-      none.hidden = environment.conditions.length > 0;
-      keyed(list, environment.conditions, (condition) => condition.type, conditionLine);
+    update({ conditions }, told) {
+      none.hidden = conditions.length > 0;
+      const shown = conditions.map((condition) => {
+        const message = told.has(condition.message) ? "" : condition.message;
+        told.add(message);
+        return { ...condition, message };
+      });
+      keyed(list, shown, (condition) => condition.type, conditionLine);
     },
   };
 }
@@ -47,6 +53,7 @@ function conditionLine(first) {
         `${condition.status === "Unknown" ? "unknown" : condition.status === "True" ? "yes" : "no"} · ${condition.reason}`,
       );
       say(message, condition.message);
+      set(message, "hidden", !condition.message);
       restamp(since, condition.last_transition_time);
     },
   };

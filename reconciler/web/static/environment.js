@@ -1,7 +1,7 @@
 // One environment on the page: its head with the buttons, facts, notices, table and side lists.
 
 import { conditionList } from "./conditions.js";
-import { button, fill, h, say, set, unique } from "./dom.js";
+import { button, fill, h, prose, set, unique } from "./dom.js";
 import { factList } from "./facts.js";
 import { fix, watchFix } from "./fix.js";
 import { generationList } from "./generations.js";
@@ -12,6 +12,7 @@ import { noticeBoard } from "./notices.js";
 import { pause, resume } from "./pause.js";
 import { packageTable } from "./table.js";
 import { stamp } from "./times.js";
+import { Told } from "./told.js";
 import * as words from "./words.js";
 
 /** The view of the environment `name`. `page` is {store, progress}. */
@@ -22,34 +23,36 @@ export function environmentView(page, name) {
     resume: () => resume(page, current()),
     attention: () => table.attention(),
   });
-  const parts = [
-    headOf(page, name, current),
-    factList(name),
-    board,
-    table,
-    holdList(),
-    conditionList(),
-    generationList(page),
-    passHistory(name),
-  ];
-  const [head, facts, , , ...side] = parts.map((part) => part.node);
+  const head = headOf(page, name, current, (message) => board.reveal(message));
+  const facts = factList(name);
+  const side = [holdList(), conditionList(), generationList(page), passHistory(name)];
+  // A message is shown in full by the first of these that has it; the others only point to it.
+  const parts = [board, head, facts, table, ...side];
   const node = h(
     "section.environment",
     { "aria-label": name },
-    head,
-    facts,
+    head.node,
+    facts.node,
     board.node,
-    h("div.columns", table.node, h("div.side", side)),
+    h(
+      "div.columns",
+      table.node,
+      h(
+        "div.side",
+        side.map((part) => part.node),
+      ),
+    ),
   );
   return {
     node,
     update(environment) {
-      for (const part of parts) part.update(environment);
+      const told = new Told();
+      for (const part of parts) part.update(environment, told);
     },
   };
 }
 
-function headOf(page, name, current) {
+function headOf(page, name, current, reveal) {
   const pill = h("span.pill");
   const watch = button("link", () => watchFix(page, current(), current().current_pass.id), "Show its progress");
   watch.hidden = true;
@@ -75,12 +78,12 @@ function headOf(page, name, current) {
       h("div.who", h("div.title", h("h2", name), pill, watch), lead, about),
       h("div.actions", h("div.row", halt, go), hint),
     ),
-    update(environment) {
+    update(environment, told) {
       const { label, tone, symbol } = words.phase(environment.phase);
       set(pill, "class", `pill ${tone}`);
       fill(pill, environment.phase, () => [icon(symbol), label]);
       set(watch, "hidden", !environment.current_pass);
-      say(lead, environment.conditions.find(({ type }) => type === "Ready")?.message ?? "");
+      showLead(lead, environment, told, reveal);
       fill(
         about,
         [environment.pyproject, environment.mode, environment.last_pass?.started_at, environment.next_check_at],
@@ -91,6 +94,22 @@ function headOf(page, name, current) {
       );
     },
   };
+}
+
+/** Why the environment is as it is; where a notice says so, the reason in a word that leads there. */
+function showLead(lead, environment, told, reveal) {
+  const { reason, message } = environment.conditions.find(({ type }) => type === "Ready") ?? {};
+  const elsewhere = told.has(message);
+  const counted = elsewhere ? words.satisfied(environment) : "";
+  fill(lead, [reason, message, elsewhere, counted], () =>
+    elsewhere
+      ? [
+          set(button("link", () => reveal(message), reason), "aria-label", `${reason}: show why`),
+          counted && ` · ${counted}`,
+        ]
+      : prose(message),
+  );
+  told.add(message);
 }
 
 function aboutLine({ pyproject, mode, last_pass: last, next_check_at: next }) {

@@ -7,6 +7,7 @@ import { brokenHold } from "./holds.js";
 import { icon } from "./icons.js";
 import { failureList } from "./passes.js";
 import { inFull, stamp } from "./times.js";
+import { Told } from "./told.js";
 import * as words from "./words.js";
 
 const SYMBOLS = { bad: "cross", warn: "alert", calm: "dot" };
@@ -15,9 +16,21 @@ const MOST = 6;
 /** The notices of an environment. `actions` are {resume, attention}. */
 export function noticeBoard(page, actions) {
   const node = h("div.notices");
+  let notices = [];
   return {
     node,
-    update: (environment) => show(node, noticesOf(page, environment, actions)),
+    update(environment, told) {
+      notices = noticesOf(page, environment, actions);
+      show(node, notices);
+      told.add(...notices.flatMap(({ says }) => says ?? []));
+    },
+    /** Goes to the notice that has this message. */
+    reveal(message) {
+      const { key } = notices.find(({ says = [] }) => new Told(says).has(message)) ?? {};
+      const notice = node.parts.get(key)?.node;
+      notice?.scrollIntoView({ block: "nearest" });
+      notice?.focus({ preventScroll: true });
+    },
   };
 }
 
@@ -44,7 +57,7 @@ function show(node, notices) {
     notices,
     (notice) => notice.key,
     (first) => {
-      const part = h("section", { class: `notice ${first.tone} ${first.key}` });
+      const part = h("section", { class: `notice ${first.tone} ${first.key}`, tabindex: "-1" });
       return {
         node: part,
         update(notice) {
@@ -78,9 +91,11 @@ function noticesOf(page, environment, actions) {
       tone: "bad",
       title: `${words.count(failed.length, "package")} failed`,
       data: failed,
+      says: failed.map(({ message }) => message),
       body: () => failureList(failed),
     });
-  else if (environment.last_pass?.result === "failed") list.push(failedPass(environment.last_pass));
+  else if (environment.last_pass?.result === "failed" && !problemSays(environment, environment.last_pass.message))
+    list.push(failedPass(environment.last_pass));
   const rows = words.drifted(environment).filter((row) => row.status !== "failed");
   if (rows.length) list.push(driftNotice(rows, actions));
   if (environment.held_back.length) list.push(heldBackNotice(environment.held_back));
@@ -91,10 +106,14 @@ function noticesOf(page, environment, actions) {
       tone: "calm",
       title: "Changes here are not all-at-once",
       data: environment.atomic_reason,
+      says: [environment.atomic_reason],
       body: () => h("p", prose(environment.atomic_reason ?? "no reason was given")),
     });
   return list;
 }
+
+/** Whether a pass failed for what is wrong with the project's file, which has a notice of its own. */
+const problemSays = ({ problem }, message) => problem && new Told([problem.reason]).has(message);
 
 function problemNotice(key, title, problem) {
   const place = [problem.file, problem.line, problem.column]
@@ -105,6 +124,7 @@ function problemNotice(key, title, problem) {
     tone: "bad",
     title,
     data: problem,
+    says: [problem.reason],
     body: () => [
       h("p.place", h("code", place)),
       problem.text && sourceLine(problem),
@@ -142,6 +162,7 @@ function pauseNotice(environment, actions) {
       ? "Rolled back, and left alone until the file changes or you resume"
       : "Paused: nothing is changed",
     data: pause,
+    says: [pause?.reason],
     body: () => [
       pause &&
         h("p", prose(pause.reason), " · since ", stamp(pause.since), pause.until ? [" · until ", inFull(pause.until)] : ""),
@@ -157,6 +178,7 @@ function holdNotice(page, environment, broken) {
     symbol: "lock",
     title: `${words.count(broken.length, "held package")} ${broken.length === 1 ? "is" : "are"} not what was recorded`,
     data: broken,
+    says: broken.map(({ message }) => message),
     body: () =>
       h(
         "ul.plain",
@@ -169,8 +191,9 @@ function failedPass(pass) {
   return {
     key: "failed",
     tone: "bad",
-    title: "The last pass failed; nothing was changed",
+    title: "The last pass failed",
     data: [pass.id, pass.message],
+    says: [pass.message],
     body: () => h("p", prose(pass.message ?? "Its log says why.")),
   };
 }
@@ -217,6 +240,7 @@ function warningNotice(warnings) {
     tone: "warn",
     title: words.count(warnings.length, "warning"),
     data: warnings,
+    says: warnings,
     body: () =>
       h(
         "ul.plain",

@@ -102,6 +102,14 @@ export const isHeld = (environment, row) =>
 /** The packages that are not as declared and that a pass will mend: never a held one. */
 export const drifted = (environment) => environment.packages.filter((row) => !row.ok && !isHeld(environment, row));
 
+/** "9 of 10 requirements satisfied, 3 held"; "" where nothing is known of them. */
+export function satisfied({ packages, holds }) {
+  const declared = packages.filter((row) => !row.required_by);
+  if (!declared.length) return "";
+  const met = declared.filter((row) => row.ok).length;
+  return `${met} of ${count(declared.length, "requirement")} satisfied, ${holds.length} held`;
+}
+
 /** The names that are held for their own sake, without what they pin. */
 export const heldNames = (environment) => environment.holds.filter((hold) => !hold.pinned_by).map((hold) => hold.name);
 
