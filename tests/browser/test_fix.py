@@ -192,6 +192,65 @@ def test_nothing_to_do(steady: ServiceProcess, open_page: Opener) -> None:
     assert result_of(page) == nothing
 
 
+def test_beside_a_broken_file_the_last_good_state_is_applied(
+    drifted: ServiceProcess, studio: Project, open_page: Opener, shoot: Shoot
+) -> None:
+    good = drifted.wait_for_environment(lambda one: one["planned"])
+    planned = len(good["planned"])
+    studio.write([*DECLARED, "sympy >=1.13,,<2"])
+    problem = drifted.wait_for_environment(lambda one: one["problem"])["problem"]
+    place = f"{problem['line']}:{problem['column']}"
+    revision = good["revision"].removeprefix("sha256:")[:10]
+    page = open_page(drifted)
+
+    expect(page.locator(".hint")).to_have_text(
+        f"This applies the last good state (revision {revision}, 10 requirements): "
+        f"{planned} packages would change. "
+        f"The broken edit at pyproject.toml:{place} is not applied until it is fixed."
+    )
+    page.get_by_role("button", name="Fix Dependencies").click()
+    dialog = page.get_by_role("dialog", name="Install/update ML dependencies?")
+    expect(dialog).to_contain_text(f"revision {revision}, 10 requirements")
+    expect(dialog).to_contain_text(f"The broken edit at {problem['file']}:{place} is not applied")
+    expect(dialog).to_contain_text(f"{planned} packages will change")
+    shoot(page, "fix-last-good")
+    dialog.get_by_role("button", name="Apply the last good state").click()
+
+    assert result_of(page) == (
+        f"⚠️ Successfully installed/upgraded all {planned} packages (torch/torchvision preserved). "
+        f"The broken edit at pyproject.toml:{place} was not applied."
+    )
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    expect(page.locator(".hint")).to_contain_text("10 requirements): nothing would change.")
+    assert snapshot(studio.venv)["numpy"] == "1.26.4"
+    assert "sympy" not in snapshot(studio.venv)
+
+
+def test_without_a_good_state_there_is_nothing_to_fix(
+    studio: Project, service: ServiceFactory, open_page: Opener
+) -> None:
+    studio.write(["numpy ==,"])
+    process = service(until="/livez")
+    problem = process.wait_for_environment(lambda one: one["problem"])["problem"]
+    page = open_page(process)
+    button = page.get_by_role("button", name="Fix Dependencies")
+    reason = (
+        "There is no last good state of pyproject.toml to apply. "
+        f"Fix the problem at pyproject.toml:{problem['line']}:{problem['column']} first."
+    )
+
+    expect(button).to_have_attribute("aria-disabled", "true")
+    expect(button).to_have_accessible_description(reason)
+    button.click(force=True)
+    expect(page.locator("#toast")).to_have_text(reason)
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert times_shown(page, problem["reason"]) == 1
+
+    studio.write(DECLARED)
+    expect(button).not_to_have_attribute("aria-disabled", "true")
+    expect(page.locator(".pill")).to_have_text("In sync")
+
+
 def test_an_index_that_is_down(
     drifted: ServiceProcess, universe: PackageIndex, open_page: Opener, studio: Project
 ) -> None:

@@ -8,6 +8,7 @@ import { generationList } from "./generations.js";
 import { passHistory } from "./history.js";
 import { holdList } from "./holds.js";
 import { icon } from "./icons.js";
+import * as lastGood from "./lastgood.js";
 import { noticeBoard } from "./notices.js";
 import { pause, resume } from "./pause.js";
 import { packageTable } from "./table.js";
@@ -67,11 +68,7 @@ function headOf(page, name, current, reveal) {
     "Fix Dependencies",
   );
   set(go, "aria-describedby", subtitle);
-  const hint = h(
-    "p.hint",
-    { id: subtitle },
-    "This will install/update missing or outdated ML packages. Installation may take several minutes.",
-  );
+  const hint = h("p.hint", { id: subtitle });
   return {
     node: h(
       "div.head",
@@ -89,11 +86,23 @@ function headOf(page, name, current, reveal) {
         [environment.pyproject, environment.mode, environment.last_pass?.started_at, environment.next_check_at],
         () => aboutLine(environment),
       );
+      set(go, "data-blocked", lastGood.missing(environment));
+      const { problem, revision, packages, planned } = environment;
+      fill(hint, problem && [problem, revision, packages, planned], () => outlook(environment));
       fill(halt, environment.suspended, () =>
         environment.suspended ? [icon("play"), "Resume…"] : [icon("pause"), "Pause…"],
       );
     },
   };
+}
+
+/** What Fix Dependencies would do now. */
+function outlook(environment) {
+  if (lastGood.isApplied(environment)) return lastGood.outlook(environment);
+  return (
+    lastGood.missing(environment) ??
+    "This will install/update missing or outdated ML packages. Installation may take several minutes."
+  );
 }
 
 /** Why the environment is as it is; where a notice says so, the reason in a word that leads there. */

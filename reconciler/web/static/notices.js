@@ -77,7 +77,9 @@ function noticesOf(page, environment, actions) {
     list.push(
       problemNotice(
         "problem",
-        "The project file cannot be used; the last good state stays in force",
+        environment.revision === null
+          ? "The project file cannot be used, and there is no last good state"
+          : "The project file cannot be used; the last good state stays in force",
         environment.problem,
       ),
     );
@@ -116,9 +118,6 @@ function noticesOf(page, environment, actions) {
 const problemSays = ({ problem }, message) => problem && new Told([problem.reason]).has(message);
 
 function problemNotice(key, title, problem) {
-  const place = [problem.file, problem.line, problem.column]
-    .filter((part) => part !== null && part !== undefined)
-    .join(":");
   return {
     key,
     tone: "bad",
@@ -126,7 +125,7 @@ function problemNotice(key, title, problem) {
     data: problem,
     says: [problem.reason],
     body: () => [
-      h("p.place", h("code", place)),
+      h("p.place", h("code", words.place(problem, problem.file))),
       problem.text && sourceLine(problem),
       h("p", prose(problem.reason)),
       h("p.fix", h("strong", "What to do: "), prose(problem.mend)),

@@ -102,6 +102,19 @@ export const isHeld = (environment, row) =>
 /** The packages that are not as declared and that a pass will mend: never a held one. */
 export const drifted = (environment) => environment.packages.filter((row) => !row.ok && !isHeld(environment, row));
 
+/** "pyproject.toml" of its whole path. */
+export const baseName = (path) => path.slice(path.lastIndexOf("/") + 1);
+
+/** "pyproject.toml:14:5", as far as the place is known. */
+export const place = ({ line, column }, file) =>
+  [file, line, column].filter((part) => part !== null && part !== undefined).join(":");
+
+/** What a pass would change, as planned where there is a plan, else what drifted. */
+export function wouldChange(environment) {
+  const many = environment.planned.length || drifted(environment).length;
+  return many ? `${count(many, "package")} would change` : "nothing would change";
+}
+
 /** "9 of 10 requirements satisfied, 3 held"; "" where nothing is known of them. */
 export function satisfied({ packages, holds }) {
   const declared = packages.filter((row) => !row.required_by);
