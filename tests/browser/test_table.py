@@ -167,7 +167,9 @@ def test_problem_of_the_file_with_its_line(
     expect(notice).to_contain_text(problem["reason"].replace("`", ""))
     expect(notice.locator("code", has_text="project.dependencies[10]")).to_be_visible()
     assert times_shown(page, problem["reason"]) == 1
-    expect(page.locator(".lead")).to_have_text("BadFile · 10 of 10 requirements satisfied, 3 held")
+    expect(page.locator(".lead")).to_have_text(
+        "BadFile: show why · 10 of 10 requirements satisfied, 3 held"
+    )
     page.get_by_role("button", name="BadFile: show why").click()
     expect(notice).to_be_focused()
     expect(notice.locator(".fix")).to_contain_text(problem["mend"])

@@ -4,6 +4,7 @@
 import { h, keyed, say, set, text } from "./dom.js";
 import { icon } from "./icons.js";
 import { restamp, stamp } from "./times.js";
+import * as words from "./words.js";
 
 const GOOD = { Ready: "True", Reconciling: "False", Stalled: "False", HoldsIntact: "True" };
 const NAMES = { HoldsIntact: "Holds intact" };
@@ -18,7 +19,7 @@ export function conditionList() {
     update({ conditions }, told) {
       none.hidden = conditions.length > 0;
       const shown = conditions.map((condition) => {
-        const message = told.has(condition.message) ? "" : condition.message;
+        const message = told.has(condition.message) ? "" : inWords(condition);
         told.add(message);
         return { ...condition, message };
       });
@@ -26,6 +27,9 @@ export function conditionList() {
     },
   };
 }
+
+const inWords = ({ type, status, message }) =>
+  type === "Reconciling" && status === "True" ? words.stage(message) : message;
 
 function toneOf({ type, status }) {
   if (status === "Unknown") return "calm";

@@ -55,7 +55,7 @@ export function environmentView(page, name) {
 
 function headOf(page, name, current, reveal) {
   const pill = h("span.pill");
-  const watch = button("link", () => watchFix(page, current(), current().current_pass.id), "Show its progress");
+  const watch = button("link", () => watchFix(page, current(), current().current_pass.id), "Show progress");
   watch.hidden = true;
   const lead = h("p.lead");
   const about = h("p.muted");
@@ -105,17 +105,14 @@ function outlook(environment) {
   );
 }
 
-/** Why the environment is as it is; where a notice says so, the reason in a word that leads there. */
+/** Why the environment is as it is; where a notice says so, the reason in a word and the way there. */
 function showLead(lead, environment, told, reveal) {
   const { reason, message } = environment.conditions.find(({ type }) => type === "Ready") ?? {};
   const elsewhere = told.has(message);
   const counted = elsewhere ? words.satisfied(environment) : "";
   fill(lead, [reason, message, elsewhere, counted], () =>
     elsewhere
-      ? [
-          set(button("link", () => reveal(message), reason), "aria-label", `${reason}: show why`),
-          counted && ` · ${counted}`,
-        ]
+      ? [button("link", () => reveal(message), `${reason}: show why`), counted && ` · ${counted}`]
       : prose(message),
   );
   told.add(message);

@@ -83,12 +83,12 @@ function question(environment) {
     h(
       "p.muted",
       "Installation may take several minutes.",
-      environment.atomic && " Until it is over nothing changes; then the new packages are put in place all at once.",
+      environment.atomic && " Nothing changes until it is complete; then all changes go live together.",
     ),
   ];
 }
 
-/** How many packages would change, and which: as planned where there is a plan, else what drifted. */
+/** How many packages would change, and which: the plan if there is one, else what drifted. */
 function whatChanges({ planned = [], ...environment }) {
   if (planned.length) return [planned.length, changeList(planned)];
   const rows = words.drifted(environment);
@@ -98,7 +98,7 @@ function whatChanges({ planned = [], ...environment }) {
 }
 
 function keptLine({ name, version, intact, found }) {
-  const shown = intact ? (version ?? "") : `${found ?? "not whole"}, broken`;
+  const shown = intact ? (version ?? "") : `${found ?? "incomplete"}, broken`;
   return h("li", h("span.package", name), " ", h("span.versions", shown));
 }
 

@@ -1,4 +1,4 @@
-// What needs a person's eye, above the table: a file that cannot be used (with its line), a pause,
+// What needs attention, above the table: a file that cannot be used (with its line), a pause,
 // what drifted, what failed, what a hold holds back, warnings.
 
 import { button, fill, h, keyed, prose } from "./dom.js";
@@ -44,7 +44,7 @@ export function serviceBoard() {
       show(
         node,
         problem
-          ? [problemNotice("config", "The configuration cannot be used; the running one stays in force", problem)]
+          ? [problemNotice("config", "The configuration file cannot be used; the previous configuration stays in force", problem)]
           : [],
       );
     },
@@ -86,7 +86,7 @@ function noticesOf(page, environment, actions) {
   if (environment.suspended) list.push(pauseNotice(environment, actions));
   const broken = environment.holds.filter((hold) => !hold.intact);
   if (broken.length) list.push(holdNotice(page, environment.name, broken));
-  const failed = environment.last_pass?.failed ?? [];
+  const failed = failuresOf(environment);
   if (failed.length)
     list.push({
       key: "failed",
@@ -96,8 +96,8 @@ function noticesOf(page, environment, actions) {
       says: failed.map(({ message }) => message),
       body: () => failureList(failed),
     });
-  else if (environment.last_pass?.result === "failed" && !problemSays(environment, environment.last_pass.message))
-    list.push(failedPass(environment.last_pass));
+  const last = environment.last_pass;
+  if (last?.result === "failed" && !problemSays(environment, last.message)) list.push(failedPass(last));
   const rows = words.drifted(environment).filter((row) => row.status !== "failed");
   if (rows.length) list.push(driftNotice(rows, actions));
   if (environment.held_back.length) list.push(heldBackNotice(environment.held_back));
@@ -106,7 +106,7 @@ function noticesOf(page, environment, actions) {
     list.push({
       key: "atomic",
       tone: "calm",
-      title: "Changes here are not all-at-once",
+      title: "Changes here are not made all at once",
       data: environment.atomic_reason,
       says: [environment.atomic_reason],
       body: () => h("p", prose(environment.atomic_reason ?? "no reason was given")),
@@ -114,7 +114,21 @@ function noticesOf(page, environment, actions) {
   return list;
 }
 
-/** Whether a pass failed for what is wrong with the project's file, which has a notice of its own. */
+/** What the last pass could not meet, and what an earlier one could not and still shows. */
+function failuresOf({ packages, last_pass: last }) {
+  const failed = last?.failed ?? [];
+  const told = new Set(failed.map(({ name }) => name));
+  const earlier = packages.filter(({ name, status }) => status === "failed" && !told.has(name));
+  return [...failed, ...earlier.map(failureOf)];
+}
+
+/** The message of such a row begins with the reason. */
+function failureOf({ name, required, required_by: by, message }) {
+  const [, reason, said] = /^(\w+): ([^]*)$/.exec(message ?? "") ?? [null, "Failed", message];
+  return { name, requirement: by ? required : `${name}${required ?? ""}`, reason, message: said };
+}
+
+/** Whether a pass failed because of the project's file, whose problem has a notice of its own. */
 const problemSays = ({ problem }, message) => problem && new Told([problem.reason]).has(message);
 
 function problemNotice(key, title, problem) {
@@ -158,7 +172,7 @@ function pauseNotice(environment, actions) {
     tone: "calm",
     symbol: "pause",
     title: pause?.revision
-      ? "Rolled back, and left alone until the file changes or you resume"
+      ? "Rolled back: nothing is changed until the project file changes or you resume"
       : "Paused: nothing is changed",
     data: pause,
     says: [pause?.reason],
@@ -175,7 +189,7 @@ function holdNotice(page, environment, broken) {
     key: "holds",
     tone: "bad",
     symbol: "lock",
-    title: `${words.count(broken.length, "held package")} ${broken.length === 1 ? "is" : "are"} not what was recorded`,
+    title: `${words.count(broken.length, "held package")} ${broken.length === 1 ? "is" : "are"} broken`,
     data: broken,
     says: broken.map(({ message }) => message),
     body: () =>
@@ -188,7 +202,7 @@ function holdNotice(page, environment, broken) {
 
 function failedPass(pass) {
   return {
-    key: "failed",
+    key: "failed-pass",
     tone: "bad",
     title: "The last pass failed",
     data: [pass.id, pass.message],
@@ -221,7 +235,7 @@ function heldBackNotice(heldBack) {
         h("code", because),
         " holds it back.",
       ),
-      message && h("details", h("summary", "The reason in full"), h("p.muted", prose(message))),
+      message && h("details", h("summary", "Full reason"), h("p.muted", prose(message))),
     );
   return {
     key: "held-back",

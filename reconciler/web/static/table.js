@@ -88,7 +88,7 @@ export function packageTable() {
     node,
     update(environment, told) {
       const pins = new Map(environment.holds.map((hold) => [hold.name, hold.pinned_by]));
-      // A broken hold has a notice with the two ways out.
+      // A broken hold has a notice with the two ways to fix it.
       const explained = new Set(
         environment.holds.filter((hold) => !hold.intact && hold.message).map((hold) => hold.name),
       );
@@ -170,8 +170,6 @@ function tableRow() {
       set(badge, "hidden", !row.held);
       text(origin, originOf(row));
       say(message, row.said);
-      set(message, "class", `message ${row.status}`);
-      set(message, "title", row.status === "failed" && row.said); // three lines of it are shown
       text(installed, row.installed ?? "Not installed");
       installed.classList.toggle("absent", row.installed === null);
       text(required, row.required || "any version");
