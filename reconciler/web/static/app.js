@@ -22,7 +22,7 @@ const none = h(
     "p",
     "Name one in the configuration file, under ",
     h("code", "[environments.NAME]"),
-    ", and it appears here by itself.",
+    ", and it appears here.",
   ),
 );
 

@@ -9,11 +9,11 @@ import * as words from "./words.js";
 
 const PAGE = 6;
 
-/** The history of the environment `name`; read anew whenever its last pass is another one. */
+/** The history of the environment `name`; read again after each new pass. */
 export function passHistory(name) {
   const list = h("ul.passes");
-  const said = h("p.muted", "Reading…");
-  const more = button("link", older, "Show older ones");
+  const said = h("p.muted", "Loading…");
+  const more = button("link", older, "Show older passes");
   more.hidden = true;
   let passes = [];
   let newest;
@@ -29,7 +29,7 @@ export function passHistory(name) {
       for (const pass of page) known.set(pass.id, pass);
       passes = [...known.values()].sort((a, b) => b.id - a.id);
       if (before !== null || passes.length <= PAGE) set(more, "hidden", page.length < PAGE);
-      say(said, passes.length ? "" : "No pass has been made yet.");
+      say(said, passes.length ? "" : "There has been no pass yet.");
     } catch (error) {
       newest = undefined;
       say(said, inWords(error));

@@ -23,7 +23,7 @@ function changeLine(change) {
   return h("li", { class: change.action }, h("span.package", change.name), versions, h("span.action", change.action));
 }
 
-/** What failed, with the reason and what to do. */
+/** The requirements that failed, with the reason and what to do. */
 export function failureList(failed, attributes) {
   return h(
     "ul.failures",
@@ -61,7 +61,7 @@ export function logText(log, label) {
 export async function showPass(id) {
   const { content, dialog } = open(`Pass ${id}`, {
     className: "large",
-    body: h("p", "Reading…"),
+    body: h("p", "Loading…"),
     buttons: closing("Close"),
   });
   try {
