@@ -9,7 +9,6 @@ import shlex
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -22,23 +21,19 @@ from reconciler.state.adjustments import Adjustments
 from reconciler.state.drift import Drift, diff
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit, defect_of
-from reconciler.status import Reason
+from reconciler.status import ExpectedEnd, Reason
 from reconciler.trees.tree import Fingerprints, fingerprints
 from reconciler.uv.program import Planned
 
 _KEPT_OUTPUT = 20_000
 
 
-@dataclass(eq=False)
-class VerifyFailed(Exception):
+class VerifyFailed(ExpectedEnd):
     """The stage may not go live; `output` is what a command printed."""
 
-    reason: Reason
-    message: str
-    output: str = ""
-
-    def __str__(self) -> str:
-        return self.message
+    def __init__(self, reason: Reason, message: str, output: str = "") -> None:
+        super().__init__(message, reason=reason)
+        self.output = output
 
 
 def read_tree(snapshot: Snapshot, tree: Path, metadata: MetadataCache | None = None) -> Installed:

@@ -23,15 +23,17 @@ from reconciler.processes import Cancellation
 from reconciler.state.culprits import Core, Unsatisfiable, UnsolvableError, divide
 from reconciler.state.holds import Held, HoldSet
 from reconciler.state.installed import Distribution, Installed
-from reconciler.status import Change, Failure, PackageStatus, Reason
+from reconciler.status import Change, ExpectedEnd, Failure, PackageStatus, Reason
 from reconciler.uv.effective import EffectiveProject, Item, items_of, items_of_holds
 from reconciler.uv.program import BuildFailed, NoSolution, OnLine, Plan, Planned, Unreadable
 
 log = structlog.get_logger()
 
 
-class HoldViolation(Exception):
+class HoldViolation(ExpectedEnd):
     """uv would change a held package; nothing has been written."""
+
+    reason = Reason.HOLD_VIOLATION
 
     def __init__(self, name: NormalizedName, change: str) -> None:
         super().__init__(

@@ -239,7 +239,7 @@ def test_without_an_interpreter_there_is_nothing_to_look_at(project, tmp_path):
     assert not environment.exists
     with pytest.raises(InterpreterError, match="does not start") as caught:
         environment.look()
-    assert caught.value.mend.endswith(".")
+    assert caught.value.fix.endswith(".")
     make_venv(project.venv)
     assert environment.look().interpreter.is_venv
 
