@@ -101,7 +101,7 @@ class HttpConfig(msgspec.Struct, frozen=True, kw_only=True):
                 key="listen",
                 reason=f"{self.listen} can be reached from other machines, and there is no "
                 "token_file",
-                mend='Write listen = "127.0.0.1:8765", or set token_file as well.',
+                fix='Write listen = "127.0.0.1:8765", or set token_file as well.',
             )
 
 

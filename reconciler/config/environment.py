@@ -121,13 +121,13 @@ class Notify(msgspec.Struct, frozen=True, kw_only=True):
             found = " and ".join(receivers) or "none of them"
             raise Unfit(
                 reason=f"expected one of command, url and url_file, found {found}",
-                mend="Keep one of them in each notify table.",
+                fix="Keep one of them in each notify table.",
             )
         if self.command is not None and self.token_file is not None:
             raise Unfit(
                 key="token_file",
                 reason="a command is sent no token",
-                mend="Remove token_file, or send to a url.",
+                fix="Remove token_file, or send to a url.",
             )
 
 

@@ -18,7 +18,7 @@ from reconciler.passes.running import Pass
 from reconciler.planning.counterfactual import Unheld
 from reconciler.planning.planner import Decision, Planner, build_failure
 from reconciler.state.installed import Distribution
-from reconciler.status import Failure, HeldBack
+from reconciler.status import Failure, HeldBack, Reason
 from reconciler.trees.tree import HoldConflict, Tree, follow_links
 from reconciler.uv.program import BuildFailed, DiskFull, TimedOut, UvError
 
@@ -84,7 +84,7 @@ def tell_plan(running: Pass, planner: Planner, decision: Decision) -> None:
 
 def _failure_of(conflict: HoldConflict) -> Failure:
     return Failure(
-        name=conflict.package, requirement=conflict.package, reason="HoldConflict",
+        name=conflict.package, requirement=conflict.package, reason=Reason.HOLD_CONFLICT,
         message=str(conflict),
     )  # fmt: skip
 
@@ -94,7 +94,7 @@ def _decide_without(
 ) -> Decision:
     for failure in refused:
         log.warning("requirement.failed", package=failure.name, reason=failure.reason)
-        pushed = failure.reason in ("WouldDowngrade", "HeldBackTooFar")
+        pushed = failure.reason in (Reason.WOULD_DOWNGRADE, Reason.HELD_BACK_TOO_FAR)
         planner.exclude(failure, None if pushed else decision)
     with running.step("plan"):
         decision = planner.decide()

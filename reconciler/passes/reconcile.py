@@ -22,7 +22,7 @@ from reconciler.passes.staging import Replacement, clone_live, make_live
 from reconciler.planning.counterfactual import Unheld
 from reconciler.planning.planner import Planner, project_for
 from reconciler.planning.pruning import prunable
-from reconciler.state.desired import FileProblem
+from reconciler.state.desired import BadFile
 from reconciler.status import Result
 from reconciler.trees import generations
 from reconciler.trees.workspace import Workspace
@@ -43,8 +43,8 @@ def create(running: Pass) -> None:
     with running.step("create"):
         try:
             create_environment(running.environment, running.cancel, running.line)
-        except FileProblem as problem:
-            raise Unready(problem) from problem
+        except BadFile as error:
+            raise Unready(error.problem) from error
 
 
 def reconcile(running: Pass, *, audit: bool) -> Outcome:

@@ -22,7 +22,7 @@ from reconciler.passes.running import Pass
 from reconciler.passes.staging import Replacement, clone_live, make_live
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed, defect_of
-from reconciler.status import Change, Result
+from reconciler.status import Change, Reason, Result
 from reconciler.trees.tree import Tree
 from reconciler.trees.workspace import Workspace
 from reconciler.vault.copies import Vault
@@ -34,7 +34,7 @@ log = get_logger(__name__)
 class NothingToRestore(Refused):
     """The vault has no copy of that package."""
 
-    reason = "NoCopy"
+    reason = Reason.NO_COPY
 
     def __init__(self, name: str, known: list[str]) -> None:
         listed = ", ".join(known) or "none"
@@ -164,7 +164,7 @@ def _prove(running: Pass, snapshot: Snapshot, tree: Tree, wanted: list[Manifest]
         defect = defect_of(restored, found) if restored else "it is missing"
         if restored is None or defect or restored.version != Version(manifest.version):
             raise VerifyFailed(
-                "IncompleteStage",
+                Reason.INCOMPLETE_STAGE,
                 f"{manifest.name} {manifest.version} could not be put back whole ({defect}). "
                 "Nothing has changed; install that build by hand.",
             )

@@ -15,7 +15,7 @@ from reconciler.passes.prove import read_tree
 from reconciler.passes.publish import KeptTree, Published, publish, until_unchanged
 from reconciler.passes.running import Pass
 from reconciler.state.installed import Installed, audit
-from reconciler.status import Change, Result
+from reconciler.status import Change, Reason, Result
 from reconciler.trees import generations
 from reconciler.trees.exchange import ExchangeImpossible
 from reconciler.trees.generations import Generation
@@ -27,7 +27,7 @@ log = get_logger(__name__)
 class NoSuchGeneration(Refused):
     """There is no tree to go back to, or not the one asked for."""
 
-    reason = "UnknownGeneration"
+    reason = Reason.UNKNOWN_GENERATION
 
     def __init__(self, number: int | None, known: list[int]) -> None:
         listed = ", ".join(map(str, known)) or "none"
@@ -39,13 +39,13 @@ class NoSuchGeneration(Refused):
 class GenerationBroken(Refused):
     """The tree asked for is not whole any more."""
 
-    reason = "GenerationBroken"
+    reason = Reason.GENERATION_BROKEN
 
 
 class CannotExchange(Refused):
     """The folders cannot change places here, and whole trees go back in no other way."""
 
-    reason = "FileSystemError"
+    reason = Reason.FILE_SYSTEM
 
     def __init__(self, target: Generation, why: ExchangeImpossible) -> None:
         super().__init__(

@@ -23,15 +23,17 @@ from reconciler.processes import Cancellation
 from reconciler.state.culprits import Core, Unsatisfiable, UnsolvableError, divide
 from reconciler.state.holds import Held, HoldSet
 from reconciler.state.installed import Distribution, Installed
-from reconciler.status import Change, Failure, PackageStatus
+from reconciler.status import Change, ExpectedEnd, Failure, PackageStatus, Reason
 from reconciler.uv.effective import EffectiveProject, Item, items_of, items_of_holds
 from reconciler.uv.program import BuildFailed, NoSolution, OnLine, Plan, Planned, Unreadable
 
 log = structlog.get_logger()
 
 
-class HoldViolation(Exception):
+class HoldViolation(ExpectedEnd):
     """uv would change a held package; nothing has been written."""
+
+    reason = Reason.HOLD_VIOLATION
 
     def __init__(self, name: NormalizedName, change: str) -> None:
         super().__init__(
@@ -306,7 +308,7 @@ class Planner:
             return Failure(
                 name=item.name,
                 requirement=redact(item.text),
-                reason="DependencyFailed",
+                reason=Reason.DEPENDENCY_FAILED,
                 message=f"it needs {first.name}, which is left out: {first.message}",
             )
         others = [items[i] for i in sorted(core.items) if items[i] != item]
@@ -315,7 +317,7 @@ class Planner:
         return Failure(
             name=item.name,
             requirement=redact(item.text),
-            reason=NoSolution.reason,
+            reason=Reason.NO_SOLUTION,
             message=message,
         )
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reconciler.status import ExpectedEnd, Reason
 from reconciler.trees.mount_points import mount_point_below
 from reconciler.trees.workspace import Workspace, remove_tree, sync_folder, write_durably
 
@@ -30,8 +31,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _KNOWS_NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
-class ExchangeImpossible(Exception):
+class ExchangeImpossible(ExpectedEnd):
     """These folders cannot change places, for instance on an overlay's lower layer."""
+
+    reason = Reason.FILE_SYSTEM
 
 
 def rename_exchange(one: Path, other: Path) -> None:

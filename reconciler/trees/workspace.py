@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.processes import Cancellation
+from reconciler.status import ExpectedEnd, Reason
 
 NAME = ".reconciler"
 _STAGE, _WORK = "stage-", "work-"
@@ -26,11 +27,13 @@ _UNFINISHED = ".new"
 _LOCK_POLL_SECONDS = 0.05
 
 
-class Busy(Exception):
+class Busy(ExpectedEnd):
     """Another process holds the lock."""
 
-    def __init__(self, path: Path, holder: str) -> None:
-        super().__init__(f"{path} is held by {holder}")
+    reason = Reason.BUSY
+
+    def __init__(self, path: Path, holder: str, fix: str = "") -> None:
+        super().__init__(f"{path} is held by {holder}" + (f". {fix}" if fix else ""))
         self.path = path
         self.holder = holder
 
@@ -176,8 +179,10 @@ def _waited(path: Path, cancel: Cancellation, timeout: float | None) -> Iterator
                 yield
                 return
         except Busy as busy:
-            if busy.path != path or (deadline is not None and time.monotonic() >= deadline):
+            if busy.path != path:
                 raise
+            if deadline is not None and time.monotonic() >= deadline:
+                raise Busy(path, busy.holder, "Wait for it, or end it.") from None
         cancel.sleep(_LOCK_POLL_SECONDS)
 
 

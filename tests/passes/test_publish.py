@@ -23,7 +23,7 @@ from reconciler.passes.restore import restore
 from reconciler.passes.rollback import CannotExchange, roll_back
 from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation, Cancelled
-from reconciler.status import Result
+from reconciler.status import Reason, Result
 from reconciler.trees import exchange, generations, in_place
 from reconciler.trees.workspace import Busy
 from tests.support.environments import (
@@ -140,7 +140,7 @@ def test_the_gate_is_asked_just_before(door):
         def wait_until_open(self, environment: Environment, cancel: Cancellation) -> None:
             asked.append(door.environment.look().installed)
             if len(asked) > (door.kind != "rollback"):
-                raise Postponed("OutsideWindow", "the window has closed", 60.0)
+                raise Postponed(Reason.OUTSIDE_WINDOW, "the window has closed", 60.0)
 
     with pytest.raises(Postponed):
         door.go(gate=Closing())
