@@ -16,10 +16,10 @@ from packaging.specifiers import SpecifierSet
 
 from reconciler.environment.environment import Environment, read_project
 from reconciler.environment.interpreter import InterpreterError
-from reconciler.processes import Cancellation
+from reconciler.processes import Cancellation, OnLine
 from reconciler.state.desired import parse
 from reconciler.trees.workspace import NAME
-from reconciler.uv.program import OnLine, UvError
+from reconciler.uv.program import UvError
 
 log = structlog.get_logger()
 

@@ -19,13 +19,13 @@ from reconciler.environment.snapshot import Snapshot
 from reconciler.log.redact import redact
 from reconciler.planning.pruning import prunable
 from reconciler.planning.shadow import shadow_of
-from reconciler.processes import Cancellation
+from reconciler.processes import Cancellation, OnLine
 from reconciler.state.culprits import Core, Unsatisfiable, UnsolvableError, divide
 from reconciler.state.holds import Held, HoldSet
 from reconciler.state.installed import Distribution, Installed
 from reconciler.status import Change, Failure, PackageStatus
 from reconciler.uv.effective import EffectiveProject, Item, items_of, items_of_holds
-from reconciler.uv.program import BuildFailed, NoSolution, OnLine, Plan, Planned, Unreadable
+from reconciler.uv.program import BuildFailed, NoSolution, Plan, Planned, Unreadable
 
 log = structlog.get_logger()
 
