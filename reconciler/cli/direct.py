@@ -26,9 +26,9 @@ from reconciler.passes.outcome import Gate, Outcome
 from reconciler.passes.reconcile import Pass
 from reconciler.passes.restore import restore
 from reconciler.passes.rollback import roll_back
-from reconciler.passes.runner import PassRunner, Reason, Recorded, Work
+from reconciler.passes.runner import PassRunner, Recorded, Work
 from reconciler.processes import Cancellation
-from reconciler.status import Trigger
+from reconciler.status import Reason, Trigger
 from reconciler.trees.workspace import Busy
 
 

@@ -28,12 +28,12 @@ from reconciler.daemon.worker import Worker
 from reconciler.environment.environment import Environment
 from reconciler.journal.history import JOURNAL, Journal, iso
 from reconciler.log.logger import get_logger
-from reconciler.passes.gates import IN_USE, OUTSIDE_WINDOW
 from reconciler.status import (
     EnvironmentStatus,
     PassDetail,
     PassStatus,
     Problem,
+    Reason,
     ServiceStatus,
     Status,
 )
@@ -173,8 +173,8 @@ class Supervisor:
         worker.start()
         log.info("environment.added", environment=config.name, path=str(config.python))
 
-    def _recorded(self, name: str, detail: PassDetail, reason: str | None) -> None:
-        if reason not in (IN_USE, OUTSIDE_WINDOW):  # who waits has not failed
+    def _recorded(self, name: str, detail: PassDetail, reason: Reason | None) -> None:
+        if reason not in (Reason.IN_USE, Reason.OUTSIDE_WINDOW):  # who waits has not failed
             self.metrics.observe_pass(name, detail)
             for failed in {reason, *(failure.reason for failure in detail.failed)} - {None}:
                 self.metrics.observe_uv_failure(str(failed))

@@ -32,9 +32,9 @@ from reconciler.passes.gates import Gates
 from reconciler.passes.outcome import Outcome
 from reconciler.passes.reconcile import Pass
 from reconciler.passes.restore import restore
-from reconciler.passes.runner import PassRunner, Reason, Recorded, Trouble, is_worth_telling
+from reconciler.passes.runner import PassRunner, Recorded, Trouble, is_worth_telling
 from reconciler.processes import Cancellation, Cancelled
-from reconciler.status import PassDetail, PassStatus, Trigger
+from reconciler.status import PassDetail, PassStatus, Reason, Trigger
 from reconciler.trees import generations
 
 log = get_logger(__name__)
@@ -47,7 +47,7 @@ _AT_ONCE = frozenset({Trigger.MANUAL, Trigger.RETRY, Trigger.RESUME, Trigger.STA
 _NOT_ABOUT_FILES = frozenset({Reason.BAD_FILE, Reason.INTERPRETER_UNUSABLE, Reason.BUSY})
 """Why a pass could not even begin: it does as soon as that is over."""
 
-OnRecorded = Callable[[str, PassDetail, str | None], None]
+OnRecorded = Callable[[str, PassDetail, Reason | None], None]
 Emit = Callable[[str, dict[str, object]], None]
 
 

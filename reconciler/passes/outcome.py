@@ -4,13 +4,13 @@ Plain values. What becomes of them in words is `recording`'s part.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
 from reconciler.processes import Cancellation
 from reconciler.state.desired import FileProblem
-from reconciler.status import Change, Failure, HeldBack, Problem, Result
+from reconciler.status import Change, Failure, HeldBack, Problem, Reason, Result
 
 
 class Listener(Protocol):
@@ -33,7 +33,7 @@ class Gate(Protocol):
 class Postponed(Exception):
     """The new tree may not go live now: a job is running, or it is outside the window."""
 
-    def __init__(self, reason: str, message: str, retry_after: float) -> None:
+    def __init__(self, reason: Reason, message: str, retry_after: float) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
@@ -42,15 +42,15 @@ class Postponed(Exception):
 
 
 class Refused(Exception):
-    """The pass cannot do what it was asked for; `reason` is one CamelCase word."""
+    """The pass cannot do what it was asked for."""
 
-    reason = "Refused"
+    reason: ClassVar[Reason]
 
 
 class Insecure(Refused):
     """The service runs as root on what others may write."""
 
-    reason = "Insecure"
+    reason = Reason.INSECURE
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(f"{problem.reason}. {problem.mend}")

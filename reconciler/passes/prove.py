@@ -19,6 +19,7 @@ from reconciler.state.adjustments import Adjustments
 from reconciler.state.drift import Drift, diff
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit, defect_of
+from reconciler.status import Reason
 from reconciler.trees.tree import Fingerprints, fingerprints
 from reconciler.uv.program import Planned
 
@@ -27,9 +28,9 @@ _KEPT_OUTPUT = 20_000
 
 @dataclass(eq=False)
 class VerifyFailed(Exception):
-    """The stage may not go live; `reason` is one CamelCase word, `output` a command's."""
+    """The stage may not go live; `output` is what a command printed."""
 
-    reason: str
+    reason: Reason
     message: str
     output: str = ""
 
@@ -63,23 +64,27 @@ def check_packages(
     for name, planned in install.items():
         found = staged.get(name)
         if found is None:
-            raise VerifyFailed("IncompleteStage", f"{name} is missing from the stage. Try again.")
+            raise VerifyFailed(
+                Reason.INCOMPLETE_STAGE, f"{name} is missing from the stage. Try again."
+            )
         if planned.version is not None and found.version != planned.version:
             message = f"{name} {found.version} was installed, but {planned.version} was planned."
-            raise VerifyFailed("NotAsPlanned", message)
+            raise VerifyFailed(Reason.NOT_AS_PLANNED, message)
         commit = found.direct_url.commit if found.direct_url else None
         if planned.commit is not None and commit != planned.commit:
             message = (
                 f"{name} was planned at the commit {planned.commit}, but what is asked for leads "
                 f"to {commit} by now. This is tried again."
             )
-            raise VerifyFailed("NotAsPlanned", message)
+            raise VerifyFailed(Reason.NOT_AS_PLANNED, message)
         defect = defect_of(found, staged)
         if defect:
-            raise VerifyFailed("IncompleteStage", f"{name} {found.version}: {defect}. Try again.")
+            raise VerifyFailed(
+                Reason.INCOMPLETE_STAGE, f"{name} {found.version}: {defect}. Try again."
+            )
     for name in remove:
         if staged.get(name) is not None:
-            raise VerifyFailed("IncompleteStage", f"{name} is still in the stage. Try again.")
+            raise VerifyFailed(Reason.INCOMPLETE_STAGE, f"{name} is still in the stage. Try again.")
 
 
 def staged_drift(
@@ -118,7 +123,7 @@ def check_consistency(
     if worse:
         words = "; ".join(f"{row.name}: {row.message}" for row in worse[:5])
         raise VerifyFailed(
-            "InconsistentStage",
+            Reason.INCONSISTENT_STAGE,
             f"the new tree would not fit together ({words}). The old one stays; look at the "
             "packages named, or pin them.",
         )
@@ -140,7 +145,7 @@ def check_holds(
     if commands_ran:
         mend = "Correct `verify`: a verify command must not change what it looks at."
     raise VerifyFailed(
-        "HoldViolation",
+        Reason.HOLD_VIOLATION,
         f"files of a held package would change ({', '.join(changed[:3])}), so nothing went live. "
         f"{mend}",
     )
@@ -164,7 +169,7 @@ def check_untouched(
     changed |= set(audit(after)) - set(whole)
     if changed:
         raise VerifyFailed(
-            "VerifyFailed",
+            Reason.VERIFY_FAILED,
             f"the verify commands have changed what they look at ({', '.join(sorted(changed)[:3])})"
             ", so the old tree stays. Correct `verify`: nothing but what was planned goes live.",
         )
@@ -224,7 +229,7 @@ def _run_one(program: Program, shown: str, timeout: float, cancel: Cancellation)
         ended = run(program, limit=timeout, cancel=cancel, keep=_KEPT_OUTPUT)
     except NotStarted as error:
         message = f"the verify command `{shown}` does not start ({error}). Correct `verify`."
-        raise VerifyFailed("VerifyFailed", message) from error
+        raise VerifyFailed(Reason.VERIFY_FAILED, message) from error
     except TookTooLong as error:
         raise _not_fit(shown, f"took longer than {error.limit:.0f} s", error.ended) from error
     if ended.status != 0:
@@ -234,7 +239,7 @@ def _run_one(program: Program, shown: str, timeout: float, cancel: Cancellation)
 
 def _not_fit(shown: str, how: str, ended: Ended) -> VerifyFailed:
     return VerifyFailed(
-        "VerifyFailed",
+        Reason.VERIFY_FAILED,
         f"the verify command `{shown}` {how}, so the old tree stays. `reconciler history ID` "
         "shows what it printed.",
         _printed_by(ended),

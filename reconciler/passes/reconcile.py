@@ -45,7 +45,7 @@ from reconciler.planning.pruning import prunable
 from reconciler.processes import Cancellation
 from reconciler.state.desired import FileProblem
 from reconciler.state.installed import Distribution, Installed, audit
-from reconciler.status import Change, Failure, HeldBack, Result
+from reconciler.status import Change, Failure, HeldBack, Reason, Result
 from reconciler.trees import generations
 from reconciler.trees.exchange import ExchangeImpossible, exchange, finish_interrupted
 from reconciler.trees.generations import Generation
@@ -241,7 +241,7 @@ class Pass:
             except HoldConflict as conflict:
                 text = str(conflict)
                 refused = [Failure(name=conflict.package, requirement=conflict.package,
-                                   reason="HoldConflict", message=text)]  # fmt: skip
+                                   reason=Reason.HOLD_CONFLICT, message=text)]  # fmt: skip
             else:
                 held_back = explaining.result()
                 allowed = self.environment.config.allow_downgrade
@@ -259,7 +259,7 @@ class Pass:
     ) -> Decision:
         for failure in refused:
             log.warning("requirement.failed", package=failure.name, reason=failure.reason)
-            pushed = failure.reason in ("WouldDowngrade", "HeldBackTooFar")
+            pushed = failure.reason in (Reason.WOULD_DOWNGRADE, Reason.HELD_BACK_TOO_FAR)
             planner.exclude(failure, None if pushed else decision)
         with self.step("plan"):
             decision = planner.decide()

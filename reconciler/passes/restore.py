@@ -17,7 +17,7 @@ from reconciler.passes.prove import VerifyFailed, check_holds, read_tree
 from reconciler.passes.reconcile import STARTS, Pass
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed, defect_of
-from reconciler.status import Change, Result
+from reconciler.status import Change, Reason, Result
 from reconciler.trees import generations
 from reconciler.trees.stage import Census, StagingImpossible
 from reconciler.trees.tree import Tree, fingerprints
@@ -31,7 +31,7 @@ log = get_logger(__name__)
 class NothingToRestore(Refused):
     """The vault has no copy of that package."""
 
-    reason = "NoCopy"
+    reason = Reason.NO_COPY
 
     def __init__(self, name: str, known: list[str]) -> None:
         listed = ", ".join(known) or "none"
@@ -185,7 +185,7 @@ def _check(staged: Installed, wanted: list[Manifest]) -> None:
         defect = defect_of(found, staged) if found else "it is missing"
         if found is None or defect or found.version != Version(manifest.version):
             raise VerifyFailed(
-                "IncompleteStage",
+                Reason.INCOMPLETE_STAGE,
                 f"{manifest.name} {manifest.version} could not be put back whole ({defect}). "
                 "Nothing has changed; install that build by hand.",
             )

@@ -14,7 +14,7 @@ from reconciler.passes.outcome import Outcome, Refused
 from reconciler.passes.prove import read_tree
 from reconciler.passes.reconcile import Pass
 from reconciler.state.installed import Installed, audit
-from reconciler.status import Change, Result
+from reconciler.status import Change, Reason, Result
 from reconciler.trees import generations
 from reconciler.trees.exchange import exchange
 from reconciler.trees.generations import Generation
@@ -26,7 +26,7 @@ log = get_logger(__name__)
 class NoSuchGeneration(Refused):
     """There is no tree to go back to, or not the one asked for."""
 
-    reason = "UnknownGeneration"
+    reason = Reason.UNKNOWN_GENERATION
 
     def __init__(self, number: int | None, known: list[int]) -> None:
         listed = ", ".join(map(str, known)) or "none"
@@ -38,7 +38,7 @@ class NoSuchGeneration(Refused):
 class GenerationBroken(Refused):
     """The tree asked for is not whole any more."""
 
-    reason = "GenerationBroken"
+    reason = Reason.GENERATION_BROKEN
 
 
 def choose(workspace: Workspace, number: int | None) -> Generation:

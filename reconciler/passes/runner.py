@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import msgspec
 
@@ -37,7 +36,7 @@ from reconciler.planning.counterfactual import still_held_back
 from reconciler.planning.planner import HoldViolation
 from reconciler.processes import Cancellation, Cancelled
 from reconciler.state.desired import FileProblem
-from reconciler.status import PassDetail, Problem, Result
+from reconciler.status import PassDetail, Problem, Reason, Result
 from reconciler.trees import generations
 from reconciler.trees.exchange import ExchangeImpossible
 from reconciler.trees.workspace import Busy
@@ -50,29 +49,11 @@ FIRST_RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 600.0
 
 
-class Reason(StrEnum):
-    """Why a pass did not end well, where no part of it has its own word."""
-
-    BAD_FILE = "BadFile"
-    INTERPRETER_UNUSABLE = "InterpreterUnusable"
-    HOLD_VIOLATION = "HoldViolation"
-    KEEPS_CHANGING = "KeepsChanging"
-    BUSY = "Busy"
-    VAULT_DAMAGED = "VaultDamaged"
-    NOTHING_TO_ACCEPT = "NothingToAccept"
-    DISK_FULL = "DiskFull"
-    JOURNAL_FAILED = "JournalFailed"
-    NOT_WRITABLE = "NotWritable"
-    FILE_SYSTEM = "FileSystemError"
-    STOPPED = "Stopped"
-    UNEXPECTED = "UnexpectedError"
-
-
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """Why a pass ended without its result, in one word and in a sentence."""
 
-    reason: str
+    reason: Reason
     message: str
     problem: Problem | None = None
     retry_after: float | None = None
@@ -355,7 +336,6 @@ def _file_trouble(error: Exception) -> Trouble:
 
 __all__ = [
     "PassRunner",
-    "Reason",
     "Recorded",
     "Trouble",
     "is_worth_telling",

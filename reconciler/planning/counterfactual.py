@@ -16,7 +16,7 @@ from reconciler.planning.planner import Decision, Planner, mentions
 from reconciler.state.desired import Declared
 from reconciler.state.holds import requires_of
 from reconciler.state.installed import Distribution
-from reconciler.status import Failure, HeldBack
+from reconciler.status import Failure, HeldBack, Reason
 from reconciler.uv.effective import Item, items_of_holds
 from reconciler.uv.program import BuildFailed, NetworkTrouble, NoSolution, Plan, UvError
 
@@ -172,11 +172,14 @@ class Unheld:
             fate = f"only {name} {coming.version} fits"
             if before is not None and coming.version < before:
                 reason, fate = (
-                    "WouldDowngrade",
+                    Reason.WOULD_DOWNGRADE,
                     f"{name} stays at {before}; only {coming.version} fits",
                 )
             elif self._forgets_the_holds(coming, entry.newest, incoming):
-                reason, fate = "HeldBackTooFar", f"{fate}, from before it declared what it needs"
+                reason, fate = (
+                    Reason.HELD_BACK_TOO_FAR,
+                    f"{fate}, from before it declared what it needs",
+                )
             else:
                 continue
             found.append(_objection(entry, reason, fate))
@@ -216,7 +219,7 @@ def _knows_a_hold(
     return False
 
 
-def _objection(entry: HeldBack, reason: str, fate: str) -> Failure:
+def _objection(entry: HeldBack, reason: Reason, fate: str) -> Failure:
     return Failure(
         name=entry.name,
         requirement=f"{entry.name}=={entry.newest}",

@@ -23,7 +23,7 @@ from reconciler.processes import Cancellation, OnLine
 from reconciler.state.culprits import Core, Unsatisfiable, UnsolvableError, divide
 from reconciler.state.holds import Held, HoldSet
 from reconciler.state.installed import Distribution, Installed
-from reconciler.status import Change, Failure, PackageStatus
+from reconciler.status import Change, Failure, PackageStatus, Reason
 from reconciler.uv.effective import EffectiveProject, Item, items_of, items_of_holds
 from reconciler.uv.program import BuildFailed, NoSolution, Plan, Planned, Unreadable
 
@@ -306,7 +306,7 @@ class Planner:
             return Failure(
                 name=item.name,
                 requirement=redact(item.text),
-                reason="DependencyFailed",
+                reason=Reason.DEPENDENCY_FAILED,
                 message=f"it needs {first.name}, which is left out: {first.message}",
             )
         others = [items[i] for i in sorted(core.items) if items[i] != item]
@@ -315,7 +315,7 @@ class Planner:
         return Failure(
             name=item.name,
             requirement=redact(item.text),
-            reason=NoSolution.reason,
+            reason=Reason.NO_SOLUTION,
             message=message,
         )
 
