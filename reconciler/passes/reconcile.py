@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import structlog
 from packaging.utils import NormalizedName
 
 from reconciler.config import Update
@@ -21,6 +20,7 @@ from reconciler.environment.creation import create_environment
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
 from reconciler.journal.history import iso
+from reconciler.log.logger import get_logger
 from reconciler.passes.outcome import (
     Gate,
     Insecure,
@@ -40,8 +40,11 @@ from reconciler.passes.prove import (
     staged_drift,
 )
 from reconciler.planning.counterfactual import Unheld
-from reconciler.planning.planner import Decision, Planner, build_failure, project_for
+from reconciler.planning.decision import Decision
+from reconciler.planning.failures import build_failure
+from reconciler.planning.planner import Planner
 from reconciler.planning.pruning import prunable
+from reconciler.planning.resolver import Resolver, project_for
 from reconciler.processes import Cancellation
 from reconciler.state.desired import FileProblem
 from reconciler.state.installed import Distribution, Installed, audit
@@ -54,7 +57,7 @@ from reconciler.trees.tree import HoldConflict, Tree, fingerprints, follow_links
 from reconciler.trees.workspace import Workspace
 from reconciler.uv.program import BuildFailed, DiskFull, TimedOut, UvError
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 STARTS = 4
 """How often a pass starts over because the live tree changed under it."""
@@ -220,7 +223,8 @@ class Pass:
 
     def _planner(self, snapshot: Snapshot, work: Path) -> Planner:
         project = project_for(self.environment, snapshot, work)
-        return Planner(self.environment, snapshot, project, self.cancel, self.line)
+        resolver = Resolver(self.environment, snapshot, project, self.cancel, self.line)
+        return Planner(self.environment, snapshot, resolver)
 
     def _install(
         self, unheld: Unheld, decision: Decision, work: Path, pool: ThreadPoolExecutor

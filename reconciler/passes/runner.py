@@ -33,7 +33,7 @@ from reconciler.passes.outcome import (
 from reconciler.passes.prove import VerifyFailed
 from reconciler.passes.reconcile import Pass, recover
 from reconciler.planning.counterfactual import still_held_back
-from reconciler.planning.planner import HoldViolation
+from reconciler.planning.decision import HoldViolation
 from reconciler.processes import Cancellation, Cancelled
 from reconciler.state.desired import FileProblem
 from reconciler.status import PassDetail, Problem, Reason, Result
