@@ -115,11 +115,9 @@ class Supervisor:
         self._board.describe(
             journal_problem=Problem(
                 file=str(self.journal.path),
-                line=None,
-                column=None,
                 reason=f"the history was damaged: it has been set aside as {aside.name}, and a "
                 "new one begun",
-                mend="Look whether the disk is sound, and whether an environment that was paused "
+                fix="Look whether the disk is sound, and whether an environment that was paused "
                 "or rolled back still is; delete the old file once it is of no use.",
             )
         )

@@ -9,7 +9,7 @@ from reconciler.config import EnvironmentConfig, Mode
 from reconciler.environment.snapshot import Snapshot
 from reconciler.journal.history import State, iso
 from reconciler.log.redact import in_places
-from reconciler.passes.runner import Trouble, problem_of
+from reconciler.passes.runner import Trouble
 from reconciler.state.companions import warnings_for
 from reconciler.state.drift import Row
 from reconciler.status import (
@@ -111,7 +111,7 @@ def environment_status(
 
 def _problem(known: Known) -> Problem | None:
     if known.snapshot is not None and known.snapshot.problem is not None:
-        return problem_of(known.snapshot.problem)
+        return known.snapshot.problem
     return known.trouble.problem if known.trouble else None
 
 
@@ -222,8 +222,8 @@ def _conditions(
     )
     stalled_reason, why = reason, message
     if known.snapshot is not None and known.snapshot.problem is not None:
-        said = problem_of(known.snapshot.problem)
-        stalled_reason, why = Reason.BAD_FILE, f"{said.reason}; the last good state is in force"
+        stalled_reason = Reason.BAD_FILE
+        why = f"{known.snapshot.problem.reason}; the last good state is in force"
     broken = [h for h in known.holds if not h.intact]
     holds = "; ".join(h.message or h.name for h in broken) or f"{len(known.holds)} held, all intact"
     return {

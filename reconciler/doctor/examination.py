@@ -71,7 +71,7 @@ def _check_address(config: Config, answer: WhoAnswers) -> Finding:
                        "Restart the service, so that it is the installed version.")  # fmt: skip
     if service.config_problem is not None:
         return problem("address", f"{words} with an old configuration: "
-                       f"{service.config_problem.reason}", service.config_problem.mend)  # fmt: skip
+                       f"{service.config_problem.reason}", service.config_problem.fix)  # fmt: skip
     return fine("address", words)
 
 

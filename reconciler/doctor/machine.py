@@ -199,7 +199,7 @@ def check_secrets(config: Config) -> Iterator[Finding]:
         yield _check_token(token)
     wrong = check_trust(config.in_charge, os.geteuid())
     for it in wrong:
-        yield problem("permissions", it.reason, f"{it.mend}.")
+        yield problem("permissions", it.reason, it.fix)
     if config.path is not None and not wrong:
         yield fine("configuration", str(config.path))
 

@@ -32,7 +32,7 @@ def create_environment(environment: Environment, cancel: Cancellation, on_line: 
     """Create the environment's folder with an interpreter and nothing else.
 
     Raises:
-        FileProblem: The project's file cannot be used, so it is not known for what Python.
+        BadFile: The project's file cannot be used, so it is not known for what Python.
         InterpreterError: Something else is in its place.
         UvError: uv found no Python that fits.
         OSError: The place cannot be written.

@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
 from reconciler.processes import Cancellation
-from reconciler.state.desired import FileProblem
+from reconciler.state.desired import BadFile
 from reconciler.status import Change, Failure, HeldBack, Problem, Reason, Result
 
 
@@ -53,16 +53,12 @@ class Insecure(Refused):
     reason = Reason.INSECURE
 
     def __init__(self, problem: Problem) -> None:
-        super().__init__(f"{problem.reason}. {problem.mend}")
+        super().__init__(problem.sentence)
         self.problem = problem
 
 
-class Unready(Exception):
+class Unready(BadFile):
     """There is nothing to go by: the project's file never was good."""
-
-    def __init__(self, problem: FileProblem) -> None:
-        super().__init__(str(problem))
-        self.problem = problem
 
 
 class KeepsChanging(Exception):

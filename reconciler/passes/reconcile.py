@@ -46,7 +46,7 @@ from reconciler.planning.planner import Planner
 from reconciler.planning.pruning import prunable
 from reconciler.planning.resolver import Resolver, project_for
 from reconciler.processes import Cancellation
-from reconciler.state.desired import FileProblem
+from reconciler.state.desired import BadFile
 from reconciler.state.installed import Distribution, Installed, audit
 from reconciler.status import Change, Failure, HeldBack, Reason, Result
 from reconciler.trees import generations
@@ -152,8 +152,8 @@ class Pass:
         with self.step("create"):
             try:
                 create_environment(self.environment, self.cancel, self.line)
-            except FileProblem as problem:
-                raise Unready(problem) from problem
+            except BadFile as bad:
+                raise Unready(bad.problem) from bad
 
     def refuse_insecure(self) -> None:
         """As root, act only on files that nobody else can write (as sshd does with keys).

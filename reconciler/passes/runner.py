@@ -28,14 +28,13 @@ from reconciler.passes.outcome import (
     Outcome,
     Postponed,
     Refused,
-    Unready,
 )
 from reconciler.passes.prove import VerifyFailed
 from reconciler.passes.reconcile import Pass, recover
 from reconciler.planning.counterfactual import still_held_back
 from reconciler.planning.decision import HoldViolation
 from reconciler.processes import Cancellation, Cancelled
-from reconciler.state.desired import FileProblem
+from reconciler.state.desired import BadFile
 from reconciler.status import PassDetail, Problem, Reason, Result
 from reconciler.trees import generations
 from reconciler.trees.exchange import ExchangeImpossible
@@ -170,7 +169,7 @@ class PassRunner:
         problem = outcome.snapshot.problem
         return msgspec.structs.replace(
             detail,
-            message=redact(f"{Reason.BAD_FILE}: {problem}") if problem else detail.message,
+            message=f"{Reason.BAD_FILE}: {problem}" if problem else detail.message,
             revision=outcome.snapshot.revision,
             generation=outcome.generation,
             changes=outcome.changes,
@@ -261,26 +260,12 @@ def is_worth_telling(detail: PassDetail, trouble: Trouble | None) -> bool:
     return detail.result is not Result.UNCHANGED or bool(detail.failed)
 
 
-def problem_of(problem: FileProblem) -> Problem:
-    """A file's problem as the status shows it."""
-    return Problem(
-        file=str(problem.file),
-        line=problem.line,
-        column=problem.column,
-        reason=redact(problem.reason),
-        mend=problem.mend,
-        text=redact(problem.text) if problem.text else None,
-    )
-
-
 def trouble_of(error: Exception) -> Trouble:  # noqa: C901, PLR0911, PLR0912 -- one line each
     """The words for whatever ended a pass; what nobody foresaw is logged with its traceback."""
     message = redact(str(error))
     match error:
-        case Unready():
-            return Trouble(Reason.BAD_FILE, message, problem_of(error.problem))
-        case FileProblem():
-            return Trouble(Reason.BAD_FILE, message, problem_of(error))
+        case BadFile():
+            return Trouble(error.reason, message, error.problem)
         case UvError() | VerifyFailed():
             if isinstance(error, VerifyFailed):
                 log.error("verify.failed", reason=error.reason, message=message,
@@ -339,6 +324,5 @@ __all__ = [
     "Recorded",
     "Trouble",
     "is_worth_telling",
-    "problem_of",
     "trouble_of",
 ]

@@ -136,7 +136,7 @@ def _check_trust(installation: Installation) -> None:
         paths += environment_paths(it.pyproject, it.root, it.python)
     problems = check_trust(paths, 0)
     if problems:
-        lines = [f"{it.reason}. {it.mend}" for it in problems]
+        lines = [it.sentence for it in problems]
         raise CannotInstall("\n".join(["The service would run as root, but:", *lines]))
 
 

@@ -125,7 +125,7 @@ def test_a_bad_file_leaves_the_last_good_state_in_force(environment, project, ba
     snapshot = environment.look()
     assert snapshot.desired is before.desired
     assert snapshot.revision == before.revision
-    assert snapshot.problem.file == project.path
+    assert snapshot.problem.file == str(project.path)
     project.write(["two"])
     assert declared(environment) == ["two"]
     assert environment.look().problem is None
@@ -188,7 +188,7 @@ def test_a_file_that_never_was_good_declares_nothing(environment, project):
 
 def test_what_is_no_file_or_too_large_is_refused(environment, project):
     project.path.mkdir()
-    assert "no regular file" in environment.look().problem.reason
+    assert "not a regular file" in environment.look().problem.reason
     project.path.rmdir()
     project.write_text("# " + "x" * (4 << 20) + "\n")
     assert "larger than 4 MiB" in environment.look().problem.reason
@@ -196,7 +196,7 @@ def test_what_is_no_file_or_too_large_is_refused(environment, project):
     os.mkfifo(project.directory / "fifo")
     project.path.unlink()
     project.path.symlink_to("fifo")
-    assert "no regular file" in environment.look().problem.reason
+    assert "not a regular file" in environment.look().problem.reason
 
 
 def test_a_project_for_another_python_is_refused_in_words(environment, project):
@@ -204,7 +204,7 @@ def test_a_project_for_another_python_is_refused_in_words(environment, project):
     project.write_text(text)
     problem = environment.look().problem
     assert "requires Python >=3.99" in problem.reason
-    assert str(project.venv.resolve()) in problem.mend
+    assert str(project.venv.resolve()) in problem.fix
 
 
 def test_bad_uv_settings_leave_the_last_good_ones_in_force(environment, project, tmp_path):
@@ -214,7 +214,7 @@ def test_bad_uv_settings_leave_the_last_good_ones_in_force(environment, project,
     good = environment.look()
     user_settings(tmp_path, "extra-index-url = [")
     snapshot = environment.look()
-    assert snapshot.problem.file == tmp_path / "user" / "uv" / "uv.toml"
+    assert snapshot.problem.file == str(tmp_path / "user" / "uv" / "uv.toml")
     assert snapshot.problem.line is not None
     assert snapshot.settings == good.settings
     assert snapshot.desired is good.desired

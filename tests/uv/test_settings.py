@@ -7,7 +7,7 @@ import pytest
 import tomli
 import tomli_w
 
-from reconciler.state.desired import FileProblem
+from reconciler.state.desired import BadFile
 from reconciler.state.holds import HoldSet
 from reconciler.uv.settings import _KEPT, environ_for_uv, settings_for, stamp_of
 from tests.support.environments import uv_binary
@@ -125,18 +125,18 @@ def test_what_is_said_of_pip_is_stronger_and_lists_are_joined(layers):
 def test_a_file_that_is_no_toml_is_told_with_its_place(layers, text):
     path = layers.user / "uv" / "uv.toml"
     layers.write(path, f"# fine\n{text}")
-    with pytest.raises(FileProblem) as caught:
+    with pytest.raises(BadFile) as caught:
         layers.settings()
-    assert caught.value.file == path
-    assert caught.value.line == 2
-    assert caught.value.column is not None
+    assert caught.value.problem.file == str(path)
+    assert caught.value.problem.line == 2
+    assert caught.value.problem.column is not None
 
 
 def test_a_file_that_is_not_utf_8_is_told(layers):
     path = layers.user / "uv" / "uv.toml"
     layers.write(path, "")
     path.write_bytes(b"\xff")
-    with pytest.raises(FileProblem, match="not UTF-8"):
+    with pytest.raises(BadFile, match="not UTF-8"):
         layers.settings()
 
 

@@ -3,9 +3,7 @@
 import click
 
 from reconciler.cli.command import Command
-from reconciler.cli.commands.check import problem_words
 from reconciler.cli.direct import direct
-from reconciler.cli.json_output import problem_of
 from reconciler.cli.logs import configure_log
 from reconciler.cli.options import Options
 from reconciler.cli.targets import chosen, configuration
@@ -55,7 +53,7 @@ def apply(options: Options, *, detailed_exitcode: bool, force: bool) -> int:
     output.json(recorded.detail)
     problem = recorded.outcome.snapshot.problem if recorded.outcome else None
     if problem is not None:  # the last good state has been applied, which is not what was saved
-        click.echo(f"Error: {problem_words(problem_of(problem))}", err=True)
+        click.echo(f"Error: {problem.with_line()}", err=True)
     show_pass(recorded.detail, target.name, output)
     _show_rest(recorded, output)
     return _status(recorded, detailed=detailed_exitcode)

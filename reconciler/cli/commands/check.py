@@ -10,7 +10,7 @@ from reconciler.cli.opening import opened_or_blank
 from reconciler.cli.options import Options
 from reconciler.cli.targets import chosen, configuration
 from reconciler.cli.terminal.output import BAD, DOUBT, GOOD, QUIET, Output
-from reconciler.status import Hold, Package, PackageStatus, Problem
+from reconciler.status import Hold, Package, PackageStatus
 
 IN_SYNC, ERROR, DRIFT = 0, 1, 2
 
@@ -56,7 +56,7 @@ def check(options: Options) -> int:
 
 def _show(document: Check, output: Output, *, missing: bool) -> None:
     if document.problem is not None:
-        click.echo(f"Error: {problem_words(document.problem)}", err=True)
+        click.echo(f"Error: {document.problem.with_line()}", err=True)
     if missing:
         output.say(f"{document.environment}: there is no environment yet at {document.python}.")
     wrong = [p for p in document.packages if not p.ok]
@@ -115,10 +115,3 @@ def _conclude(document: Check, output: Output, wrong: list[Package]) -> None:
     broken = _broken(document.holds)
     if any(p.status in _MENDABLE and p.name not in broken for p in wrong):
         output.say("`reconciler plan` shows what would change; `reconciler apply` mends it.", QUIET)
-
-
-def problem_words(problem: Problem) -> str:
-    """A file's problem in one paragraph, with the line itself."""
-    where = ":".join(str(p) for p in (problem.file, problem.line, problem.column) if p)
-    text = f"\n    {problem.text.strip()}" if problem.text else ""
-    return f"{where}: {problem.reason}. {problem.mend}{text}"

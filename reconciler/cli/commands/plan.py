@@ -3,8 +3,7 @@
 import click
 
 from reconciler.cli.command import Command
-from reconciler.cli.commands.check import problem_words
-from reconciler.cli.json_output import PlanDocument, problem_of
+from reconciler.cli.json_output import PlanDocument
 from reconciler.cli.logs import configure_log
 from reconciler.cli.opening import opened_or_blank
 from reconciler.cli.options import Options
@@ -75,13 +74,13 @@ def _document(target: EnvironmentConfig, outcome: Outcome) -> PlanDocument:
         failed=outcome.failed,
         held_back=outcome.held_back or (),
         holds=holds_found(snapshot),
-        problem=problem_of(snapshot.problem) if snapshot.problem else None,
+        problem=snapshot.problem,
     )
 
 
 def _show(document: PlanDocument, output: Output) -> None:
     if document.problem is not None:
-        click.echo(f"Error: {problem_words(document.problem)}", err=True)
+        click.echo(f"Error: {document.problem.with_line()}", err=True)
     show_changes(document.changes, output)
     show_held_back(document.held_back, output)
     show_failures(document.failed, output)

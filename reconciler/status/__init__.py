@@ -5,9 +5,11 @@ renamed or removed. They hold no secret and nothing that cannot be shown.
 """
 
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Literal
 
 import msgspec
+
+from reconciler.status.trouble import ExpectedEnd, Problem, Reason
 
 SCHEMA = 1
 
@@ -59,81 +61,6 @@ class Trigger(StrEnum):
     RESTORE = "restore"
     ACCEPT = "accept"
     RELOAD = "reload"
-
-
-class Reason(StrEnum):
-    """Why something is as it is, in one word for scripts and alerts; a sentence goes with it.
-
-    Everything that ends a pass, leaves a requirement out or explains a condition is here, and
-    in docs/troubleshooting.md. What HTTP refuses has its own words (`Refusal`, `HttpReason`).
-    """
-
-    # A requirement is left out.
-    NO_SOLUTION = "NoSolution"
-    BUILD_FAILED = "BuildFailed"
-    UNUSABLE = "Unusable"
-    DEPENDENCY_FAILED = "DependencyFailed"
-    HOLD_CONFLICT = "HoldConflict"
-    WOULD_DOWNGRADE = "WouldDowngrade"
-    HELD_BACK_TOO_FAR = "HeldBackTooFar"
-    # A pass cannot begin.
-    BAD_FILE = "BadFile"
-    INTERPRETER_UNUSABLE = "InterpreterUnusable"
-    INSECURE = "Insecure"
-    BUSY = "Busy"
-    JOURNAL_FAILED = "JournalFailed"
-    UV_MISSING = "UvMissing"
-    # A pass cannot do what it was asked for.
-    NO_COPY = "NoCopy"
-    VAULT_DAMAGED = "VaultDamaged"
-    NOTHING_TO_ACCEPT = "NothingToAccept"
-    UNKNOWN_GENERATION = "UnknownGeneration"
-    GENERATION_BROKEN = "GenerationBroken"
-    # A pass waits.
-    IN_USE = "InUse"
-    OUTSIDE_WINDOW = "OutsideWindow"
-    # uv fails.
-    NETWORK_TROUBLE = "NetworkTrouble"
-    UNREADABLE = "Unreadable"
-    TIMED_OUT = "TimedOut"
-    UV_FAILED = "UvFailed"
-    # The new tree may not go live.
-    HOLD_VIOLATION = "HoldViolation"
-    INCOMPLETE_STAGE = "IncompleteStage"
-    NOT_AS_PLANNED = "NotAsPlanned"
-    INCONSISTENT_STAGE = "InconsistentStage"
-    VERIFY_FAILED = "VerifyFailed"
-    KEEPS_CHANGING = "KeepsChanging"
-    # The machine fails, or we do.
-    DISK_FULL = "DiskFull"
-    NOT_WRITABLE = "NotWritable"
-    FILE_SYSTEM = "FileSystemError"
-    STOPPED = "Stopped"
-    UNEXPECTED = "UnexpectedError"
-    # Conditions only.
-    STARTING = "Starting"
-    NOT_LOOKED = "NotLooked"
-    RECONCILING = "Reconciling"
-    PASS_RUNNING = "PassRunning"  # noqa: S105 -- a word, not a password
-    IDLE = "Idle"
-    PROGRESSING = "Progressing"
-    IN_SYNC = "InSync"
-    INTACT = "Intact"
-    DRIFTED = "Drifted"
-    OBSERVING = "Observing"
-    PAUSED = "Paused"
-    PACKAGES_FAILED = "PackagesFailed"
-    HOLD_BROKEN = "HoldBroken"
-    HOLD_MISMATCH = "HoldMismatch"
-
-    @classmethod
-    def _missing_(cls, value: object) -> Self | None:
-        """Keep a reason that only a newer service, or an older history, knows as it is."""
-        if not isinstance(value, str):
-            return None
-        unknown = str.__new__(cls, value)
-        unknown._name_ = unknown._value_ = value
-        return unknown
 
 
 class ConditionType(StrEnum):
@@ -246,18 +173,6 @@ class PassDetail(PassStatus, frozen=True, kw_only=True):
     log: str = ""
 
 
-class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wrong with a file, and where."""
-
-    file: str
-    line: int | None
-    column: int | None
-    reason: str
-    mend: str
-    text: str | None = None
-    """The line itself."""
-
-
 class InterpreterStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The Python of the environment."""
 
@@ -341,3 +256,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     service: ServiceStatus
     ready: bool
     environments: tuple[EnvironmentStatus, ...]
+
+
+__all__ = [
+    "SCHEMA", "Change", "Condition", "ConditionType", "EnvironmentStatus", "ExpectedEnd", "Failure",
+    "GenerationStatus", "Gpu", "HeldBack", "Hold", "InterpreterStatus", "Package", "PackageStatus",
+    "PassDetail", "PassStatus", "Phase", "Problem", "Reason", "Result", "ServiceStatus", "Status",
+    "Suspension", "Trigger",
+]  # fmt: skip
