@@ -127,6 +127,20 @@ def test_uv_is_started_in_one_module_only() -> None:
     assert [m for m in FILES if "uv" in foreign(m)] == ["reconciler.uv.program"]
 
 
+def test_programs_are_started_in_one_module_only() -> None:
+    modules = {"subprocess", "pty", "multiprocessing"}
+    calls = {
+        "fork", "forkpty", "system", "popen", "posix_spawn", "posix_spawnp", "execv", "execve",
+        "execvp", "execvpe", "create_subprocess_exec", "create_subprocess_shell",
+    }  # fmt: skip
+    named = {
+        module: {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        for module, tree in TREES.items()
+    }
+    starting = [m for m in FILES if foreign(m) & modules or named[m] & calls]
+    assert starting == ["reconciler.processes"]
+
+
 def test_the_state_is_pure() -> None:
     """Takes text, paths and mappings; needs no process, no network, no clock."""
     effects = {"subprocess", "socket", "sqlite3", "asyncio", "threading", "time", "random", "http"}

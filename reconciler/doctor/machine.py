@@ -89,7 +89,7 @@ def check_units(environ: Mapping[str, str]) -> Iterator[Finding]:
             if not own:
                 yield fine("unit", f"no unit: {str(failed).partition('.')[0]}")
             return
-        unit = dict(line.partition("=")[::2] for line in answer.stdout.splitlines())
+        unit = dict(line.partition("=")[::2] for line in answer.out.splitlines())
         yield _judge_unit(unit, "--user " if own else "")
 
 

@@ -16,7 +16,9 @@ from reconciler.log.logger import get_logger
 from reconciler.passes.prove import read_tree
 from reconciler.passes.running import Pass
 from reconciler.planning.counterfactual import Unheld
-from reconciler.planning.planner import Decision, Planner, build_failure
+from reconciler.planning.decision import Decision
+from reconciler.planning.failures import build_failure
+from reconciler.planning.planner import Planner
 from reconciler.state.installed import Distribution
 from reconciler.status import Failure, HeldBack, Reason
 from reconciler.trees.tree import HoldConflict, Tree, follow_links

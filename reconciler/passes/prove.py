@@ -6,11 +6,8 @@ environment of its own (uv-facts 13b), or the live tree while its old files are 
 
 import os
 import shlex
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import IO
 
 from packaging.utils import NormalizedName
 
@@ -18,8 +15,8 @@ from reconciler.environment.snapshot import Snapshot
 from reconciler.log.logger import get_logger
 from reconciler.log.redact import redact
 from reconciler.passes.running import Pass
-from reconciler.planning.planner import Decision
-from reconciler.processes import Cancellation, die_with_parent, end_group, wait
+from reconciler.planning.decision import Decision
+from reconciler.processes import Cancellation, Ended, NotStarted, Program, TookTooLong, run
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.drift import Drift, diff
 from reconciler.state.holds import hold_set
@@ -250,7 +247,8 @@ def run_commands(
     for command in commands:
         shown = shlex.join(command)
         try:
-            output = _run_one(_in_stage(command, tree), shown, inside, timeout, cancel, tree)
+            program = Program(_in_stage(command, tree), environ=inside, folder=tree, merged=True)
+            output = _run_one(program, shown, timeout, cancel)
         except VerifyFailed as failed:
             said(f"$ {shown}\n{failed.output}\n{failed.message}\n")
             raise
@@ -268,57 +266,30 @@ def _in_stage(command: tuple[str, ...], tree: Path) -> list[str]:
     return [*start, *command[1:]]
 
 
-def _start(
-    words: list[str], shown: str, environ: Mapping[str, str], tree: Path, said: IO[bytes]
-) -> "subprocess.Popen[str]":
+def _run_one(program: Program, shown: str, timeout: float, cancel: Cancellation) -> str:
     try:
-        return subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
-            text=True, env=dict(environ), cwd=tree, start_new_session=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 -- it says itself why it is safe
-        )  # fmt: skip
-    except OSError as error:
+        ended = run(program, limit=timeout, cancel=cancel, keep=_KEPT_OUTPUT)
+    except NotStarted as error:
         message = f"the verify command `{shown}` does not start ({error}). Correct `verify`."
         raise VerifyFailed(Reason.VERIFY_FAILED, message) from error
+    except TookTooLong as error:
+        raise _not_fit(shown, f"took longer than {error.limit:.0f} s", error.ended) from error
+    if ended.status != 0:
+        raise _not_fit(shown, f"ended with {ended.status}", ended)
+    return _printed_by(ended)
 
 
-def _run_one(
-    words: list[str],
-    shown: str,
-    environ: Mapping[str, str],
-    timeout: float,
-    cancel: Cancellation,
-    tree: Path,
-) -> str:
-    timed_out = False
-    # A file, not a pipe: a process that the command leaves running may keep a pipe open.
-    with tempfile.TemporaryFile() as said:
-        process = _start(words, shown, environ, tree, said)
-        with cancel.ending(process):
-            try:
-                wait(process, timeout)
-            except subprocess.TimeoutExpired:
-                timed_out = True
-        end_group(process)
-        cancel.check()
-        out = redact(_tail_of(said))
-    if timed_out or process.returncode != 0:
-        how = (
-            f"took longer than {timeout:.0f} s" if timed_out else f"ended with {process.returncode}"
-        )
-        raise VerifyFailed(
-            Reason.VERIFY_FAILED,
-            f"the verify command `{shown}` {how}, so the old tree stays. `reconciler history ID` "
-            "shows what it printed.",
-            out,
-        )
-    return out
+def _not_fit(shown: str, how: str, ended: Ended) -> VerifyFailed:
+    return VerifyFailed(
+        Reason.VERIFY_FAILED,
+        f"the verify command `{shown}` {how}, so the old tree stays. `reconciler history ID` "
+        "shows what it printed.",
+        _printed_by(ended),
+    )
 
 
-def _tail_of(said: IO[bytes]) -> str:
-    """The end of what was printed, where the reason stands; whether that is all, is said."""
-    size = said.seek(0, os.SEEK_END)
-    left_out = max(0, size - _KEPT_OUTPUT)
-    said.seek(left_out)
-    text = said.read().decode("utf-8", "replace")
-    return f"[the first {left_out} bytes are left out]\n{text}" if left_out else text
+def _printed_by(ended: Ended) -> str:
+    """The end of what was printed, where the reason is; it says if that is not all."""
+    text = redact(ended.out)
+    omitted = ended.left_out
+    return f"[the first {omitted} characters are left out]\n{text}" if omitted else text

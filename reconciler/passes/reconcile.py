@@ -20,8 +20,9 @@ from reconciler.passes.publish import Published, until_unchanged
 from reconciler.passes.running import Pass
 from reconciler.passes.staging import Replacement, clone_live, make_live
 from reconciler.planning.counterfactual import Unheld
-from reconciler.planning.planner import Planner, project_for
+from reconciler.planning.planner import Planner
 from reconciler.planning.pruning import prunable
+from reconciler.planning.resolver import Resolver, project_for
 from reconciler.state.desired import BadFile
 from reconciler.status import Result
 from reconciler.trees import generations
@@ -143,7 +144,8 @@ def _attempt(running: Pass, snapshot: Snapshot) -> Outcome:
 def _planner(running: Pass, snapshot: Snapshot, work: Path) -> Planner:
     environment = running.environment
     project = project_for(environment, snapshot, work)
-    return Planner(environment, snapshot, project, running.cancel, running.line)
+    resolver = Resolver(environment, snapshot, project, running.cancel, running.line)
+    return Planner(environment, snapshot, resolver)
 
 
 def _replacement(snapshot: Snapshot, incoming: Incoming) -> Replacement:

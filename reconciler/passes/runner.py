@@ -29,7 +29,7 @@ from reconciler.passes.publish import recover
 from reconciler.passes.reconcile import create
 from reconciler.passes.running import Pass
 from reconciler.planning.counterfactual import still_held_back
-from reconciler.planning.planner import HoldViolation
+from reconciler.planning.decision import HoldViolation
 from reconciler.processes import Cancellation, Cancelled
 from reconciler.status import ExpectedEnd, PassDetail, Problem, Reason, Result
 from reconciler.trees import generations

@@ -12,7 +12,9 @@ from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
 from reconciler.environment.snapshot import Snapshot
-from reconciler.planning.planner import Decision, Planner, mentions
+from reconciler.planning.decision import Decision
+from reconciler.planning.failures import mentions
+from reconciler.planning.planner import Planner
 from reconciler.state.desired import Declared
 from reconciler.state.holds import requires_of
 from reconciler.state.installed import Distribution
@@ -49,7 +51,7 @@ class Unheld:
         wanted = tuple(item.text for item in items)
         if wanted not in self._plans:
             cached = self._from_cache(items, decision)
-            self._plans[wanted] = cached or self._ask(items, offline=False)
+            self._plans[wanted] = cached or self.planner.plan_without_holds(items, offline=False)
         return self._plans[wanted]
 
     def _from_cache(self, items: Sequence[Item], decision: Decision) -> Plan | None:
@@ -64,13 +66,10 @@ class Unheld:
         if any(one.operator in _FROM_ABOVE for r in bounds for one in r.specifier):
             return None
         try:
-            plan = self._ask(items, offline=True)
+            plan = self.planner.plan_without_holds(items, offline=True)
         except UvError:
             return None
         return None if self._older(plan, decision) else plan
-
-    def _ask(self, items: Sequence[Item], *, offline: bool) -> Plan:
-        return self.planner.ask(items, free=True, aside=True, apart=True, offline=offline)
 
     def held_back(self, decision: Decision) -> tuple[HeldBack, ...]:
         """What of the decision is older than without the holds, each with the hold's name.
@@ -140,7 +139,7 @@ class Unheld:
         """Why these do not go beside the holds, in uv's words; None if they do."""
         for offline in (True, False):  # the index has just been asked, so the cache may do
             try:
-                self.planner.ask(items, aside=True, offline=offline, settled=False)
+                self.planner.plan_beside_holds(items, offline=offline)
             except NetworkTrouble:
                 continue
             except UvError as refused:
