@@ -224,9 +224,18 @@ def publish(running: Pass, change: LiveChange) -> Published:
             raise LiveTreeChanged(changed)
         change.check_holds(workspace.prefix)
         running.cancel.check()
-        published = change.go_live(running, workspace)
+        published = _go_live(running, change, workspace)
     _forget_oldest(environment, workspace)
     return published
+
+
+def _go_live(running: Pass, change: LiveChange, workspace: Workspace) -> Published:
+    running.untouched = False
+    try:
+        return change.go_live(running, workspace)
+    except BaseException:
+        running.untouched = not (workspace.intent.exists() or workspace.in_place.exists())
+        raise
 
 
 def refuse_changed(environment: Environment, snapshot: Snapshot) -> None:

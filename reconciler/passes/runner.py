@@ -131,7 +131,7 @@ class PassRunner:
                     log.warning("recovered", what=done)
                 return work(running), None
         except Exception as error:  # noqa: BLE001 -- one of the two places that keep it alive
-            return None, trouble_of(error)
+            return None, trouble_of(error, untouched=running.untouched)
 
     def _detail(
         self,
@@ -254,23 +254,29 @@ def is_worth_telling(detail: PassDetail, trouble: Trouble | None) -> bool:
     return detail.result is not Result.UNCHANGED or bool(detail.failed)
 
 
-def trouble_of(error: Exception) -> Trouble:
-    """What ended a pass; what nobody foresaw is logged with its traceback."""
+def trouble_of(error: Exception, *, untouched: bool = False) -> Trouble:
+    """What ended a pass; what nobody foresaw is logged with its traceback.
+
+    Args:
+        error: What was raised.
+        untouched: Whether the environment is known to be as it was.
+    """
+    known = " The environment is as it was." if untouched else ""
     match error:
         case ExpectedEnd():
             _tell_facts(error)
             message = redact(error.message)
             return Trouble(error.reason, message, error.problem, error.retry_after)
         case Cancelled():
-            return Trouble(Reason.STOPPED, "the pass was stopped")
+            return Trouble(Reason.STOPPED, f"the pass was stopped.{known}")
         case OSError():
             reason, fix = _reason_of(error)
-            return Trouble(reason, redact(f"{error}. {fix}"))
+            return Trouble(reason, redact(f"{error}. {fix}{known}"))
     log.error("pass.unexpected", exc_info=error)
     return Trouble(
         Reason.UNEXPECTED,
         f"{type(error).__name__}: {redact(str(error))}. This is a defect of Reconciler: please "
-        "report it with the traceback in the journal.",
+        f"report it with the traceback in the journal.{known}",
     )
 
 

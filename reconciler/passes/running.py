@@ -39,6 +39,8 @@ class Pass:
     """Seconds spent in each step."""
     planned: tuple[Change, ...] = ()
     """What was to change, whatever came of it."""
+    untouched: bool = True
+    """Whether the live tree is known to be as it was. Only `publish` says otherwise."""
 
     def look(self, *, audit: bool) -> Snapshot:
         """The first step: desired, installed, holds, and how they differ.
