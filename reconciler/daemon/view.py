@@ -156,11 +156,8 @@ def _phase(
 ) -> tuple[Phase, Reason, str]:
     """The phase, the reason in one word, and a sentence."""
     if known.current is not None:
-        return (
-            Phase.RECONCILING,
-            Reason.RECONCILING,
-            f"a pass is running: {known.step or 'snapshot'}",
-        )
+        step = known.step or "look"
+        return Phase.RECONCILING, Reason.RECONCILING, f"a pass is running: {step}"
     if known.state.suspension is not None:
         return Phase.PAUSED, Reason.PAUSED, known.state.suspension.reason
     if known.snapshot is None:

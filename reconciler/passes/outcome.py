@@ -52,6 +52,18 @@ class Insecure(Refused):
         super().__init__(problem.sentence)
 
 
+class NotUndone(Refused):
+    """A change in place failed, and putting the old files back failed as well."""
+
+    reason = Reason.FILE_SYSTEM
+
+    def __init__(self, first: BaseException, then: OSError) -> None:
+        super().__init__(
+            f"the change in place failed ({first}), and the old files could not all be put back "
+            f"({then}). They are kept: the next pass puts them back before it does anything else."
+        )
+
+
 class Unready(BadFile):
     """There is nothing to go by: the project's file never was good."""
 

@@ -1,7 +1,7 @@
-"""Is the staged tree fit to go live? Files, dependencies, holds, and the user's own commands.
+"""Is a changed tree fit to go live? Files, dependencies, holds, and the user's own commands.
 
-Only looks, and runs the configured commands inside the stage, which is a virtual
-environment of its own (uv-facts 13b); the live tree is never part of it.
+Only looks, and runs the configured commands inside the tree: a stage, which is a virtual
+environment of its own (uv-facts 13b), or the live tree while its old files are still aside.
 """
 
 import os
@@ -15,7 +15,10 @@ from typing import IO
 from packaging.utils import NormalizedName
 
 from reconciler.environment.snapshot import Snapshot
+from reconciler.log.logger import get_logger
 from reconciler.log.redact import redact
+from reconciler.passes.running import Pass
+from reconciler.planning.planner import Decision
 from reconciler.processes import Cancellation, die_with_parent, end_group, wait
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.drift import Drift, diff
@@ -23,8 +26,11 @@ from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit, defect_of
 from reconciler.state.words import message_of
 from reconciler.status import ExpectedEnd, Reason
-from reconciler.trees.tree import Fingerprints, fingerprints
+from reconciler.trees.fingerprints import Fingerprints, fingerprints
+from reconciler.trees.tree import Tree
 from reconciler.uv.program import Planned
+
+log = get_logger(__name__)
 
 _KEPT_OUTPUT = 20_000
 
@@ -48,6 +54,47 @@ def read_tree(snapshot: Snapshot, tree: Path, metadata: MetadataCache | None = N
     prefix = snapshot.interpreter.prefix
     folders = [tree / d.relative_to(prefix) for d in snapshot.interpreter.site_directories]
     return InstalledReader(folders, metadata).read()
+
+
+def prove(
+    running: Pass, snapshot: Snapshot, decision: Decision, tree: Tree, held: Fingerprints
+) -> Installed:
+    """Say what is in a changed tree, if it may go live.
+
+    Args:
+        running: The pass.
+        snapshot: The environment before.
+        decision: What was to be changed.
+        tree: The changed tree.
+        held: The fingerprints of the held files before.
+
+    Raises:
+        VerifyFailed: It may not.
+        Cancelled: The pass was asked to end.
+    """
+    metadata = running.environment.metadata
+    found = read_tree(snapshot, tree.folder, metadata)
+    check_packages(found, decision.install, decision.remove)
+    broken = {n: why for n, why in snapshot.broken.items() if n not in decision.install}
+    failing = [NormalizedName(failure.name) for failure in decision.failed]
+    drift = staged_drift(snapshot, found, broken)
+    check_consistency(snapshot, drift, failing, decision.install)
+    if running.environment.config.verify:
+        check_holds(tree.held_files, held, tree.folder)  # else the commands would be blamed
+        whole = audit(found)
+        _run_verify_commands(running, tree)
+        check_holds(tree.held_files, held, tree.folder, commands_ran=True)
+        check_untouched(found, whole, read_tree(snapshot, tree.folder, metadata))
+    return found
+
+
+def _run_verify_commands(running: Pass, tree: Tree) -> None:
+    config = running.environment.config
+    run_commands(
+        config.verify, tree.folder, running.environment.environ, config.verify_timeout,
+        running.cancel, running.log.append,
+    )  # fmt: skip
+    log.info("verify.passed", commands=len(config.verify))
 
 
 def check_packages(

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from reconciler.config import Mode
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
 from reconciler.journal.history import Journal, State, iso
@@ -26,7 +25,9 @@ from reconciler.passes.outcome import (
     Outcome,
 )
 from reconciler.passes.prove import VerifyFailed
-from reconciler.passes.reconcile import Pass, recover
+from reconciler.passes.publish import recover
+from reconciler.passes.reconcile import create
+from reconciler.passes.running import Pass
 from reconciler.planning.counterfactual import still_held_back
 from reconciler.planning.planner import HoldViolation
 from reconciler.processes import Cancellation, Cancelled
@@ -82,16 +83,18 @@ class PassRunner:
         cancel: Cancellation,
         listener: Listener,
         keep_unchanged: bool = True,
+        may_create: bool = False,
     ) -> Recorded:
         """Run `work` as one pass.
 
         Args:
-            work: What to do with the pass; usually `Pass.reconcile`.
+            work: What to do with the pass; usually `reconcile`.
             trigger: What woke it up.
             pass_id: Its id, if one was given out already.
             cancel: Ends it.
             listener: Who follows it.
             keep_unchanged: Whether to record a pass even if nothing happened.
+            may_create: Whether to make the environment first if there is none.
         """
         key = self.environment.key
         started = self.clock()
@@ -99,7 +102,7 @@ class PassRunner:
         running = Pass(self.environment, cancel, listener, self.gate)
         with context(environment=self.environment.config.name, pass_id=number):
             log.info("pass.started", trigger=trigger)
-            outcome, trouble = self._attempt(running, work, cancel)
+            outcome, trouble = self._attempt(running, work, cancel, may_create=may_create)
             detail = self._detail(number, trigger, started, running, outcome, trouble)
             state = self.journal.update_state(
                 key, lambda before: self._new_state(before, outcome, trouble)
@@ -114,12 +117,12 @@ class PassRunner:
         return Recorded(detail, outcome, trouble, state)
 
     def _attempt(
-        self, running: Pass, work: Work, cancel: Cancellation
+        self, running: Pass, work: Work, cancel: Cancellation, *, may_create: bool
     ) -> tuple[Outcome | None, Trouble | None]:
         try:
             running.refuse_insecure()
-            if not self.environment.exists and self.environment.config.mode is Mode.APPLY:
-                running.create()
+            if may_create and not self.environment.exists:
+                create(running)
             workspace = self.environment.workspace
             workspace.create()
             with workspace.pass_lock(cancel, self.environment.config.timeout):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.status import ExpectedEnd, Reason
+from reconciler.trees.mount_points import mount_point_below
 from reconciler.trees.workspace import Workspace, remove_tree, sync_folder, write_durably
 
 _AT_FDCWD = -100
@@ -140,6 +141,9 @@ def exchange(
         ExchangeImpossible: Nothing has changed; another way is needed here.
         OSError: Nothing has changed, or the next start puts it back; the reason is in the error.
     """
+    mounted = mount_point_below(workspace.prefix)
+    if mounted is not None:
+        raise ExchangeImpossible(f"{mounted} is a mount point, and would go with the old tree")
     ordered = sorted(roots, key=lambda name: name == COMMIT_ROOT)
     differing = (_root(workspace, stage, name) for name in ordered)
     intent = Intent(
