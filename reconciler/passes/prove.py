@@ -21,6 +21,7 @@ from reconciler.state.adjustments import Adjustments
 from reconciler.state.drift import Drift, diff
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit, defect_of
+from reconciler.state.words import message_of
 from reconciler.status import ExpectedEnd, Reason
 from reconciler.trees.fingerprints import Fingerprints, fingerprints
 from reconciler.trees.tree import Tree
@@ -163,7 +164,7 @@ def check_consistency(
         row for row in drift.drifted if row.name not in known and row.required_by not in parents
     ]
     if worse:
-        words = "; ".join(f"{row.name}: {row.message}" for row in worse[:5])
+        words = "; ".join(f"{row.name}: {message_of(row)}" for row in worse[:5])
         raise VerifyFailed(
             Reason.INCONSISTENT_STAGE,
             f"the new tree would not fit together ({words}). The old one stays; look at the "
