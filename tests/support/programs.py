@@ -4,6 +4,7 @@ This is the only list of them. It must hold every program that a bare Debian lac
 tests/test_programs.py compares it with what the tests start.
 """
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -24,13 +25,20 @@ class Program(NamedTuple):
     """A program, Debian's package that has it, and the tests that start it."""
 
     name: str
+    """Its name on PATH; `NAME.so.1` for a library that the program of a Python package loads."""
     package: str
     tests: tuple[str, ...]
     """How the node ids of those tests begin."""
 
     def is_missing(self) -> bool:
-        """Tell whether it is nowhere on PATH."""
-        return shutil.which(self.name) is None
+        """Tell whether it is nowhere to be found."""
+        if ".so." not in self.name:
+            return shutil.which(self.name) is None
+        try:
+            ctypes.CDLL(self.name)
+        except OSError:
+            return True
+        return False
 
 
 PROGRAMS = (
@@ -39,6 +47,7 @@ PROGRAMS = (
     Program("dbus-daemon", "dbus", ("tests/systemd/",)),
     Program("git", "git", ("tests/test_reconcile_git.py::",)),
     Program("kill", "procps", ("tests/systemd/",)),
+    Program("libatomic.so.1", "libatomic1", ("tests/browser/",)),  # of Playwright
     Program("promtool", "prometheus", ("tests/web/test_metrics.py::test_promtool",)),
     Program("systemctl", "systemd", ("tests/systemd/",)),
     Program("systemd-analyze", "systemd", ("tests/service/test_units.py::", "tests/systemd/")),
