@@ -41,7 +41,7 @@ def pytest_terminal_summary(
     skipped = [report.nodeid for report in terminalreporter.stats.get("skipped", [])]
     if missing := missing_for(skipped):
         count = sum(bool(missing_for([test])) for test in skipped)
-        terminalreporter.write_line(f"{count} skipped: {_advice(missing)}", yellow=True)
+        terminalreporter.write_line(f"{count} tests skipped. {_advice(missing)}", yellow=True)
 
 
 def _get_programs(config: pytest.Config, tests: list[str]) -> None:
@@ -53,11 +53,11 @@ def _get_programs(config: pytest.Config, tests: list[str]) -> None:
         install(missing, reporter.write_line)
         missing = missing_for(tests)
     if missing and os.environ.get("CI") == "true":
-        raise pytest.UsageError(f"with CI=true no test is skipped, but {_advice(missing)}")
+        raise pytest.UsageError(f"With CI=true no test is skipped for this. {_advice(missing)}")
 
 
 def _advice(missing: Iterable[Program]) -> str:
-    return f"not installed: {_names(missing)}. To install: `{how_to_install(missing)}`"
+    return f"Not installed: {_names(missing)}. Install: `{how_to_install(missing)}`"
 
 
 def _names(programs: Iterable[Program]) -> str:
