@@ -18,6 +18,7 @@ pytest_plugins = ["tests.support.needs"]
 _FOREIGN = ("UV_", "PIP_", "RECONCILER_", "PYTHON", "XDG_")
 _FOREIGN_NAMES = frozenset(
     {"VIRTUAL_ENV", "CONDA_PREFIX", "NOTIFY_SOCKET", "WATCHDOG_USEC", "NETRC"}
+    | {"TERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"}
 )
 _OPT_IN = "RECONCILER_TEST_"
 
