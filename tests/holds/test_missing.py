@@ -41,7 +41,12 @@ class TestMissing:
         ],
         ids=" ".join,
     )
-    @pytest.mark.parametrize("update", list(Update))
+    @pytest.mark.parametrize(
+        ("update", "mode"),
+        [(Update.NEEDED, "the test says so"), (Update.LATEST, None)],
+        ids=["needed-in-place", "latest-staged"],
+        indirect=["mode"],
+    )
     def test_a_missing_torch_is_pulled_in_by_nobody(self, stand, declared, update):
         hold_nothing_installed(stand)
         served = stand.index.file_url("torch-2.8.0-py3-none-any.whl")
