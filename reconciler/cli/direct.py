@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 from packaging.utils import NormalizedName
 
-from reconciler.cli.running import cancellable
+from reconciler.cli.interruptible import cancellable
 from reconciler.cli.terminal.progress import Follower
 from reconciler.config import Config, EnvironmentConfig, Mode, OnHoldBroken
 from reconciler.environment.environment import Environment
@@ -24,12 +24,13 @@ from reconciler.journal.suspension import paused, resumed, rolled_back, settled
 from reconciler.log.redact import redact
 from reconciler.passes.gates import Gates
 from reconciler.passes.outcome import Gate, Outcome
-from reconciler.passes.reconcile import Pass
+from reconciler.passes.reconcile import observe, reconcile
 from reconciler.passes.restore import restore
 from reconciler.passes.rollback import roll_back
-from reconciler.passes.runner import PassRunner, Reason, Recorded, Work
+from reconciler.passes.runner import PassRunner, Recorded, Work
+from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
-from reconciler.status import PassDetail, Result, Trigger
+from reconciler.status import PassDetail, Reason, Result, Trigger
 from reconciler.trees.workspace import Busy
 
 
@@ -93,11 +94,11 @@ class Direct:
                 self.monitor.keep(snapshot, compare=True)
                 broken = self.monitor.first_broken(snapshot) if restores else None
                 if broken is None:
-                    return running.reconcile(audit=False)
+                    return reconcile(running, audit=False)
                 to_restore.append(broken)  # noqa: B023 -- run before the next round begins
                 return restore(running, broken)
 
-            recorded = self.run(work, Trigger.MANUAL, follower, reason, gate)
+            recorded = self.run(work, Trigger.MANUAL, follower, reason, gate, may_create=True)
             if not to_restore or recorded.trouble is not None:
                 return recorded
 
@@ -129,7 +130,7 @@ class Direct:
 
         def work(running: Pass) -> Outcome:
             self.monitor.accept(running.look(audit=True), name)
-            return running.observe(self.environment.look(refresh=True))
+            return observe(self.environment.look(refresh=True))
 
         return self.run(work, Trigger.ACCEPT, follower, reason)
 
@@ -140,6 +141,8 @@ class Direct:
         follower: Follower,
         reason: str | None = None,
         gate: Gate | None = None,
+        *,
+        may_create: bool = False,
     ) -> Recorded:
         """Run and record one pass; Ctrl-C ends it.
 
@@ -149,6 +152,7 @@ class Direct:
             follower: Shows it.
             reason: Why, in the words of the person who asks.
             gate: Who may put it off.
+            may_create: Whether to make the environment if there is none.
 
         Raises:
             KeyboardInterrupt: it was ended; the environment is as it was.
@@ -167,6 +171,7 @@ class Direct:
                 cancel=cancel,
                 listener=follower,
                 reason_given=_without_passwords(reason),
+                may_create=may_create,
             )
 
         recorded = cancellable(run)

@@ -6,9 +6,10 @@ from reconciler.daemon.knowledge import Knowledge
 from reconciler.daemon.requests import Accept, Restore, Rollback, reason_of
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.passes.outcome import Outcome
-from reconciler.passes.reconcile import Pass
+from reconciler.passes.reconcile import observe
 from reconciler.passes.restore import restore
 from reconciler.passes.rollback import roll_back
+from reconciler.passes.running import Pass
 
 
 def carry_out(
@@ -29,7 +30,7 @@ def carry_out(
             return restore(running, canonicalize_name(request.package))
         case Accept():
             monitor.accept(running.look(audit=True), canonicalize_name(request.package))
-            return running.observe(running.environment.look(refresh=True))
+            return observe(running.environment.look(refresh=True))
 
 
 def _roll_back(

@@ -6,8 +6,7 @@ All times are seconds since the epoch.
 from reconciler.daemon.known import Known
 from reconciler.environment.snapshot import Snapshot
 from reconciler.journal.history import State
-from reconciler.passes.runner import Reason
-from reconciler.status import Trigger
+from reconciler.status import Reason, Trigger
 
 _SOONEST = 0.2
 """Seconds between a pass and the next one."""

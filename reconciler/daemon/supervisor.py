@@ -27,12 +27,12 @@ from reconciler.daemon.view import environment_status
 from reconciler.daemon.worker import Worker
 from reconciler.journal.history import JOURNAL, Journal, iso
 from reconciler.log.logger import get_logger
-from reconciler.passes.gates import IN_USE, OUTSIDE_WINDOW
 from reconciler.status import (
     EnvironmentStatus,
     PassDetail,
     PassStatus,
     Problem,
+    Reason,
     ServiceStatus,
     Status,
 )
@@ -113,11 +113,9 @@ class Supervisor:
         self._board.journal_is(
             Problem(
                 file=str(self.journal.path),
-                line=None,
-                column=None,
                 reason=f"the history was damaged: it has been set aside as {aside.name}, and a "
                 "new one begun",
-                mend="Look whether the disk is sound, and whether an environment that was paused "
+                fix="Look whether the disk is sound, and whether an environment that was paused "
                 "or rolled back still is; delete the old file once it is of no use.",
             )
         )
@@ -130,8 +128,8 @@ class Supervisor:
             log.error("service.failed", reason=error.reason, message=error.message)
             return None
 
-    def _recorded(self, name: str, detail: PassDetail, reason: str | None) -> None:
-        if reason not in (IN_USE, OUTSIDE_WINDOW):  # who waits has not failed
+    def _recorded(self, name: str, detail: PassDetail, reason: Reason | None) -> None:
+        if reason not in (Reason.IN_USE, Reason.OUTSIDE_WINDOW):  # it waits, it has not failed
             self.metrics.observe_pass(name, detail)
             for failed in {reason, *(failure.reason for failure in detail.failed)} - {None}:
                 self.metrics.observe_uv_failure(str(failed))

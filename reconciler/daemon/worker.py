@@ -32,11 +32,12 @@ from reconciler.journal.history import Journal, State, iso, without_log
 from reconciler.log.logger import context, get_logger
 from reconciler.passes.gates import Gates
 from reconciler.passes.outcome import Outcome
-from reconciler.passes.reconcile import Pass
+from reconciler.passes.reconcile import observe, plan, reconcile
 from reconciler.passes.restore import restore
-from reconciler.passes.runner import PassRunner, Reason, Recorded, Trouble, is_worth_telling
+from reconciler.passes.runner import PassRunner, Recorded, Trouble, is_worth_telling
+from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
-from reconciler.status import GenerationStatus, PassDetail, PassStatus, Trigger
+from reconciler.status import GenerationStatus, PassDetail, PassStatus, Reason, Trigger
 from reconciler.trees import generations
 
 log = get_logger(__name__)
@@ -46,7 +47,7 @@ _SHORT_SECONDS = 0.1
 _AT_ONCE = frozenset({Trigger.MANUAL, Trigger.RETRY, Trigger.RESUME, Trigger.START, Trigger.RELOAD})
 """What makes a pass try again though the last one for the same files has just failed."""
 
-OnRecorded = Callable[[str, PassDetail, str | None], None]
+OnRecorded = Callable[[str, PassDetail, Reason | None], None]
 
 
 class Worker:
@@ -250,8 +251,17 @@ class Worker:
             listener=PassFollower(self.knowledge, self._emit, self.name, current, self._heard),
             reason_given=order.reason,
             keep_unchanged=order.pass_id is not None,
+            may_create=self._may_create(order),
         )
         self._record(recorded, order, started)
+
+    def _may_create(self, order: Order) -> bool:
+        """Whether to make the environment if there is none: a change like any other."""
+        if order.special is not None:
+            return False
+        if not self.environment.exists:  # nothing to look at, but an edit ends a rollback
+            self.knowledge.settle(self.environment.saved_revision)
+        return order.forced or self._may_apply
 
     def _work(self, running: Pass, order: Order) -> Outcome:
         """What a pass may do now: what it was asked for, reconcile, or only look."""
@@ -273,15 +283,15 @@ class Worker:
             self.inbox.wake(Trigger.ENVIRONMENT)
             return restore(running, broken)
         if order.forced or self._may_change(snapshot, order.trigger):
-            return running.reconcile(audit=False)
+            return reconcile(running, audit=False)
         return self._only_look(running, snapshot)
 
     def _only_look(self, running: Pass, snapshot: Snapshot) -> Outcome:
         """Report the drift; and the plan, once for each revision and set of packages."""
         seen = (snapshot.revision, snapshot.installed)
         if snapshot.drift.in_sync or self._planned_for == seen or self._waits(snapshot):
-            return running.observe(snapshot)
-        outcome = running.plan(audit=False)
+            return observe(snapshot)
+        outcome = plan(running, audit=False)
         self._planned_for = seen
         self.knowledge.update(lambda known: replace(known, planned=outcome.plan))
         return outcome
@@ -299,10 +309,14 @@ class Worker:
         return self._audit_due or last is None or time.monotonic() - last >= interval
 
     def _may_change(self, snapshot: Snapshot, trigger: Trigger) -> bool:
-        suspended = self.known.state.suspension is not None
-        if suspended or self.environment.config.mode is Mode.OBSERVE:
+        if not self._may_apply:
             return False
         return trigger in _AT_ONCE or not self._waits(snapshot)
+
+    @property
+    def _may_apply(self) -> bool:
+        suspended = self.known.state.suspension is not None
+        return not suspended and self.environment.config.mode is Mode.APPLY
 
     def _waits(self, snapshot: Snapshot) -> bool:
         return waits_for_retry(self.known, snapshot, self._clock())

@@ -9,9 +9,8 @@ from reconciler.doctor.finding import Finding, fine, problem, warning
 from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.standing import holds_found
 from reconciler.state.companions import warnings_for
-from reconciler.state.desired import FileProblem
 from reconciler.state.installed import Distribution, RecordedFile
-from reconciler.status import PackageStatus
+from reconciler.status import PackageStatus, Problem
 
 _CODE = (".py", ".so", ".pyd", ".pyi")
 _SHOWN = 3
@@ -26,10 +25,9 @@ def check_project(snapshot: Snapshot) -> Finding:
     return fine("project", f"{file}: {count} requirements")
 
 
-def bad_file(found: FileProblem) -> Finding:
+def bad_file(found: Problem) -> Finding:
     """It cannot."""
-    where = ":".join(str(p) for p in (found.file, found.line, found.column) if p is not None)
-    return problem("project", f"{where}: {found.reason}", found.mend)
+    return problem("project", f"{found.place}: {found.reason}", found.fix)
 
 
 def check_whole(snapshot: Snapshot) -> Iterator[Finding]:

@@ -28,7 +28,7 @@ class ActivationError(Exception):
         )
 
     @property
-    def mend(self) -> str:
+    def fix(self) -> str:
         """What to do."""
         return (
             "Use ListenStream= and Accept=no in that unit; `reconciler service install --socket` "

@@ -8,8 +8,8 @@ import pytest
 from reconciler.daemon.knowledge import Knowledge
 from reconciler.journal.history import Journal
 from reconciler.log.logger import configure, tapped
-from reconciler.passes.runner import Reason, Trouble
-from reconciler.status import EnvironmentStatus, Problem
+from reconciler.passes.runner import Trouble
+from reconciler.status import EnvironmentStatus, Problem, Reason
 from tests.support.passes import environment_for
 
 
@@ -121,7 +121,7 @@ def test_who_inherits_goes_on_and_the_old_one_says_nothing_more(stand: Stand) ->
 
 
 def test_a_files_problem_is_logged_once_and_its_end_as_well(stand: Stand) -> None:
-    problem = Problem(file="/srv/pyproject.toml", line=3, column=1, reason="no TOML", mend="Fix it")
+    problem = Problem(file="/srv/pyproject.toml", line=3, column=1, reason="no TOML", fix="Fix it")
     trouble = Trouble(Reason.BAD_FILE, "no TOML", problem)
     records: list = []
     configure()

@@ -5,8 +5,8 @@ import pytest
 from reconciler.daemon.known import Known
 from reconciler.daemon.schedule import due, next_check, waits_for_retry
 from reconciler.journal.history import State
-from reconciler.passes.runner import Reason, Trouble
-from reconciler.status import Suspension, Trigger
+from reconciler.passes.runner import Trouble
+from reconciler.status import Reason, Suspension, Trigger
 from tests.support.passes import environment_for
 
 NOW = 1000.0

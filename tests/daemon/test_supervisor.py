@@ -187,13 +187,14 @@ def test_a_changed_environment_begins_with_a_pass_for_the_reload(folder) -> None
 
 def test_no_thread_stays_behind_after_a_reload(folder) -> None:
     """Each worker has told a command of its failure, for which it has a thread of its own."""
-    records: list = []
+    tellers: set[threading.Thread] = set()
 
-    def delivered() -> int:
-        return sum(record["event"] == "notify.sent" for record in records)
+    def notice(record) -> None:
+        if record["event"] == "notify.sent":
+            tellers.add(threading.current_thread())
 
-    def notice_threads() -> int:
-        return sum(thread.name == "notices" for thread in threading.enumerate())
+    def alive() -> int:
+        return sum(teller.is_alive() for teller in tellers)
 
     def with_notice(count: int) -> Config:
         notify = (Notify(on=(Occasion.FAILED,), command=("true",)),)
@@ -201,16 +202,15 @@ def test_no_thread_stays_behind_after_a_reload(folder) -> None:
 
     async def main() -> None:
         async with supervising(with_notice(1)) as supervisor:
-            await until(lambda: delivered() >= 1)
+            await until(lambda: len(tellers) == 1)
             before = threading.active_count()
             for count in range(2, 22):
-                told = delivered()
                 supervisor.apply(with_notice(count))
-                await until(lambda told=told: delivered() > told)
-            await until(lambda: notice_threads() == 1)
+                await until(lambda told=count: len(tellers) == told)
+            await until(lambda: alive() == 1)
             await until(lambda: threading.active_count() <= before + 2)
-        await until(lambda: notice_threads() == 0)
+        await until(lambda: alive() == 0)
 
     configure()
-    with tapped(records.append):
+    with tapped(notice):
         asyncio.run(main())

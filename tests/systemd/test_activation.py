@@ -74,7 +74,7 @@ def test_a_socket_that_cannot_be_served_is_named(handed_over, kind, reason):
         first = handed_over(idle)
         with pytest.raises(ActivationError, match=rf"unit x .*descriptor 200: {reason}") as raised:
             inherited_sockets(environ(1), first=first)
-    assert "Accept=no" in raised.value.mend
+    assert "Accept=no" in raised.value.fix
 
 
 @pytest.mark.parametrize("directive", ["--datagram", "--seqpacket"])

@@ -6,7 +6,8 @@ from reconciler.cli.client import Foreign, NotRunning, RefusedByService
 from reconciler.config import ConfigRejected
 from reconciler.journal.database import Newer
 from reconciler.log.redact import redact
-from reconciler.passes.runner import Reason, trouble_of
+from reconciler.passes.runner import trouble_of
+from reconciler.status import Reason
 
 
 def words_of(error: Exception) -> str | None:
