@@ -52,7 +52,7 @@ class Direct:
 
     def reconcile(self, follower: Follower, *, force: bool) -> Recorded:
         """One pass; before it, if that is configured, one that puts a broken hold back."""
-        gate = None if force else Gates()
+        gate = None if force else Gates(suspension=lambda: self.state.suspension)
         restores = self.environment.config.on_hold_broken is OnHoldBroken.RESTORE
         while True:
             to_restore: list[NormalizedName] = []

@@ -71,7 +71,7 @@ class Worker:
         self.on_recorded: OnRecorded = lambda _name, _detail, _reason: None
         self._claim = claim
         self._emit = emit
-        self._gate = Gates()
+        self._gate = Gates(suspension=lambda: self.known.state.suspension)
         self._notices = Notices(environment.config.name, environment.config.notify)
         self._cancel = Cancellation()
         self._thread = threading.Thread(target=self._run, name=f"worker-{self.name}", daemon=True)
