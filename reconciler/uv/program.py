@@ -88,8 +88,8 @@ class Uv:
             found = self._executable or Path(find_uv_bin())
         except FileNotFoundError as error:
             raise UvMissing(
-                "uv is not found beside this package. Install it (`pip install uv`), or set "
-                "`uv` in [service]."
+                "uv is not found beside this package. Install Reconciler again (uv comes with "
+                "it), or set `uv` in [service]."
             ) from error
         if not (found.is_file() and os.access(found, os.X_OK)):
             raise UvMissing(f"{found} is no program. Correct `uv` in [service].")
