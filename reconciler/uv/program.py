@@ -6,8 +6,8 @@ into a prefix of its own that a pass merges and checks afterwards.
 
 import errno
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
@@ -16,7 +16,6 @@ from uv import find_uv_bin
 from reconciler.log.redact import redact
 from reconciler.processes import (
     Cancellation,
-    Cancelled,
     NotStarted,
     OnLine,
     Program,
@@ -60,7 +59,6 @@ class Ask:
     arguments: tuple[str, ...] = ()
     timeout: float | None = None
     """Seconds."""
-    secrets: Sequence[str] = field(default=(), repr=False)
 
 
 class Uv:
@@ -244,7 +242,7 @@ def _redacted(text: str) -> str:
 
 
 __all__ = [
-    "EFFECTIVE_NAME", "Ask", "BuildFailed", "Cancelled", "DiskFull", "NetworkTrouble",
+    "EFFECTIVE_NAME", "Ask", "BuildFailed", "DiskFull", "NetworkTrouble",
     "NoSolution", "Plan", "Planned", "TimedOut", "Unreadable", "Uv", "UvError", "UvMissing",
     "failure",
 ]  # fmt: skip
