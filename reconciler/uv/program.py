@@ -90,7 +90,7 @@ class Uv:
                 "`uv` in [service]."
             ) from error
         if not (found.is_file() and os.access(found, os.X_OK)):
-            raise UvMissing(f"{found} is no program. Correct `uv` in [service].")
+            raise UvMissing(f"{found} is not a program. Correct `uv` in [service].")
         return found
 
     def version(self) -> str:
@@ -116,7 +116,7 @@ class Uv:
                 too_old = Version(version) < OLDEST
             except InvalidVersion:
                 raise UvMissing(
-                    f"{self.executable} is no uv: it says {said.out[:100]!r} for its version. "
+                    f"{self.executable} is not uv: it says {said.out[:100]!r} as its version. "
                     "Correct `uv` in [service]."
                 ) from None
             if too_old:
@@ -159,7 +159,7 @@ class Uv:
             NoSolution: The requirements exclude each other, or something does not exist.
             BuildFailed: Metadata of a source distribution could not be built.
             NetworkTrouble: An index did not answer.
-            UvError: Anything else that uv says no to.
+            UvError: uv failed for any other reason.
         """
         flags = ["--dry-run", "--output-format", "json", *_offline(offline)]
         flags += ["--prefix", str(prefix)] if prefix else []
