@@ -11,6 +11,7 @@ from reconciler.holds.standing import holds_found
 from reconciler.log.redact import in_places
 from reconciler.state.companions import warnings_for
 from reconciler.state.drift import Row
+from reconciler.state.words import message_of
 from reconciler.status import (
     Change,
     Failure,
@@ -86,7 +87,7 @@ def package_of(row: Row) -> Package:
         installed=row.installed,
         status=row.status,
         ok=row.ok,
-        message=in_places(row.message),
+        message=in_places(message_of(row)),
         required_by=row.required_by,
     )
 

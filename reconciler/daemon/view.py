@@ -12,6 +12,7 @@ from reconciler.log.redact import in_places
 from reconciler.passes.runner import Trouble
 from reconciler.state.companions import warnings_for
 from reconciler.state.drift import Row
+from reconciler.state.words import message_of
 from reconciler.status import (
     Change,
     Condition,
@@ -137,7 +138,7 @@ def _broken_hold(package: Package, hold: Hold | None) -> Package:
 
 def _package(row: Row, failure: Failure | None) -> Package:
     failed = failure is not None and row.fixable
-    message = f"{failure.reason}: {failure.message}" if failed and failure else row.message
+    message = f"{failure.reason}: {failure.message}" if failed and failure else message_of(row)
     # The project may declare an address with a password in it, and everyone may see the status.
     return Package(
         name=row.name,
@@ -155,11 +156,8 @@ def _phase(
 ) -> tuple[Phase, Reason, str]:
     """The phase, the reason in one word, and a sentence."""
     if known.current is not None:
-        return (
-            Phase.RECONCILING,
-            Reason.RECONCILING,
-            f"a pass is running: {known.step or 'snapshot'}",
-        )
+        step = known.step or "look"
+        return Phase.RECONCILING, Reason.RECONCILING, f"a pass is running: {step}"
     if known.state.suspension is not None:
         return Phase.PAUSED, Reason.PAUSED, known.state.suspension.reason
     if known.snapshot is None:

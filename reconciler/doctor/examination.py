@@ -100,7 +100,7 @@ def _environment(
     try:
         snapshot = environment.look(audit_files=True)
     except InterpreterError as error:
-        yield problem("interpreter", f"{error.executable}: {error.reason}", error.mend)
+        yield problem("interpreter", f"{error.executable}: {error.defect}", error.fix)
         return
     except OSError as error:
         yield problem("packages", f"{error.filename} cannot be read ({error.strerror})",

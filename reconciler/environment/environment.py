@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from packaging.markers import default_environment
 from packaging.utils import NormalizedName
 
 from reconciler.config import EnvironmentConfig
@@ -98,6 +99,18 @@ class Environment:
             InterpreterError: There is none that works.
         """
         return Workspace(self.interpreters.get().prefix)
+
+    @property
+    def saved_revision(self) -> str | None:
+        """The revision of the project's file as it is now; None if it cannot be used."""
+        file, markers = self.config.pyproject, default_environment()
+        try:
+            text = read_project(file)
+            parse(file, text, {str(name): str(value) for name, value in markers.items()},
+                  extras=self.config.extras, groups=self.config.groups)  # fmt: skip
+        except BadFile:
+            return None
+        return revision_of(text)
 
     @property
     def last_revision(self) -> str | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.processes import NotStarted, Program, TookTooLong, run
+from reconciler.status import ExpectedEnd, Reason
 
 QUERY_TIMEOUT_SECONDS = 60.0
 
@@ -43,14 +44,16 @@ print(json.dumps({
 """
 
 
-class InterpreterError(Exception):
-    """The environment's interpreter cannot be used."""
+class InterpreterError(ExpectedEnd):
+    """The environment's interpreter cannot be used: what is wrong with it, and what to do."""
 
-    def __init__(self, executable: Path, reason: str, mend: str) -> None:
-        super().__init__(f"{executable}: {reason}. {mend}")
+    reason = Reason.INTERPRETER_UNUSABLE
+
+    def __init__(self, executable: Path, defect: str, fix: str) -> None:
+        super().__init__(f"{executable}: {defect}. {fix}")
         self.executable = executable
-        self.reason = reason
-        self.mend = mend
+        self.defect = defect
+        self.fix = fix
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ def inspect(executable: Path) -> Interpreter:
         raise InterpreterError(
             executable,
             f"the interpreter does not start ({error})",
-            "Make the environment anew (delete its folder), or point `python` at another one.",
+            "Recreate the environment (delete its folder), or point `python` at another one.",
         ) from error
     except (ValueError, IndexError) as error:
         said = answer.err.strip() or error
@@ -153,7 +156,7 @@ def _refuse_stray(executable: Path, prefix: Path) -> None:
             executable,
             f"this is no environment of its own but leads to the Python in {prefix} (there is no "
             "usable pyvenv.cfg beside it)",
-            f"Make the environment anew (delete {root}), or name that Python itself as `python`.",
+            f"Recreate the environment (delete {root}), or name that Python itself as `python`.",
         )
 
 

@@ -61,6 +61,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "verify.passed": "The stage passed the `verify` commands.",
         "verify.failed": "The stage failed a check or a `verify` command.",
         "live-tree.changed": "Someone changed the environment during the pass; it starts over.",
+        "exchange.impossible": "Folders cannot be exchanged here; the change is made in place.",
         "generation.activated": "The new tree is live.",
         "generation.rolled-back": "An older tree is live again.",
         "generation.removed": "An old tree was removed; only `keep_generations` are kept.",

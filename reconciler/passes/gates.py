@@ -45,7 +45,7 @@ class Gates:
         cancel.check()
         self._check_window(environment.config.windows)
         limit = environment.config.wait_while_in_use
-        if limit is not None:
+        if limit is not None and environment.exists:
             self._check_use(environment, limit)
 
     def went_live(self) -> None:

@@ -4,13 +4,13 @@ Plain values. What becomes of them in words is `recording`'s part.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
 from reconciler.processes import Cancellation
 from reconciler.state.desired import BadFile
-from reconciler.status import Change, Failure, HeldBack, Problem, Reason, Result
+from reconciler.status import Change, ExpectedEnd, Failure, HeldBack, Problem, Reason, Result
 
 
 class Listener(Protocol):
@@ -30,21 +30,17 @@ class Gate(Protocol):
         """Return when the tree may go live; raise `Postponed` if that will not be soon."""
 
 
-class Postponed(Exception):
+class Postponed(ExpectedEnd):
     """The new tree may not go live now: a job is running, or it is outside the window."""
 
+    retry_after: float
+
     def __init__(self, reason: Reason, message: str, retry_after: float) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
-        self.retry_after = retry_after
-        """Seconds."""
+        super().__init__(message, reason=reason, retry_after=retry_after)
 
 
-class Refused(Exception):
+class Refused(ExpectedEnd):
     """The pass cannot do what it was asked for."""
-
-    reason: ClassVar[Reason]
 
 
 class Insecure(Refused):
@@ -54,15 +50,28 @@ class Insecure(Refused):
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.sentence)
-        self.problem = problem
+
+
+class NotUndone(Refused):
+    """A change in place failed, and putting the old files back failed as well."""
+
+    reason = Reason.FILE_SYSTEM
+
+    def __init__(self, first: BaseException, then: OSError) -> None:
+        super().__init__(
+            f"the change in place failed ({first}), and the old files could not all be put back "
+            f"({then}). They are kept: the next pass puts them back before it does anything else."
+        )
 
 
 class Unready(BadFile):
     """There is nothing to go by: the project's file never was good."""
 
 
-class KeepsChanging(Exception):
+class KeepsChanging(ExpectedEnd):
     """The live tree changed under every attempt."""
+
+    reason = Reason.KEEPS_CHANGING
 
     def __init__(self, where: str) -> None:
         super().__init__(

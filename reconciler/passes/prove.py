@@ -1,41 +1,43 @@
-"""Is the staged tree fit to go live? Files, dependencies, holds, and the user's own commands.
+"""Is a changed tree fit to go live? Files, dependencies, holds, and the user's own commands.
 
-Only looks, and runs the configured commands inside the stage, which is a virtual
-environment of its own (uv-facts 13b); the live tree is never part of it.
+Only looks, and runs the configured commands inside the tree: a stage, which is a virtual
+environment of its own (uv-facts 13b), or the live tree while its old files are still aside.
 """
 
 import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.utils import NormalizedName
 
 from reconciler.environment.snapshot import Snapshot
+from reconciler.log.logger import get_logger
 from reconciler.log.redact import redact
+from reconciler.passes.running import Pass
+from reconciler.planning.decision import Decision
 from reconciler.processes import Cancellation, Ended, NotStarted, Program, TookTooLong, run
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.drift import Drift, diff
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit, defect_of
-from reconciler.status import Reason
-from reconciler.trees.tree import Fingerprints, fingerprints
+from reconciler.state.words import message_of
+from reconciler.status import ExpectedEnd, Reason
+from reconciler.trees.fingerprints import Fingerprints, fingerprints
+from reconciler.trees.tree import Tree
 from reconciler.uv.program import Planned
+
+log = get_logger(__name__)
 
 _KEPT_OUTPUT = 20_000
 
 
-@dataclass(eq=False)
-class VerifyFailed(Exception):
+class VerifyFailed(ExpectedEnd):
     """The stage may not go live; `output` is what a command printed."""
 
-    reason: Reason
-    message: str
-    output: str = ""
-
-    def __str__(self) -> str:
-        return self.message
+    def __init__(self, reason: Reason, message: str, output: str = "") -> None:
+        super().__init__(message, reason=reason)
+        self.output = output
 
 
 def read_tree(snapshot: Snapshot, tree: Path, metadata: MetadataCache | None = None) -> Installed:
@@ -49,6 +51,47 @@ def read_tree(snapshot: Snapshot, tree: Path, metadata: MetadataCache | None = N
     prefix = snapshot.interpreter.prefix
     folders = [tree / d.relative_to(prefix) for d in snapshot.interpreter.site_directories]
     return InstalledReader(folders, metadata).read()
+
+
+def prove(
+    running: Pass, snapshot: Snapshot, decision: Decision, tree: Tree, held: Fingerprints
+) -> Installed:
+    """Say what is in a changed tree, if it may go live.
+
+    Args:
+        running: The pass.
+        snapshot: The environment before.
+        decision: What was to be changed.
+        tree: The changed tree.
+        held: The fingerprints of the held files before.
+
+    Raises:
+        VerifyFailed: It may not.
+        Cancelled: The pass was asked to end.
+    """
+    metadata = running.environment.metadata
+    found = read_tree(snapshot, tree.folder, metadata)
+    check_packages(found, decision.install, decision.remove)
+    broken = {n: why for n, why in snapshot.broken.items() if n not in decision.install}
+    failing = [NormalizedName(failure.name) for failure in decision.failed]
+    drift = staged_drift(snapshot, found, broken)
+    check_consistency(snapshot, drift, failing, decision.install)
+    if running.environment.config.verify:
+        check_holds(tree.held_files, held, tree.folder)  # else the commands would be blamed
+        whole = audit(found)
+        _run_verify_commands(running, tree)
+        check_holds(tree.held_files, held, tree.folder, commands_ran=True)
+        check_untouched(found, whole, read_tree(snapshot, tree.folder, metadata))
+    return found
+
+
+def _run_verify_commands(running: Pass, tree: Tree) -> None:
+    config = running.environment.config
+    run_commands(
+        config.verify, tree.folder, running.environment.environ, config.verify_timeout,
+        running.cancel, running.log.append,
+    )  # fmt: skip
+    log.info("verify.passed", commands=len(config.verify))
 
 
 def check_packages(
@@ -121,7 +164,7 @@ def check_consistency(
         row for row in drift.drifted if row.name not in known and row.required_by not in parents
     ]
     if worse:
-        words = "; ".join(f"{row.name}: {row.message}" for row in worse[:5])
+        words = "; ".join(f"{row.name}: {message_of(row)}" for row in worse[:5])
         raise VerifyFailed(
             Reason.INCONSISTENT_STAGE,
             f"the new tree would not fit together ({words}). The old one stays; look at the "

@@ -1,9 +1,11 @@
-"""Putting a broken hold back from the vault: offline, checked, through stage and exchange.
+"""Putting a broken hold back from the vault: offline, checked, through the one door.
 
 Only the hold and what it pins change. What an intruder brought along stays, and is named.
 """
 
+import errno
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,15 +14,16 @@ from packaging.version import Version
 
 from reconciler.environment.snapshot import Snapshot
 from reconciler.log.logger import get_logger
-from reconciler.passes.outcome import KeepsChanging, LiveTreeChanged, Outcome, Refused
-from reconciler.passes.prove import VerifyFailed, check_holds, read_tree
-from reconciler.passes.reconcile import STARTS, Pass
+from reconciler.passes.outcome import Outcome, Refused
+from reconciler.passes.prove import VerifyFailed, read_tree
+from reconciler.passes.publish import until_unchanged
+from reconciler.passes.reconcile import observe
+from reconciler.passes.running import Pass
+from reconciler.passes.staging import Replacement, clone_live, make_live
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed, defect_of
 from reconciler.status import Change, Reason, Result
-from reconciler.trees import generations
-from reconciler.trees.stage import Census, StagingImpossible
-from reconciler.trees.tree import Tree, fingerprints
+from reconciler.trees.tree import Tree
 from reconciler.trees.workspace import Workspace
 from reconciler.vault.copies import Vault
 from reconciler.vault.manifest import Manifest
@@ -47,18 +50,11 @@ def restore(running: Pass, name: NormalizedName) -> Outcome:
 
     Raises:
         NothingToRestore: There is no copy of it.
-        Damaged: The copy is not what was put into the vault.
-        VerifyFailed: The stage is not as it should be.
-        OSError, Cancelled, KeepsChanging, Postponed: As `Pass.reconcile`.
+        CopyDamaged: The copy is not what was put into the vault.
+        VerifyFailed: The changed tree is not as it should be.
+        Exception: As `publish`.
     """
-    where = ""
-    for _ in range(STARTS):
-        try:
-            return _attempt(running, name)
-        except LiveTreeChanged as changed:
-            where = changed.where
-            log.info("live-tree.changed", folder=where)
-    raise KeepsChanging(where)
+    return until_unchanged(running, lambda: _attempt(running, name))
 
 
 def _attempt(running: Pass, name: NormalizedName) -> Outcome:
@@ -68,23 +64,25 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
     wanted = vault.companions(name)
     if not wanted:
         raise NothingToRestore(name, sorted(vault.current()))
-    if running.gate is not None:  # nobody asked for it: it waits as every change does
-        running.gate.wait_until_open(running.environment, running.cancel)
-    with running.workspace(snapshot) as work, ThreadPoolExecutor(1, "check") as pool:
+    running.wait_until_open()  # asked again at the door; here it saves the work
+    with running.work_folder(snapshot) as work, ThreadPoolExecutor(1, "check") as pool:
         checking = [pool.submit(vault.check, manifest) for manifest in wanted]
-        staged = running.clone(snapshot, work)
+        staging = clone_live(running, snapshot, work)
         with running.step("check"):
             for checked in checking:
                 checked.result()
         if all(_is_in_place(snapshot, vault, manifest) for manifest in wanted):
-            number = generations.live(Workspace(snapshot.interpreter.prefix)).number
-            return Outcome(Result.UNCHANGED, snapshot, generation=number, attempted=False)
-        reason: str | None
-        if isinstance(staged, StagingImpossible):
-            number, reason = _restore_in_place(running, snapshot, vault, wanted), str(staged)
-        else:
-            number = _restore_staged(running, snapshot, vault, wanted, *staged)
-            reason = running.two_renames
+            return observe(snapshot)
+        incoming = work / "incoming"
+        for manifest in wanted:
+            _take_out(vault, manifest, incoming)
+        replacement = Replacement(
+            snapshot, frozenset(NormalizedName(m.name) for m in wanted), incoming,
+            _others(snapshot, wanted),
+        )  # fmt: skip
+        published = make_live(
+            running, replacement, staging, lambda tree, _: _prove(running, snapshot, tree, wanted)
+        )
     changes = tuple(_change(m, snapshot.installed) for m in wanted)
     for change in changes:
         log.info("hold.restored", package=change.name, version=change.to, found=change.from_)
@@ -93,9 +91,9 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
         result=Result.CHANGED,
         snapshot=running.environment.look(audit_files=True),
         changes=changes,
-        generation=number,
-        atomic=reason is None,
-        atomic_reason=reason,
+        generation=published.generation,
+        atomic=published.atomic,
+        atomic_reason=published.reason,
         attempted=False,
     )
 
@@ -123,36 +121,28 @@ def _change(manifest: Manifest, installed: Installed) -> Change:
     )  # fmt: skip
 
 
-def _restore_staged(
-    running: Pass,
-    snapshot: Snapshot,
-    vault: Vault,
-    wanted: list[Manifest],
-    stage: Path,
-    census: Census,
-) -> int:
-    prefix = snapshot.interpreter.prefix
-    tree = Tree(stage, prefix, snapshot.installed, _others(snapshot, wanted))
-    before = fingerprints(tree.held_files, prefix)
-    _put_back(snapshot, vault, wanted, tree)
-    with running.step("verify"):
-        staged = read_tree(snapshot, stage, running.environment.metadata)
-        _check(staged, wanted)
-        check_holds(tree.held_files, before, stage)
-    with running.step("exchange"):
-        return running.exchange(snapshot, stage, census, sorted(tree.touched), staged)
+def _take_out(vault: Vault, manifest: Manifest, incoming: Path) -> None:
+    """Put a copy into the folder of what comes in, by hard links."""
+    source = vault.folder(manifest)
+    folders: set[str] = set()
+    for file in vault.files(manifest):
+        _make_folder(incoming, file.path, folders)
+        try:
+            os.link(source / file.path, incoming / file.path)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
+                raise
+            shutil.copy2(source / file.path, incoming / file.path)
+    for path, target in manifest.links.items():
+        _make_folder(incoming, path, folders)
+        (incoming / path).symlink_to(target)
 
 
-def _restore_in_place(
-    running: Pass, snapshot: Snapshot, vault: Vault, wanted: list[Manifest]
-) -> int:
-    prefix = snapshot.interpreter.prefix
-    workspace = Workspace(prefix)
-    tree = Tree(prefix, prefix, snapshot.installed, _others(snapshot, wanted))
-    with running.step("exchange"), workspace.uv_lock(running.cancel, None):
-        _put_back(snapshot, vault, wanted, tree)
-    _check(running.environment.look().installed, wanted)
-    return generations.live(workspace).number
+def _make_folder(incoming: Path, path: str, known: set[str]) -> None:
+    folder = path.rpartition("/")[0]
+    if folder not in known:
+        (incoming / folder).mkdir(parents=True, exist_ok=True)
+        known.add(folder)
 
 
 def _others(snapshot: Snapshot, wanted: list[Manifest]) -> HoldSet:
@@ -166,26 +156,16 @@ def _others(snapshot: Snapshot, wanted: list[Manifest]) -> HoldSet:
     return HoldSet(snapshot.holds.patterns, held)
 
 
-def _put_back(snapshot: Snapshot, vault: Vault, wanted: list[Manifest], tree: Tree) -> None:
-    going = frozenset(NormalizedName(m.name) for m in wanted)
-    for name in going:
-        for distribution in snapshot.installed.copies(name):
-            tree.remove(distribution, going)
+def _prove(running: Pass, snapshot: Snapshot, tree: Tree, wanted: list[Manifest]) -> Installed:
+    """Whether every copy is back, whole."""
+    found = read_tree(snapshot, tree.folder, running.environment.metadata)
     for manifest in wanted:
-        source = vault.folder(manifest)
-        for file in vault.files(manifest):
-            tree.link(source / file.path, file.path)
-        for path, target in manifest.links.items():
-            tree.symlink(target, path)
-
-
-def _check(staged: Installed, wanted: list[Manifest]) -> None:
-    for manifest in wanted:
-        found = staged.get(manifest.name)
-        defect = defect_of(found, staged) if found else "it is missing"
-        if found is None or defect or found.version != Version(manifest.version):
+        restored = found.get(manifest.name)
+        defect = defect_of(restored, found) if restored else "it is missing"
+        if restored is None or defect or restored.version != Version(manifest.version):
             raise VerifyFailed(
                 Reason.INCOMPLETE_STAGE,
                 f"{manifest.name} {manifest.version} could not be put back whole ({defect}). "
                 "Nothing has changed; install that build by hand.",
             )
+    return found

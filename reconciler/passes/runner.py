@@ -14,33 +14,25 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from reconciler.config import Mode
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
-from reconciler.holds.monitor import NothingToAccept
 from reconciler.journal.history import Journal, State, iso
 from reconciler.log.logger import context, get_logger
 from reconciler.log.redact import redact
 from reconciler.passes.outcome import (
     Gate,
-    KeepsChanging,
     Listener,
     Outcome,
-    Postponed,
-    Refused,
 )
 from reconciler.passes.prove import VerifyFailed
-from reconciler.passes.reconcile import Pass, recover
+from reconciler.passes.publish import recover
+from reconciler.passes.reconcile import create
+from reconciler.passes.running import Pass
 from reconciler.planning.counterfactual import still_held_back
 from reconciler.planning.decision import HoldViolation
 from reconciler.processes import Cancellation, Cancelled
-from reconciler.state.desired import BadFile
-from reconciler.status import PassDetail, Problem, Reason, Result
+from reconciler.status import ExpectedEnd, PassDetail, Problem, Reason, Result
 from reconciler.trees import generations
-from reconciler.trees.exchange import ExchangeImpossible
-from reconciler.trees.workspace import Busy
-from reconciler.uv.program import UvError
-from reconciler.vault.copies import CopyDamaged
 
 log = get_logger(__name__)
 
@@ -91,16 +83,18 @@ class PassRunner:
         cancel: Cancellation,
         listener: Listener,
         keep_unchanged: bool = True,
+        may_create: bool = False,
     ) -> Recorded:
         """Run `work` as one pass.
 
         Args:
-            work: What to do with the pass; usually `Pass.reconcile`.
+            work: What to do with the pass; usually `reconcile`.
             trigger: What woke it up.
             pass_id: Its id, if one was given out already.
             cancel: Ends it.
             listener: Who follows it.
             keep_unchanged: Whether to record a pass even if nothing happened.
+            may_create: Whether to make the environment first if there is none.
         """
         key = self.environment.key
         started = self.clock()
@@ -108,7 +102,7 @@ class PassRunner:
         running = Pass(self.environment, cancel, listener, self.gate)
         with context(environment=self.environment.config.name, pass_id=number):
             log.info("pass.started", trigger=trigger)
-            outcome, trouble = self._attempt(running, work, cancel)
+            outcome, trouble = self._attempt(running, work, cancel, may_create=may_create)
             detail = self._detail(number, trigger, started, running, outcome, trouble)
             state = self.journal.update_state(
                 key, lambda before: self._new_state(before, outcome, trouble)
@@ -123,12 +117,12 @@ class PassRunner:
         return Recorded(detail, outcome, trouble, state)
 
     def _attempt(
-        self, running: Pass, work: Work, cancel: Cancellation
+        self, running: Pass, work: Work, cancel: Cancellation, *, may_create: bool
     ) -> tuple[Outcome | None, Trouble | None]:
         try:
             running.refuse_insecure()
-            if not self.environment.exists and self.environment.config.mode is Mode.APPLY:
-                running.create()
+            if may_create and not self.environment.exists:
+                create(running)
             workspace = self.environment.workspace
             workspace.create()
             with workspace.pass_lock(cancel, self.environment.config.timeout):
@@ -137,7 +131,7 @@ class PassRunner:
                     log.warning("recovered", what=done)
                 return work(running), None
         except Exception as error:  # noqa: BLE001 -- one of the two places that keep it alive
-            return None, trouble_of(error)
+            return None, trouble_of(error, untouched=running.untouched)
 
     def _detail(
         self,
@@ -260,63 +254,57 @@ def is_worth_telling(detail: PassDetail, trouble: Trouble | None) -> bool:
     return detail.result is not Result.UNCHANGED or bool(detail.failed)
 
 
-def trouble_of(error: Exception) -> Trouble:  # noqa: C901, PLR0911, PLR0912 -- one line each
-    """The words for whatever ended a pass; what nobody foresaw is logged with its traceback."""
-    message = redact(str(error))
+def trouble_of(error: Exception, *, untouched: bool = False) -> Trouble:
+    """What ended a pass; what nobody foresaw is logged with its traceback.
+
+    Args:
+        error: What was raised.
+        untouched: Whether the environment is known to be as it was.
+    """
+    known = " The environment is as it was." if untouched else ""
     match error:
-        case BadFile():
-            return Trouble(error.reason, message, error.problem)
-        case UvError() | VerifyFailed():
-            if isinstance(error, VerifyFailed):
-                log.error("verify.failed", reason=error.reason, message=message,
-                          output=error.output)  # fmt: skip
-            return Trouble(error.reason, message)
-        case HoldViolation():
-            log.error("hold.violation", package=error.name, message=message)
-            return Trouble(Reason.HOLD_VIOLATION, message)
-        case Refused():
-            return Trouble(error.reason, message)
-        case NothingToAccept():
-            return Trouble(Reason.NOTHING_TO_ACCEPT, message)
-        case CopyDamaged():
-            return Trouble(Reason.VAULT_DAMAGED, message)
-        case Postponed():
-            return Trouble(error.reason, message, retry_after=error.retry_after)
-        case InterpreterError():
-            return Trouble(Reason.INTERPRETER_UNUSABLE, message)
-        case KeepsChanging():
-            return Trouble(Reason.KEEPS_CHANGING, message)
-        case Busy():
-            return Trouble(Reason.BUSY, f"{message}. Wait for it, or end it.")
+        case ExpectedEnd():
+            _tell_facts(error)
+            message = redact(error.message)
+            return Trouble(error.reason, message, error.problem, error.retry_after)
         case Cancelled():
-            return Trouble(Reason.STOPPED, "the pass was stopped; the environment is as it was")
-        case OSError() | ExchangeImpossible():
-            return _file_trouble(error)
+            return Trouble(Reason.STOPPED, f"the pass was stopped.{known}")
+        case OSError():
+            reason, fix = _reason_of(error)
+            return Trouble(reason, redact(f"{error}. {fix}{known}"))
     log.error("pass.unexpected", exc_info=error)
-    kind = type(error).__name__
     return Trouble(
         Reason.UNEXPECTED,
-        f"{kind}: {message}. This is a defect of Reconciler: please report it with the "
-        "traceback in the journal. The environment is as it was.",
+        f"{type(error).__name__}: {redact(str(error))}. This is a defect of Reconciler: please "
+        f"report it with the traceback in the journal.{known}",
     )
 
 
-def _file_trouble(error: Exception) -> Trouble:
-    number = error.errno if isinstance(error, OSError) else None
-    if number in (errno.ENOSPC, errno.EDQUOT):
-        return Trouble(Reason.DISK_FULL, f"{error}. Free some space; the environment is as it was.")
-    if number == errno.EROFS:
-        return Trouble(
-            Reason.NOT_WRITABLE,
-            f"{error}. Under systemd, say `reconciler service install` again: it makes every "
-            "configured environment writable. Else mount the file system writable.",
-        )
-    if number in (errno.EACCES, errno.EPERM):
-        return Trouble(
-            Reason.NOT_WRITABLE,
-            f"{error}. Let the service's user write the environment, or run as its owner.",
-        )
-    return Trouble(Reason.FILE_SYSTEM, f"{error}. The environment is as it was.")
+def _tell_facts(error: ExpectedEnd) -> None:
+    """Log what does not go into the sentence."""
+    message = redact(error.message)
+    match error:
+        case VerifyFailed():
+            log.error("verify.failed", reason=error.reason, message=message, output=error.output)
+        case HoldViolation():
+            log.error("hold.violation", package=error.name, message=message)
+
+
+def _reason_of(error: OSError) -> tuple[Reason, str]:
+    """Why the system refused something, and what to do."""
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return Reason.DISK_FULL, "Free some space."
+        case errno.EROFS:
+            return Reason.NOT_WRITABLE, (
+                "Under systemd, run `reconciler service install` again: it makes every configured "
+                "environment writable. Otherwise, mount the file system writable."
+            )
+        case errno.EACCES | errno.EPERM:
+            return Reason.NOT_WRITABLE, (
+                "Let the service's user write the environment, or run as its owner."
+            )
+    return Reason.FILE_SYSTEM, "Check that file and the file system it is on."
 
 
 __all__ = [

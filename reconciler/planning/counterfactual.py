@@ -238,7 +238,7 @@ def still_held_back(known: tuple[HeldBack, ...], snapshot: Snapshot) -> tuple[He
         entry
         for entry in known
         if str(snapshot.installed.version(entry.name)) == entry.chosen
-        and set(entry.because.split(", ")) <= pins
+        and entry.pins <= pins
         and entry.name in snapshot.drift.reachable
         and _admitted(entry, snapshot.desired.requirements if snapshot.desired else ())
     )

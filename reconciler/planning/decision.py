@@ -7,13 +7,15 @@ from packaging.utils import NormalizedName
 
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed
-from reconciler.status import Change, Failure
+from reconciler.status import Change, ExpectedEnd, Failure, Reason
 from reconciler.uv.effective import Item
 from reconciler.uv.program import Plan, Planned
 
 
-class HoldViolation(Exception):
+class HoldViolation(ExpectedEnd):
     """uv would change a held package; nothing has been written."""
+
+    reason = Reason.HOLD_VIOLATION
 
     def __init__(self, name: NormalizedName, change: str) -> None:
         super().__init__(

@@ -116,7 +116,13 @@ class HeldBack(msgspec.Struct, frozen=True, kw_only=True):
     chosen: str | None
     newest: str
     because: str
+    """The holds that keep it, by their pins: `torch==2.3.1+rocm5.7, ...`."""
     message: str | None = None
+
+    @property
+    def pins(self) -> frozenset[str]:
+        """The same one by one."""
+        return frozenset(self.because.split(", "))
 
 
 class Gpu(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,25 +8,23 @@ import re
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
-from reconciler.status import Reason
+from reconciler.status import ExpectedEnd, Reason
 
 EFFECTIVE_NAME = "reconciler-effective"
 """The name of the generated project that uv is given."""
 
 
-class UvError(Exception):
+class UvError(ExpectedEnd):
     """uv did not do what it was asked; `log` has uv's own words."""
 
-    reason: ClassVar[Reason] = Reason.UV_FAILED
+    reason = Reason.UV_FAILED
 
     def __init__(self, message: str, log: str = "") -> None:
         super().__init__(message)
-        self.message = message
         self.log = log
 
 
@@ -184,13 +182,13 @@ def failure(code: int, log: str) -> UvError:
     """Tell from uv's words what kind of failure this was (uv-facts 25 to 29)."""
     words = _explanation(log)
     if "No space left on device" in log or "Disk quota exceeded" in log:
-        return DiskFull(f"{words} Free some space; the environment is as it was.", log)
+        return DiskFull(f"{words} Free some space.", log)
     unread = _UNREADABLE.search(words)
     if unread:
         name = unread["package"] or unread["expected"]
-        mend = "Remove it (`uv pip uninstall`, or the folder by hand) and it is installed anew."
+        fix = "Remove it (`uv pip uninstall`, or the folder by hand) and it is installed again."
         known = canonicalize_name(name) if name else None
-        return Unreadable(f"{words} {mend}", log, known, unread["info"] or "")
+        return Unreadable(f"{words} {fix}", log, known, unread["info"] or "")
     if _NETWORK.search(words):
         return NetworkTrouble(words, log)
     built = _BUILD.search(words)

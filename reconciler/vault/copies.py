@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -21,6 +20,7 @@ from packaging.version import Version
 
 from reconciler.state.holds import Held, matches
 from reconciler.state.installed import Distribution, Installed, RecordedFile, read_distribution
+from reconciler.status import ExpectedEnd, Reason
 from reconciler.trees.tree import recorded_paths
 from reconciler.trees.workspace import Workspace, remove_tree, write_durably
 from reconciler.vault.manifest import Manifest, VaultFile, WholeManifest, read_files, read_manifest
@@ -35,19 +35,16 @@ _NO_LINK = frozenset({
 is as good."""
 
 
-@dataclass(eq=False)
-class CopyDamaged(Exception):
+class CopyDamaged(ExpectedEnd):
     """A copy in the vault is not what was put there, so it is not restored."""
 
-    name: str
-    version: str
-    path: str
+    reason = Reason.VAULT_DAMAGED
 
-    def __str__(self) -> str:
-        return (
-            f"the vault's copy of {self.name} {self.version} is damaged ({self.path} has another "
-            "content than when it was taken), so it is not restored. Install that build by hand "
-            f"and `reconciler hold accept {self.name}`."
+    def __init__(self, name: str, version: str, path: str) -> None:
+        super().__init__(
+            f"the vault's copy of {name} {version} is damaged ({path} has another content than "
+            "when it was taken), so it is not restored. Install that build by hand and "
+            f"`reconciler hold accept {name}`."
         )
 
 

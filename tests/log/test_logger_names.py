@@ -37,7 +37,7 @@ def test_what_a_pass_logs_names_the_pass(
     records = [json.loads(line) for line in lines.getvalue().splitlines()]
     logger_of = {record["event"]: record["logger"] for record in records}
     assert logger_of["drift.detected"] == "reconciler.passes.reconcile"
-    assert logger_of["plan.ready"] == "reconciler.passes.reconcile"
+    assert logger_of["plan.ready"] == "reconciler.passes.incoming"
     assert [name for name in logger_of.values() if name == "reconciler"] == []
 
 

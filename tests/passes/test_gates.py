@@ -14,10 +14,10 @@ from reconciler.environment.usage import User, users_of
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.passes.gates import Gates, seconds_until_open
 from reconciler.passes.outcome import Postponed
-from reconciler.passes.reconcile import Pass
 from reconciler.passes.restore import restore
+from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
-from tests.support.environments import install, uninstall
+from tests.support.environments import install, snapshot, uninstall
 from tests.support.passes import Follower
 from tests.support.processes import wait_until
 
@@ -87,9 +87,9 @@ def test_a_hold_that_is_put_back_unasked_waits_for_the_window(project, venv, gpu
     install(venv, *gpu_wheels)
     project.write(["torch"])
     wanted = environment(project, windows=(NIGHT,))
-    snapshot = wanted.look()
+    seen = wanted.look()
     wanted.workspace.create()
-    HoldMonitor(wanted).keep(snapshot, compare=True)
+    HoldMonitor(wanted).keep(seen, compare=True)
     uninstall(venv, "torch")
     gates = Gates(now=lambda: at("2026-01-10T12:00:00+01:00"))
     unasked = Pass(wanted, Cancellation(), Follower(), gates)

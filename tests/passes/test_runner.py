@@ -6,8 +6,9 @@ import pytest
 
 from reconciler.environment.environment import Environment
 from reconciler.journal.history import Journal
-from reconciler.passes.reconcile import Pass
+from reconciler.passes.reconcile import reconcile
 from reconciler.passes.runner import PassRunner, Recorded
+from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
 from reconciler.status import Result
 from tests.support.environments import install, snapshot
@@ -23,7 +24,7 @@ def journal(tmp_path: Path) -> Journal:
 
 def run(environment: Environment, journal: Journal) -> Recorded:
     def work(running: Pass):
-        return running.reconcile(audit=True)
+        return reconcile(running, audit=True)
 
     recorder = PassRunner(environment, journal, clock=lambda: 1000.0, jitter=lambda _, top: top)
     return recorder.run(

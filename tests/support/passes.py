@@ -5,8 +5,10 @@ from collections.abc import Callable
 
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.environment import Environment
+from reconciler.passes import reconcile as passes
 from reconciler.passes.outcome import Outcome
-from reconciler.passes.reconcile import Pass, recover
+from reconciler.passes.publish import recover
+from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
 from tests.support.projects import Project
 
@@ -45,7 +47,7 @@ def reconcile(
 ) -> Outcome:
     """One pass, from looking to its outcome."""
     running = Pass(environment, cancel or Cancellation(), follower or Follower())
-    return running.reconcile(audit=audit)
+    return passes.reconcile(running, audit=audit)
 
 
 def start(environment: Environment) -> Outcome:

@@ -11,6 +11,7 @@ from reconciler.cli.terminal.output import DOUBT, Output
 from reconciler.cli.terminal.passes import show_pass
 from reconciler.cli.terminal.progress import following
 from reconciler.passes.runner import Recorded
+from reconciler.state.words import message_of
 
 NOTHING, ERROR, CHANGED, FAILED = 0, 1, 2, 4
 
@@ -67,7 +68,7 @@ def _show_rest(recorded: Recorded, output: Output) -> None:
     failed = {failure.name for failure in outcome.failed}
     for row in outcome.snapshot.drift.rows:
         if not row.ok and row.name not in failed:
-            output.say(f"{row.name}: {row.message}", DOUBT)
+            output.say(f"{row.name}: {message_of(row)}", DOUBT)
     if outcome.changes and outcome.atomic_reason:
         output.say(f"Changed in place, not atomically: {outcome.atomic_reason}.", DOUBT)
 
