@@ -132,7 +132,7 @@ def _post(receiver: Notify, body: bytes) -> None:
     except (ValueError, http.client.InvalidURL) as error:
         # Not in its own words, which would show the address or the token.
         raise Undelivered("its address or its token cannot be sent as they are") from error
-    except (OSError, http.client.HTTPException) as error:  # the last: whoever answers is no HTTP
+    except (OSError, http.client.HTTPException) as error:  # the last: not an HTTP server
         raise Undelivered(f"it cannot be reached ({error or type(error).__name__})") from error
 
 
@@ -143,7 +143,7 @@ def _secret(path: Path | None) -> str:
     except OSError as error:
         raise Undelivered(f"{path} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise Undelivered(f"{path} is no text") from error
+        raise Undelivered(f"{path} is not text") from error
     if not value:
         raise Undelivered(f"the first line of {path} is empty")
     register_secret(value)

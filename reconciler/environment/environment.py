@@ -63,7 +63,6 @@ class Environment:
         self._desired: tuple[tuple[object, ...], Desired] | None = None
         self._settings: Mapping[str, Any] | None = None
         self._broken: dict[NormalizedName, str] = {}
-        self._audited: Installed | None = None
         self.audited_at: float | None = None
         self.in_place: str | None = None
         """Why this environment cannot be changed atomically, once that has shown."""
@@ -158,7 +157,6 @@ class Environment:
 
     def _audit(self, installed: Installed) -> None:
         self._broken = audit(installed)
-        self._audited = installed
         self.audited_at = time.monotonic()
 
     def _compare(
