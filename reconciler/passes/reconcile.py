@@ -51,7 +51,7 @@ from reconciler.trees.exchange import ExchangeImpossible, exchange, finish_inter
 from reconciler.trees.generations import Generation
 from reconciler.trees.stage import Census, StagingImpossible, clone, has_changed
 from reconciler.trees.tree import HoldConflict, Tree, fingerprints, follow_links
-from reconciler.trees.workspace import Workspace
+from reconciler.trees.workspace import PassLock, Workspace
 from reconciler.uv.program import BuildFailed, DiskFull, TimedOut, UvError
 
 log = structlog.get_logger()
@@ -79,6 +79,8 @@ class Pass:
     cancel: Cancellation
     listener: Listener
     gate: Gate | None = None
+    lock: PassLock = field(default_factory=PassLock)
+    """The pass lock, from when the caller holds it: whoever writes to the vault needs it."""
     log: list[str] = field(default_factory=list)
     steps: dict[str, float] = field(default_factory=dict)
     planned: tuple[Change, ...] = ()

@@ -18,7 +18,7 @@ import msgspec
 from reconciler.config import Mode
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
-from reconciler.holds.monitor import NothingToAccept
+from reconciler.holds.monitor import HoldMonitor, NothingToAccept
 from reconciler.journal.history import Journal, State, iso
 from reconciler.log.logger import context, get_logger
 from reconciler.log.redact import redact
@@ -37,10 +37,10 @@ from reconciler.planning.counterfactual import still_held_back
 from reconciler.planning.planner import HoldViolation
 from reconciler.processes import Cancellation, Cancelled
 from reconciler.state.desired import FileProblem
-from reconciler.status import PassDetail, Problem, Result
+from reconciler.status import Hold, PassDetail, Problem, Result
 from reconciler.trees import generations
 from reconciler.trees.exchange import ExchangeImpossible
-from reconciler.trees.workspace import Busy
+from reconciler.trees.workspace import Busy, PassLock
 from reconciler.uv.program import UvError
 from reconciler.vault.copies import CopyDamaged
 
@@ -87,6 +87,17 @@ class Recorded:
     outcome: Outcome | None
     trouble: Trouble | None
     state: State
+    holds: tuple[Hold, ...] | None = None
+    """The holds as they are afterwards; None if the pass did not get that far."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """How the work of a pass ended, and what followed it under the lock."""
+
+    outcome: Outcome | None = None
+    trouble: Trouble | None = None
+    holds: tuple[Hold, ...] | None = None
 
 
 Work = Callable[[Pass], Outcome]
@@ -98,6 +109,7 @@ class PassRunner:
 
     environment: Environment
     journal: Journal
+    monitor: HoldMonitor
     gate: Gate | None = None
     clock: Callable[[], float] = time.time
     jitter: Callable[[float, float], float] = field(default=random.uniform)
@@ -128,7 +140,8 @@ class PassRunner:
         running = Pass(self.environment, cancel, listener, self.gate)
         with context(environment=self.environment.config.name, pass_id=number):
             log.info("pass.started", trigger=trigger)
-            outcome, trouble = self._attempt(running, work, cancel)
+            ended = self._attempt(running, work, cancel)
+            outcome, trouble = ended.outcome, ended.trouble
             detail = self._detail(number, trigger, started, running, outcome, trouble)
             state = self.journal.update_state(
                 key, lambda before: self._new_state(before, outcome, trouble)
@@ -140,24 +153,31 @@ class PassRunner:
             self.journal.finish(key, detail)
         else:
             self.journal.discard(number)
-        return Recorded(detail, outcome, trouble, state)
+        return Recorded(detail, outcome, trouble, state, ended.holds)
 
-    def _attempt(
-        self, running: Pass, work: Work, cancel: Cancellation
-    ) -> tuple[Outcome | None, Trouble | None]:
+    def _attempt(self, running: Pass, work: Work, cancel: Cancellation) -> _Ended:
         try:
             running.refuse_insecure()
             if not self.environment.exists and self.environment.config.mode is Mode.APPLY:
                 running.create()
             workspace = self.environment.workspace
             workspace.create()
-            with workspace.pass_lock(cancel, self.environment.config.timeout):
+            with workspace.pass_lock(cancel, self.environment.config.timeout) as running.lock:
                 done = recover(self.environment)
                 if done:
                     log.warning("recovered", what=done)
-                return work(running), None
+                return self._finish(work(running), running.lock)
         except Exception as error:  # noqa: BLE001 -- one of the two places that keep it alive
-            return None, trouble_of(error)
+            return _Ended(trouble=trouble_of(error))
+
+    def _finish(self, outcome: Outcome, lock: PassLock) -> _Ended:
+        """What follows the work while the lock is still held: nobody else writes meanwhile."""
+        try:
+            self.environment.remember_good(outcome.snapshot)
+            holds = self.monitor.keep(outcome.snapshot, lock, compare=bool(outcome.changes))
+        except (OSError, CopyDamaged) as error:  # the work is done, whatever the vault says
+            return _Ended(outcome, trouble_of(error))
+        return _Ended(outcome, holds=holds)
 
     def _detail(
         self,
