@@ -59,7 +59,7 @@ class Direct:
 
             def work(running: Pass) -> Outcome:
                 snapshot = running.look(audit=True)
-                self.monitor.keep(snapshot, compare=True)
+                self.monitor.keep(snapshot, running.lock, compare=True)
                 broken = self.monitor.first_broken(snapshot) if restores else None
                 if broken is None:
                     return reconcile(running, audit=False)
@@ -79,7 +79,7 @@ class Direct:
             self.change(
                 lambda state: rolled_back(state, outcome.generation, revision, reason, time.time())
             )
-            self.monitor.accept_what_is(outcome.snapshot)
+            self.monitor.accept_what_is(outcome.snapshot, running.lock)
             return outcome
 
         return self.run(work, Trigger.ROLLBACK, follower)
@@ -92,7 +92,7 @@ class Direct:
         """Take what is installed as the held build from now on."""
 
         def work(running: Pass) -> Outcome:
-            self.monitor.accept(running.look(audit=True), name)
+            self.monitor.accept(running.look(audit=True), name, running.lock)
             return observe(self.environment.look(refresh=True))
 
         return self.run(work, Trigger.ACCEPT, follower)
@@ -111,7 +111,7 @@ class Direct:
         Raises:
             KeyboardInterrupt: it was ended; the environment is as it was.
         """
-        recorder = PassRunner(self.environment, self.journal, gate)
+        recorder = PassRunner(self.environment, self.journal, self.monitor, gate)
 
         def in_order(running: Pass) -> Outcome:
             self._close_interrupted()
@@ -130,9 +130,6 @@ class Direct:
         recorded = cancellable(run)
         if recorded.trouble is not None and recorded.trouble.reason == Reason.STOPPED:
             raise KeyboardInterrupt
-        if recorded.outcome is not None:
-            self.environment.remember_good(recorded.outcome.snapshot)
-            self.monitor.keep(recorded.outcome.snapshot, compare=bool(recorded.outcome.changes))
         return recorded
 
     def _close_interrupted(self) -> None:

@@ -83,7 +83,7 @@ def _roll_back(worker: Worker, request: Request) -> Order:
     def work(monitor: HoldMonitor, knowledge: Knowledge, running: Pass) -> Outcome:
         outcome = roll_back(running, target.number)
         knowledge.roll_back(outcome.generation, outcome.snapshot.revision, request.reason)
-        monitor.accept_what_is(outcome.snapshot)
+        monitor.accept_what_is(outcome.snapshot, running.lock)
         return outcome
 
     return Order(Trigger.ROLLBACK, work=work)
@@ -91,7 +91,7 @@ def _roll_back(worker: Worker, request: Request) -> Order:
 
 def _accept(name: NormalizedName) -> Order:
     def work(monitor: HoldMonitor, _knowledge: Knowledge, running: Pass) -> Outcome:
-        monitor.accept(running.look(audit=True), name)
+        monitor.accept(running.look(audit=True), name, running.lock)
         return observe(running.environment.look(refresh=True))
 
     return Order(Trigger.ACCEPT, work=work)

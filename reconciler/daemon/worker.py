@@ -227,7 +227,8 @@ class Worker:
 
     def _pass(self, order: Order) -> None:
         by_hand = order.forced or order.work is not None
-        recorder = PassRunner(self.environment, self.journal, None if by_hand else self._gate)
+        gate = None if by_hand else self._gate
+        recorder = PassRunner(self.environment, self.journal, self.monitor, gate)
         started = time.time()
         number = order.pass_id or self.journal.begin(self.environment.key, order.trigger, started)
         current = PassStatus(id=number, trigger=order.trigger, result=None, started_at=iso(started))
@@ -264,7 +265,8 @@ class Worker:
         snapshot = running.look(audit=audit)
         self._audit_due = False
         self._lift_rollback(snapshot.revision)
-        self.knowledge.learn(snapshot=snapshot, holds=self.monitor.keep(snapshot, compare=audit))
+        holds = self.monitor.keep(snapshot, running.lock, compare=audit)
+        self.knowledge.learn(snapshot=snapshot, holds=holds)
         broken = self._to_restore(snapshot, order)
         if broken is not None:
             self.inbox.wake(Trigger.ENVIRONMENT)
@@ -330,8 +332,8 @@ class Worker:
             if outcome.changes:
                 self._gate.went_live()
                 changes |= {"atomic": outcome.atomic, "atomic_reason": outcome.atomic_reason}
-            self.environment.remember_good(outcome.snapshot)
-            changes["holds"] = self.monitor.keep(outcome.snapshot, compare=bool(outcome.changes))
+            if recorded.holds is not None:
+                changes["holds"] = recorded.holds
         elif not self.environment.exists:
             changes |= {"snapshot": None, "holds": ()}
         if order.pass_id is not None or is_worth_telling(detail, recorded.trouble):
@@ -358,7 +360,7 @@ class Worker:
     def _trouble_after(self, recorded: Recorded) -> Trouble | None:
         """What stands in the way now; a mere look does not end what is to be tried again."""
         outcome = recorded.outcome
-        if outcome is None or outcome.attempted:
+        if outcome is None or outcome.attempted or recorded.trouble is not None:
             return recorded.trouble
         stays = not outcome.snapshot.drift.in_sync and self._waits(outcome.snapshot)
         return self.known.trouble if stays else None
