@@ -14,7 +14,7 @@ from packaging.version import Version
 
 from reconciler.environment.snapshot import Snapshot
 from reconciler.log.logger import get_logger
-from reconciler.passes.outcome import Outcome, Refused
+from reconciler.passes.outcome import Outcome
 from reconciler.passes.prove import VerifyFailed, read_tree
 from reconciler.passes.publish import until_unchanged
 from reconciler.passes.reconcile import observe
@@ -22,7 +22,7 @@ from reconciler.passes.running import Pass
 from reconciler.passes.staging import Replacement, clone_live, make_live
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed, defect_of
-from reconciler.status import Change, Reason, Result
+from reconciler.status import Change, ExpectedEnd, Reason, Result
 from reconciler.trees.tree import Tree
 from reconciler.trees.workspace import Workspace
 from reconciler.vault.copies import Vault
@@ -31,7 +31,7 @@ from reconciler.vault.manifest import Manifest
 log = get_logger(__name__)
 
 
-class NothingToRestore(Refused):
+class NothingToRestore(ExpectedEnd):
     """The vault has no copy of that package."""
 
     reason = Reason.NO_COPY
