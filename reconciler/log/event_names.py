@@ -74,6 +74,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "hold.violation": "A plan or a stage would have changed a held package; it was refused.",
         "hold.broken": "Someone else changed, damaged or removed a held package.",
         "hold.restored": "A held package was put back from the vault.",
+        "intruder.stays": "What another installer put beside a restored package stays, and why.",
         "hold.accepted": "What is installed now is what is held.",
         "hold.vaulted": "A copy of a held package was put into the vault.",
         "vault.failed": "No copy of a held package could be made; it is held all the same.",

@@ -1,6 +1,7 @@
-"""Putting a broken hold back from the vault: offline, checked, through stage and exchange.
+"""Restores a broken hold from the vault: offline, checked, through stage and exchange.
 
-Only the hold and what it pins change. What an intruder brought along stays, and is named.
+Changes the hold and what it pins. A package that claims the same files goes if nothing
+requires it; whatever else came with an intruder stays, and is named.
 """
 
 import os
@@ -11,6 +12,7 @@ from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from reconciler.environment.snapshot import Snapshot
+from reconciler.holds.intruders import Intruders, beside_restored, words_of_rest
 from reconciler.log.logger import get_logger
 from reconciler.passes.outcome import KeepsChanging, LiveTreeChanged, Outcome, Refused
 from reconciler.passes.prove import VerifyFailed, check_holds, read_tree
@@ -76,26 +78,33 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
         with running.step("check"):
             for checked in checking:
                 checked.result()
-        if all(_is_in_place(snapshot, vault, manifest) for manifest in wanted):
+        found = beside_restored(snapshot, vault, wanted)
+        changed = [m for m in wanted if not _is_in_place(snapshot, vault, m)]
+        if not changed and not found.leaving:
             number = generations.live(Workspace(snapshot.interpreter.prefix)).number
             return Outcome(Result.UNCHANGED, snapshot, generation=number, attempted=False)
         reason: str | None
         if isinstance(staged, StagingImpossible):
-            number, reason = _restore_in_place(running, snapshot, vault, wanted), str(staged)
+            number = _restore_in_place(running, snapshot, vault, changed, found)
+            reason = str(staged)
         else:
-            number = _restore_staged(running, snapshot, vault, wanted, *staged)
+            number = _restore_staged(running, snapshot, vault, changed, found, *staged)
             reason = running.two_renames
-    changes = tuple(_change(m, snapshot.installed) for m in wanted)
-    for change in changes:
+    restored = tuple(_change(m, snapshot.installed) for m in changed)
+    for change in restored:
         log.info("hold.restored", package=change.name, version=change.to, found=change.from_)
+    message = words_of_rest(found, snapshot)
+    if message:
+        log.warning("intruder.stays", message=message)
     running.environment.forget_broken(NormalizedName(m.name) for m in wanted)
     return Outcome(
         result=Result.CHANGED,
         snapshot=running.environment.look(audit_files=True),
-        changes=changes,
+        changes=(*restored, *_removals(found)),
         generation=number,
         atomic=reason is None,
         atomic_reason=reason,
+        message=message,
         attempted=False,
     )
 
@@ -123,35 +132,46 @@ def _change(manifest: Manifest, installed: Installed) -> Change:
     )  # fmt: skip
 
 
+def _removals(found: Intruders) -> tuple[Change, ...]:
+    removed = tuple(
+        Change(name=gone.name, action="remove", from_=str(gone.version)) for gone in found.leaving
+    )
+    for change in removed:
+        log.info("package.changed", package=change.name, action=change.action,
+                 **{"from": change.from_, "to": None})  # fmt: skip
+    return removed
+
+
 def _restore_staged(
     running: Pass,
     snapshot: Snapshot,
     vault: Vault,
     wanted: list[Manifest],
+    found: Intruders,
     stage: Path,
     census: Census,
 ) -> int:
     prefix = snapshot.interpreter.prefix
     tree = Tree(stage, prefix, snapshot.installed, _others(snapshot, wanted))
     before = fingerprints(tree.held_files, prefix)
-    _put_back(snapshot, vault, wanted, tree)
+    _put_back(snapshot, vault, wanted, found, tree)
     with running.step("verify"):
         staged = read_tree(snapshot, stage, running.environment.metadata)
-        _check(staged, wanted)
+        _check(staged, wanted, found)
         check_holds(tree.held_files, before, stage)
     with running.step("exchange"):
         return running.exchange(snapshot, stage, census, sorted(tree.touched), staged)
 
 
 def _restore_in_place(
-    running: Pass, snapshot: Snapshot, vault: Vault, wanted: list[Manifest]
+    running: Pass, snapshot: Snapshot, vault: Vault, wanted: list[Manifest], found: Intruders
 ) -> int:
     prefix = snapshot.interpreter.prefix
     workspace = Workspace(prefix)
     tree = Tree(prefix, prefix, snapshot.installed, _others(snapshot, wanted))
     with running.step("exchange"), workspace.uv_lock(running.cancel, None):
-        _put_back(snapshot, vault, wanted, tree)
-    _check(running.environment.look().installed, wanted)
+        _put_back(snapshot, vault, wanted, found, tree)
+    _check(running.environment.look().installed, wanted, found)
     return generations.live(workspace).number
 
 
@@ -166,8 +186,11 @@ def _others(snapshot: Snapshot, wanted: list[Manifest]) -> HoldSet:
     return HoldSet(snapshot.holds.patterns, held)
 
 
-def _put_back(snapshot: Snapshot, vault: Vault, wanted: list[Manifest], tree: Tree) -> None:
-    going = frozenset(NormalizedName(m.name) for m in wanted)
+def _put_back(
+    snapshot: Snapshot, vault: Vault, wanted: list[Manifest], found: Intruders, tree: Tree
+) -> None:
+    restored = {NormalizedName(m.name) for m in wanted}
+    going = frozenset(restored | {intruder.name for intruder in found.leaving})
     for name in going:
         for distribution in snapshot.installed.copies(name):
             tree.remove(distribution, going)
@@ -179,7 +202,10 @@ def _put_back(snapshot: Snapshot, vault: Vault, wanted: list[Manifest], tree: Tr
             tree.symlink(target, path)
 
 
-def _check(staged: Installed, wanted: list[Manifest]) -> None:
+def _check(staged: Installed, wanted: list[Manifest], intruders: Intruders) -> None:
+    for gone in intruders.leaving:
+        if staged.get(gone.name) is not None:
+            raise VerifyFailed("IncompleteStage", f"{gone.name} is still in the stage. Try again.")
     for manifest in wanted:
         found = staged.get(manifest.name)
         defect = defect_of(found, staged) if found else "it is missing"
