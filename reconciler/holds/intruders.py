@@ -50,19 +50,21 @@ class Needs:
             for distribution in staying:
                 asked = sorted(extras.get(distribution.name, ()))
                 for requirement in self.adjustments.requires_of(distribution, self.markers, asked):
-                    if canonicalize_name(requirement.name) != distribution.name:
-                        _note(requirement, f"{distribution.name} requires it", found, extras)
+                    own = canonicalize_name(requirement.name) == distribution.name
+                    who = None if own else f"{distribution.name} requires it"
+                    _note(requirement, who, found, extras)
         return found
 
 
 def _note(
     requirement: Requirement,
-    who: str,
+    who: str | None,
     found: dict[NormalizedName, str],
     extras: dict[NormalizedName, set[NormalizedName]],
 ) -> None:
     name = canonicalize_name(requirement.name)
-    found.setdefault(name, who)
+    if who is not None:  # else a package asks for more of its own extras
+        found.setdefault(name, who)
     extras.setdefault(name, set()).update(canonicalize_name(e) for e in requirement.extras)
 
 
