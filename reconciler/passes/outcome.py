@@ -91,6 +91,8 @@ class Outcome:
     generation: int = 0
     atomic: bool = True
     atomic_reason: str | None = None
+    message: str | None = None
+    """What else there is to know, in a sentence."""
     attempted: bool = True
     """Whether this was an attempt to reach what is declared, rather than a look at it."""
 
