@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.measure import Row, Side, bound, in_turn, ratio
 from benchmarks.scene import Scene, Silent, environment_of, packages_in, reconcile
+from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal
 from reconciler.passes.runner import PassRunner
 from reconciler.processes import Cancellation
@@ -25,7 +26,8 @@ def nothing_to_do(scene: Scene, rounds: int) -> list[Row]:
     folder = scene.large
     environment = environment_of(folder)
     assert reconcile(environment, audit=True).snapshot.drift.in_sync
-    recorder = PassRunner(environment, Journal(scene.work / "journal.sqlite3"))
+    journal = Journal(scene.work / "journal.sqlite3")
+    recorder = PassRunner(environment, journal, HoldMonitor(environment))
     ours, recorded, theirs = Side("pass"), Side("recorded pass"), Side("uv --check")
     started: list[str] = []
     sys.addaudithook(lambda event, _: started.append(event) if event in _STARTS else None)

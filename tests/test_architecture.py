@@ -1,6 +1,7 @@
 """The structure drawn in docs/architecture.md, held against the code; each test lists all."""
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
@@ -70,6 +71,31 @@ def imports(module: str) -> Iterator[tuple[str, int]]:
 
 def foreign(module: str) -> set[str]:
     return {name.partition(".")[0] for name, _ in imports(module)}
+
+
+def drawn(heading: str) -> list[str]:
+    """The lines of the drawing below a heading of docs/architecture.md."""
+    text = (ROOT.parent / "docs/architecture.md").read_text(encoding="utf-8")
+    return text.partition(f"\n## {heading}\n")[2].split("```")[1].strip("\n").splitlines()
+
+
+def test_the_page_draws_the_rooms_that_are_there() -> None:
+    names = [word for line in drawn("The rooms") for word in line.split() if word.endswith("/")]
+    rooms = {p.parent.relative_to(ROOT) for p in (*FILES.values(), ROOT / "web/static/index.html")}
+    assert sorted(names) == sorted(f"{room.name}/" for room in rooms if room.name)
+
+
+def test_the_page_states_the_rule() -> None:
+    stated = tuple({part.strip() for part in line.split(",")} for line in drawn("The rule"))
+    assert ({"__main__"}, *stated) == LAYERS
+
+
+def test_the_page_names_files_that_exist() -> None:
+    text = (ROOT.parent / "docs/architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.py)`", text)
+    missing = [n for n in named if not ((ROOT / n).is_file() or (ROOT.parent / n).is_file())]
+    assert named
+    assert missing == []
 
 
 def test_every_part_has_its_place() -> None:

@@ -148,7 +148,7 @@ def bare(tmp_path, monkeypatch) -> Path:
 def run_pytest(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "tests/test_reconcile_git.py", *arguments],
+        [sys.executable, "-m", "pytest", "tests/passes/test_reconcile_git.py", *arguments],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
         env={**environ, "CI": "", **variables},
     )  # fmt: skip

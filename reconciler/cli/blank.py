@@ -23,7 +23,7 @@ def stand_in(
 ) -> Iterator[Environment]:
     """An empty environment for the project's Python, gone afterwards.
 
-    Where the project's file is bad it is for any Python: whoever looks is told of the file.
+    Where the project's file is bad it is for any Python: looking at it reports the file.
 
     Raises:
         UvError: uv found no Python that fits.

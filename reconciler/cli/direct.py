@@ -84,14 +84,14 @@ class Direct:
 
     def reconcile(self, follower: Follower, *, force: bool, reason: str | None = None) -> Recorded:
         """One pass; before it, if that is configured, one that puts a broken hold back."""
-        gate = None if force else Gates()
+        gate = None if force else Gates(suspension=lambda: self.state.suspension)
         restores = self.environment.config.on_hold_broken is OnHoldBroken.RESTORE
         while True:
             to_restore: list[NormalizedName] = []
 
             def work(running: Pass) -> Outcome:
                 snapshot = running.look(audit=True)
-                self.monitor.keep(snapshot, compare=True)
+                self.monitor.keep(snapshot, running.lock, compare=True)
                 broken = self.monitor.first_broken(snapshot) if restores else None
                 if broken is None:
                     return reconcile(running, audit=False)
@@ -112,7 +112,7 @@ class Direct:
             self.change(
                 lambda state: rolled_back(state, outcome.generation, revision, said, time.time())
             )
-            self.monitor.accept_what_is(outcome.snapshot)
+            self.monitor.accept_what_is(outcome.snapshot, running.lock)
             return outcome
 
         return self.run(work, Trigger.ROLLBACK, follower, reason)
@@ -129,7 +129,7 @@ class Direct:
         """Take what is installed as the held build from now on."""
 
         def work(running: Pass) -> Outcome:
-            self.monitor.accept(running.look(audit=True), name)
+            self.monitor.accept(running.look(audit=True), name, running.lock)
             return observe(self.environment.look(refresh=True))
 
         return self.run(work, Trigger.ACCEPT, follower, reason)
@@ -157,7 +157,7 @@ class Direct:
         Raises:
             KeyboardInterrupt: it was ended; the environment is as it was.
         """
-        recorder = PassRunner(self.environment, self.journal, gate)
+        recorder = PassRunner(self.environment, self.journal, self.monitor, gate)
 
         def in_order(running: Pass) -> Outcome:
             self._close_interrupted()
@@ -177,9 +177,6 @@ class Direct:
         recorded = cancellable(run)
         if recorded.trouble is not None and recorded.trouble.reason == Reason.STOPPED:
             raise KeyboardInterrupt
-        if recorded.outcome is not None:
-            self.environment.remember_good(recorded.outcome.snapshot)
-            self.monitor.keep(recorded.outcome.snapshot, compare=bool(recorded.outcome.changes))
         return recorded
 
     def _close_interrupted(self) -> None:

@@ -231,7 +231,8 @@ class EnvironmentConfig(msgspec.Struct, frozen=True, kw_only=True):
             forms.COMMANDS,
             "A command, or a list of commands, that must succeed in the stage before it goes "
             "live. `python` is the stage's own. An environment that is changed in place has no "
-            "stage, and the commands are not run.",
+            "stage: there they run in the changed environment, and the old files are put back if "
+            "one fails.",
             example=(("python", "-c", "import torch"),),
         ),
     ] = ()

@@ -54,7 +54,8 @@ def interpreter_of(path: Path) -> Path:
     What does not exist yet is told apart by its name.
     """
     by_name = path.parent.name == "bin" and _INTERPRETER.fullmatch(path.name)
-    return path if by_name or path.is_file() else path / "bin" / "python"
+    # Path.is_file raises where a folder may not be entered; os.path's says no.
+    return path if by_name or os.path.isfile(path) else path / "bin" / "python"  # noqa: PTH113
 
 
 def socket_path(text: str, place: Place) -> Path:

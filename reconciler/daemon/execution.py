@@ -29,7 +29,8 @@ def carry_out(
         case Restore():
             return restore(running, canonicalize_name(request.package))
         case Accept():
-            monitor.accept(running.look(audit=True), canonicalize_name(request.package))
+            name = canonicalize_name(request.package)
+            monitor.accept(running.look(audit=True), name, running.lock)
             return observe(running.environment.look(refresh=True))
 
 
@@ -38,5 +39,5 @@ def _roll_back(
 ) -> Outcome:
     outcome = roll_back(running, request.generation)
     knowledge.roll_back(outcome.generation, outcome.snapshot.revision, reason_of(request))
-    monitor.accept_what_is(outcome.snapshot)
+    monitor.accept_what_is(outcome.snapshot, running.lock)
     return outcome

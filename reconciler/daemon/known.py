@@ -41,7 +41,7 @@ def idle(known: Known, next_check_at: float | None) -> Known:
 
 
 def after_outcome(
-    known: Known, outcome: Outcome, trouble: Trouble | None, holds: tuple[Hold, ...]
+    known: Known, outcome: Outcome, trouble: Trouble | None, holds: tuple[Hold, ...] | None
 ) -> Known:
     """What is known after a pass that came to its end.
 
@@ -49,13 +49,13 @@ def after_outcome(
         known: Before it ended.
         outcome: What it found.
         trouble: What is in the way now.
-        holds: The holds as they are now.
+        holds: The holds as they are now; None if the pass did not get that far.
     """
     settled = outcome.snapshot.drift.in_sync or bool(outcome.changes)
     after = replace(
         known,
         snapshot=outcome.snapshot,
-        holds=holds,
+        holds=known.holds if holds is None else holds,
         trouble=trouble,
         failed=outcome.failed or _still_failing(known.failed, outcome),
         planned=() if settled else known.planned,

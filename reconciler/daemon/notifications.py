@@ -129,7 +129,7 @@ def _post(receiver: Notify, body: bytes) -> None:
     except (ValueError, http.client.InvalidURL) as error:
         # Not in its own words, which would show the address or the token.
         raise Undelivered("its address or its token cannot be sent as they are") from error
-    except (OSError, http.client.HTTPException) as error:  # the last: the answer is not HTTP
+    except (OSError, http.client.HTTPException) as error:  # the last: not an HTTP server
         raise Undelivered(f"it cannot be reached ({error or type(error).__name__})") from error
 
 

@@ -72,7 +72,7 @@ class Worker:
         self.on_recorded: OnRecorded = lambda _name, _detail, _reason: None
         self._claim = claim
         self._emit = emit
-        self._gate = Gates()
+        self._gate = Gates(suspension=lambda: self.known.state.suspension)
         self._announcements = Announcements(
             Notices(environment.config.name, environment.config.notify)
         )
@@ -232,7 +232,7 @@ class Worker:
     def _pass(self, order: Order) -> None:
         by_hand = order.forced or order.special is not None
         gate = None if by_hand else self._gate
-        recorder = PassRunner(self.environment, self.journal, gate, self._clock)
+        recorder = PassRunner(self.environment, self.journal, self.monitor, gate, self._clock)
         started = self._clock()
         number = order.pass_id or self._begin(order, started)
         current = PassStatus(
@@ -276,7 +276,7 @@ class Worker:
         snapshot = running.look(audit=audit)
         self._audit_due = False
         self.knowledge.settle(snapshot.revision)  # a roll-back, once the files have changed
-        holds = self.monitor.keep(snapshot, compare=audit)
+        holds = self.monitor.keep(snapshot, running.lock, compare=audit)
         self.knowledge.update(lambda known: replace(known, snapshot=snapshot, holds=holds))
         broken = self._to_restore(snapshot, order)
         if broken is not None:
@@ -341,21 +341,19 @@ class Worker:
         self.gpu.start_if_changed(self.known, packages_changed=bool(detail.changes))
 
     def _ended(self, recorded: Recorded) -> Callable[[Known], Known]:
-        """What the end of a pass changes in what is known; the holds are compared for it."""
+        """What the end of a pass changes in what is known."""
         outcome, trouble = recorded.outcome, self._trouble_after(recorded)
         if outcome is None:
             exists = self.environment.exists
             return lambda known: after_failure(known, trouble, exists=exists)
         if outcome.changes:
             self._gate.went_live()
-        self.environment.remember_good(outcome.snapshot)
-        holds = self.monitor.keep(outcome.snapshot, compare=bool(outcome.changes))
-        return lambda known: after_outcome(known, outcome, trouble, holds)
+        return lambda known: after_outcome(known, outcome, trouble, recorded.holds)
 
     def _trouble_after(self, recorded: Recorded) -> Trouble | None:
         """What is in the way now; a pass that only looked does not end what is tried again."""
         outcome = recorded.outcome
-        if outcome is None or outcome.attempted:
+        if outcome is None or outcome.attempted or recorded.trouble is not None:
             return recorded.trouble
         stays = not outcome.snapshot.drift.in_sync and self._waits(outcome.snapshot)
         return self.known.trouble if stays else None

@@ -20,7 +20,7 @@ _LONGEST_ERROR = 600
 _KEPT = 100_000
 
 # Works on every Python from 3.8 on. The answer goes to a descriptor that torch does not know,
-# so that whatever an import prints is no part of it; and there is no way out through exit
+# so that whatever an import prints is not part of it; and it does not leave through exit
 # handlers, which with some drivers never end.
 _PROBE = """
 import os
@@ -128,8 +128,8 @@ def probe(
 
     Returns:
         `available` only if there is a GPU that torch can use; `backend` is what torch is
-        built for, whether there is one or not; `error` says what stands in the way. A
-        build of torch for the CPU only is no error.
+        built for, whether there is one or not; `error` says why there is none. A
+        build of torch for the CPU only is not an error.
 
     Raises:
         Cancelled: Somebody called `cancel.cancel()`.

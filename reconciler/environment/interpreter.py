@@ -90,16 +90,6 @@ class Interpreter:
         return tuple(dict.fromkeys((self.purelib, self.platlib)))
 
 
-def locate(python: Path) -> Path:
-    """The interpreter that `python`, an environment's folder or an interpreter, means.
-
-    The result need not exist: a missing environment is created by whoever owns it.
-    """
-    if python.name.startswith("python") and (python.is_file() or python.parent.name == "bin"):
-        return python
-    return python / "bin" / "python"
-
-
 def _identity(executable: Path) -> tuple[object, ...]:
     """What changes when the interpreter, or the environment around it, is another one."""
     seen: list[object] = []

@@ -1,6 +1,6 @@
-"""Watching over the holds: into the vault when first seen whole, compared ever after.
+"""Monitors the holds: copies each to the vault when first seen whole, then compares it.
 
-Says how each hold stands. Restoring is another module's part; nothing live is changed here.
+Reports the state of each hold. Restoring is another module's job; nothing live changes here.
 """
 
 import os
@@ -15,41 +15,45 @@ from packaging.version import Version
 from reconciler.config import Mode
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
-from reconciler.holds.standing import rows, words
+from reconciler.holds.standing import notice_of, rows
 from reconciler.log.logger import get_logger
 from reconciler.state.holds import Held, HoldSet, companions_of, hold_set, matches
 from reconciler.state.installed import Distribution, Installed, defect_of
 from reconciler.status import ExpectedEnd, Hold, Reason
-from reconciler.trees.workspace import Workspace
+from reconciler.trees.workspace import PassLock, Workspace
 from reconciler.vault.breaks import Break, differs_from_record, find_breaks
 from reconciler.vault.copies import Vault
+from reconciler.vault.writer import VaultWriter
 
 log = get_logger(__name__)
 
 
 class NothingToAccept(ExpectedEnd):
-    """What is to be accepted is not installed, not whole, or not what the other holds pin."""
+    """What should be accepted is not installed, not whole, or not what the other holds pin."""
 
     reason = Reason.NOTHING_TO_ACCEPT
 
     def __init__(self, name: str, why: str, else_: str = "") -> None:
         super().__init__(
             f"{name} {why}, so there is nothing to accept. "
-            f"`reconciler hold restore {name}` puts the held build back{else_}."
+            f"`reconciler hold restore {name}` restores the held build{else_}."
         )
 
 
 @dataclass
 class HoldMonitor:
-    """Knows how the holds of one environment stand."""
+    """Knows the state of one environment's holds.
+
+    What changes the vault asks for the pass lock, and so happens during a pass only.
+    """
 
     environment: Environment
     _compared: Installed | None = None
     _breaks: dict[NormalizedName, Break] = field(default_factory=dict)
     _as_recorded: dict[NormalizedName, Distribution] = field(default_factory=dict)
-    """Holds without a copy that have been compared with their RECORD, and found equal."""
+    """Holds without a copy that matched their RECORD when they were last compared."""
     _unkept: set[str] = field(default_factory=set)
-    """Pins of holds that could not be copied: not tried again before the next audit."""
+    """Pins of holds that could not be copied: not tried again until the next audit."""
     _vault: Vault | None = None
 
     def vault(self, snapshot: Snapshot) -> Vault:
@@ -59,39 +63,42 @@ class HoldMonitor:
             self._vault = Vault(workspace)
         return self._vault
 
-    def keep(self, snapshot: Snapshot, *, compare: bool) -> tuple[Hold, ...]:
-        """Bring the vault up to date, and say how each hold stands.
+    def keep(self, snapshot: Snapshot, lock: PassLock, *, compare: bool) -> tuple[Hold, ...]:
+        """Bring the vault up to date, and report the state of each hold.
 
         Args:
             snapshot: The environment as it is.
+            lock: The pass lock, which is held.
             compare: Compare every file, even if no package has changed since the last time.
 
         Raises:
-            OSError: A copy cannot be made.
+            OSError: The vault cannot be read, or old copies cannot be removed.
+            CopyDamaged: A copy's list of files cannot be read.
         """
         vault = self.vault(snapshot)
+        writer = VaultWriter(vault, lock)
         changing = self.environment.config.mode is Mode.APPLY
         if changing:
-            self._release(snapshot, vault)
+            self._release(snapshot, vault, writer)
         if compare or self._compared is not snapshot.installed:
             before = self._breaks
-            self._compare(snapshot, vault, anew=compare)
-            accepted = self._accept_declared(snapshot, vault)
+            self._compare(snapshot, vault, again=compare)
+            accepted = self._accept_declared(snapshot, vault, lock)
             self._tell(before, snapshot)
             self._unkept.clear()
-        else:  # the project may declare by now what is there already
-            accepted = self._accept_declared(snapshot, vault)
-        if changing and not accepted:  # else `look` still has the holds of before
+        else:  # by now the project may declare what is already there
+            accepted = self._accept_declared(snapshot, vault, lock)
+        if changing and not accepted:  # else the snapshot still has the previous holds
             for held in self._worth_keeping(snapshot, vault):
-                self._put(held, vault)
-            vault.prune(self.environment.config.keep_generations)
+                self._put(held, vault, writer)
+            writer.prune(self.environment.config.keep_generations)
         return self.holds(snapshot)
 
-    def _compare(self, snapshot: Snapshot, vault: Vault, *, anew: bool) -> None:
-        """Find the holds that are not as they were, or were not right when first seen."""
+    def _compare(self, snapshot: Snapshot, vault: Vault, *, again: bool) -> None:
+        """Find the holds that have changed, or were not right when first seen."""
         prefix = snapshot.interpreter.prefix
         known = vault.current()
-        seen = {} if anew and self.environment.config.mode is Mode.APPLY else self._as_recorded
+        seen = {} if again and self.environment.config.mode is Mode.APPLY else self._as_recorded
         unkept = [
             held
             for name, held in snapshot.holds.held.items()
@@ -102,12 +109,12 @@ class HoldMonitor:
         self._breaks = unlike | find_breaks(vault, snapshot.installed, prefix, list(known))
         self._compared = snapshot.installed
 
-    def _put(self, held: Held, vault: Vault) -> None:
-        """Take a copy; without one the hold is held all the same, and the pass goes on."""
+    def _put(self, held: Held, vault: Vault, writer: VaultWriter) -> None:
+        """Make a copy; without one the package is held anyway, and the pass goes on."""
         if held.pin in self._unkept:
             return
         try:
-            manifest = vault.put(held)
+            manifest = writer.put(held)
         except (OSError, ValueError) as error:
             self._unkept.add(held.pin)
             log.warning("vault.failed", package=held.name, version=str(held.version),
@@ -116,49 +123,63 @@ class HoldMonitor:
         count = sum(len(names) for _, _, names in os.walk(vault.folder(manifest)))
         log.info("hold.vaulted", package=held.name, version=manifest.version, files=count)
 
-    def accept(self, snapshot: Snapshot, name: NormalizedName) -> None:
-        """Take what is installed now as the held build.
+    def accept(self, snapshot: Snapshot, name: NormalizedName, lock: PassLock) -> None:
+        """Hold the build that is installed now, from now on.
+
+        Args:
+            snapshot: The environment as it is.
+            name: The package.
+            lock: The pass lock, which is held.
 
         Raises:
             NothingToAccept: It is not installed, or not whole.
             OSError: A copy cannot be made.
         """
         vault = self.vault(snapshot)
+        writer = VaultWriter(vault, lock)
         fresh = hold_set(self.environment.config.hold, snapshot.installed, snapshot.markers)
         held = _acceptable(name, fresh, snapshot)
         for copy in vault.companions(name):
             if copy.name not in fresh.held:
-                vault.forget(NormalizedName(copy.name))
+                writer.forget(NormalizedName(copy.name))
         for one in (held, *companions_of(name, fresh.held.values())):
             if one.distribution.legacy:
-                vault.forget(one.name)  # it has no RECORD, so there can be no copy
+                writer.forget(one.name)  # it has no RECORD, so there can be no copy
             elif defect_of(one.distribution, snapshot.installed) is None:
-                vault.put(one, as_found=True)
+                writer.put(one, as_found=True)
         self._compared = None
         log.info("hold.accepted", package=name, version=str(held.version))
 
-    def accept_what_is(self, snapshot: Snapshot) -> None:
-        """After a roll-back: the held builds of that tree are the held ones again."""
+    def accept_what_is(self, snapshot: Snapshot, lock: PassLock) -> None:
+        """After a rollback: the builds in that tree are the held ones again.
+
+        Args:
+            snapshot: The environment after the rollback.
+            lock: The pass lock, which is held.
+
+        Raises:
+            OSError: A copy cannot be made.
+        """
         vault = self.vault(snapshot)
         breaks = find_breaks(
             vault, snapshot.installed, snapshot.interpreter.prefix, list(vault.current())
         )
         for name, broken in breaks.items():
             if broken.found is None or broken.found == broken.expected:
-                continue  # what is damaged there is no build that was held
+                continue  # a damaged package there is not a build that was held
             with suppress(NothingToAccept):
-                self.accept(snapshot, name)
+                self.accept(snapshot, name, lock)
 
-    def _release(self, snapshot: Snapshot, vault: Vault) -> None:
-        """Forget copies of what the configuration does not hold any more."""
+    def _release(self, snapshot: Snapshot, vault: Vault, writer: VaultWriter) -> None:
+        """Forget the copies of what the configuration no longer holds."""
         patterns = snapshot.holds.patterns
         for name, manifest in list(vault.current().items()):
             root = manifest.pinned_by or name
             if not matches(NormalizedName(root), patterns) and root not in snapshot.holds.held:
-                vault.forget(name)
+                writer.forget(name)
 
-    def _accept_declared(self, snapshot: Snapshot, vault: Vault) -> bool:
-        """A declared requirement that the new build meets and the old one did not accepts it."""
+    def _accept_declared(self, snapshot: Snapshot, vault: Vault, lock: PassLock) -> bool:
+        """Accept a new build that meets what is declared, if the held one does not."""
         accepted = False
         declared = snapshot.desired.requirements if snapshot.desired else ()
         for name, broken in list(self._breaks.items()):
@@ -167,54 +188,55 @@ class HoldMonitor:
                 continue
             if _all_admit(bounds, broken.found) and not _all_admit(bounds, broken.expected):
                 with suppress(NothingToAccept):  # it is not whole (yet), so the hold is broken
-                    self.accept(snapshot, name)
-                    self._compare(snapshot, vault, anew=False)
+                    self.accept(snapshot, name, lock)
+                    self._compare(snapshot, vault, again=False)
                     accepted = True
         return accepted
 
     def _worth_keeping(self, snapshot: Snapshot, vault: Vault) -> list[Held]:
-        """The held packages that are whole, and not in the vault yet."""
+        """The held packages that are whole and not yet in the vault."""
         known = vault.current()
         return [
             held
             for name, held in snapshot.holds.held.items()
             if name not in known
             and name not in self._breaks
-            and not held.distribution.legacy  # no RECORD, so nobody knows its files
+            and not held.distribution.legacy  # no RECORD, so its files are not known
             and not self._belongs_to_broken(held)
             and defect_of(held.distribution, snapshot.installed) is None
         ]
 
     def _belongs_to_broken(self, held: Held) -> bool:
-        """What an intruder pins is not held: it came with it."""
+        """What an intruder pins is not held: it came with the intruder."""
         broken = self._breaks.get(held.pinned_by) if held.pinned_by else None
         return broken is not None and broken.found != broken.expected
 
     def _tell(self, before: dict[NormalizedName, Break], snapshot: Snapshot) -> None:
         for name, broken in self._breaks.items():
             if name not in before or before[name] != broken:
+                told = notice_of(broken, snapshot, self.vault(snapshot))
                 log.error("hold.broken", package=name, expected=str(broken.expected),
                           found=str(broken.found) if broken.found else None,
-                          message=words(broken, snapshot, self.vault(snapshot)))  # fmt: skip
+                          message=str(told))  # fmt: skip
 
     def first_broken(self, snapshot: Snapshot) -> NormalizedName | None:
-        """The broken hold to put back first: what it pins comes back with it."""
+        """The broken hold to restore first: what it pins is restored with it."""
         known = self.vault(snapshot).current()
         kept = [name for name in self._breaks if name in known]
         return next((n for n in kept if known[n].pinned_by not in kept), None)
 
     def holds(self, snapshot: Snapshot) -> tuple[Hold, ...]:
-        """How each hold stands, for the status."""
+        """The state of each hold, for the status."""
         return rows(snapshot, self.vault(snapshot), self._breaks)
 
     @property
     def breaks(self) -> dict[NormalizedName, Break]:
-        """The holds that are not as they were."""
+        """The holds that have changed."""
         return self._breaks
 
 
 def _acceptable(name: NormalizedName, fresh: HoldSet, snapshot: Snapshot) -> Held:
-    """What is installed of that name, if it can be the held build.
+    """The installed package of that name, if it can be the held build.
 
     Raises:
         NothingToAccept: It cannot.
@@ -229,7 +251,7 @@ def _acceptable(name: NormalizedName, fresh: HoldSet, snapshot: Snapshot) -> Hel
     if held is None:
         before = snapshot.holds.held.get(name)
         holder = before.pinned_by if before else None
-        why = f"{found.version} is not what {holder} pins" if holder else "is held no more"
+        why = f"{found.version} is not what {holder} pins" if holder else "is no longer held"
         raise NothingToAccept(name, why, "; to hold it by itself, add it to `hold`")
     return held
 

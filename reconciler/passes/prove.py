@@ -147,7 +147,7 @@ def check_consistency(
     expected: Iterable[NormalizedName],
     install: Iterable[NormalizedName] = (),
 ) -> None:
-    """Nothing that was right before is wrong in the stage, but for what is reported anyway.
+    """Nothing that was right before is wrong in the stage, except what is reported anyway.
 
     Args:
         snapshot: The environment as it is.

@@ -16,6 +16,7 @@ import msgspec
 
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
+from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal, State, iso
 from reconciler.log.logger import context, get_logger
 from reconciler.log.redact import redact
@@ -31,8 +32,10 @@ from reconciler.passes.running import Pass
 from reconciler.planning.counterfactual import still_held_back
 from reconciler.planning.decision import HoldViolation
 from reconciler.processes import Cancellation, Cancelled
-from reconciler.status import ExpectedEnd, PassDetail, Problem, Reason, Result
+from reconciler.status import ExpectedEnd, Hold, PassDetail, Problem, Reason, Result
 from reconciler.trees import generations
+from reconciler.trees.workspace import PassLock
+from reconciler.vault.copies import CopyDamaged
 
 log = get_logger(__name__)
 
@@ -59,6 +62,17 @@ class Recorded:
     outcome: Outcome | None
     trouble: Trouble | None
     state: State
+    holds: tuple[Hold, ...] | None = None
+    """The holds as they are afterwards; None if the pass did not get that far."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """How the work of a pass ended, and what followed it under the lock."""
+
+    outcome: Outcome | None = None
+    trouble: Trouble | None = None
+    holds: tuple[Hold, ...] | None = None
 
 
 Work = Callable[[Pass], Outcome]
@@ -70,6 +84,7 @@ class PassRunner:
 
     environment: Environment
     journal: Journal
+    monitor: HoldMonitor
     gate: Gate | None = None
     clock: Callable[[], float] = time.time
     jitter: Callable[[float, float], float] = field(default=random.uniform)
@@ -105,7 +120,8 @@ class PassRunner:
         with context(environment=self.environment.config.name, pass_id=number):
             given = {"reason": reason_given} if reason_given else {}
             log.info("pass.started", trigger=trigger, **given)
-            outcome, trouble = self._attempt(running, work, cancel, may_create=may_create)
+            ended = self._attempt(running, work, cancel, may_create=may_create)
+            outcome, trouble = ended.outcome, ended.trouble
             detail = self._detail(number, trigger, started, running, outcome, trouble)
             detail = msgspec.structs.replace(detail, reason_given=reason_given)
             state = self.journal.update_state(
@@ -118,24 +134,33 @@ class PassRunner:
             self.journal.finish(key, detail)
         else:
             self.journal.discard(number)
-        return Recorded(detail, outcome, trouble, state)
+        return Recorded(detail, outcome, trouble, state, ended.holds)
 
     def _attempt(
         self, running: Pass, work: Work, cancel: Cancellation, *, may_create: bool
-    ) -> tuple[Outcome | None, Trouble | None]:
+    ) -> _Ended:
         try:
             running.refuse_insecure()
             if may_create and not self.environment.exists:
                 create(running)
             workspace = self.environment.workspace
             workspace.create()
-            with workspace.pass_lock(cancel, self.environment.config.timeout):
+            with workspace.pass_lock(cancel, self.environment.config.timeout) as running.lock:
                 done = recover(self.environment)
                 if done:
                     log.warning("recovered", what=done)
-                return work(running), None
+                return self._finish(work(running), running.lock)
         except Exception as error:  # noqa: BLE001 -- one of the two places that keep it alive
-            return None, trouble_of(error, untouched=running.untouched)
+            return _Ended(trouble=trouble_of(error, untouched=running.untouched))
+
+    def _finish(self, outcome: Outcome, lock: PassLock) -> _Ended:
+        """What follows the work while the lock is still held: nobody else writes meanwhile."""
+        try:
+            self.environment.remember_good(outcome.snapshot)
+            holds = self.monitor.keep(outcome.snapshot, lock, compare=bool(outcome.changes))
+        except (OSError, CopyDamaged) as error:  # the work is done, whatever the vault says
+            return _Ended(outcome, trouble_of(error))
+        return _Ended(outcome, holds=holds)
 
     def _detail(
         self,
@@ -165,9 +190,10 @@ class PassRunner:
                 plan=running.planned,
             )
         problem = outcome.snapshot.problem
+        said = detail.message or outcome.message
         return msgspec.structs.replace(
             detail,
-            message=f"{Reason.BAD_FILE}: {problem}" if problem else detail.message,
+            message=f"{Reason.BAD_FILE}: {problem}" if problem else said,
             revision=outcome.snapshot.revision,
             generation=outcome.generation,
             changes=outcome.changes,

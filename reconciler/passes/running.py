@@ -16,7 +16,7 @@ from reconciler.log.logger import get_logger
 from reconciler.passes.outcome import Gate, Insecure, Listener, Unready
 from reconciler.processes import Cancellation
 from reconciler.status import Change
-from reconciler.trees.workspace import Workspace
+from reconciler.trees.workspace import PassLock, Workspace
 
 log = get_logger(__name__)
 
@@ -34,6 +34,8 @@ class Pass:
     listener: Listener
     gate: Gate | None = None
     """Decides when a change may go live; None: now."""
+    lock: PassLock = field(default_factory=PassLock)
+    """The pass lock, from when the caller holds it: whoever writes to the vault needs it."""
     log: list[str] = field(default_factory=list)
     steps: dict[str, float] = field(default_factory=dict)
     """Seconds spent in each step."""

@@ -30,7 +30,7 @@ class Decision:
     """What is to be done, complete before anything is done.
 
     `install` are exact versions, none of them held; `remove` are installed packages that
-    go without a successor; `failed` is what cannot be had, and why.
+    go without a successor; `failed` is what cannot be installed, and why.
     """
 
     install: Mapping[NormalizedName, Planned]

@@ -70,7 +70,7 @@ class Planner:
         while True:
             try:
                 return self._decide()
-            except BuildFailed as error:  # even its metadata cannot be had without a build
+            except BuildFailed as error:  # even its metadata needs a build
                 abort = self.environment.config.on_error is OnError.ABORT
                 if abort or error.name in self.excluded:
                     raise
@@ -115,7 +115,7 @@ class Planner:
             except NoSolution as refused:
                 return Unsatisfiable(refused.message, suspects(refused.message, items))
             except BuildFailed as refused:
-                # Somebody wants another build of a hold, from where it cannot be had.
+                # A requirement wants another build of a hold, which is not available there.
                 if not self.snapshot.holds.covers(refused.name):
                     raise
                 return Unsatisfiable(refused.message, suspects(refused.message, items))
@@ -193,7 +193,7 @@ class Planner:
     ) -> Decision:
         """The decision with what `prune` removes, now that it is known what is put in.
 
-        While something cannot be had nothing is removed: it might need it.
+        While something cannot be installed nothing is removed: it might need it.
         """
         if not self.environment.config.prune or decision.failed:
             return decision

@@ -38,6 +38,30 @@ class Busy(ExpectedEnd):
         self.holder = holder
 
 
+class PassLock:
+    """Proof that the caller holds an environment's pass lock.
+
+    `Workspace.pass_lock` gives it out, and it is worth nothing once that lock is released.
+    What may be written under the lock only asks for it. `PassLock()` proves nothing.
+    """
+
+    def __init__(self, prefix: Path | None = None) -> None:
+        self._prefix = prefix
+
+    def require(self, prefix: Path) -> None:
+        """Return if the lock of the environment at `prefix` is held.
+
+        Raises:
+            RuntimeError: It is not: a defect of the caller.
+        """
+        if self._prefix != prefix:
+            raise RuntimeError(f"the pass lock of {prefix} is not held")
+
+    def end(self) -> None:
+        """The lock is about to be released."""
+        self._prefix = None
+
+
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """The folders of one environment; `prefix` is the environment's own, links resolved."""
@@ -83,10 +107,6 @@ class Workspace:
         """Make the folder; private, since uv's settings with credentials pass through it."""
         self.root.mkdir(mode=0o700, exist_ok=True)
 
-    def new_stage(self) -> Path:
-        """A new, empty folder for a stage."""
-        return Path(tempfile.mkdtemp(prefix=_STAGE, dir=self.root))
-
     def new_work(self) -> Path:
         """A new, empty folder for what uv reads and writes in one pass."""
         return Path(tempfile.mkdtemp(prefix=_WORK, dir=self.root))
@@ -125,7 +145,7 @@ class Workspace:
             yield
 
     @contextmanager
-    def pass_lock(self, cancel: Cancellation, timeout: float | None) -> Iterator[None]:
+    def pass_lock(self, cancel: Cancellation, timeout: float | None) -> Iterator[PassLock]:
         """Held during a pass, by the service or by a command.
 
         Raises:
@@ -133,7 +153,11 @@ class Workspace:
             Cancelled: The pass was asked to end while it waited.
         """
         with _waited(self.root / "pass.lock", cancel, timeout):
-            yield
+            held = PassLock(self.prefix)
+            try:
+                yield held
+            finally:
+                held.end()
 
     @contextmanager
     def uv_lock(self, cancel: Cancellation, timeout: float | None) -> Iterator[None]:

@@ -6,8 +6,8 @@ into a prefix of its own that a pass merges and checks afterwards.
 
 import errno
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
@@ -16,7 +16,6 @@ from uv import find_uv_bin
 from reconciler.log.redact import redact
 from reconciler.processes import (
     Cancellation,
-    Cancelled,
     NotStarted,
     OnLine,
     Program,
@@ -60,7 +59,6 @@ class Ask:
     arguments: tuple[str, ...] = ()
     timeout: float | None = None
     """Seconds."""
-    secrets: Sequence[str] = field(default=(), repr=False)
 
 
 class Uv:
@@ -88,11 +86,11 @@ class Uv:
             found = self._executable or Path(find_uv_bin())
         except FileNotFoundError as error:
             raise UvMissing(
-                "uv is not found beside this package. Install it (`pip install uv`), or set "
-                "`uv` in [service]."
+                "uv is not found beside this package. Install Reconciler again (uv comes with "
+                "it), or set `uv` in [service]."
             ) from error
         if not (found.is_file() and os.access(found, os.X_OK)):
-            raise UvMissing(f"{found} is no program. Correct `uv` in [service].")
+            raise UvMissing(f"{found} is not a program. Correct `uv` in [service].")
         return found
 
     def version(self) -> str:
@@ -118,7 +116,7 @@ class Uv:
                 too_old = Version(version) < OLDEST
             except InvalidVersion:
                 raise UvMissing(
-                    f"{self.executable} is no uv: it says {said.out[:100]!r} for its version. "
+                    f"{self.executable} is not uv: it says {said.out[:100]!r} as its version. "
                     "Correct `uv` in [service]."
                 ) from None
             if too_old:
@@ -161,7 +159,7 @@ class Uv:
             NoSolution: The requirements exclude each other, or something does not exist.
             BuildFailed: Metadata of a source distribution could not be built.
             NetworkTrouble: An index did not answer.
-            UvError: Anything else that uv says no to.
+            UvError: uv failed for any other reason.
         """
         flags = ["--dry-run", "--output-format", "json", *_offline(offline)]
         flags += ["--prefix", str(prefix)] if prefix else []
@@ -244,7 +242,7 @@ def _redacted(text: str) -> str:
 
 
 __all__ = [
-    "EFFECTIVE_NAME", "Ask", "BuildFailed", "Cancelled", "DiskFull", "NetworkTrouble",
+    "EFFECTIVE_NAME", "Ask", "BuildFailed", "DiskFull", "NetworkTrouble",
     "NoSolution", "Plan", "Planned", "TimedOut", "Unreadable", "Uv", "UvError", "UvMissing",
     "failure",
 ]  # fmt: skip

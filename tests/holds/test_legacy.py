@@ -7,7 +7,7 @@ from packaging.utils import canonicalize_name
 
 from reconciler.holds.monitor import HoldMonitor
 from tests.support.environments import site_packages, snapshot
-from tests.support.passes import environment_for, reconcile
+from tests.support.passes import environment_for, locked, reconcile
 
 PKG_INFO = "Metadata-Version: 2.1\nName: torch\nVersion: 2.3.1+rocm5.7\n\n"
 
@@ -43,9 +43,11 @@ def test_it_is_held_and_what_needs_it_is_resolved_around_it(
     assert {"triton", "torchvision"} & set(snapshot(venv)) == set()
     assert {*before} <= {path.name for path in site.iterdir()}
     torch = canonicalize_name("torch")
-    for rows in (monitor.keep(outcome.snapshot, compare=True), monitor.holds(outcome.snapshot)):
+    with locked(environment) as lock:
+        kept = monitor.keep(outcome.snapshot, lock, compare=True)
+        monitor.accept(outcome.snapshot, torch, lock)
+    for rows in (kept, monitor.holds(outcome.snapshot)):
         [row] = rows
         assert (row.name, row.version, row.intact) == ("torch", "2.3.1+rocm5.7", True)
         assert not row.vaulted
-    monitor.accept(outcome.snapshot, torch)
     assert monitor.vault(outcome.snapshot).current() == {}

@@ -19,7 +19,9 @@ from reconciler.holds.monitor import HoldMonitor
 from reconciler.passes.restore import restore
 from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
+from reconciler.status import Hold
 from tests.support.environments import install, run_python, site_packages, tree_fingerprint
+from tests.support.passes import locked
 from tests.support.projects import Project
 from tests.support.torch import fake_torch
 
@@ -54,6 +56,12 @@ def environment(project: Project) -> Environment:
     return Environment(config, dict(os.environ))
 
 
+def keep(monitor: HoldMonitor) -> tuple[Hold, ...]:
+    with locked(monitor.environment) as lock:
+        snapshot = monitor.environment.look(audit_files=True)
+        return monitor.keep(snapshot, lock, compare=True)
+
+
 @pytest.mark.skipif(not WHEELS, reason="the real torch 2.13.0 lies in no folder of PIP_FIND_LINKS")
 def test_the_real_torch_is_kept_in_a_second_and_back_in_three(
     environment: Environment, project: Project, tmp_path: Path
@@ -61,10 +69,10 @@ def test_the_real_torch_is_kept_in_a_second_and_back_in_three(
     venv = project.venv
     before = tree_fingerprint(venv, "torch")
     monitor = HoldMonitor(environment)
-    snapshot = environment.look(audit_files=True)
+    environment.look(audit_files=True)
 
     started = time.process_time()
-    holds = {hold.name: hold for hold in monitor.keep(snapshot, compare=True)}
+    holds = {hold.name: hold for hold in keep(monitor)}
     kept = time.process_time() - started
     assert holds["torch"].vaulted
 
@@ -72,7 +80,7 @@ def test_the_real_torch_is_kept_in_a_second_and_back_in_three(
     other = fake_torch(tmp_path, "2.14.1+cu130")
     subprocess.run([*pip, "--upgrade", "--force-reinstall", str(other)], check=True)
     assert run_python(venv, "import torch; print(torch.__version__)") == "2.14.1+cu130"
-    [torch] = monitor.keep(environment.look(audit_files=True), compare=True)
+    [torch] = keep(monitor)
     assert (torch.intact, torch.found) == (False, "2.14.1+cu130")
 
     started = time.process_time()
@@ -83,7 +91,7 @@ def test_the_real_torch_is_kept_in_a_second_and_back_in_three(
     )
     assert run_python(venv, code) == "tensor(2.)"
     assert tree_fingerprint(venv, "torch") == before
-    [torch] = monitor.keep(environment.look(audit_files=True), compare=True)
+    [torch] = keep(monitor)
     assert torch.intact
     assert kept < 1 * SHARED
     assert restored < 3 * SHARED

@@ -23,6 +23,7 @@ from tests.support.environments import (
     tree_fingerprint,
     uninstall,
 )
+from tests.support.passes import locked
 from tests.support.torch import TORCH, fake_torch
 from tests.support.wheels import make_wheel
 
@@ -41,12 +42,15 @@ def keep(stand: Stand) -> dict[str, Hold]:
         stand.project.write(BESIDE)
     environment = stand.environment()
     snapshot = environment.look(audit_files=True)
-    return {hold.name: hold for hold in HoldMonitor(environment).keep(snapshot, compare=True)}
+    with locked(environment) as lock:
+        holds = HoldMonitor(environment).keep(snapshot, lock, compare=True)
+    return {hold.name: hold for hold in holds}
 
 
 def accept(stand: Stand, name: str) -> None:
     environment = stand.environment()
-    HoldMonitor(environment).accept(environment.look(audit_files=True), name)
+    with locked(environment) as lock:
+        HoldMonitor(environment).accept(environment.look(audit_files=True), name, lock)
 
 
 def put_back(stand: Stand, name: str) -> Result:
@@ -120,7 +124,7 @@ class TestFirstSeen:
         assert (holds["apex"].intact, holds["apex"].vaulted) == (True, False)
         assert holds["torch"].vaulted
 
-    def test_what_cannot_be_copied_is_held_all_the_same(self, stand, monkeypatch):
+    def test_what_cannot_be_copied_is_held_anyway(self, stand, monkeypatch):
         monkeypatch.setattr(os, "link", _failing(errno.ENOSPC))
         holds = keep(stand)
         assert {h.vaulted for h in holds.values()} == {False}

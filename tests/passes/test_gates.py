@@ -18,7 +18,7 @@ from reconciler.passes.restore import restore
 from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
 from tests.support.environments import install, snapshot, uninstall
-from tests.support.passes import Follower
+from tests.support.passes import Follower, locked
 from tests.support.processes import wait_until
 
 NIGHT = Window(cron="0 3 * * *", duration=7200.0, timezone="Europe/Berlin")
@@ -87,9 +87,8 @@ def test_a_hold_that_is_put_back_unasked_waits_for_the_window(project, venv, gpu
     install(venv, *gpu_wheels)
     project.write(["torch"])
     wanted = environment(project, windows=(NIGHT,))
-    seen = wanted.look()
-    wanted.workspace.create()
-    HoldMonitor(wanted).keep(seen, compare=True)
+    with locked(wanted) as lock:
+        HoldMonitor(wanted).keep(wanted.look(), lock, compare=True)
     uninstall(venv, "torch")
     gates = Gates(now=lambda: at("2026-01-10T12:00:00+01:00"))
     unasked = Pass(wanted, Cancellation(), Follower(), gates)

@@ -35,7 +35,7 @@ from tests.support.environments import (
     tree_fingerprint,
     uninstall,
 )
-from tests.support.passes import Follower, environment_for
+from tests.support.passes import Follower, environment_for, locked
 from tests.support.torch import gpu_stack
 from tests.support.wheels import make_wheel
 
@@ -103,7 +103,8 @@ def door(request, project, venv, index, tmp_path) -> Door:
     for version in ("1.0", "2.0"):  # so that there is something to go back to, and to forget
         project.write([f"thing=={version}"])
         reconcile(Pass(environment, Cancellation(), Follower()), audit=True)
-    HoldMonitor(environment).keep(environment.look(), compare=True)
+    with locked(environment) as lock:
+        HoldMonitor(environment).keep(environment.look(), lock, compare=True)
     if "in place" in kind:
         environment.in_place = "the test says so"
     if kind.startswith("reconcile"):

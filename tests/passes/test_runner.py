@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.environment.environment import Environment
+from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal
 from reconciler.passes.reconcile import reconcile
 from reconciler.passes.runner import PassRunner, Recorded
@@ -26,7 +27,10 @@ def run(environment: Environment, journal: Journal) -> Recorded:
     def work(running: Pass):
         return reconcile(running, audit=True)
 
-    recorder = PassRunner(environment, journal, clock=lambda: 1000.0, jitter=lambda _, top: top)
+    recorder = PassRunner(
+        environment, journal, HoldMonitor(environment),
+        clock=lambda: 1000.0, jitter=lambda _, top: top,
+    )  # fmt: skip
     return recorder.run(
         work, trigger="manual", pass_id=None, cancel=Cancellation(), listener=Follower()
     )

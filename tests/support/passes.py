@@ -1,7 +1,8 @@
 """Runs single passes over a project's environment, as the service does, in this process."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.environment import Environment
@@ -10,6 +11,7 @@ from reconciler.passes.outcome import Outcome
 from reconciler.passes.publish import recover
 from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
+from reconciler.trees.workspace import PassLock
 from tests.support.projects import Project
 
 FAST = {"UV_HTTP_RETRIES": "0", "UV_HTTP_TIMEOUT": "10"}
@@ -50,6 +52,14 @@ def reconcile(
     """One pass, from looking to its outcome."""
     running = Pass(environment, cancel or Cancellation(), follower or Follower())
     return passes.reconcile(running, audit=audit)
+
+
+@contextmanager
+def locked(environment: Environment) -> Iterator[PassLock]:
+    """Hold the pass lock, as every pass does."""
+    environment.workspace.create()
+    with environment.workspace.pass_lock(Cancellation(), 60.0) as lock:
+        yield lock
 
 
 def start(environment: Environment) -> Outcome:

@@ -45,13 +45,13 @@ PROGRAMS = (
     Program("chromium", "chromium", ("tests/browser/",)),
     Program("curl", "curl", ("tests/systemd/",)),
     Program("dbus-daemon", "dbus", ("tests/systemd/",)),
-    Program("git", "git", ("tests/test_reconcile_git.py::",)),
+    Program("git", "git", ("tests/passes/test_reconcile_git.py::",)),
     Program("kill", "procps", ("tests/systemd/",)),
     Program("libatomic.so.1", "libatomic1", ("tests/browser/",)),  # of Playwright
-    Program("promtool", "prometheus", ("tests/web/test_metrics.py::test_promtool",)),
+    Program("promtool", "prometheus", ("tests/web/routes/test_metrics.py::test_promtool",)),
     Program("systemctl", "systemd", ("tests/systemd/",)),
-    Program("systemd-analyze", "systemd", ("tests/service/test_units.py::", "tests/systemd/")),
-    Program("systemd-socket-activate", "systemd", ("tests/daemon/test_activation.py::",)),
+    Program("systemd-analyze", "systemd", ("tests/systemd/",)),
+    Program("systemd-socket-activate", "systemd", ("tests/systemd/test_activation.py::",)),
 )
 
 

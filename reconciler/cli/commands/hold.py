@@ -123,9 +123,10 @@ def _holds(config: Config, target: EnvironmentConfig, service: Served | None) ->
 @click.option("--force", is_flag=True, help="Even where the environment is only observed.")
 @click.pass_obj
 def restore(options: Options, *, name: str, reason: str | None, force: bool) -> int:
-    """Put the held build of NAME back, from the vault, offline.
+    """Restore the held build of NAME, from the vault, offline.
 
-    Every file of the copy is checked first. What an intruder brought along stays.
+    Every file of the copy is checked first. Another package that claims the same files is removed
+    if nothing requires it; whatever else an intruder brought along stays, and is named.
     """
     package = canonicalize_name(name)
     # By hand it is also done where the environment is only observed, once that was said.

@@ -1,0 +1,173 @@
+"""Makes and removes the vault's copies, under the pass lock only.
+
+Copies are hard links beside the environment: they take no data blocks while the originals
+exist. A copy is complete, or it is not there: it is written to a folder of its own
+(`.new-*`), which is then renamed.
+"""
+
+import errno
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+from packaging.utils import NormalizedName
+
+from reconciler.state.holds import Held
+from reconciler.state.installed import Distribution
+from reconciler.trees.tree import recorded_paths
+from reconciler.trees.workspace import PassLock, remove_tree, write_durably
+from reconciler.vault.copies import MANIFEST, TREE, Vault, digest_of
+from reconciler.vault.manifest import Manifest, VaultFile, WholeManifest
+
+_UNFINISHED = ".new-"
+_NO_LINK = frozenset({
+    errno.EPERM, errno.EACCES, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP,
+    errno.ENOSYS,
+})  # fmt: skip
+"""Another user's file, another file system, or one without hard links: then the file itself is
+copied, which takes space."""
+
+
+class VaultWriter:
+    """The only object that changes a vault.
+
+    Every method needs the pass lock. So no two processes ever write to one vault, and an
+    unfinished copy that a method finds was left behind by a process that has died.
+    """
+
+    def __init__(self, vault: Vault, lock: PassLock) -> None:
+        lock.require(vault.prefix)
+        self._vault = vault
+        self._lock = lock
+
+    def put(self, held: Held, *, as_found: bool = False) -> Manifest:
+        """Copy an installed package, which counts as the held build from now on.
+
+        Args:
+            held: The package.
+            as_found: Someone wants it as it is, whatever its RECORD says about its files.
+
+        Raises:
+            OSError: It can be neither linked nor copied.
+            ValueError: Its RECORD is malformed.
+        """
+        self._lock.require(self._vault.prefix)
+        number = self._newest_number(held.name) + 1
+        folder = self._vault.root / held.name / str(number)
+        fresh = folder.with_name(f"{_UNFINISHED}{number}-{os.getpid()}")
+        if fresh.exists():
+            remove_tree(fresh)
+        (fresh / TREE).mkdir(parents=True)
+        try:
+            links, originals = self._take(held.distribution, fresh / TREE)
+        except OSError:
+            remove_tree(fresh)  # what has been copied already takes space
+            raise
+        recorded = {} if as_found else self._recorded_hashes(held.distribution)
+        files = tuple(
+            VaultFile(
+                path, recorded.get(path) or digest_of(fresh / TREE / path),
+                found.st_size, found.st_ino, found.st_mtime_ns,
+            )
+            for path, found in originals.items()
+        )  # fmt: skip
+        manifest = WholeManifest(
+            name=held.name, version=str(held.version), pinned_by=held.pinned_by,
+            files=files, links=links, number=number,
+        )  # fmt: skip
+        write_durably(fresh / MANIFEST, msgspec.json.encode(manifest).decode())
+        fresh.rename(folder)
+        return Manifest(**{name: getattr(manifest, name) for name in Manifest.__struct_fields__})
+
+    def prune(self, keep: int) -> None:
+        """Remove copies of builds that are no longer held, except the newest `keep`.
+
+        Also removes the unfinished copies of processes that have died: nobody else can be
+        writing one while we hold the lock.
+
+        Raises:
+            OSError: One cannot be removed.
+        """
+        self._lock.require(self._vault.prefix)
+        for _, folders in self._vault.folders():
+            for folder in folders[: -(keep + 1)]:
+                remove_tree(folder)
+        with suppress(FileNotFoundError):
+            for package in self._vault.root.iterdir():
+                for leftover in package.glob(f"{_UNFINISHED}*"):
+                    remove_tree(leftover)
+
+    def forget(self, name: NormalizedName) -> None:
+        """Remove every copy of a package that is no longer held.
+
+        Raises:
+            OSError: One cannot be removed.
+        """
+        self._lock.require(self._vault.prefix)
+        with suppress(FileNotFoundError):
+            remove_tree(self._vault.root / name)
+
+    def _take(
+        self, distribution: Distribution, tree: Path
+    ) -> tuple[dict[str, str], dict[str, os.stat_result]]:
+        """Link or copy a distribution's files into `tree`.
+
+        A symbolic link that leads out of the environment (into uv's cache, with
+        `link-mode = "symlink"`) is kept by content.
+
+        Returns:
+            Where its links within the environment lead, and each file's original identity.
+        """
+        links: dict[str, str] = {}
+        originals: dict[str, os.stat_result] = {}
+        folders: set[str] = set()
+        prefix = self._vault.prefix
+        for path in recorded_paths(distribution, prefix):
+            source = f"{prefix}/{path}"
+            if not _counts(path) or not os.path.lexists(source):
+                continue
+            if os.path.islink(source):  # noqa: PTH114 -- thousands of times, as all of this
+                target = os.path.realpath(source)
+                if Path(target).is_relative_to(prefix):
+                    links[path] = os.readlink(source)  # noqa: PTH115
+                    continue
+                source = target
+            if not os.path.isfile(source):  # noqa: PTH113
+                continue
+            folder = path.rpartition("/")[0]
+            if folder not in folders:
+                (tree / folder).mkdir(parents=True, exist_ok=True)
+                folders.add(folder)
+            _link_or_copy(source, f"{tree}/{path}")
+            originals[path] = os.stat(source)  # noqa: PTH116
+        return links, originals
+
+    def _recorded_hashes(self, distribution: Distribution) -> dict[str, str]:
+        """What RECORD says about each file: a copy that differs from it is never restored."""
+        start = f"{self._vault.prefix}/"
+        return {
+            file.path.removeprefix(start): digest
+            for file in distribution.files()
+            if (digest := file.sha256) is not None
+        }
+
+    def _newest_number(self, name: str) -> int:
+        with suppress(FileNotFoundError):
+            folder = self._vault.root / name
+            return max((int(p.name) for p in folder.iterdir() if p.name.isdigit()), default=0)
+        return 0
+
+
+def _counts(path: str) -> bool:
+    return not path.endswith((".pyc", ".pyo"))
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        shutil.copy2(source, target)
