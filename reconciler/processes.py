@@ -1,22 +1,91 @@
-"""How a child process is waited for, cancelled and ended, together with its children."""
+"""The one way to start a program, to follow it, and to end it with everything it started.
 
+Each leads a session of its own and dies with this process. Never through a shell, and never
+with our standard input.
+"""
+
+import codecs
 import ctypes
+import io
 import os
 import select
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from pwd import struct_passwd
+from tempfile import TemporaryFile
+
+KEPT = 1_000_000
+"""How many characters of each output are kept, unless the caller says otherwise: the last ones."""
 
 _PR_SET_PDEATHSIG = 1
 _GRACE_SECONDS = 2.0
+_POLL_SECONDS = 0.05
+_LONGEST_WAIT_SECONDS = 3600.0
+"""poll(2) counts milliseconds in an int, which cannot hold a time limit of weeks."""
+_CHUNK = 65_536
+_MOST_LEFT_CHUNKS = 64
+"""A pipe holds a megabyte at most (pipe(7)); what comes after the end is from somebody else."""
 _libc = ctypes.CDLL(None, use_errno=True)
+
+OnLine = Callable[[str], None]
 
 
 class Cancelled(Exception):
     """The pass was asked to end; nothing that was begun is live."""
+
+
+class NotStarted(Exception):
+    """A program could not be started; `error` says why."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A program that has ended, and what it printed."""
+
+    status: int
+    """Its exit status, or the negative number of the signal that ended it."""
+    out: str
+    err: str
+    left_out: int = 0
+    """How many characters at the beginning of `out` were not kept."""
+
+
+class TookTooLong(Exception):
+    """A program ran past its time limit and was ended; `ended` is what it printed until then."""
+
+    def __init__(self, limit: float, ended: Ended) -> None:
+        super().__init__(f"it took longer than {limit:g} s")
+        self.limit = limit
+        self.ended = ended
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What to start, and what it gets to see."""
+
+    words: Sequence[str | Path]
+    environ: Mapping[str, str] | None = None
+    """None: our own."""
+    folder: Path | None = None
+    """Where it runs; None: where we do."""
+    given: str = ""
+    """What it reads from standard input."""
+    merged: bool = False
+    """Standard error goes where standard output does."""
+    user: struct_passwd | None = None
+    """As whom it runs; None: as whom we do."""
+    channel: Callable[[], tuple[int, int]] = os.pipe
+    """Opens what takes its standard output: the descriptor to read, and the one to write."""
 
 
 class Cancellation:
@@ -24,24 +93,23 @@ class Cancellation:
 
     def __init__(self) -> None:
         self._event = threading.Event()
-        self._lock = threading.Lock()
-        self._running: set[subprocess.Popen[str]] = set()
+        self._lock = threading.RLock()  # a signal handler may cancel in the middle of anything
+        self._alarms: set[int] = set()
         self.checked_at = time.monotonic()
         """When the pass last asked whether it should end (monotonic seconds)."""
 
     def cancel(self) -> None:
-        """Ask the pass to end; a running child is ended at once. From any thread."""
+        """Ask the pass to end; a running program is ended at once. From any thread."""
         self._event.set()
         with self._lock:
-            running = list(self._running)
-        for process in running:
-            signal_group(process, signal.SIGTERM)
+            for alarm in list(self._alarms):
+                os.eventfd_write(alarm, 1)
 
     @property
     def has_children(self) -> bool:
-        """Whether a child is being waited for right now."""
+        """Whether a program is being waited for right now."""
         with self._lock:
-            return bool(self._running)
+            return bool(self._alarms)
 
     @property
     def cancelled(self) -> bool:
@@ -67,61 +135,204 @@ class Cancellation:
         self._event.wait(seconds)
         self.check()
 
-    def wait_for(self, process: "subprocess.Popen[str]", timeout: float | None) -> None:
-        """Wait for a child to end by itself.
-
-        Args:
-            process: The child, the leader of its own session.
-            timeout: The time limit in seconds, or None.
-
-        Raises:
-            Cancelled: Somebody called `cancel`; the child has been told to end.
-            subprocess.TimeoutExpired: It ran past `timeout`.
-        """
-        with self.ending(process):
-            wait(process, timeout)
-        self.check()
-
     @contextmanager
-    def ending(self, process: "subprocess.Popen[str]") -> Iterator[None]:
-        """While inside, a cancellation ends this child."""
+    def alarm(self) -> Iterator[int]:
+        """A descriptor that poll(2) reports as soon as the pass should end."""
+        descriptor = os.eventfd(int(self.cancelled))
         with self._lock:
-            self._running.add(process)
+            self._alarms.add(descriptor)
+            if self.cancelled:
+                os.eventfd_write(descriptor, 1)
         try:
-            if self._event.is_set():
-                signal_group(process, signal.SIGTERM)
-            yield
+            yield descriptor
         finally:
             with self._lock:
-                self._running.discard(process)
+                self._alarms.discard(descriptor)
+            os.close(descriptor)
 
 
-def wait(process: "subprocess.Popen[str]", timeout: float | None) -> None:
-    """Wait for a child to end; told of it by the kernel, where `Popen.wait` asks every 50 ms.
+def run(
+    program: Program,
+    *,
+    limit: float | None,
+    cancel: Cancellation | None = None,
+    on_line: OnLine | None = None,
+    keep: int = KEPT,
+) -> Ended:
+    """Start a program, follow it to its end, and end everything that it has started.
 
-    Where pidfd_open(2) is not to be had, as under some seccomp filters, or for a limit of
-    weeks, which poll(2) cannot count in milliseconds, it asks as well.
+    A process that it leaves running in a session of its own is not waited for, even if it
+    keeps the output open.
 
     Args:
-        process: The child, waited for by nobody else.
-        timeout: The time limit in seconds, or None.
+        program: What to start.
+        limit: The time limit in seconds, or None.
+        cancel: Ends it.
+        on_line: Takes each line of its standard error as it comes, on the calling thread.
+        keep: How many characters of each output to keep.
 
     Raises:
-        subprocess.TimeoutExpired: It ran past `timeout`.
+        NotStarted: It could not be started.
+        TookTooLong: It ran past `limit`, and was ended.
+        Cancelled: Somebody called `cancel`; it was ended, or not even started.
     """
-    with suppress(OSError, OverflowError):
-        descriptor = os.pidfd_open(process.pid)
+    cancel = cancel or Cancellation()
+    cancel.check()
+    deadline = None if limit is None else time.monotonic() + limit
+    with ExitStack() as opened:
+        alarm = opened.enter_context(cancel.alarm())
+        out, err = _Output(keep), _Output(keep, on_line)
+        child = _start(program, out, err, opened)
         try:
-            ended = select.poll()
-            ended.register(descriptor, select.POLLIN)
-            ended.poll(None if timeout is None else timeout * 1000)
+            in_time = _follow(child, (out, err), alarm, deadline)
         finally:
-            os.close(descriptor)
-        timeout = None if timeout is None else 0.0
-    process.wait(timeout)
+            child.end()
+        out.take_the_rest()
+        err.take_the_rest()
+    cancel.check()
+    ended = Ended(child.status, out.text, err.text, out.left_out)
+    if limit is not None and not in_time:
+        raise TookTooLong(limit, ended)
+    return ended
 
 
-def die_with_parent() -> None:
+class _Output:
+    """One output of a program: its lines are handed on, and the end of it is kept."""
+
+    def __init__(self, keep: int, on_line: OnLine | None = None) -> None:
+        self._keep = keep
+        self._on_line = on_line
+        utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = io.IncrementalNewlineDecoder(utf8, translate=True)
+        self._pieces: list[str] = []
+        self._length = 0
+        self._line = ""
+        self.left_out = 0
+        self.descriptor = -1
+        """Where to read it; negative once it has ended, or if there is none."""
+
+    def attach(self, descriptor: int) -> None:
+        """Read it from here on."""
+        os.set_blocking(descriptor, False)
+        self.descriptor = descriptor
+
+    @property
+    def text(self) -> str:
+        """What is kept of it."""
+        self._forget_the_beginning()
+        return self._pieces[0]
+
+    def read(self) -> bool:
+        """Take what is there; whether anything was."""
+        if self.descriptor < 0:
+            return False
+        try:
+            chunk = os.read(self.descriptor, _CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError:  # EIO: nobody has the other side of a terminal open any more (pty(7))
+            chunk = b""
+        if not chunk:
+            self.descriptor = -1
+        self._take(self._decoder.decode(chunk, final=not chunk))
+        return bool(chunk)
+
+    def take_the_rest(self) -> None:
+        """Take what lies there, and wait for nothing more."""
+        for _ in range(_MOST_LEFT_CHUNKS):
+            if not self.read():
+                break
+        self._take(self._decoder.decode(b"", final=True))
+        if self._line and self._on_line is not None:
+            self._on_line(self._line)
+            self._line = ""
+
+    def _take(self, text: str) -> None:
+        self._pieces.append(text)
+        self._length += len(text)
+        if self._length > 2 * self._keep:
+            self._forget_the_beginning()
+        if self._on_line is not None:
+            *lines, self._line = (self._line + text).split("\n")
+            for line in lines:
+                self._on_line(line)
+
+    def _forget_the_beginning(self) -> None:
+        text = "".join(self._pieces)
+        self.left_out += max(0, len(text) - self._keep)
+        self._pieces = [text[-self._keep :]]
+        self._length = len(self._pieces[0])
+
+
+class _Child:
+    """A program that has been started: the leader of its own session, reaped by nobody else."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", opened: ExitStack) -> None:
+        self._process = process
+        self.told = -1
+        """What poll(2) reports when it ends. Some seccomp filters forbid it: then we ask."""
+        with suppress(OSError):
+            self.told = os.pidfd_open(process.pid)
+            opened.callback(os.close, self.told)
+
+    @property
+    def status(self) -> int:
+        """Its exit status, once it was ended."""
+        return self._process.returncode
+
+    def has_ended(self) -> bool:
+        """Whether it has; until it is reaped, its number stays its own."""
+        with suppress(ChildProcessError):
+            how = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            return os.waitid(os.P_PID, self._process.pid, how) is not None
+        return True
+
+    def end(self) -> None:
+        """Make sure that it and all of its session is gone: TERM, a grace, then KILL."""
+        if not self.has_ended():
+            self._signal(signal.SIGTERM)
+            _follow(self, (), -1, time.monotonic() + _GRACE_SECONDS)
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+
+def _start(program: Program, out: _Output, err: _Output, opened: ExitStack) -> _Child:
+    with ExitStack() as theirs:
+        channels = []
+        for output, channel in ((out, program.channel), (err, os.pipe)):
+            ours, its = channel()
+            opened.callback(os.close, ours)
+            theirs.callback(os.close, its)
+            output.attach(ours)
+            channels.append(its)
+        given = theirs.enter_context(TemporaryFile())
+        given.write(program.given.encode())
+        given.seek(0)
+        user = program.user
+        try:
+            process = subprocess.Popen(
+                list(program.words),
+                stdin=given if program.given else subprocess.DEVNULL,
+                stdout=channels[0],
+                stderr=subprocess.STDOUT if program.merged else channels[1],
+                cwd=program.folder,
+                env=None if program.environ is None else dict(program.environ),
+                user=user and user.pw_uid,
+                group=user and user.pw_gid,
+                extra_groups=user and os.getgrouplist(user.pw_name, user.pw_gid),
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 -- it says itself why it is safe
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise NotStarted(error) from error
+        return _Child(process, opened)
+
+
+def _die_with_parent() -> None:
     """In a child, before it becomes another program: die when the parent is killed.
 
     Without this, uv would run on after a `kill -9` of the service (prctl(2),
@@ -131,19 +342,21 @@ def die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def signal_group(process: "subprocess.Popen[str]", number: signal.Signals) -> None:
-    """Send a signal to a child and everything that it started in its session."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
-
-
-def end_group(process: "subprocess.Popen[str]") -> None:
-    """Make sure that a child and everything it started is gone: TERM, a grace, then KILL."""
-    if process.poll() is None:
-        signal_group(process, signal.SIGTERM)
-        deadline = time.monotonic() + _GRACE_SECONDS
-        while process.poll() is None and time.monotonic() < deadline:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(0.05)
-    signal_group(process, signal.SIGKILL)
-    process.wait()
+def _follow(child: _Child, outputs: Sequence[_Output], alarm: int, deadline: float | None) -> bool:
+    """Take what it prints until it ends, is cancelled or is out of time; whether it ended."""
+    while not child.has_ended():
+        left = _LONGEST_WAIT_SECONDS if deadline is None else deadline - time.monotonic()
+        if left <= 0:
+            return False
+        waited = {o.descriptor: o for o in outputs if o.descriptor >= 0}
+        poll = select.poll()
+        for descriptor in (*waited, alarm, child.told):
+            if descriptor >= 0:
+                poll.register(descriptor, select.POLLIN)
+        pause = min(left, _LONGEST_WAIT_SECONDS if child.told >= 0 else _POLL_SECONDS)
+        for descriptor, _ in poll.poll(pause * 1000):
+            if descriptor == alarm:
+                return False
+            if descriptor in waited:
+                waited[descriptor].read()
+    return True

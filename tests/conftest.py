@@ -13,9 +13,12 @@ from tests.support.service import ServiceFactory
 from tests.support.torch import gpu_stack
 from tests.support.universe import build_universe
 
+pytest_plugins = ["tests.support.needs"]
+
 _FOREIGN = ("UV_", "PIP_", "RECONCILER_", "PYTHON", "XDG_")
 _FOREIGN_NAMES = frozenset(
     {"VIRTUAL_ENV", "CONDA_PREFIX", "NOTIFY_SOCKET", "WATCHDOG_USEC", "NETRC"}
+    | {"TERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"}
 )
 _OPT_IN = "RECONCILER_TEST_"
 

@@ -1,6 +1,7 @@
 """The structure drawn in docs/architecture.md, held against the code; each test lists all."""
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
@@ -30,7 +31,7 @@ LAYERS = (
 LEVEL = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 
 LONGEST_FILE = 400
-LOOSE = {"__init__", "__main__", "processes", "status"}
+LOOSE = {"__init__", "__main__", "processes"}
 SAME_SUBJECT = {
     "environment": "its configuration, and the environment itself",
     "history": "the command, and what it shows",
@@ -72,6 +73,31 @@ def foreign(module: str) -> set[str]:
     return {name.partition(".")[0] for name, _ in imports(module)}
 
 
+def drawn(heading: str) -> list[str]:
+    """The lines of the drawing below a heading of docs/architecture.md."""
+    text = (ROOT.parent / "docs/architecture.md").read_text(encoding="utf-8")
+    return text.partition(f"\n## {heading}\n")[2].split("```")[1].strip("\n").splitlines()
+
+
+def test_the_page_draws_the_rooms_that_are_there() -> None:
+    names = [word for line in drawn("The rooms") for word in line.split() if word.endswith("/")]
+    rooms = {p.parent.relative_to(ROOT) for p in (*FILES.values(), ROOT / "web/static/index.html")}
+    assert sorted(names) == sorted(f"{room.name}/" for room in rooms if room.name)
+
+
+def test_the_page_states_the_rule() -> None:
+    stated = tuple({part.strip() for part in line.split(",")} for line in drawn("The rule"))
+    assert ({"__main__"}, *stated) == LAYERS
+
+
+def test_the_page_names_files_that_exist() -> None:
+    text = (ROOT.parent / "docs/architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.py)`", text)
+    missing = [n for n in named if not ((ROOT / n).is_file() or (ROOT.parent / n).is_file())]
+    assert named
+    assert missing == []
+
+
 def test_every_part_has_its_place() -> None:
     assert {part_of(module) for module in FILES} - {""} == set(LEVEL)
 
@@ -96,7 +122,7 @@ def test_no_imports_go_in_a_circle() -> None:
         raise AssertionError(" -> ".join(error.args[1])) from None
 
 
-def test_there_are_four_loose_modules() -> None:
+def test_few_modules_are_loose() -> None:
     assert {file.stem for file in ROOT.glob("*.py")} == LOOSE
 
 
@@ -125,6 +151,20 @@ def test_no_two_public_classes_share_a_name() -> None:
 
 def test_uv_is_started_in_one_module_only() -> None:
     assert [m for m in FILES if "uv" in foreign(m)] == ["reconciler.uv.program"]
+
+
+def test_programs_are_started_in_one_module_only() -> None:
+    modules = {"subprocess", "pty", "multiprocessing"}
+    calls = {
+        "fork", "forkpty", "system", "popen", "posix_spawn", "posix_spawnp", "execv", "execve",
+        "execvp", "execvpe", "create_subprocess_exec", "create_subprocess_shell",
+    }  # fmt: skip
+    named = {
+        module: {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        for module, tree in TREES.items()
+    }
+    starting = [m for m in FILES if foreign(m) & modules or named[m] & calls]
+    assert starting == ["reconciler.processes"]
 
 
 def test_the_state_is_pure() -> None:

@@ -14,7 +14,7 @@ from reconciler.config import EnvironmentConfig
 from reconciler.environment.creation import create_environment, own_python
 from reconciler.environment.environment import Environment
 from reconciler.processes import Cancellation
-from reconciler.state.desired import FileProblem
+from reconciler.state.desired import BadFile
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def stand_in(
 ) -> Iterator[Environment]:
     """An empty environment for the project's Python, gone afterwards.
 
-    Where the project's file is bad it is for any Python: whoever looks is told of the file.
+    Where the project's file is bad it is for any Python: looking at it reports the file.
 
     Raises:
         UvError: uv found no Python that fits.
@@ -33,6 +33,6 @@ def stand_in(
         environment = Environment(msgspec.structs.replace(target, python=python), environ, uv)
         try:
             create_environment(environment, Cancellation(), lambda _: None)
-        except FileProblem:
+        except BadFile:
             environment.uv.create_environment(python.parent.parent, own_python(), Cancellation())
         yield environment

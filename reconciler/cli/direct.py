@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 from packaging.utils import NormalizedName
 
-from reconciler.cli.running import cancellable
+from reconciler.cli.interruptible import cancellable
 from reconciler.cli.terminal.progress import Follower
 from reconciler.config import Config, EnvironmentConfig, Mode, OnHoldBroken
 from reconciler.environment.environment import Environment
@@ -23,12 +23,13 @@ from reconciler.journal.history import Journal, State
 from reconciler.journal.suspension import rolled_back, settled
 from reconciler.passes.gates import Gates
 from reconciler.passes.outcome import Gate, Outcome
-from reconciler.passes.reconcile import Pass
+from reconciler.passes.reconcile import observe, reconcile
 from reconciler.passes.restore import restore
 from reconciler.passes.rollback import roll_back
-from reconciler.passes.runner import PassRunner, Reason, Recorded, Work
+from reconciler.passes.runner import PassRunner, Recorded, Work
+from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
-from reconciler.status import Trigger
+from reconciler.status import Reason, Trigger
 from reconciler.trees.workspace import Busy
 
 
@@ -51,7 +52,7 @@ class Direct:
 
     def reconcile(self, follower: Follower, *, force: bool) -> Recorded:
         """One pass; before it, if that is configured, one that puts a broken hold back."""
-        gate = None if force else Gates()
+        gate = None if force else Gates(suspension=lambda: self.state.suspension)
         restores = self.environment.config.on_hold_broken is OnHoldBroken.RESTORE
         while True:
             to_restore: list[NormalizedName] = []
@@ -61,11 +62,11 @@ class Direct:
                 self.monitor.keep(snapshot, running.lock, compare=True)
                 broken = self.monitor.first_broken(snapshot) if restores else None
                 if broken is None:
-                    return running.reconcile(audit=False)
+                    return reconcile(running, audit=False)
                 to_restore.append(broken)  # noqa: B023 -- run before the next round begins
                 return restore(running, broken)
 
-            recorded = self.run(work, Trigger.MANUAL, follower, gate)
+            recorded = self.run(work, Trigger.MANUAL, follower, gate, may_create=True)
             if not to_restore or recorded.trouble is not None:
                 return recorded
 
@@ -92,12 +93,18 @@ class Direct:
 
         def work(running: Pass) -> Outcome:
             self.monitor.accept(running.look(audit=True), name, running.lock)
-            return running.observe(self.environment.look(refresh=True))
+            return observe(self.environment.look(refresh=True))
 
         return self.run(work, Trigger.ACCEPT, follower)
 
     def run(
-        self, work: Work, trigger: Trigger, follower: Follower, gate: Gate | None = None
+        self,
+        work: Work,
+        trigger: Trigger,
+        follower: Follower,
+        gate: Gate | None = None,
+        *,
+        may_create: bool = False,
     ) -> Recorded:
         """Run and record one pass; Ctrl-C ends it.
 
@@ -112,7 +119,12 @@ class Direct:
 
         def run(cancel: Cancellation) -> Recorded:
             return recorder.run(
-                in_order, trigger=trigger, pass_id=None, cancel=cancel, listener=follower
+                in_order,
+                trigger=trigger,
+                pass_id=None,
+                cancel=cancel,
+                listener=follower,
+                may_create=may_create,
             )
 
         recorded = cancellable(run)

@@ -9,9 +9,9 @@ from reconciler.config import EnvironmentConfig
 from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.conflicts import warnings_of
 from reconciler.holds.standing import holds_found
-from reconciler.log.redact import in_places, redact
-from reconciler.state.desired import FileProblem
+from reconciler.log.redact import in_places
 from reconciler.state.drift import Row
+from reconciler.state.words import message_of
 from reconciler.status import (
     Change,
     Failure,
@@ -87,7 +87,7 @@ def package_of(row: Row) -> Package:
         installed=row.installed,
         status=row.status,
         ok=row.ok,
-        message=in_places(row.message),
+        message=in_places(message_of(row)),
         required_by=row.required_by,
     )
 
@@ -106,17 +106,5 @@ def check_of(target: EnvironmentConfig, snapshot: Snapshot) -> Check:
         packages=packages,
         holds=holds,
         warnings=warnings_of(snapshot),
-        problem=problem_of(snapshot.problem) if snapshot.problem else None,
-    )
-
-
-def problem_of(problem: FileProblem) -> Problem:
-    """What is wrong with a file, as the status shows it."""
-    return Problem(
-        file=str(problem.file),
-        line=problem.line,
-        column=problem.column,
-        reason=redact(problem.reason),
-        mend=problem.mend,
-        text=redact(problem.text) if problem.text else None,
+        problem=snapshot.problem,
     )

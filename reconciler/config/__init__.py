@@ -11,14 +11,13 @@ from reconciler.config.duration import format_duration, parse_duration
 from reconciler.config.environment import EnvironmentConfig, Notify, Window
 from reconciler.config.load import load
 from reconciler.config.locate import find, for_nothing, for_project
-from reconciler.config.problem import ConfigProblem, ConfigRejected
+from reconciler.config.problem import ConfigRejected
 from reconciler.log.levels import LogFormat, LogLevel
 
 __all__ = [
     "Address",
     "Build",
     "Config",
-    "ConfigProblem",
     "ConfigRejected",
     "EnvironmentConfig",
     "HttpConfig",

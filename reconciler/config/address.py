@@ -74,5 +74,5 @@ def _require_ip(host: str, version: int) -> None:
     if found != version:
         raise Unfit(
             f"an IPv{version} address before the port",
-            mend='Write an IP address of this machine, or "localhost".',
+            fix='Write an IP address of this machine, or "localhost".',
         )

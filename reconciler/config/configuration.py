@@ -19,13 +19,13 @@ from reconciler.log.levels import LogFormat, LogLevel
 
 
 class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The process itself."""
+    """The service process."""
 
     state_dir: Annotated[
         Path,
         key(
             forms.PATH,
-            "Where journal, generations' records and the like are kept.",
+            "The folder for the history, and for what must survive a restart, such as a pause.",
             default="$STATE_DIRECTORY (set by systemd), else /var/lib/reconciler for root, "
             "else $XDG_STATE_HOME/reconciler",
             example="/var/lib/reconciler",
@@ -35,7 +35,8 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
         LogFormat,
         key(
             forms.one_of(LogFormat),
-            "JSON lines or readable text; auto writes text on a terminal, JSON elsewhere.",
+            "JSON lines or readable text. auto writes text on a terminal, fields to the journal "
+            "under systemd, and JSON elsewhere.",
         ),
     ] = LogFormat.AUTO
     log_level: Annotated[
@@ -53,20 +54,20 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HttpConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The status server and its page."""
+    """The status server and its web page."""
 
     listen: Annotated[
         Address,
         key(
             forms.LISTEN,
-            "Where to listen; anything but this machine's loopback needs `token_file`.",
+            "Where to listen. Any address that other machines can reach needs `token_file`.",
         ),
     ] = TcpAddress("127.0.0.1", 8765)
     allowed_hosts: Annotated[
         tuple[str, ...],
         key(
             forms.HOSTS,
-            "Names that the Host header may carry besides localhost, 127.0.0.1 and [::1].",
+            "Names allowed in the Host header, besides localhost, 127.0.0.1 and [::1].",
             example=("status.example.org",),
         ),
     ] = ()
@@ -74,7 +75,7 @@ class HttpConfig(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str | int, ...],
         key(
             forms.USERS,
-            "Local users, by name or numeric uid, that may change things besides root and "
+            "Local users, by name or numeric uid, who may change things, besides root and "
             "the service's own user.",
             example=("alice", 1000),
         ),
@@ -83,8 +84,7 @@ class HttpConfig(msgspec.Struct, frozen=True, kw_only=True):
         Path | None,
         key(
             forms.PATH,
-            "A file whose first line is the bearer token that opens every request to change "
-            "something.",
+            "A file whose first line is the bearer token that allows requests to change things.",
             default="no token is accepted",
             example="/etc/reconciler/token",
         ),
@@ -101,7 +101,7 @@ class HttpConfig(msgspec.Struct, frozen=True, kw_only=True):
                 key="listen",
                 reason=f"{self.listen} can be reached from other machines, and there is no "
                 "token_file",
-                mend='Write listen = "127.0.0.1:8765", or set token_file as well.',
+                fix='Write listen = "127.0.0.1:8765", or set token_file as well.',
             )
 
 

@@ -17,17 +17,17 @@ from reconciler.config.problem import Unfit
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """A stretch of time, again and again, in which changes may go live.
+    """A recurring period in which changes may go live.
 
-    Outside the windows, drift is still looked for and reported at once; it is mended when
-    the next window opens.
+    Outside the windows, drift is still detected and reported at once; it is fixed when the
+    next window opens.
     """
 
     cron: Annotated[
         str,
         key(
             forms.CRON,
-            "When it opens, in the five fields of cron: minute, hour, day of the month, "
+            "When it opens, as the five fields of cron: minute, hour, day of the month, "
             "month, day of the week.",
             example="0 3 * * *",
         ),
@@ -47,23 +47,23 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Notify(msgspec.Struct, frozen=True, kw_only=True):
-    """A command or a webhook that is told what happened.
+    """A command or a webhook that is notified of what happened.
 
-    Each has exactly one of `command`, `url` and `url_file`. A notice that cannot be
+    Each table has exactly one of `command`, `url` and `url_file`. A notice that cannot be
     delivered is logged (`notify.failed`) and never fails a pass.
 
-    The notice is a JSON object: `occasion`, `environment`, and `pass` as in the history (of a
-    broken hold `holds` instead: its name, and what happened to it). Changes that wait for a
-    window or a running job are no failure. The service tells; commands that act by themselves
-    do not.
+    The notice is a JSON object with `occasion`, `environment`, and `pass` as in the history. For
+    broken holds it has `holds` instead: each name, and what happened to it. Changes that wait for
+    a window or a running job do not count as a failure. Only the service sends notices; commands
+    that do the work themselves do not.
     """
 
     on: Annotated[
         tuple[Occasion, ...],
         key(
             forms.some_of(Occasion),
-            "When to tell: a pass changed something, a pass failed, someone else changed a "
-            "held package.",
+            "What to send a notice about: a pass changed something, a pass failed or could not "
+            "install everything, someone else changed a held package.",
             example=(Occasion.FAILED, Occasion.HOLD_BROKEN),
         ),
     ]
@@ -71,8 +71,8 @@ class Notify(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...] | None,
         key(
             forms.COMMAND,
-            "A program with its arguments; it reads the notice as JSON from standard input. "
-            "No shell is involved.",
+            "A program and its arguments. It reads the notice as JSON from standard input, and "
+            "is run without a shell.",
             default="none",
             example=("/usr/local/bin/tell", "--json"),
         ),
@@ -90,7 +90,7 @@ class Notify(msgspec.Struct, frozen=True, kw_only=True):
         Path | None,
         key(
             forms.PATH,
-            "A file whose first line is such an address, where the address is a secret.",
+            "A file whose first line is that address, for an address that is a secret.",
             default="none",
             example="/etc/reconciler/webhook",
         ),
@@ -99,7 +99,7 @@ class Notify(msgspec.Struct, frozen=True, kw_only=True):
         Path | None,
         key(
             forms.PATH,
-            "A file whose first line is sent along as bearer token.",
+            "A file whose first line is sent as the bearer token.",
             default="none",
             example="/etc/reconciler/webhook-token",
         ),
@@ -121,23 +121,23 @@ class Notify(msgspec.Struct, frozen=True, kw_only=True):
             found = " and ".join(receivers) or "none of them"
             raise Unfit(
                 reason=f"expected one of command, url and url_file, found {found}",
-                mend="Keep one of them in each notify table.",
+                fix="Keep one of them in each notify table.",
             )
         if self.command is not None and self.token_file is not None:
             raise Unfit(
                 key="token_file",
                 reason="a command is sent no token",
-                mend="Remove token_file, or send to a url.",
+                fix="Remove token_file, or send to a url.",
             )
 
 
 class EnvironmentConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """One Python environment and how it is looked after.
+    """One Python environment, and how it is managed.
 
-    NAME is of at most 64 letters, digits, `.`, `_` and `-`, and begins with a letter or
-    digit. `[defaults]` takes the same keys except `pyproject` and `python`, and says them for
-    all environments; what an environment says itself replaces it, lists included. Two tables
-    for one environment are refused.
+    NAME has at most 64 letters, digits, `.`, `_` and `-`, and begins with a letter or a digit.
+    `[defaults]` takes the same keys except `pyproject` and `python`, and applies to all
+    environments. A key in an environment's own table replaces the default, even if it is a
+    list. Two tables for the same environment are rejected.
     """
 
     name: str
@@ -145,8 +145,8 @@ class EnvironmentConfig(msgspec.Struct, frozen=True, kw_only=True):
         Path,
         key(
             forms.PYPROJECT,
-            "The project whose dependencies the environment must hold: its pyproject.toml, "
-            "or the folder of it.",
+            "The project whose dependencies should be installed: its pyproject.toml, or the "
+            "folder that has it.",
             example="/srv/studio/pyproject.toml",
         ),
     ]
@@ -154,7 +154,7 @@ class EnvironmentConfig(msgspec.Struct, frozen=True, kw_only=True):
         Path,
         key(
             forms.PYTHON,
-            "The environment: its folder, or its interpreter. Created if there is none.",
+            "The environment: its folder, or its interpreter. It is created if there is none.",
             default="the .venv beside pyproject",
             example="/srv/studio/.venv",
         ),
@@ -178,57 +178,61 @@ class EnvironmentConfig(msgspec.Struct, frozen=True, kw_only=True):
         key(
             forms.HOLD,
             "Packages that are never installed, upgraded, reinstalled or removed, by name or "
-            "glob; [] holds nothing.",
+            "glob. [] holds nothing.",
             example=("torch", "torchvision", "torchaudio", "xformers", "nvidia-*"),
             note="What an installed held package pins exactly is held with it and needs no entry: "
-            "for torch that is its triton (triton, pytorch-triton-rocm, pytorch-triton-xpu) and "
-            "its nvidia-* libraries. Add what was built for this GPU as well and would be "
-            "replaced by another build from an index: torchaudio, xformers, flash-attn, "
+            "for torch, that is its triton (triton, pytorch-triton-rocm, pytorch-triton-xpu) and "
+            "its nvidia-* libraries. Add anything else that was built for your GPU and that "
+            "another build from an index would replace: torchaudio, xformers, flash-attn, "
             "bitsandbytes, onnxruntime-gpu, deepspeed, vllm, torchao, cupy-*, jaxlib. A triton "
-            "or nvidia-* that was installed by hand, and that no held package pins, wants an "
+            "or nvidia-* that you installed by hand, and that no held package pins, needs an "
             "entry too. A held package that is not installed is never pulled in. An "
-            "environment's list replaces that of [defaults].",
+            "environment's list replaces the one in [defaults].",
         ),
     ] = ("torch", "torchvision")
     update: Annotated[
         Update,
         key(
             forms.one_of(Update),
-            "needed changes a package only where it does not fit; latest upgrades whatever "
-            "may be newer.",
+            "needed changes a package only if it does not fit; latest also upgrades those that "
+            "do, as far as the requirements allow.",
         ),
     ] = Update.NEEDED
     prune: Annotated[
         bool,
-        key(forms.BOOLEAN, "Whether packages that nothing requires are removed."),
+        key(forms.BOOLEAN, "Whether to remove packages that nothing requires."),
     ] = False
     on_error: Annotated[
         OnError,
         key(
             forms.one_of(OnError),
-            "Where a requirement cannot be met: continue installs the rest, abort changes nothing.",
+            "If a requirement cannot be satisfied: continue installs the rest, abort changes "
+            "nothing.",
         ),
     ] = OnError.CONTINUE
     on_hold_broken: Annotated[
         OnHoldBroken,
         key(
             forms.one_of(OnHoldBroken),
-            "When someone else changed a held package: report it, or restore it from the vault.",
+            "If someone else changes a held package: report it, or restore the package from "
+            "the vault.",
         ),
     ] = OnHoldBroken.REPORT
     allow_downgrade: Annotated[
         bool,
         key(
             forms.BOOLEAN,
-            "Whether a hold may push another package to an older version than is installed.",
+            "Whether a hold may push another package to a version older than the installed one.",
         ),
     ] = False
     verify: Annotated[
         tuple[tuple[str, ...], ...],
         key(
             forms.COMMANDS,
-            "A command, or a list of them, that must succeed in the stage before it goes live; "
-            "its `python` is the stage's.",
+            "A command, or a list of commands, that must succeed in the stage before it goes "
+            "live. `python` is the stage's own. An environment that is changed in place has no "
+            "stage: there they run in the changed environment, and the old files are put back if "
+            "one fails.",
             example=(("python", "-c", "import torch"),),
         ),
     ] = ()
@@ -237,48 +241,55 @@ class EnvironmentConfig(msgspec.Struct, frozen=True, kw_only=True):
     ] = 300.0
     interval: Annotated[
         float,
-        key(forms.duration(minimum=1.0), "How often to look even if nothing was noticed."),
+        key(forms.duration(minimum=1.0), "How often to look, even if nothing was noticed."),
     ] = 600.0
     audit_interval: Annotated[
         float,
         key(forms.duration(minimum=1.0), "How often to check that every installed file is there."),
     ] = 3600.0
     debounce: Annotated[
-        float, key(forms.duration(), "How long a file must be quiet before it is read.")
+        float, key(forms.duration(), "How long a file must stay unchanged before it is read.")
     ] = 0.3
     timeout: Annotated[
-        float, key(forms.duration(minimum=1.0), "How long a pass may take before it is stopped.")
+        float,
+        key(
+            forms.duration(minimum=1.0),
+            "How long one run of uv may take, and how long to wait for another pass or uv.",
+        ),
     ] = 1800.0
     keep_generations: Annotated[
-        int, key(forms.count(minimum=1), "How many trees to keep for a rollback.")
+        int, key(forms.count(minimum=1), "How many old trees to keep for a rollback.")
     ] = 3
     wait_while_in_use: Annotated[
         float | None,
         key(
             forms.WAIT,
-            "Whether changes wait for processes that use the environment: false, true for as "
-            "long as it takes, or a duration after which they go live all the same.",
+            "Whether changes wait for processes that use the environment: false does not "
+            "wait, true waits as long as it takes, a duration waits that long at most.",
         ),
     ] = None
     """Seconds; None: never wait; infinity: as long as it takes."""
     build: Annotated[
         Build,
-        key(forms.one_of(Build), "Whether packages may be built from source; never needs wheels."),
+        key(
+            forms.one_of(Build),
+            "Whether packages may be built from source. With never, only wheels are installed.",
+        ),
     ] = Build.ALLOW
     mode: Annotated[
         Mode,
         key(
             forms.one_of(Mode),
-            "apply mends drift; observe only reports it, and never changes anything.",
+            "apply fixes drift; observe only reports it, and changes nothing unless asked to.",
         ),
     ] = Mode.APPLY
     windows: Annotated[
         tuple[Window, ...],
-        key(forms.tables(Window), "When changes may go live; [] means at any time."),
+        key(forms.tables(Window), "When changes may go live. [] means at any time."),
     ] = ()
     notify: Annotated[
         tuple[Notify, ...],
-        key(forms.tables(Notify), "Who is told of what."),
+        key(forms.tables(Notify), "Who is notified, and of what."),
     ] = ()
 
     @property

@@ -13,9 +13,10 @@ from reconciler.config.environment import EnvironmentConfig
 from reconciler.config.keys import fields_of
 from reconciler.config.locate import default_state_dir, home_folder
 from reconciler.config.paths import Place, interpreter_of
-from reconciler.config.problem import ConfigProblem, ConfigRejected, Unfit
+from reconciler.config.problem import ConfigRejected, Unfit
 from reconciler.config.reading import Reading
 from reconciler.state.position import positions
+from reconciler.status import Problem
 
 PER_ENVIRONMENT = ("pyproject", "python")
 """What `[defaults]` cannot say for all."""
@@ -57,11 +58,13 @@ def _text_of(path: Path) -> str:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        problem = ConfigProblem(str(path), "", "not UTF-8 text", "Save it as UTF-8.", line)
+        problem = Problem(
+            file=str(path), line=line, reason="not UTF-8 text", fix="Save it as UTF-8."
+        )
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
-        mend = "Name a readable file with --config, or mend its permissions."
-        problem = ConfigProblem(str(path), "", reason, mend)
+        fix = "Name a readable file with --config, or correct its permissions."
+        problem = Problem(file=str(path), reason=reason, fix=fix)
     raise ConfigRejected((problem,))
 
 
@@ -70,11 +73,10 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
         return tomli.loads(text)
     except tomli.TOMLDecodeError as error:
         lines = text.split("\n")
-        problem = ConfigProblem(
+        problem = Problem(
             file=str(path),
-            key="",
             reason=f"not valid TOML: {error.msg[:1].lower()}{error.msg[1:]}",
-            mend="Mend the syntax; see https://toml.io.",
+            fix="Correct the syntax; see https://toml.io.",
             line=error.lineno,
             column=error.colno,
             text=lines[error.lineno - 1] if error.lineno <= len(lines) else None,
@@ -133,7 +135,7 @@ def _environment(
     try:
         names.environment(name)
     except Unfit as unfit:
-        reading.blame(path, str(unfit), unfit.mend or "")
+        reading.blame(path, str(unfit), unfit.fix or "")
 
     def complete(own: dict[str, Any]) -> dict[str, Any]:
         values = {"name": name, **defaults, **own}

@@ -40,7 +40,7 @@ def _unfit_name(text: str, expected: str) -> Unfit:
     leading = _LEADING_NAME.match(text)
     return Unfit(
         reason=f'expected {expected}, found the entry "{text}"',
-        mend=f'Write "{leading[1]}", without version, extras or markers.' if leading else None,
+        fix=f'Write "{leading[1]}", without version, extras or markers.' if leading else None,
     )
 
 
@@ -54,7 +54,7 @@ def environment(name: str) -> str:
         raise Unfit(
             reason="expected a name of at most 64 letters, digits, '.', '_' and '-' that begins "
             "with a letter or digit",
-            mend=f"Write [environments.{environment_like(name)}].",
+            fix=f"Write [environments.{environment_like(name)}].",
         )
     return name
 
@@ -82,7 +82,7 @@ def host(text: str) -> str:
         mend = "Write each name out; a wildcard would let any page in a browser in."
     elif re.fullmatch(r".+:\d+", text):
         mend = "Leave the port out."
-    raise Unfit(reason=f'expected a host name without port, found the entry "{text}"', mend=mend)
+    raise Unfit(reason=f'expected a host name without port, found the entry "{text}"', fix=mend)
 
 
 def _is_ip(text: str) -> bool:
@@ -106,7 +106,7 @@ def user(entry: str | int) -> str | int:
     if not _USER.fullmatch(entry):
         raise Unfit(
             reason=f'expected a user name or a numeric user id, found the entry "{entry}"',
-            mend=f"Write {entry}, without quotes." if entry.isdecimal() else None,
+            fix=f"Write {entry}, without quotes." if entry.isdecimal() else None,
         )
     return entry
 
@@ -127,6 +127,6 @@ def url(text: str, expected: str) -> str:
     if "@" in parts.netloc:
         raise Unfit(
             reason="expected an address without user name and password",
-            mend="Put the whole address into a file and name that as url_file.",
+            fix="Put the whole address into a file and name that as url_file.",
         )
     return text

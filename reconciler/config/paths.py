@@ -28,7 +28,7 @@ def absolute(text: str, place: Place) -> Path:
     if not text.strip() or "\0" in text:
         raise Unfit("a path")
     if text.startswith("$"):
-        raise Unfit("a path without variables", mend='Write it out, or begin it with "~/".')
+        raise Unfit("a path without variables", fix='Write it out, or begin it with "~/".')
     return Path(os.path.abspath(place.folder / _expanded(text, place)))  # noqa: PTH100 # keeps symlinks
 
 
@@ -39,7 +39,7 @@ def _expanded(text: str, place: Place) -> Path:
     try:
         return path.expanduser()
     except RuntimeError:
-        raise Unfit("the home of an existing user", mend="Write the path out.") from None
+        raise Unfit("the home of an existing user", fix="Write the path out.") from None
 
 
 def pyproject_of(path: Path) -> Path:
@@ -54,7 +54,8 @@ def interpreter_of(path: Path) -> Path:
     What does not exist yet is told apart by its name.
     """
     by_name = path.parent.name == "bin" and _INTERPRETER.fullmatch(path.name)
-    return path if by_name or path.is_file() else path / "bin" / "python"
+    # Path.is_file raises where a folder may not be entered; os.path's says no.
+    return path if by_name or os.path.isfile(path) else path / "bin" / "python"  # noqa: PTH113
 
 
 def socket_path(text: str, place: Place) -> Path:

@@ -14,9 +14,10 @@ import msgspec
 from reconciler.config.forms import Tables
 from reconciler.config.keys import Field, fields_of
 from reconciler.config.paths import Place
-from reconciler.config.problem import ConfigProblem, Unfit
+from reconciler.config.problem import Unfit
 from reconciler.config.toml import found_text, toml_text
 from reconciler.state.position import KeyPath, Positions
+from reconciler.status import Problem
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -31,17 +32,16 @@ class Reading:
     place: Place
     homes: Mapping[str, str] = field(default_factory=dict)
     """In which table a key is at home, for those that stand in the wrong one."""
-    problems: list[ConfigProblem] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
-    def blame(self, path: KeyPath, reason: str, mend: str) -> None:
+    def blame(self, path: KeyPath, reason: str, fix: str) -> None:
         """Note a problem of the key at `path`."""
         at = self.positions.of(path)
         self.problems.append(
-            ConfigProblem(
+            Problem(
                 file=str(self.file),
-                key=dotted(path),
-                reason=reason,
-                mend=mend,
+                reason=f"{dotted(path)}: {reason}",
+                fix=fix,
                 line=at.line if at else None,
                 column=at.column if at else None,
                 text=self.lines[at.line - 1].rstrip("\r") if at else None,
@@ -146,7 +146,7 @@ class Reading:
     def _unfit(self, path: KeyPath, unfit: Unfit, raw: object, key: Field | None) -> None:
         reason = unfit.reason or f"expected {unfit.expected}, found {found_text(raw)}"
         example = f"Write {key.name} = {key.sample}." if key else "See docs/configuration.md."
-        self.blame(path, reason, unfit.mend or example)
+        self.blame(path, reason, unfit.fix or example)
 
 
 def dotted(path: KeyPath) -> str:

@@ -19,29 +19,29 @@ from reconciler.config.load import PER_ENVIRONMENT
 _EXAMPLE_HEAD = """\
 # Configuration of Reconciler: every key with its default.
 #
-# Read from --config FILE, else $XDG_CONFIG_HOME/reconciler/config.toml, else
+# Reconciler reads --config FILE, else $XDG_CONFIG_HOME/reconciler/config.toml, else
 # /etc/reconciler/config.toml. Paths may begin with "~" and are relative to the folder of
 # this file. Durations are numbers with ms, s, m, h or d: "300ms", "10m", "1h30m".
-# A key that is commented out has a default that cannot be written down.
+# A key that is commented out has a default that cannot be written as a value.
 """
 
 _EXAMPLE_DEFAULTS = """\
-# For all environments, unless their own table says otherwise.
+# For all environments, unless an environment's own table says otherwise.
 """
 
 _EXAMPLE_ENVIRONMENT = """\
-# One environment; there may be many. The name is of letters, digits, ".", "_" and "-".
-# Every key of [defaults] can stand here as well.
+# One environment; there may be several. A name has letters, digits, ".", "_" and "-".
+# Every key of [defaults] may be set here as well.
 """
 
 _EXAMPLE_TABLES = """\
-# When changes may go live, drift is reported at any time:
+# Maintenance windows: when changes may go live. Drift is reported at any time.
 # [[environments.studio.windows]]
 # cron = "0 3 * * *"
 # duration = "2h"
 # timezone = "Europe/Berlin"
 
-# Who is told of what, by a program or over HTTP:
+# Notices: who is notified, and of what, by a program or over HTTP.
 # [[environments.studio.notify]]
 # on = ["failed", "hold-broken"]
 # command = ["/usr/local/bin/tell", "--json"]
@@ -58,14 +58,14 @@ _DOCS_HEAD = """\
 
 <!-- Written by `python -m reconciler.config.reference` from the types; edit those. -->
 
-Without a file, Reconciler looks after the project in the current folder with the defaults
-below. With one, it reads the first of
+Without a configuration file, Reconciler manages the project in the current folder with the
+defaults below. It reads the first of these that applies:
 
-1. what `--config FILE` names,
-2. `$XDG_CONFIG_HOME/reconciler/config.toml` (`~/.config/reconciler/config.toml`),
+1. the one that `--config FILE` names,
+2. `$XDG_CONFIG_HOME/reconciler/config.toml` (by default `~/.config/reconciler/config.toml`),
 3. `/etc/reconciler/config.toml`.
 
-The smallest one:
+The smallest possible file:
 
 ```toml
 [environments.studio]
@@ -77,18 +77,19 @@ pyproject = "/srv/studio"
 - **Paths** may begin with `~`; relative ones are relative to the folder of the file.
 - **Durations** are strings of numbers with `ms`, `s`, `m`, `h` or `d`, the largest first:
   `"300ms"`, `"10m"`, `"1h30m"`.
-- **Names** of packages, extras and groups are compared in their normal form: `torch_vision`
-  and `Torch-Vision` are one.
-- An unknown key, a wrong type or a value that cannot be is refused, all of them at once, each
-  with file, line, key, what was expected and what to write instead:
+- **Names** of packages, extras and groups are compared in their normalised form:
+  `torch_vision` and `Torch-Vision` are the same.
+- **Errors**: an unknown key, a wrong type or an impossible value is rejected. All errors are
+  reported at once, each with file, line, key, what was expected and what to write instead:
 
   ```text
   /etc/reconciler/config.toml:12:1: environments.studio.interval: expected a duration \
 like "300ms" or "10m", found 10. Write interval = "10m".
   ```
 
-  At the start, the service does not start. On a reload, the configuration that runs stays in
-  force, and `/status`, the log (`config.rejected`) and `systemctl reload` say what is wrong.
+  With a bad configuration, the service does not start. On a reload, the running configuration
+  stays in effect; `/status` and the log (`config.rejected`) say what is wrong, and
+  `systemctl reload` fails.
 """
 
 _DOCS_TABLES: dict[str, type[msgspec.Struct]] = {

@@ -14,19 +14,20 @@ from reconciler.status import (
     ConditionType,
     EnvironmentStatus,
     Phase,
+    Reason,
     ServiceStatus,
     Status,
 )
 
 _CANNOT_WORK = frozenset(
     {
-        "UvMissing",
-        "InterpreterUnusable",
-        "NotWritable",
-        "JournalFailed",
-        "Busy",
-        "Insecure",
-        "UnexpectedError",
+        Reason.UV_MISSING,
+        Reason.INTERPRETER_UNUSABLE,
+        Reason.NOT_WRITABLE,
+        Reason.JOURNAL_FAILED,
+        Reason.BUSY,
+        Reason.INSECURE,
+        Reason.UNEXPECTED,
     }
 )
 """Reasons for which the service cannot do its job, as opposed to a failed install."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from reconciler.daemon.knowledge import Knowledge
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.passes.outcome import Outcome
-from reconciler.passes.reconcile import Pass
+from reconciler.passes.running import Pass
 from reconciler.status import Trigger
 
 _LONGEST_DEBOUNCE = 20

@@ -119,6 +119,6 @@ class Knowledge:
 def _tell_problem(before: Problem | None, now: Problem | None) -> None:
     if now is not None and now != before:
         log.warning("file.problem", file=now.file, line=now.line, column=now.column,
-                    reason=now.reason, mend=now.mend)  # fmt: skip
+                    reason=now.reason, mend=now.fix)  # fmt: skip
     elif now is None and before is not None:
         log.info("file.mended", file=before.file)

@@ -6,7 +6,6 @@ and never fails a pass; secrets come from files and are never logged.
 
 import http.client
 import queue
-import subprocess
 import threading
 import urllib.error
 import urllib.request
@@ -20,7 +19,7 @@ import msgspec
 from reconciler.config import Notify, Occasion
 from reconciler.log.logger import get_logger
 from reconciler.log.redact import redact, register_secret
-from reconciler.processes import die_with_parent, end_group
+from reconciler.processes import NotStarted, Program, TookTooLong, run
 
 log = get_logger(__name__)
 
@@ -100,28 +99,13 @@ def deliver(receiver: Notify, body: bytes) -> None:
 
 def _run(command: tuple[str, ...], body: bytes, timeout: float) -> None:
     try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            text=True,
-            errors="replace",
-            preexec_fn=die_with_parent,  # noqa: PLW1509 -- it says itself why it is safe
-        )
-    except OSError as error:
+        ended = run(Program(command, given=body.decode()), limit=timeout, keep=_SHOWN)
+    except NotStarted as error:
         raise Undelivered(f"it does not start ({error})") from error
-    try:
-        _, said = process.communicate(body.decode(), timeout=timeout)
-    except subprocess.TimeoutExpired as error:
-        raise Undelivered(f"it took longer than {timeout:.0f} s") from error
-    except BrokenPipeError:
-        said = ""
-    finally:
-        end_group(process)
-    if process.returncode != 0:
-        raise Undelivered(f"it ended with {process.returncode}: {said[-_SHOWN:].strip()}")
+    except TookTooLong as error:
+        raise Undelivered(str(error)) from error
+    if ended.status != 0:
+        raise Undelivered(f"it ended with {ended.status}: {ended.err.strip()}")
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -148,7 +132,7 @@ def _post(receiver: Notify, body: bytes) -> None:
     except (ValueError, http.client.InvalidURL) as error:
         # Not in its own words, which would show the address or the token.
         raise Undelivered("its address or its token cannot be sent as they are") from error
-    except (OSError, http.client.HTTPException) as error:  # the last: whoever answers is no HTTP
+    except (OSError, http.client.HTTPException) as error:  # the last: not an HTTP server
         raise Undelivered(f"it cannot be reached ({error or type(error).__name__})") from error
 
 
@@ -159,7 +143,7 @@ def _secret(path: Path | None) -> str:
     except OSError as error:
         raise Undelivered(f"{path} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise Undelivered(f"{path} is no text") from error
+        raise Undelivered(f"{path} is not text") from error
     if not value:
         raise Undelivered(f"the first line of {path} is empty")
     register_secret(value)

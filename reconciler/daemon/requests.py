@@ -12,9 +12,10 @@ from reconciler.daemon.worker import Worker
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.holds.standing import INSTALL_IT, NEVER_INSTALLED
 from reconciler.passes.outcome import Outcome
-from reconciler.passes.reconcile import Pass
+from reconciler.passes.reconcile import observe
 from reconciler.passes.restore import restore
 from reconciler.passes.rollback import NoSuchGeneration, choose, roll_back
+from reconciler.passes.running import Pass
 from reconciler.state.holds import matches
 from reconciler.status import Trigger
 
@@ -91,7 +92,7 @@ def _roll_back(worker: Worker, request: Request) -> Order:
 def _accept(name: NormalizedName) -> Order:
     def work(monitor: HoldMonitor, _knowledge: Knowledge, running: Pass) -> Outcome:
         monitor.accept(running.look(audit=True), name, running.lock)
-        return running.observe(running.environment.look(refresh=True))
+        return observe(running.environment.look(refresh=True))
 
     return Order(Trigger.ACCEPT, work=work)
 

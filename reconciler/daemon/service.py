@@ -83,10 +83,14 @@ def main(load: Load, environ: Mapping[str, str], serving: Serving) -> int:
 class UntrustedConfig(Exception):
     """The service runs as root with a configuration or a uv that others may write."""
 
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.sentence)
+        self.problem = problem
+
 
 def _trusted(config: Config) -> Config:
     for problem in check_trust(config.in_charge, os.geteuid()):
-        raise UntrustedConfig(f"{problem.reason}. {problem.mend}")
+        raise UntrustedConfig(problem)
     return config
 
 
@@ -270,11 +274,12 @@ def _roots(config: Config) -> list[Path]:
 
 def _problem(rejected: ConfigRejected | UntrustedConfig | Busy, config: Config) -> Problem:
     """The first thing that is wrong with a configuration, as the status shows it."""
-    if not isinstance(rejected, ConfigRejected):
-        mend = _mend(rejected) if isinstance(rejected, Busy) else ""
-        file = str(config.path)
-        return Problem(file=file, line=None, column=None, reason=str(rejected), mend=mend)
-    return rejected.problems[0].to_status()
+    match rejected:
+        case ConfigRejected():
+            return rejected.problems[0]
+        case UntrustedConfig():
+            return rejected.problem
+    return Problem(file=str(config.path), reason=str(rejected), fix=_mend(rejected))
 
 
 __all__ = ["CannotServe", "Load", "Serving", "main"]

@@ -28,12 +28,12 @@ from reconciler.daemon.worker import Worker
 from reconciler.environment.environment import Environment
 from reconciler.journal.history import JOURNAL, Journal, iso
 from reconciler.log.logger import get_logger
-from reconciler.passes.gates import IN_USE, OUTSIDE_WINDOW
 from reconciler.status import (
     EnvironmentStatus,
     PassDetail,
     PassStatus,
     Problem,
+    Reason,
     ServiceStatus,
     Status,
 )
@@ -115,11 +115,9 @@ class Supervisor:
         self._board.describe(
             journal_problem=Problem(
                 file=str(self.journal.path),
-                line=None,
-                column=None,
                 reason=f"the history was damaged: it has been set aside as {aside.name}, and a "
                 "new one begun",
-                mend="Look whether the disk is sound, and whether an environment that was paused "
+                fix="Look whether the disk is sound, and whether an environment that was paused "
                 "or rolled back still is; delete the old file once it is of no use.",
             )
         )
@@ -173,8 +171,8 @@ class Supervisor:
         worker.start()
         log.info("environment.added", environment=config.name, path=str(config.python))
 
-    def _recorded(self, name: str, detail: PassDetail, reason: str | None) -> None:
-        if reason not in (IN_USE, OUTSIDE_WINDOW):  # who waits has not failed
+    def _recorded(self, name: str, detail: PassDetail, reason: Reason | None) -> None:
+        if reason not in (Reason.IN_USE, Reason.OUTSIDE_WINDOW):  # who waits has not failed
             self.metrics.observe_pass(name, detail)
             for failed in {reason, *(failure.reason for failure in detail.failed)} - {None}:
                 self.metrics.observe_uv_failure(str(failed))

@@ -10,8 +10,9 @@ from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.conflicts import warnings_of
 from reconciler.journal.history import State, iso
 from reconciler.log.redact import in_places
-from reconciler.passes.runner import Trouble, problem_of
+from reconciler.passes.runner import Trouble
 from reconciler.state.drift import Row
+from reconciler.state.words import message_of
 from reconciler.status import (
     Change,
     Condition,
@@ -27,6 +28,7 @@ from reconciler.status import (
     PassStatus,
     Phase,
     Problem,
+    Reason,
 )
 
 Truth = Literal["True", "False", "Unknown"]
@@ -110,7 +112,7 @@ def environment_status(
 
 def _problem(known: Known) -> Problem | None:
     if known.snapshot is not None and known.snapshot.problem is not None:
-        return problem_of(known.snapshot.problem)
+        return known.snapshot.problem
     return known.trouble.problem if known.trouble else None
 
 
@@ -136,7 +138,7 @@ def _broken_hold(package: Package, hold: Hold | None) -> Package:
 
 def _package(row: Row, failure: Failure | None) -> Package:
     failed = failure is not None and row.fixable
-    message = f"{failure.reason}: {failure.message}" if failed and failure else row.message
+    message = f"{failure.reason}: {failure.message}" if failed and failure else message_of(row)
     # The project may declare an address with a password in it, and everyone may see the status.
     return Package(
         name=row.name,
@@ -151,15 +153,16 @@ def _package(row: Row, failure: Failure | None) -> Package:
 
 def _phase(
     known: Known, packages: tuple[Package, ...], problem: Problem | None
-) -> tuple[Phase, str, str]:
+) -> tuple[Phase, Reason, str]:
     """The phase, the reason in one word, and a sentence."""
     if known.current is not None:
-        return Phase.RECONCILING, "Reconciling", f"a pass is running: {known.step or 'snapshot'}"
+        step = known.step or "look"
+        return Phase.RECONCILING, Reason.RECONCILING, f"a pass is running: {step}"
     if known.state.suspension is not None:
-        return Phase.PAUSED, "Paused", known.state.suspension.reason
+        return Phase.PAUSED, Reason.PAUSED, known.state.suspension.reason
     if known.snapshot is None:
         if known.trouble is None:
-            return Phase.RECONCILING, "Starting", "not looked at yet"
+            return Phase.RECONCILING, Reason.STARTING, "not looked at yet"
         return Phase.FAILED, known.trouble.reason, known.trouble.message
     drift = known.snapshot.drift
     wrong = [p for p in packages if not p.ok]
@@ -171,18 +174,26 @@ def _phase(
     broken = [h for h in known.holds if not h.intact]
     if broken:
         named = ", ".join(h.name for h in broken)
-        return Phase.DEGRADED, "HoldBroken", f"held packages are not as they were: {named}; {words}"
+        return (
+            Phase.DEGRADED,
+            Reason.HOLD_BROKEN,
+            f"held packages are not as they were: {named}; {words}",
+        )
     if not drift.in_sync and not known.failed:
-        reason = "Observing" if known.config.mode is Mode.OBSERVE else "Drifted"
+        reason = Reason.OBSERVING if known.config.mode is Mode.OBSERVE else Reason.DRIFTED
         return Phase.DRIFTED, reason, f"{_names(wrong)} not as declared; {words}"
     if known.failed:
         failed = [p for p in wrong if p.status is PackageStatus.FAILED] or wrong
-        return Phase.DEGRADED, "PackagesFailed", f"{_names(failed)} could not be met; {words}"
+        return Phase.DEGRADED, Reason.PACKAGES_FAILED, f"{_names(failed)} could not be met; {words}"
     if problem is not None:
-        return Phase.DEGRADED, "BadFile", f"{problem.reason}; the last good state is in force"
+        return Phase.DEGRADED, Reason.BAD_FILE, f"{problem.reason}; the last good state is in force"
     if wrong:
-        return Phase.DEGRADED, "HoldMismatch", f"{_names(wrong)} held, not as declared; {words}"
-    return Phase.IN_SYNC, "InSync", words
+        return (
+            Phase.DEGRADED,
+            Reason.HOLD_MISMATCH,
+            f"{_names(wrong)} held, not as declared; {words}",
+        )
+    return Phase.IN_SYNC, Reason.IN_SYNC, words
 
 
 def _names(packages: list[Package]) -> str:
@@ -198,8 +209,8 @@ def _count(packages: tuple[Package, ...], known: Known) -> str:
 
 
 def _conditions(
-    known: Known, phase: Phase, reason: str, message: str
-) -> dict[ConditionType, tuple[Truth, str, str]]:
+    known: Known, phase: Phase, reason: Reason, message: str
+) -> dict[ConditionType, tuple[Truth, Reason, str]]:
     ready: Truth = "True" if phase is Phase.IN_SYNC else "False"
     if known.snapshot is None and known.trouble is None:
         ready = "Unknown"
@@ -209,32 +220,36 @@ def _conditions(
     )
     stalled_reason, why = reason, message
     if known.snapshot is not None and known.snapshot.problem is not None:
-        said = problem_of(known.snapshot.problem)
-        stalled_reason, why = "BadFile", f"{said.reason}; the last good state is in force"
+        stalled_reason = Reason.BAD_FILE
+        why = f"{known.snapshot.problem.reason}; the last good state is in force"
     broken = [h for h in known.holds if not h.intact]
     holds = "; ".join(h.message or h.name for h in broken) or f"{len(known.holds)} held, all intact"
     return {
         ConditionType.READY: (ready, reason, message),
         ConditionType.RECONCILING: (
             "True" if running else "False",
-            "PassRunning" if running else "Idle",
+            Reason.PASS_RUNNING if running else Reason.IDLE,
             known.step if running else "no pass is running",
         ),
         ConditionType.STALLED: (
             "True" if stalled else "False",
-            stalled_reason if stalled else "Progressing",
+            stalled_reason if stalled else Reason.PROGRESSING,
             why if stalled else "nothing stands in the way",
         ),
         ConditionType.HOLDS_INTACT: (
             "Unknown" if known.snapshot is None else "False" if broken else "True",
-            "NotLooked" if known.snapshot is None else "HoldBroken" if broken else "Intact",
+            Reason.NOT_LOOKED
+            if known.snapshot is None
+            else Reason.HOLD_BROKEN
+            if broken
+            else Reason.INTACT,
             holds,
         ),
     }
 
 
 def _with_times(
-    conditions: dict[ConditionType, tuple[Truth, str, str]],
+    conditions: dict[ConditionType, tuple[Truth, Reason, str]],
     previous: EnvironmentStatus | None,
     now: float,
 ) -> tuple[Condition, ...]:

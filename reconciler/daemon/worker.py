@@ -30,11 +30,12 @@ from reconciler.journal.history import Journal, State, iso
 from reconciler.log.logger import context, get_logger
 from reconciler.passes.gates import Gates
 from reconciler.passes.outcome import Outcome
-from reconciler.passes.reconcile import Pass
+from reconciler.passes.reconcile import observe, plan, reconcile
 from reconciler.passes.restore import restore
-from reconciler.passes.runner import PassRunner, Reason, Recorded, Trouble, is_worth_telling
+from reconciler.passes.runner import PassRunner, Recorded, Trouble, is_worth_telling
+from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation, Cancelled
-from reconciler.status import PassDetail, PassStatus, Trigger
+from reconciler.status import PassDetail, PassStatus, Reason, Trigger
 from reconciler.trees import generations
 
 log = get_logger(__name__)
@@ -47,7 +48,7 @@ _AT_ONCE = frozenset({Trigger.MANUAL, Trigger.RETRY, Trigger.RESUME, Trigger.STA
 _NOT_ABOUT_FILES = frozenset({Reason.BAD_FILE, Reason.INTERPRETER_UNUSABLE, Reason.BUSY})
 """Why a pass could not even begin: it does as soon as that is over."""
 
-OnRecorded = Callable[[str, PassDetail, str | None], None]
+OnRecorded = Callable[[str, PassDetail, Reason | None], None]
 Emit = Callable[[str, dict[str, object]], None]
 
 
@@ -70,7 +71,7 @@ class Worker:
         self.on_recorded: OnRecorded = lambda _name, _detail, _reason: None
         self._claim = claim
         self._emit = emit
-        self._gate = Gates()
+        self._gate = Gates(suspension=lambda: self.known.state.suspension)
         self._notices = Notices(environment.config.name, environment.config.notify)
         self._cancel = Cancellation()
         self._thread = threading.Thread(target=self._run, name=f"worker-{self.name}", daemon=True)
@@ -239,8 +240,17 @@ class Worker:
             cancel=self._cancel,
             listener=_Follower(self, current),
             keep_unchanged=order.pass_id is not None,
+            may_create=self._may_create(order),
         )
         self._record(recorded, order, started)
+
+    def _may_create(self, order: Order) -> bool:
+        """Whether to make the environment if there is none: a change like any other."""
+        if order.work is not None:
+            return False
+        if not self.environment.exists:  # nothing to look at, but an edit ends a rollback
+            self._lift_rollback(self.environment.saved_revision)
+        return order.forced or self._may_apply
 
     def _work(self, running: Pass, order: Order) -> Outcome:
         """What a pass may do now: what it was asked for, reconcile, or only look."""
@@ -262,15 +272,15 @@ class Worker:
             self.inbox.wake(Trigger.ENVIRONMENT)
             return restore(running, broken)
         if order.forced or self._may_change(snapshot, order.trigger):
-            return running.reconcile(audit=False)
+            return reconcile(running, audit=False)
         return self._only_look(running, snapshot)
 
     def _only_look(self, running: Pass, snapshot: Snapshot) -> Outcome:
         """Report the drift; and the plan, once for each revision and set of packages."""
         seen = (snapshot.revision, snapshot.installed)
         if snapshot.drift.in_sync or self._planned_for == seen or self._waits(snapshot):
-            return running.observe(snapshot)
-        outcome = running.plan(audit=False)
+            return observe(snapshot)
+        outcome = plan(running, audit=False)
         self._planned_for = seen
         self.knowledge.learn(planned=outcome.plan)
         return outcome
@@ -292,10 +302,14 @@ class Worker:
         self.knowledge.settle(revision)
 
     def _may_change(self, snapshot: Snapshot, trigger: Trigger) -> bool:
-        suspended = self.known.state.suspension is not None
-        if suspended or self.environment.config.mode is Mode.OBSERVE:
+        if not self._may_apply:
             return False
         return trigger in _AT_ONCE or not self._waits(snapshot)
+
+    @property
+    def _may_apply(self) -> bool:
+        suspended = self.known.state.suspension is not None
+        return not suspended and self.environment.config.mode is Mode.APPLY
 
     def _waits(self, snapshot: Snapshot) -> bool:
         """Whether the last pass for these files failed, and it is not yet time to try again."""

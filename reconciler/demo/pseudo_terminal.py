@@ -3,13 +3,13 @@
 import fcntl
 import os
 import struct
-import subprocess
 import termios
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from reconciler.processes import Cancellation
+from reconciler.processes import Cancellation, Program, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,36 +39,22 @@ def run_in_terminal(
     Raises:
         Cancelled: it was ended.
     """
+    ended = run(
+        Program(
+            command,
+            environ={**environ, "TERM": "xterm-256color", "COLUMNS": str(width)},
+            folder=folder,
+            channel=partial(_terminal, width),
+        ),
+        limit=None,
+        cancel=cancel,
+    )
+    errors = [line for line in ended.err.splitlines() if "Error" in line]
+    return Ran(ended.status, ended.out + "".join(f"{line}\n" for line in errors))
+
+
+def _terminal(width: int) -> tuple[int, int]:
+    """The two sides of a terminal that has so many columns."""
     ours, its = os.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        env={**environ, "TERM": "xterm-256color", "COLUMNS": str(width)},
-        stdin=subprocess.DEVNULL,
-        stdout=its,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    ) as process:
-        os.close(its)
-        with cancel.ending(process):
-            shown = _read_to_end(ours)
-            said = process.stderr.read() if process.stderr else ""
-    cancel.check()
-    text = shown.decode(errors="replace").replace("\r\n", "\n")
-    errors = [line for line in said.splitlines() if "Error" in line]
-    return Ran(process.returncode, text + "".join(f"{line}\n" for line in errors))
-
-
-def _read_to_end(descriptor: int) -> bytes:
-    found = b""
-    try:
-        while chunk := os.read(descriptor, 65536):
-            found += chunk
-    except OSError:  # EIO: the other side is closed (pty(7))
-        pass
-    finally:
-        os.close(descriptor)
-    return found
+    return ours, its

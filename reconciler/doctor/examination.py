@@ -71,7 +71,7 @@ def _check_address(config: Config, answer: WhoAnswers) -> Finding:
                        "Restart the service, so that it is the installed version.")  # fmt: skip
     if service.config_problem is not None:
         return problem("address", f"{words} with an old configuration: "
-                       f"{service.config_problem.reason}", service.config_problem.mend)  # fmt: skip
+                       f"{service.config_problem.reason}", service.config_problem.fix)  # fmt: skip
     return fine("address", words)
 
 
@@ -100,7 +100,7 @@ def _environment(
     try:
         snapshot = environment.look(audit_files=True)
     except InterpreterError as error:
-        yield problem("interpreter", f"{error.executable}: {error.reason}", error.mend)
+        yield problem("interpreter", f"{error.executable}: {error.defect}", error.fix)
         return
     except OSError as error:
         yield problem("packages", f"{error.filename} cannot be read ({error.strerror})",

@@ -10,7 +10,7 @@ from packaging.utils import NormalizedName
 from reconciler.doctor.finding import Finding, fine, problem, warning
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
-from reconciler.planning.planner import project_for
+from reconciler.planning.resolver import project_for
 from reconciler.processes import Cancellation
 from reconciler.uv.effective import Item
 from reconciler.uv.program import NoSolution, TimedOut, Uv, UvError

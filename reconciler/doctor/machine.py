@@ -89,7 +89,7 @@ def check_units(environ: Mapping[str, str]) -> Iterator[Finding]:
             if not own:
                 yield fine("unit", f"no unit: {str(failed).partition('.')[0]}")
             return
-        unit = dict(line.partition("=")[::2] for line in answer.stdout.splitlines())
+        unit = dict(line.partition("=")[::2] for line in answer.out.splitlines())
         yield _judge_unit(unit, "--user " if own else "")
 
 
@@ -199,7 +199,7 @@ def check_secrets(config: Config) -> Iterator[Finding]:
         yield _check_token(token)
     wrong = check_trust(config.in_charge, os.geteuid())
     for it in wrong:
-        yield problem("permissions", it.reason, f"{it.mend}.")
+        yield problem("permissions", it.reason, it.fix)
     if config.path is not None and not wrong:
         yield fine("configuration", str(config.path))
 

@@ -218,4 +218,4 @@ def check_permissions(target: EnvironmentConfig, uid: int) -> Iterator[Finding]:
     """Of a service that runs as root: nobody else can write what decides what is installed."""
     paths = environment_paths(target.pyproject, target.root, target.python)
     for it in check_trust(paths, uid):
-        yield problem("permissions", it.reason, f"{it.mend}.")
+        yield problem("permissions", it.reason, it.fix)

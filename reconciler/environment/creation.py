@@ -10,18 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import structlog
 from packaging.markers import default_environment
 from packaging.specifiers import SpecifierSet
 
 from reconciler.environment.environment import Environment, read_project
 from reconciler.environment.interpreter import InterpreterError
-from reconciler.processes import Cancellation
+from reconciler.log.logger import get_logger
+from reconciler.processes import Cancellation, OnLine
 from reconciler.state.desired import parse
 from reconciler.trees.workspace import NAME
-from reconciler.uv.program import OnLine, UvError
+from reconciler.uv.program import UvError
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 _LOCK_POLL_SECONDS = 0.05
 _NOBODYS = frozenset({NAME, ".lock", ".gitignore", "CACHEDIR.TAG"})
@@ -32,7 +32,7 @@ def create_environment(environment: Environment, cancel: Cancellation, on_line: 
     """Create the environment's folder with an interpreter and nothing else.
 
     Raises:
-        FileProblem: The project's file cannot be used, so it is not known for what Python.
+        BadFile: The project's file cannot be used, so it is not known for what Python.
         InterpreterError: Something else is in its place.
         UvError: uv found no Python that fits.
         OSError: The place cannot be written.

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from packaging.markers import default_environment
 from packaging.utils import NormalizedName
 
 from reconciler.config import EnvironmentConfig
@@ -18,7 +19,7 @@ from reconciler.environment.interpreter import Interpreter, InterpreterCache, In
 from reconciler.environment.snapshot import Snapshot
 from reconciler.environment.trust import check_trust, environment_paths
 from reconciler.state.adjustments import Adjustments
-from reconciler.state.desired import Desired, FileProblem, parse, revision_of
+from reconciler.state.desired import BadFile, Desired, parse, revision_of
 from reconciler.state.drift import Drift, diff
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit
@@ -63,7 +64,6 @@ class Environment:
         self._desired: tuple[tuple[object, ...], Desired] | None = None
         self._settings: Mapping[str, Any] | None = None
         self._broken: dict[NormalizedName, str] = {}
-        self._audited: Installed | None = None
         self._shared: tuple[Installed, tuple[SharedFiles, ...]] | None = None
         self.audited_at: float | None = None
         self.in_place: str | None = None
@@ -91,7 +91,7 @@ class Environment:
     def _refuse_insecure(self) -> None:
         problem = self.insecure
         if problem is not None:
-            raise InterpreterError(self.config.python, problem.reason, problem.mend)
+            raise InterpreterError(self.config.python, problem.reason, problem.fix)
 
     @property
     def workspace(self) -> Workspace:
@@ -101,6 +101,18 @@ class Environment:
             InterpreterError: There is none that works.
         """
         return Workspace(self.interpreters.get().prefix)
+
+    @property
+    def saved_revision(self) -> str | None:
+        """The revision of the project's file as it is now; None if it cannot be used."""
+        file, markers = self.config.pyproject, default_environment()
+        try:
+            text = read_project(file)
+            parse(file, text, {str(name): str(value) for name, value in markers.items()},
+                  extras=self.config.extras, groups=self.config.groups)  # fmt: skip
+        except BadFile:
+            return None
+        return revision_of(text)
 
     @property
     def last_revision(self) -> str | None:
@@ -147,14 +159,13 @@ class Environment:
 
     def _audit(self, installed: Installed) -> None:
         self._broken = audit(installed)
-        self._audited = installed
         self.audited_at = time.monotonic()
 
     def _compare(
         self,
         interpreter: Interpreter,
         desired: Desired | None,
-        problem: FileProblem | None,
+        problem: Problem | None,
         installed: Installed,
     ) -> Snapshot:
         vault = Vault(Workspace(interpreter.prefix))
@@ -167,8 +178,8 @@ class Environment:
         if desired is not None:
             try:
                 settings = settings_for(desired.file, desired.uv, holds, self.environ)
-            except FileProblem as error:
-                problem = problem or error
+            except BadFile as bad:
+                problem = problem or bad.problem
                 if self._settings is None:
                     desired = None  # it would come from other places than the user's
                 else:
@@ -191,7 +202,7 @@ class Environment:
             self._shared = installed, shared_files(installed)
         return self._shared[1]
 
-    def _read_desired(self, interpreter: Interpreter) -> tuple[Desired | None, FileProblem | None]:
+    def _read_desired(self, interpreter: Interpreter) -> tuple[Desired | None, Problem | None]:
         """The desired state in force, and what is wrong with the file now, if anything."""
         file = self.config.pyproject
         last = self._desired[1] if self._desired else None
@@ -200,8 +211,8 @@ class Environment:
             if self._desired and self._desired[0] == identity:
                 return self._desired[1], None
             desired = self._parse(read_project(file), interpreter)
-        except FileProblem as problem:
-            return last or self._last_good(interpreter), problem
+        except BadFile as bad:
+            return last or self._last_good(interpreter), bad.problem
         if last is not None and last.revision == desired.revision and _same_file(last, desired):
             desired = last  # touched, but not changed
         self._desired = (identity, desired)
@@ -222,7 +233,7 @@ class Environment:
         """The last good state as an earlier process left it."""
         try:
             return self._parse(self._last_good_file.read_bytes(), interpreter)
-        except (OSError, FileProblem):
+        except (OSError, BadFile):
             return None
 
     @property
@@ -252,14 +263,14 @@ def _identity(file: Path) -> tuple[int, ...]:
     """What tells an unchanged file, whatever symbolic links lead to it.
 
     Raises:
-        FileProblem: There is no such file, or it cannot be read.
+        BadFile: There is no such file, or it cannot be read.
     """
     try:
         found = file.stat()
     except OSError as error:
         raise _unreadable(file, error) from error
     if not stat.S_ISREG(found.st_mode):
-        raise FileProblem(file, "it is no regular file", "Point `pyproject` at the project's file.")
+        raise _bad(file, "it is not a regular file", "Point `pyproject` at the project's file.")
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
@@ -267,7 +278,7 @@ def read_project(file: Path) -> bytes:
     """The content of a project's file.
 
     Raises:
-        FileProblem: There is none, or it cannot be read.
+        BadFile: There is none, or it cannot be read.
     """
     try:
         with file.open("rb") as opened:
@@ -275,20 +286,20 @@ def read_project(file: Path) -> bytes:
     except OSError as error:
         raise _unreadable(file, error) from error
     if len(text) > _MAX_PROJECT_BYTES:
-        raise FileProblem(file, "the file is larger than 4 MiB", "Is it the right file?")
+        raise _bad(file, "the file is larger than 4 MiB", "Is it the right file?")
     return text
 
 
-def _unreadable(file: Path, error: OSError) -> FileProblem:
+def _bad(file: Path, reason: str, fix: str) -> BadFile:
+    return BadFile(Problem(file=str(file), reason=reason, fix=fix))
+
+
+def _unreadable(file: Path, error: OSError) -> BadFile:
     if isinstance(error, FileNotFoundError):
-        return FileProblem(
-            file, "the file does not exist",
-            "Put it back, or correct `pyproject`; it is read again as soon as it is there.",
-        )  # fmt: skip
-    return FileProblem(
-        file, f"the file cannot be read ({error.strerror})",
-        "Let the service's user read it.",
-    )  # fmt: skip
+        fix = "Put it back, or correct `pyproject`; it is read again as soon as it is there."
+        return _bad(file, "the file does not exist", fix)
+    reason = f"the file cannot be read ({error.strerror})"
+    return _bad(file, reason, "Let the service's user read it.")
 
 
 def _same_file(one: Desired, other: Desired) -> bool:
@@ -299,9 +310,9 @@ def _refuse_other_python(desired: Desired, interpreter: Interpreter) -> None:
     """PEP 621: a project says which Pythons it works with."""
     wanted = desired.requires_python
     if wanted is not None and not wanted.contains(interpreter.version, prereleases=True):
-        raise FileProblem(
+        raise _bad(
             desired.file,
             f"the project requires Python {wanted}, but the environment has {interpreter.version}",
-            f"Make the environment anew with a Python that fits ({interpreter.prefix}), or "
+            f"Recreate the environment with a Python that fits ({interpreter.prefix}), or "
             "correct `requires-python`.",
         )

@@ -5,25 +5,22 @@ never an error; it writes nothing to the environment, not even bytecode.
 """
 
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO
 
 import msgspec
 
 from reconciler.journal.history import iso
 from reconciler.log.redact import redact
-from reconciler.processes import Cancellation, die_with_parent, end_group
+from reconciler.processes import Cancellation, Ended, NotStarted, Program, TookTooLong, run
 from reconciler.status import Gpu
 
 _LONGEST_ERROR = 600
-_TAIL = 4000
+_KEPT = 100_000
 
 # Works on every Python from 3.8 on. The answer goes to a descriptor that torch does not know,
-# so that whatever an import prints is no part of it; and there is no way out through exit
+# so that whatever an import prints is not part of it; and it does not leave through exit
 # handlers, which with some drivers never end.
 _PROBE = """
 import os
@@ -131,16 +128,19 @@ def probe(
 
     Returns:
         `available` only if there is a GPU that torch can use; `backend` is what torch is
-        built for, whether there is one or not; `error` says what stands in the way. A
-        build of torch for the CPU only is no error.
+        built for, whether there is one or not; `error` says why there is none. A
+        build of torch for the CPU only is not an error.
 
     Raises:
         Cancelled: Somebody called `cancel.cancel()`.
     """
     try:
         answer = _ask(interpreter_executable, environ, timeout, cancel)
-    except (OSError, subprocess.SubprocessError) as error:
+    except NotStarted as error:
         answer = _nothing(f"{interpreter_executable} cannot be asked ({error})")
+    except TookTooLong as error:
+        said = _last_words(error.ended)
+        answer = _nothing(f"torch gave no answer within {timeout:g} s{said}")
     return Gpu(
         available=answer.available,
         name=answer.name,
@@ -154,27 +154,13 @@ def probe(
 def _ask(
     executable: Path, environ: Mapping[str, str], timeout: float, cancel: Cancellation
 ) -> _Answer:
-    """Run the probe; files, not pipes, take what it says, so that no child of it is waited for."""
-    cancel.check()
-    with TemporaryFile() as out, TemporaryFile() as noise:
-        process = subprocess.Popen(
-            [executable, "-I", "-B", "-c", _PROBE],
-            stdin=subprocess.DEVNULL, stdout=out, stderr=noise, text=True,
-            env=dict(environ), cwd="/", start_new_session=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 -- it says itself why it is safe
-        )  # fmt: skip
-        try:
-            cancel.wait_for(process, timeout)
-        except subprocess.TimeoutExpired:
-            return _nothing(f"torch gave no answer within {timeout:g} s{_last_words(noise)}")
-        finally:
-            end_group(process)
-        out.seek(0)
-        try:
-            return msgspec.json.decode(out.read(), type=_Answer)
-        except msgspec.DecodeError:
-            how = _ending(process.returncode)
-            return _nothing(f"asking torch {how}{_last_words(noise)}")
+    words = (executable, "-I", "-B", "-c", _PROBE)
+    program = Program(words, environ=environ, folder=Path("/"))
+    ended = run(program, limit=timeout, cancel=cancel, keep=_KEPT)
+    try:
+        return msgspec.json.decode(ended.out, type=_Answer)
+    except msgspec.DecodeError:
+        return _nothing(f"asking torch {_ending(ended.status)}{_last_words(ended)}")
 
 
 def _nothing(error: str) -> _Answer:
@@ -187,9 +173,8 @@ def _ending(code: int) -> str:
     return f"ended with {code} and no answer"
 
 
-def _last_words(noise: IO[bytes]) -> str:
-    noise.seek(max(noise.seek(0, 2) - _TAIL, 0))
-    lines = noise.read().decode(errors="replace").strip().splitlines()
+def _last_words(ended: Ended) -> str:
+    lines = ended.err.strip().splitlines()
     return f" (it said last: {lines[-1].strip()})" if lines else ""
 
 

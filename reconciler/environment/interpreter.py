@@ -1,15 +1,17 @@
 """What the target interpreter is: its PEP 508 environment and its folders.
 
-Asked of the interpreter itself, in one subprocess, and remembered until the
+Asked of the interpreter itself, in one process, and remembered until the
 interpreter or its `pyvenv.cfg` changes. Nothing of ours is imported there.
 """
 
 import json
 import os
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from reconciler.processes import NotStarted, Program, TookTooLong, run
+from reconciler.status import ExpectedEnd, Reason
 
 QUERY_TIMEOUT_SECONDS = 60.0
 
@@ -42,14 +44,16 @@ print(json.dumps({
 """
 
 
-class InterpreterError(Exception):
-    """The environment's interpreter cannot be used."""
+class InterpreterError(ExpectedEnd):
+    """The environment's interpreter cannot be used: what is wrong with it, and what to do."""
 
-    def __init__(self, executable: Path, reason: str, mend: str) -> None:
-        super().__init__(f"{executable}: {reason}. {mend}")
+    reason = Reason.INTERPRETER_UNUSABLE
+
+    def __init__(self, executable: Path, defect: str, fix: str) -> None:
+        super().__init__(f"{executable}: {defect}. {fix}")
         self.executable = executable
-        self.reason = reason
-        self.mend = mend
+        self.defect = defect
+        self.fix = fix
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +90,6 @@ class Interpreter:
         return tuple(dict.fromkeys((self.purelib, self.platlib)))
 
 
-def locate(python: Path) -> Path:
-    """The interpreter that `python`, an environment's folder or an interpreter, means.
-
-    The result need not exist: a missing environment is created by whoever owns it.
-    """
-    if python.name.startswith("python") and (python.is_file() or python.parent.name == "bin"):
-        return python
-    return python / "bin" / "python"
-
-
 def _identity(executable: Path) -> tuple[object, ...]:
     """What changes when the interpreter, or the environment around it, is another one."""
     seen: list[object] = []
@@ -117,24 +111,17 @@ def inspect(executable: Path) -> Interpreter:
             to a Python elsewhere.
     """
     try:
-        answer = subprocess.run(
-            [executable, "-I", "-c", _QUERY],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=QUERY_TIMEOUT_SECONDS,
-            stdin=subprocess.DEVNULL,
-            cwd="/",
-        )
-        facts = json.loads(answer.stdout.splitlines()[-1])
-    except (OSError, subprocess.TimeoutExpired) as error:
+        program = Program([executable, "-I", "-c", _QUERY], folder=Path("/"))
+        answer = run(program, limit=QUERY_TIMEOUT_SECONDS)
+        facts = json.loads(answer.out.splitlines()[-1])
+    except (NotStarted, TookTooLong) as error:
         raise InterpreterError(
             executable,
             f"the interpreter does not start ({error})",
-            "Make the environment anew (delete its folder), or point `python` at another one.",
+            "Recreate the environment (delete its folder), or point `python` at another one.",
         ) from error
-    except (subprocess.CalledProcessError, ValueError, IndexError) as error:
-        said = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else error
+    except (ValueError, IndexError) as error:
+        said = answer.err.strip() or error
         raise InterpreterError(
             executable,
             f"the interpreter does not answer as a Python from 3.8 on ({said})",
@@ -169,7 +156,7 @@ def _refuse_stray(executable: Path, prefix: Path) -> None:
             executable,
             f"this is no environment of its own but leads to the Python in {prefix} (there is no "
             "usable pyvenv.cfg beside it)",
-            f"Make the environment anew (delete {root}), or name that Python itself as `python`.",
+            f"Recreate the environment (delete {root}), or name that Python itself as `python`.",
         )
 
 

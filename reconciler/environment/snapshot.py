@@ -7,11 +7,12 @@ from typing import Any
 from packaging.utils import NormalizedName
 
 from reconciler.environment.interpreter import Interpreter
-from reconciler.state.desired import Desired, FileProblem
+from reconciler.state.desired import Desired
 from reconciler.state.drift import Drift
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed
 from reconciler.state.shared_files import SharedFiles
+from reconciler.status import Problem
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Snapshot:
 
     interpreter: Interpreter
     desired: Desired | None
-    problem: FileProblem | None
+    problem: Problem | None
     installed: Installed
     holds: HoldSet
     broken: Mapping[NormalizedName, str]

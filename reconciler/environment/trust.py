@@ -12,14 +12,14 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from reconciler import status
+from reconciler.status import Problem
 
 _ACTS = " a service running as root acts on"
 _LOOPS = 40
 """Symbolic links followed before giving up, the kernel's own limit (path_resolution(7))."""
 
 
-def check_trust(paths: Iterable[Path], uid: int) -> list[status.Problem]:
+def check_trust(paths: Iterable[Path], uid: int) -> list[Problem]:
     """What stands in the way of acting on `paths` as `uid`; empty for anyone but root.
 
     Every file or folder named, every folder above it up to the root, and every symbolic link
@@ -39,7 +39,7 @@ def check_trust(paths: Iterable[Path], uid: int) -> list[status.Problem]:
     """
     if uid != 0:
         return []
-    problems: dict[Path, status.Problem] = {}
+    problems: dict[Path, Problem] = {}
     for path in paths:
         for entry, found, last in _way(path):
             problem = _judge(entry, found, path, last=last)
@@ -91,7 +91,7 @@ def _way(path: Path) -> Iterator[tuple[Path, os.stat_result, bool]]:
             at = entry
 
 
-def _judge(entry: Path, found: os.stat_result, path: Path, *, last: bool) -> status.Problem | None:
+def _judge(entry: Path, found: os.stat_result, path: Path, *, last: bool) -> Problem | None:
     if found.st_uid != 0:
         return _foreign(entry, found.st_uid, path)
     if stat.S_ISLNK(found.st_mode):  # its mode says nothing; its owner and folder do
@@ -103,17 +103,17 @@ def _judge(entry: Path, found: os.stat_result, path: Path, *, last: bool) -> sta
     return _writable(entry, found.st_mode, path)
 
 
-def _foreign(entry: Path, owner: int, path: Path) -> status.Problem:
+def _foreign(entry: Path, owner: int, path: Path) -> Problem:
     name = _user(owner)
     return _problem(
         entry,
         f"{entry} belongs to {name}, who could change {_which(entry, path)}",
         f"`chown root {shlex.quote(str(entry))}`, or run the service as that user: "
-        f"`reconciler service install --for {name}`",
+        f"`reconciler service install --for {name}`.",
     )
 
 
-def _writable(entry: Path, mode: int, path: Path) -> status.Problem:
+def _writable(entry: Path, mode: int, path: Path) -> Problem:
     by_all = mode & stat.S_IWOTH
     who = "everyone" if by_all else "its group"
     return _problem(
@@ -121,12 +121,12 @@ def _writable(entry: Path, mode: int, path: Path) -> status.Problem:
         f"{entry} is writable by {who} (mode {stat.S_IMODE(mode):04o}), so others could change "
         f"{_which(entry, path)}",
         f"`chmod go-w {shlex.quote(str(entry))}`, or run the service as a user of its own: "
-        "`reconciler service install --for USER`",
+        "`reconciler service install --for USER`.",
     )
 
 
-def _problem(entry: Path, reason: str, mend: str) -> status.Problem:
-    return status.Problem(file=str(entry), line=None, column=None, reason=reason, mend=mend)
+def _problem(entry: Path, reason: str, fix: str) -> Problem:
+    return Problem(file=str(entry), reason=reason, fix=fix)
 
 
 def _which(entry: Path, path: Path) -> str:

@@ -19,7 +19,7 @@ from reconciler.holds.standing import notice_of, rows
 from reconciler.log.logger import get_logger
 from reconciler.state.holds import Held, HoldSet, companions_of, hold_set, matches
 from reconciler.state.installed import Distribution, Installed, defect_of
-from reconciler.status import Hold
+from reconciler.status import ExpectedEnd, Hold, Reason
 from reconciler.trees.workspace import PassLock, Workspace
 from reconciler.vault.breaks import Break, differs_from_record, find_breaks
 from reconciler.vault.copies import Vault
@@ -28,8 +28,10 @@ from reconciler.vault.writer import VaultWriter
 log = get_logger(__name__)
 
 
-class NothingToAccept(Exception):
+class NothingToAccept(ExpectedEnd):
     """What should be accepted is not installed, not whole, or not what the other holds pin."""
+
+    reason = Reason.NOTHING_TO_ACCEPT
 
     def __init__(self, name: str, why: str, else_: str = "") -> None:
         super().__init__(

@@ -18,12 +18,12 @@ from reconciler.environment.usage import User, users_of
 from reconciler.log.logger import get_logger
 from reconciler.passes.outcome import Postponed
 from reconciler.processes import Cancellation
+from reconciler.status import Reason, Suspension
 
 log = get_logger(__name__)
 
 _LOOK_AGAIN_SECONDS = 30.0
 _SHOWN = 3
-IN_USE, OUTSIDE_WINDOW = "InUse", "OutsideWindow"
 _AT_ONCE = "`reconciler trigger --apply` does not wait; without a service, `apply --force`."
 
 
@@ -31,6 +31,8 @@ _AT_ONCE = "`reconciler trigger --apply` does not wait; without a service, `appl
 class Gates:
     """The gate of one environment; remembers since when it is in use."""
 
+    suspension: Callable[[], Suspension | None] = lambda: None
+    """Why the environment is left alone now, if it is: someone may pause it during a pass."""
     now: Callable[[], float] = time.time
     users: Callable[[Path], list[User]] = users_of
     _in_use_since: float | None = field(default=None)
@@ -43,14 +45,25 @@ class Gates:
             Cancelled: The pass was asked to end.
         """
         cancel.check()
+        self._check_suspension()
         self._check_window(environment.config.windows)
         limit = environment.config.wait_while_in_use
-        if limit is not None:
+        if limit is not None and environment.exists:
             self._check_use(environment, limit)
 
     def went_live(self) -> None:
         """A change has gone live: the next one waits for running jobs as long as this one did."""
         self._in_use_since = None
+
+    def _check_suspension(self) -> None:
+        suspension = self.suspension()
+        if suspension is not None:
+            raise Postponed(
+                Reason.PAUSED,
+                f"the environment is left alone: {suspension.reason}. `reconciler resume` ends "
+                f"that. {_AT_ONCE}",
+                _LOOK_AGAIN_SECONDS,
+            )
 
     def _check_window(self, windows: tuple[Window, ...]) -> None:
         if not windows:
@@ -60,7 +73,7 @@ class Gates:
             opens = dt.datetime.fromtimestamp(self.now() + min(waits), dt.UTC)
             log.info("window.closed", opens=opens.isoformat())
             raise Postponed(
-                OUTSIDE_WINDOW,
+                Reason.OUTSIDE_WINDOW,
                 f"changes wait for the maintenance window, which opens at {opens:%Y-%m-%d %H:%M} "
                 f"UTC. {_AT_ONCE}",
                 min(waits),
@@ -82,7 +95,7 @@ class Gates:
         log.info("environment.busy", users=named, waited=round(waited), proceeding=False)
         left = "until it ends" if limit == float("inf") else f"for {limit - waited:.0f} s at most"
         raise Postponed(
-            IN_USE,
+            Reason.IN_USE,
             f"the environment is in use by {named}; changes wait {left}. {_AT_ONCE}",
             min(_LOOK_AGAIN_SECONDS, limit - waited),
         )

@@ -9,8 +9,8 @@ from typing import Protocol
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
 from reconciler.processes import Cancellation
-from reconciler.state.desired import FileProblem
-from reconciler.status import Change, Failure, HeldBack, Problem, Result
+from reconciler.state.desired import BadFile
+from reconciler.status import Change, ExpectedEnd, Failure, HeldBack, Problem, Reason, Result
 
 
 class Listener(Protocol):
@@ -30,43 +30,48 @@ class Gate(Protocol):
         """Return when the tree may go live; raise `Postponed` if that will not be soon."""
 
 
-class Postponed(Exception):
+class Postponed(ExpectedEnd):
     """The new tree may not go live now: a job is running, or it is outside the window."""
 
-    def __init__(self, reason: str, message: str, retry_after: float) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
-        self.retry_after = retry_after
-        """Seconds."""
+    retry_after: float
+
+    def __init__(self, reason: Reason, message: str, retry_after: float) -> None:
+        super().__init__(message, reason=reason, retry_after=retry_after)
 
 
-class Refused(Exception):
-    """The pass cannot do what it was asked for; `reason` is one CamelCase word."""
-
-    reason = "Refused"
+class Refused(ExpectedEnd):
+    """The pass cannot do what it was asked for."""
 
 
 class Insecure(Refused):
     """The service runs as root on what others may write."""
 
-    reason = "Insecure"
+    reason = Reason.INSECURE
 
     def __init__(self, problem: Problem) -> None:
-        super().__init__(f"{problem.reason}. {problem.mend}")
-        self.problem = problem
+        super().__init__(problem.sentence)
 
 
-class Unready(Exception):
+class NotUndone(Refused):
+    """A change in place failed, and putting the old files back failed as well."""
+
+    reason = Reason.FILE_SYSTEM
+
+    def __init__(self, first: BaseException, then: OSError) -> None:
+        super().__init__(
+            f"the change in place failed ({first}), and the old files could not all be put back "
+            f"({then}). They are kept: the next pass puts them back before it does anything else."
+        )
+
+
+class Unready(BadFile):
     """There is nothing to go by: the project's file never was good."""
 
-    def __init__(self, problem: FileProblem) -> None:
-        super().__init__(str(problem))
-        self.problem = problem
 
-
-class KeepsChanging(Exception):
+class KeepsChanging(ExpectedEnd):
     """The live tree changed under every attempt."""
+
+    reason = Reason.KEEPS_CHANGING
 
     def __init__(self, where: str) -> None:
         super().__init__(

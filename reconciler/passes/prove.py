@@ -1,43 +1,43 @@
-"""Is the staged tree fit to go live? Files, dependencies, holds, and the user's own commands.
+"""Is a changed tree fit to go live? Files, dependencies, holds, and the user's own commands.
 
-Only looks, and runs the configured commands inside the stage, which is a virtual
-environment of its own (uv-facts 13b); the live tree is never part of it.
+Only looks, and runs the configured commands inside the tree: a stage, which is a virtual
+environment of its own (uv-facts 13b), or the live tree while its old files are still aside.
 """
 
 import os
 import shlex
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from packaging.utils import NormalizedName
 
 from reconciler.environment.snapshot import Snapshot
+from reconciler.log.logger import get_logger
 from reconciler.log.redact import redact
-from reconciler.processes import Cancellation, die_with_parent, end_group, wait
+from reconciler.passes.running import Pass
+from reconciler.planning.decision import Decision
+from reconciler.processes import Cancellation, Ended, NotStarted, Program, TookTooLong, run
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.drift import Drift, diff
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit, defect_of
-from reconciler.trees.tree import Fingerprints, fingerprints
+from reconciler.state.words import message_of
+from reconciler.status import ExpectedEnd, Reason
+from reconciler.trees.fingerprints import Fingerprints, fingerprints
+from reconciler.trees.tree import Tree
 from reconciler.uv.program import Planned
+
+log = get_logger(__name__)
 
 _KEPT_OUTPUT = 20_000
 
 
-@dataclass(eq=False)
-class VerifyFailed(Exception):
-    """The stage may not go live; `reason` is one CamelCase word, `output` a command's."""
+class VerifyFailed(ExpectedEnd):
+    """The stage may not go live; `output` is what a command printed."""
 
-    reason: str
-    message: str
-    output: str = ""
-
-    def __str__(self) -> str:
-        return self.message
+    def __init__(self, reason: Reason, message: str, output: str = "") -> None:
+        super().__init__(message, reason=reason)
+        self.output = output
 
 
 def read_tree(snapshot: Snapshot, tree: Path, metadata: MetadataCache | None = None) -> Installed:
@@ -53,6 +53,47 @@ def read_tree(snapshot: Snapshot, tree: Path, metadata: MetadataCache | None = N
     return InstalledReader(folders, metadata).read()
 
 
+def prove(
+    running: Pass, snapshot: Snapshot, decision: Decision, tree: Tree, held: Fingerprints
+) -> Installed:
+    """Say what is in a changed tree, if it may go live.
+
+    Args:
+        running: The pass.
+        snapshot: The environment before.
+        decision: What was to be changed.
+        tree: The changed tree.
+        held: The fingerprints of the held files before.
+
+    Raises:
+        VerifyFailed: It may not.
+        Cancelled: The pass was asked to end.
+    """
+    metadata = running.environment.metadata
+    found = read_tree(snapshot, tree.folder, metadata)
+    check_packages(found, decision.install, decision.remove)
+    broken = {n: why for n, why in snapshot.broken.items() if n not in decision.install}
+    failing = [NormalizedName(failure.name) for failure in decision.failed]
+    drift = staged_drift(snapshot, found, broken)
+    check_consistency(snapshot, drift, failing, decision.install)
+    if running.environment.config.verify:
+        check_holds(tree.held_files, held, tree.folder)  # else the commands would be blamed
+        whole = audit(found)
+        _run_verify_commands(running, tree)
+        check_holds(tree.held_files, held, tree.folder, commands_ran=True)
+        check_untouched(found, whole, read_tree(snapshot, tree.folder, metadata))
+    return found
+
+
+def _run_verify_commands(running: Pass, tree: Tree) -> None:
+    config = running.environment.config
+    run_commands(
+        config.verify, tree.folder, running.environment.environ, config.verify_timeout,
+        running.cancel, running.log.append,
+    )  # fmt: skip
+    log.info("verify.passed", commands=len(config.verify))
+
+
 def check_packages(
     staged: Installed,
     install: Mapping[NormalizedName, Planned],
@@ -66,23 +107,27 @@ def check_packages(
     for name, planned in install.items():
         found = staged.get(name)
         if found is None:
-            raise VerifyFailed("IncompleteStage", f"{name} is missing from the stage. Try again.")
+            raise VerifyFailed(
+                Reason.INCOMPLETE_STAGE, f"{name} is missing from the stage. Try again."
+            )
         if planned.version is not None and found.version != planned.version:
             message = f"{name} {found.version} was installed, but {planned.version} was planned."
-            raise VerifyFailed("NotAsPlanned", message)
+            raise VerifyFailed(Reason.NOT_AS_PLANNED, message)
         commit = found.direct_url.commit if found.direct_url else None
         if planned.commit is not None and commit != planned.commit:
             message = (
                 f"{name} was planned at the commit {planned.commit}, but what is asked for leads "
                 f"to {commit} by now. This is tried again."
             )
-            raise VerifyFailed("NotAsPlanned", message)
+            raise VerifyFailed(Reason.NOT_AS_PLANNED, message)
         defect = defect_of(found, staged)
         if defect:
-            raise VerifyFailed("IncompleteStage", f"{name} {found.version}: {defect}. Try again.")
+            raise VerifyFailed(
+                Reason.INCOMPLETE_STAGE, f"{name} {found.version}: {defect}. Try again."
+            )
     for name in remove:
         if staged.get(name) is not None:
-            raise VerifyFailed("IncompleteStage", f"{name} is still in the stage. Try again.")
+            raise VerifyFailed(Reason.INCOMPLETE_STAGE, f"{name} is still in the stage. Try again.")
 
 
 def staged_drift(
@@ -102,7 +147,7 @@ def check_consistency(
     expected: Iterable[NormalizedName],
     install: Iterable[NormalizedName] = (),
 ) -> None:
-    """Nothing that was right before is wrong in the stage, but for what is reported anyway.
+    """Nothing that was right before is wrong in the stage, except what is reported anyway.
 
     Args:
         snapshot: The environment as it is.
@@ -119,9 +164,9 @@ def check_consistency(
         row for row in drift.drifted if row.name not in known and row.required_by not in parents
     ]
     if worse:
-        words = "; ".join(f"{row.name}: {row.message}" for row in worse[:5])
+        words = "; ".join(f"{row.name}: {message_of(row)}" for row in worse[:5])
         raise VerifyFailed(
-            "InconsistentStage",
+            Reason.INCONSISTENT_STAGE,
             f"the new tree would not fit together ({words}). The old one stays; look at the "
             "packages named, or pin them.",
         )
@@ -143,7 +188,7 @@ def check_holds(
     if commands_ran:
         mend = "Correct `verify`: a verify command must not change what it looks at."
     raise VerifyFailed(
-        "HoldViolation",
+        Reason.HOLD_VIOLATION,
         f"files of a held package would change ({', '.join(changed[:3])}), so nothing went live. "
         f"{mend}",
     )
@@ -167,7 +212,7 @@ def check_untouched(
     changed |= set(audit(after)) - set(whole)
     if changed:
         raise VerifyFailed(
-            "VerifyFailed",
+            Reason.VERIFY_FAILED,
             f"the verify commands have changed what they look at ({', '.join(sorted(changed)[:3])})"
             ", so the old tree stays. Correct `verify`: nothing but what was planned goes live.",
         )
@@ -203,7 +248,8 @@ def run_commands(
     for command in commands:
         shown = shlex.join(command)
         try:
-            output = _run_one(_in_stage(command, tree), shown, inside, timeout, cancel, tree)
+            program = Program(_in_stage(command, tree), environ=inside, folder=tree, merged=True)
+            output = _run_one(program, shown, timeout, cancel)
         except VerifyFailed as failed:
             said(f"$ {shown}\n{failed.output}\n{failed.message}\n")
             raise
@@ -221,57 +267,30 @@ def _in_stage(command: tuple[str, ...], tree: Path) -> list[str]:
     return [*start, *command[1:]]
 
 
-def _start(
-    words: list[str], shown: str, environ: Mapping[str, str], tree: Path, said: IO[bytes]
-) -> "subprocess.Popen[str]":
+def _run_one(program: Program, shown: str, timeout: float, cancel: Cancellation) -> str:
     try:
-        return subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
-            text=True, env=dict(environ), cwd=tree, start_new_session=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 -- it says itself why it is safe
-        )  # fmt: skip
-    except OSError as error:
+        ended = run(program, limit=timeout, cancel=cancel, keep=_KEPT_OUTPUT)
+    except NotStarted as error:
         message = f"the verify command `{shown}` does not start ({error}). Correct `verify`."
-        raise VerifyFailed("VerifyFailed", message) from error
+        raise VerifyFailed(Reason.VERIFY_FAILED, message) from error
+    except TookTooLong as error:
+        raise _not_fit(shown, f"took longer than {error.limit:.0f} s", error.ended) from error
+    if ended.status != 0:
+        raise _not_fit(shown, f"ended with {ended.status}", ended)
+    return _printed_by(ended)
 
 
-def _run_one(
-    words: list[str],
-    shown: str,
-    environ: Mapping[str, str],
-    timeout: float,
-    cancel: Cancellation,
-    tree: Path,
-) -> str:
-    timed_out = False
-    # A file, not a pipe: a process that the command leaves running may keep a pipe open.
-    with tempfile.TemporaryFile() as said:
-        process = _start(words, shown, environ, tree, said)
-        with cancel.ending(process):
-            try:
-                wait(process, timeout)
-            except subprocess.TimeoutExpired:
-                timed_out = True
-        end_group(process)
-        cancel.check()
-        out = redact(_tail_of(said))
-    if timed_out or process.returncode != 0:
-        how = (
-            f"took longer than {timeout:.0f} s" if timed_out else f"ended with {process.returncode}"
-        )
-        raise VerifyFailed(
-            "VerifyFailed",
-            f"the verify command `{shown}` {how}, so the old tree stays. `reconciler history ID` "
-            "shows what it printed.",
-            out,
-        )
-    return out
+def _not_fit(shown: str, how: str, ended: Ended) -> VerifyFailed:
+    return VerifyFailed(
+        Reason.VERIFY_FAILED,
+        f"the verify command `{shown}` {how}, so the old tree stays. `reconciler history ID` "
+        "shows what it printed.",
+        _printed_by(ended),
+    )
 
 
-def _tail_of(said: IO[bytes]) -> str:
-    """The end of what was printed, where the reason stands; whether that is all, is said."""
-    size = said.seek(0, os.SEEK_END)
-    left_out = max(0, size - _KEPT_OUTPUT)
-    said.seek(left_out)
-    text = said.read().decode("utf-8", "replace")
-    return f"[the first {left_out} bytes are left out]\n{text}" if left_out else text
+def _printed_by(ended: Ended) -> str:
+    """The end of what was printed, where the reason is; it says if that is not all."""
+    text = redact(ended.out)
+    omitted = ended.left_out
+    return f"[the first {omitted} characters are left out]\n{text}" if omitted else text

@@ -1,10 +1,12 @@
-"""Restores a broken hold from the vault: offline, checked, through stage and exchange.
+"""Restores a broken hold from the vault: offline, checked, through the one door.
 
 Changes the hold and what it pins. A package that claims the same files goes if nothing
 requires it; whatever else came with an intruder stays, and is named.
 """
 
+import errno
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,15 +16,16 @@ from packaging.version import Version
 from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.intruders import Intruders, beside_restored, words_of_rest
 from reconciler.log.logger import get_logger
-from reconciler.passes.outcome import KeepsChanging, LiveTreeChanged, Outcome, Refused
-from reconciler.passes.prove import VerifyFailed, check_holds, read_tree
-from reconciler.passes.reconcile import STARTS, Pass
+from reconciler.passes.outcome import Outcome, Refused
+from reconciler.passes.prove import VerifyFailed, read_tree
+from reconciler.passes.publish import until_unchanged
+from reconciler.passes.reconcile import observe
+from reconciler.passes.running import Pass
+from reconciler.passes.staging import Replacement, clone_live, make_live
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed, defect_of
-from reconciler.status import Change, Result
-from reconciler.trees import generations
-from reconciler.trees.stage import Census, StagingImpossible
-from reconciler.trees.tree import Tree, fingerprints
+from reconciler.status import Change, Reason, Result
+from reconciler.trees.tree import Tree
 from reconciler.trees.workspace import Workspace
 from reconciler.vault.copies import Vault
 from reconciler.vault.manifest import Manifest
@@ -33,7 +36,7 @@ log = get_logger(__name__)
 class NothingToRestore(Refused):
     """The vault has no copy of that package."""
 
-    reason = "NoCopy"
+    reason = Reason.NO_COPY
 
     def __init__(self, name: str, known: list[str]) -> None:
         listed = ", ".join(known) or "none"
@@ -49,18 +52,11 @@ def restore(running: Pass, name: NormalizedName) -> Outcome:
 
     Raises:
         NothingToRestore: There is no copy of it.
-        Damaged: The copy is not what was put into the vault.
-        VerifyFailed: The stage is not as it should be.
-        OSError, Cancelled, KeepsChanging, Postponed: As `Pass.reconcile`.
+        CopyDamaged: The copy is not what was put into the vault.
+        VerifyFailed: The changed tree is not as it should be.
+        Exception: As `publish`.
     """
-    where = ""
-    for _ in range(STARTS):
-        try:
-            return _attempt(running, name)
-        except LiveTreeChanged as changed:
-            where = changed.where
-            log.info("live-tree.changed", folder=where)
-    raise KeepsChanging(where)
+    return until_unchanged(running, lambda: _attempt(running, name))
 
 
 def _attempt(running: Pass, name: NormalizedName) -> Outcome:
@@ -70,26 +66,29 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
     wanted = vault.companions(name)
     if not wanted:
         raise NothingToRestore(name, sorted(vault.current()))
-    if running.gate is not None:  # nobody asked for it: it waits as every change does
-        running.gate.wait_until_open(running.environment, running.cancel)
-    with running.workspace(snapshot) as work, ThreadPoolExecutor(1, "check") as pool:
+    running.wait_until_open()  # asked again at the door; here it saves the work
+    with running.work_folder(snapshot) as work, ThreadPoolExecutor(1, "check") as pool:
         checking = [pool.submit(vault.check, manifest) for manifest in wanted]
-        staged = running.clone(snapshot, work)
+        staging = clone_live(running, snapshot, work)
         with running.step("check"):
             for checked in checking:
                 checked.result()
         found = beside_restored(snapshot, vault, wanted)
         changed = [m for m in wanted if not _is_in_place(snapshot, vault, m)]
         if not changed and not found.leaving:
-            number = generations.live(Workspace(snapshot.interpreter.prefix)).number
-            return Outcome(Result.UNCHANGED, snapshot, generation=number, attempted=False)
-        reason: str | None
-        if isinstance(staged, StagingImpossible):
-            number = _restore_in_place(running, snapshot, vault, changed, found)
-            reason = str(staged)
-        else:
-            number = _restore_staged(running, snapshot, vault, changed, found, *staged)
-            reason = running.two_renames
+            return observe(snapshot)
+        incoming = work / "incoming"
+        incoming.mkdir()
+        for manifest in changed:
+            _take_out(vault, manifest, incoming)
+        going = {NormalizedName(m.name) for m in changed} | {gone.name for gone in found.leaving}
+        others = _others(snapshot, changed)
+        published = make_live(
+            running,
+            Replacement(snapshot, frozenset(going), incoming, others),
+            staging,
+            lambda tree, _: _prove(running, snapshot, tree, changed, found),
+        )
     restored = tuple(_change(m, snapshot.installed) for m in changed)
     for change in restored:
         log.info("hold.restored", package=change.name, version=change.to, found=change.from_)
@@ -101,9 +100,9 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
         result=Result.CHANGED,
         snapshot=running.environment.look(audit_files=True),
         changes=(*restored, *_removals(found)),
-        generation=number,
-        atomic=reason is None,
-        atomic_reason=reason,
+        generation=published.generation,
+        atomic=published.atomic,
+        atomic_reason=published.reason,
         message=message,
         attempted=False,
     )
@@ -142,37 +141,28 @@ def _removals(found: Intruders) -> tuple[Change, ...]:
     return removed
 
 
-def _restore_staged(
-    running: Pass,
-    snapshot: Snapshot,
-    vault: Vault,
-    wanted: list[Manifest],
-    found: Intruders,
-    stage: Path,
-    census: Census,
-) -> int:
-    prefix = snapshot.interpreter.prefix
-    tree = Tree(stage, prefix, snapshot.installed, _others(snapshot, wanted))
-    before = fingerprints(tree.held_files, prefix)
-    _put_back(snapshot, vault, wanted, found, tree)
-    with running.step("verify"):
-        staged = read_tree(snapshot, stage, running.environment.metadata)
-        _check(staged, wanted, found)
-        check_holds(tree.held_files, before, stage)
-    with running.step("exchange"):
-        return running.exchange(snapshot, stage, census, sorted(tree.touched), staged)
+def _take_out(vault: Vault, manifest: Manifest, incoming: Path) -> None:
+    """Put a copy into the folder of what comes in, by hard links."""
+    source = vault.folder(manifest)
+    folders: set[str] = set()
+    for file in vault.files(manifest):
+        _make_folder(incoming, file.path, folders)
+        try:
+            os.link(source / file.path, incoming / file.path)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
+                raise
+            shutil.copy2(source / file.path, incoming / file.path)
+    for path, target in manifest.links.items():
+        _make_folder(incoming, path, folders)
+        (incoming / path).symlink_to(target)
 
 
-def _restore_in_place(
-    running: Pass, snapshot: Snapshot, vault: Vault, wanted: list[Manifest], found: Intruders
-) -> int:
-    prefix = snapshot.interpreter.prefix
-    workspace = Workspace(prefix)
-    tree = Tree(prefix, prefix, snapshot.installed, _others(snapshot, wanted))
-    with running.step("exchange"), workspace.uv_lock(running.cancel, None):
-        _put_back(snapshot, vault, wanted, found, tree)
-    _check(running.environment.look().installed, wanted, found)
-    return generations.live(workspace).number
+def _make_folder(incoming: Path, path: str, known: set[str]) -> None:
+    folder = path.rpartition("/")[0]
+    if folder not in known:
+        (incoming / folder).mkdir(parents=True, exist_ok=True)
+        known.add(folder)
 
 
 def _others(snapshot: Snapshot, wanted: list[Manifest]) -> HoldSet:
@@ -186,32 +176,22 @@ def _others(snapshot: Snapshot, wanted: list[Manifest]) -> HoldSet:
     return HoldSet(snapshot.holds.patterns, held)
 
 
-def _put_back(
-    snapshot: Snapshot, vault: Vault, wanted: list[Manifest], found: Intruders, tree: Tree
-) -> None:
-    restored = {NormalizedName(m.name) for m in wanted}
-    going = frozenset(restored | {intruder.name for intruder in found.leaving})
-    for name in going:
-        for distribution in snapshot.installed.copies(name):
-            tree.remove(distribution, going)
-    for manifest in wanted:
-        source = vault.folder(manifest)
-        for file in vault.files(manifest):
-            tree.link(source / file.path, file.path)
-        for path, target in manifest.links.items():
-            tree.symlink(target, path)
-
-
-def _check(staged: Installed, wanted: list[Manifest], intruders: Intruders) -> None:
+def _prove(
+    running: Pass, snapshot: Snapshot, tree: Tree, wanted: list[Manifest], intruders: Intruders
+) -> Installed:
+    """Whether every copy is back, whole, and every intruder that should go is gone."""
+    found = read_tree(snapshot, tree.folder, running.environment.metadata)
     for gone in intruders.leaving:
-        if staged.get(gone.name) is not None:
-            raise VerifyFailed("IncompleteStage", f"{gone.name} is still in the stage. Try again.")
+        if found.get(gone.name) is not None:
+            message = f"{gone.name} is still in the new tree. Try again."
+            raise VerifyFailed(Reason.INCOMPLETE_STAGE, message)
     for manifest in wanted:
-        found = staged.get(manifest.name)
-        defect = defect_of(found, staged) if found else "it is missing"
-        if found is None or defect or found.version != Version(manifest.version):
+        restored = found.get(manifest.name)
+        defect = defect_of(restored, found) if restored else "it is missing"
+        if restored is None or defect or restored.version != Version(manifest.version):
             raise VerifyFailed(
-                "IncompleteStage",
+                Reason.INCOMPLETE_STAGE,
                 f"{manifest.name} {manifest.version} could not be put back whole ({defect}). "
                 "Nothing has changed; install that build by hand.",
             )
+    return found

@@ -4,7 +4,7 @@ Held, editable, local and VCS packages come back as they were, since whole trees
 places. That the environment is then left alone is the caller's part.
 """
 
-from dataclasses import replace
+from typing import Literal
 
 from packaging.utils import NormalizedName
 
@@ -12,11 +12,12 @@ from reconciler.environment.snapshot import Snapshot
 from reconciler.log.logger import get_logger
 from reconciler.passes.outcome import Outcome, Refused
 from reconciler.passes.prove import read_tree
-from reconciler.passes.reconcile import Pass
+from reconciler.passes.publish import KeptTree, Published, publish, until_unchanged
+from reconciler.passes.running import Pass
 from reconciler.state.installed import Installed, audit
-from reconciler.status import Change, Result
+from reconciler.status import Change, Reason, Result
 from reconciler.trees import generations
-from reconciler.trees.exchange import exchange
+from reconciler.trees.exchange import ExchangeImpossible
 from reconciler.trees.generations import Generation
 from reconciler.trees.workspace import Workspace
 
@@ -26,7 +27,7 @@ log = get_logger(__name__)
 class NoSuchGeneration(Refused):
     """There is no tree to go back to, or not the one asked for."""
 
-    reason = "UnknownGeneration"
+    reason = Reason.UNKNOWN_GENERATION
 
     def __init__(self, number: int | None, known: list[int]) -> None:
         listed = ", ".join(map(str, known)) or "none"
@@ -38,65 +39,77 @@ class NoSuchGeneration(Refused):
 class GenerationBroken(Refused):
     """The tree asked for is not whole any more."""
 
-    reason = "GenerationBroken"
+    reason = Reason.GENERATION_BROKEN
+
+
+class CannotExchange(Refused):
+    """The folders cannot change places here, and whole trees go back in no other way."""
+
+    reason = Reason.FILE_SYSTEM
+
+    def __init__(self, target: Generation, why: ExchangeImpossible) -> None:
+        super().__init__(
+            f"generation {target.number} cannot change places with the live tree ({why}). Nothing "
+            "has changed. Put the environment on an ordinary local file system."
+        )
 
 
 def choose(workspace: Workspace, number: int | None) -> Generation:
-    """The generation of that number, or the one that the live one took the place of.
-
-    Where that one is not kept, it is the newest one older than the live one.
+    """The generation of that number; None: the one that the live one replaced.
 
     Raises:
         NoSuchGeneration: There is none.
     """
     kept = {generation.number: generation for generation in generations.kept(workspace)}
-    current = generations.live(workspace)
-    if number is None:
-        older = [known for known in kept if known < current.number]
-        number = current.previous if current.previous in kept else max(older, default=None)
-    if number not in kept:
-        raise NoSuchGeneration(number, list(kept))
-    return kept[number]
+    found = generations.before_live(workspace) if number is None else kept.get(number)
+    if found is None:
+        raise NoSuchGeneration(number, sorted(kept))
+    return found
 
 
 def roll_back(running: Pass, number: int | None) -> Outcome:
     """Make an older tree live again; the live one becomes a generation itself.
 
+    Args:
+        running: The pass.
+        number: The generation; None: the one that the live one replaced.
+
     Raises:
         NoSuchGeneration: There is none of that number.
         GenerationBroken: Files of it are gone.
-        OSError, Cancelled: As `Pass.reconcile`.
+        CannotExchange: The folders cannot change places here.
+        Exception: As `publish`.
     """
+    return until_unchanged(running, lambda: _attempt(running, number))
+
+
+def _attempt(running: Pass, number: int | None) -> Outcome:
     snapshot = running.look(audit=False)
     workspace = Workspace(snapshot.interpreter.prefix)
     target = choose(workspace, number)
-    folder = generations.folder_of(workspace, target.number)
     with running.step("verify"):
-        staged = read_tree(snapshot, folder, running.environment.metadata)
-        _refuse_broken(target, snapshot, staged)
-    with (
-        running.step("exchange"),
-        workspace.uv_lock(running.cancel, running.environment.config.timeout),
-    ):
-        current = replace(
-            generations.live(workspace), packages=len(snapshot.installed.distributions)
-        )
-        exchange(
-            workspace,
-            folder,
-            generations.differing_roots(workspace.prefix, folder),
-            live=target.to_dict(),
-            old=current.to_dict(),
-            archive=generations.folder_of(workspace, current.number),
-        )
-    log.info("generation.rolled-back", generation=target.number, from_generation=current.number)
+        folder = generations.folder_of(workspace, target.number)
+        found = read_tree(snapshot, folder, running.environment.metadata)
+        _refuse_broken(target, snapshot, found)
+    left = generations.live(workspace).number
+    published = _publish(running, KeptTree(snapshot, target))
+    log.info("generation.rolled-back", generation=target.number, from_generation=left)
     return Outcome(
         result=Result.CHANGED,
         snapshot=running.environment.look(audit_files=True),
-        changes=difference(snapshot.installed, staged),
-        generation=target.number,
+        changes=difference(snapshot.installed, found),
+        generation=published.generation,
+        atomic=published.atomic,
+        atomic_reason=published.reason,
         attempted=False,
     )
+
+
+def _publish(running: Pass, tree: KeptTree) -> Published:
+    try:
+        return publish(running, tree)
+    except ExchangeImpossible as impossible:
+        raise CannotExchange(tree.generation, impossible) from impossible
 
 
 def _refuse_broken(target: Generation, snapshot: Snapshot, staged: Installed) -> None:
@@ -128,6 +141,6 @@ def difference(before: Installed, after: Installed) -> tuple[Change, ...]:
         elif new is None:
             found.append(Change(name=name, action="remove", from_=str(old)))
         else:
-            action = "downgrade" if new < old else "upgrade"
-            found.append(Change(name=name, action=action, from_=str(old), to=str(new)))  # type: ignore[arg-type]
+            action: Literal["downgrade", "upgrade"] = "downgrade" if new < old else "upgrade"
+            found.append(Change(name=name, action=action, from_=str(old), to=str(new)))
     return tuple(found)

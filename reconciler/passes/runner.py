@@ -11,37 +11,30 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import msgspec
 
-from reconciler.config import Mode
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
-from reconciler.holds.monitor import HoldMonitor, NothingToAccept
+from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal, State, iso
 from reconciler.log.logger import context, get_logger
 from reconciler.log.redact import redact
 from reconciler.passes.outcome import (
     Gate,
-    KeepsChanging,
     Listener,
     Outcome,
-    Postponed,
-    Refused,
-    Unready,
 )
 from reconciler.passes.prove import VerifyFailed
-from reconciler.passes.reconcile import Pass, recover
+from reconciler.passes.publish import recover
+from reconciler.passes.reconcile import create
+from reconciler.passes.running import Pass
 from reconciler.planning.counterfactual import still_held_back
-from reconciler.planning.planner import HoldViolation
+from reconciler.planning.decision import HoldViolation
 from reconciler.processes import Cancellation, Cancelled
-from reconciler.state.desired import FileProblem
-from reconciler.status import Hold, PassDetail, Problem, Result
+from reconciler.status import ExpectedEnd, Hold, PassDetail, Problem, Reason, Result
 from reconciler.trees import generations
-from reconciler.trees.exchange import ExchangeImpossible
-from reconciler.trees.workspace import Busy, PassLock
-from reconciler.uv.program import UvError
+from reconciler.trees.workspace import PassLock
 from reconciler.vault.copies import CopyDamaged
 
 log = get_logger(__name__)
@@ -50,29 +43,11 @@ FIRST_RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 600.0
 
 
-class Reason(StrEnum):
-    """Why a pass did not end well, where no part of it has its own word."""
-
-    BAD_FILE = "BadFile"
-    INTERPRETER_UNUSABLE = "InterpreterUnusable"
-    HOLD_VIOLATION = "HoldViolation"
-    KEEPS_CHANGING = "KeepsChanging"
-    BUSY = "Busy"
-    VAULT_DAMAGED = "VaultDamaged"
-    NOTHING_TO_ACCEPT = "NothingToAccept"
-    DISK_FULL = "DiskFull"
-    JOURNAL_FAILED = "JournalFailed"
-    NOT_WRITABLE = "NotWritable"
-    FILE_SYSTEM = "FileSystemError"
-    STOPPED = "Stopped"
-    UNEXPECTED = "UnexpectedError"
-
-
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """Why a pass ended without its result, in one word and in a sentence."""
 
-    reason: str
+    reason: Reason
     message: str
     problem: Problem | None = None
     retry_after: float | None = None
@@ -123,16 +98,18 @@ class PassRunner:
         cancel: Cancellation,
         listener: Listener,
         keep_unchanged: bool = True,
+        may_create: bool = False,
     ) -> Recorded:
         """Run `work` as one pass.
 
         Args:
-            work: What to do with the pass; usually `Pass.reconcile`.
+            work: What to do with the pass; usually `reconcile`.
             trigger: What woke it up.
             pass_id: Its id, if one was given out already.
             cancel: Ends it.
             listener: Who follows it.
             keep_unchanged: Whether to record a pass even if nothing happened.
+            may_create: Whether to make the environment first if there is none.
         """
         key = self.environment.key
         started = self.clock()
@@ -140,7 +117,7 @@ class PassRunner:
         running = Pass(self.environment, cancel, listener, self.gate)
         with context(environment=self.environment.config.name, pass_id=number):
             log.info("pass.started", trigger=trigger)
-            ended = self._attempt(running, work, cancel)
+            ended = self._attempt(running, work, cancel, may_create=may_create)
             outcome, trouble = ended.outcome, ended.trouble
             detail = self._detail(number, trigger, started, running, outcome, trouble)
             state = self.journal.update_state(
@@ -155,11 +132,13 @@ class PassRunner:
             self.journal.discard(number)
         return Recorded(detail, outcome, trouble, state, ended.holds)
 
-    def _attempt(self, running: Pass, work: Work, cancel: Cancellation) -> _Ended:
+    def _attempt(
+        self, running: Pass, work: Work, cancel: Cancellation, *, may_create: bool
+    ) -> _Ended:
         try:
             running.refuse_insecure()
-            if not self.environment.exists and self.environment.config.mode is Mode.APPLY:
-                running.create()
+            if may_create and not self.environment.exists:
+                create(running)
             workspace = self.environment.workspace
             workspace.create()
             with workspace.pass_lock(cancel, self.environment.config.timeout) as running.lock:
@@ -168,7 +147,7 @@ class PassRunner:
                     log.warning("recovered", what=done)
                 return self._finish(work(running), running.lock)
         except Exception as error:  # noqa: BLE001 -- one of the two places that keep it alive
-            return _Ended(trouble=trouble_of(error))
+            return _Ended(trouble=trouble_of(error, untouched=running.untouched))
 
     def _finish(self, outcome: Outcome, lock: PassLock) -> _Ended:
         """What follows the work while the lock is still held: nobody else writes meanwhile."""
@@ -210,7 +189,7 @@ class PassRunner:
         said = detail.message or outcome.message
         return msgspec.structs.replace(
             detail,
-            message=redact(f"{Reason.BAD_FILE}: {problem}") if problem else said,
+            message=f"{Reason.BAD_FILE}: {problem}" if problem else said,
             revision=outcome.snapshot.revision,
             generation=outcome.generation,
             changes=outcome.changes,
@@ -301,85 +280,63 @@ def is_worth_telling(detail: PassDetail, trouble: Trouble | None) -> bool:
     return detail.result is not Result.UNCHANGED or bool(detail.failed)
 
 
-def problem_of(problem: FileProblem) -> Problem:
-    """A file's problem as the status shows it."""
-    return Problem(
-        file=str(problem.file),
-        line=problem.line,
-        column=problem.column,
-        reason=redact(problem.reason),
-        mend=problem.mend,
-        text=redact(problem.text) if problem.text else None,
-    )
+def trouble_of(error: Exception, *, untouched: bool = False) -> Trouble:
+    """What ended a pass; what nobody foresaw is logged with its traceback.
 
-
-def trouble_of(error: Exception) -> Trouble:  # noqa: C901, PLR0911, PLR0912 -- one line each
-    """The words for whatever ended a pass; what nobody foresaw is logged with its traceback."""
-    message = redact(str(error))
+    Args:
+        error: What was raised.
+        untouched: Whether the environment is known to be as it was.
+    """
+    known = " The environment is as it was." if untouched else ""
     match error:
-        case Unready():
-            return Trouble(Reason.BAD_FILE, message, problem_of(error.problem))
-        case FileProblem():
-            return Trouble(Reason.BAD_FILE, message, problem_of(error))
-        case UvError() | VerifyFailed():
-            if isinstance(error, VerifyFailed):
-                log.error("verify.failed", reason=error.reason, message=message,
-                          output=error.output)  # fmt: skip
-            return Trouble(error.reason, message)
-        case HoldViolation():
-            log.error("hold.violation", package=error.name, message=message)
-            return Trouble(Reason.HOLD_VIOLATION, message)
-        case Refused():
-            return Trouble(error.reason, message)
-        case NothingToAccept():
-            return Trouble(Reason.NOTHING_TO_ACCEPT, message)
-        case CopyDamaged():
-            return Trouble(Reason.VAULT_DAMAGED, message)
-        case Postponed():
-            return Trouble(error.reason, message, retry_after=error.retry_after)
-        case InterpreterError():
-            return Trouble(Reason.INTERPRETER_UNUSABLE, message)
-        case KeepsChanging():
-            return Trouble(Reason.KEEPS_CHANGING, message)
-        case Busy():
-            return Trouble(Reason.BUSY, f"{message}. Wait for it, or end it.")
+        case ExpectedEnd():
+            _tell_facts(error)
+            message = redact(error.message)
+            return Trouble(error.reason, message, error.problem, error.retry_after)
         case Cancelled():
-            return Trouble(Reason.STOPPED, "the pass was stopped; the environment is as it was")
-        case OSError() | ExchangeImpossible():
-            return _file_trouble(error)
+            return Trouble(Reason.STOPPED, f"the pass was stopped.{known}")
+        case OSError():
+            reason, fix = _reason_of(error)
+            return Trouble(reason, redact(f"{error}. {fix}{known}"))
     log.error("pass.unexpected", exc_info=error)
-    kind = type(error).__name__
     return Trouble(
         Reason.UNEXPECTED,
-        f"{kind}: {message}. This is a defect of Reconciler: please report it with the "
-        "traceback in the journal. The environment is as it was.",
+        f"{type(error).__name__}: {redact(str(error))}. This is a defect of Reconciler: please "
+        f"report it with the traceback in the journal.{known}",
     )
 
 
-def _file_trouble(error: Exception) -> Trouble:
-    number = error.errno if isinstance(error, OSError) else None
-    if number in (errno.ENOSPC, errno.EDQUOT):
-        return Trouble(Reason.DISK_FULL, f"{error}. Free some space; the environment is as it was.")
-    if number == errno.EROFS:
-        return Trouble(
-            Reason.NOT_WRITABLE,
-            f"{error}. Under systemd, say `reconciler service install` again: it makes every "
-            "configured environment writable. Else mount the file system writable.",
-        )
-    if number in (errno.EACCES, errno.EPERM):
-        return Trouble(
-            Reason.NOT_WRITABLE,
-            f"{error}. Let the service's user write the environment, or run as its owner.",
-        )
-    return Trouble(Reason.FILE_SYSTEM, f"{error}. The environment is as it was.")
+def _tell_facts(error: ExpectedEnd) -> None:
+    """Log what does not go into the sentence."""
+    message = redact(error.message)
+    match error:
+        case VerifyFailed():
+            log.error("verify.failed", reason=error.reason, message=message, output=error.output)
+        case HoldViolation():
+            log.error("hold.violation", package=error.name, message=message)
+
+
+def _reason_of(error: OSError) -> tuple[Reason, str]:
+    """Why the system refused something, and what to do."""
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return Reason.DISK_FULL, "Free some space."
+        case errno.EROFS:
+            return Reason.NOT_WRITABLE, (
+                "Under systemd, run `reconciler service install` again: it makes every configured "
+                "environment writable. Otherwise, mount the file system writable."
+            )
+        case errno.EACCES | errno.EPERM:
+            return Reason.NOT_WRITABLE, (
+                "Let the service's user write the environment, or run as its owner."
+            )
+    return Reason.FILE_SYSTEM, "Check that file and the file system it is on."
 
 
 __all__ = [
     "PassRunner",
-    "Reason",
     "Recorded",
     "Trouble",
     "is_worth_telling",
-    "problem_of",
     "trouble_of",
 ]

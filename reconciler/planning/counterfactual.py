@@ -12,11 +12,13 @@ from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
 from reconciler.environment.snapshot import Snapshot
-from reconciler.planning.planner import Decision, Planner, mentions
+from reconciler.planning.decision import Decision
+from reconciler.planning.failures import mentions
+from reconciler.planning.planner import Planner
 from reconciler.state.desired import Declared
 from reconciler.state.holds import requires_of
 from reconciler.state.installed import Distribution
-from reconciler.status import Failure, HeldBack
+from reconciler.status import Failure, HeldBack, Reason
 from reconciler.uv.effective import Item, items_of_holds
 from reconciler.uv.program import BuildFailed, NetworkTrouble, NoSolution, Plan, UvError
 
@@ -49,7 +51,7 @@ class Unheld:
         wanted = tuple(item.text for item in items)
         if wanted not in self._plans:
             cached = self._from_cache(items, decision)
-            self._plans[wanted] = cached or self._ask(items, offline=False)
+            self._plans[wanted] = cached or self.planner.plan_without_holds(items, offline=False)
         return self._plans[wanted]
 
     def _from_cache(self, items: Sequence[Item], decision: Decision) -> Plan | None:
@@ -64,13 +66,10 @@ class Unheld:
         if any(one.operator in _FROM_ABOVE for r in bounds for one in r.specifier):
             return None
         try:
-            plan = self._ask(items, offline=True)
+            plan = self.planner.plan_without_holds(items, offline=True)
         except UvError:
             return None
         return None if self._older(plan, decision) else plan
-
-    def _ask(self, items: Sequence[Item], *, offline: bool) -> Plan:
-        return self.planner.ask(items, free=True, aside=True, apart=True, offline=offline)
 
     def held_back(self, decision: Decision) -> tuple[HeldBack, ...]:
         """What of the decision is older than without the holds, each with the hold's name.
@@ -140,7 +139,7 @@ class Unheld:
         """Why these do not go beside the holds, in uv's words; None if they do."""
         for offline in (True, False):  # the index has just been asked, so the cache may do
             try:
-                self.planner.ask(items, aside=True, offline=offline, settled=False)
+                self.planner.plan_beside_holds(items, offline=offline)
             except NetworkTrouble:
                 continue
             except UvError as refused:
@@ -172,11 +171,14 @@ class Unheld:
             fate = f"only {name} {coming.version} fits"
             if before is not None and coming.version < before:
                 reason, fate = (
-                    "WouldDowngrade",
+                    Reason.WOULD_DOWNGRADE,
                     f"{name} stays at {before}; only {coming.version} fits",
                 )
             elif self._forgets_the_holds(coming, entry.newest, incoming):
-                reason, fate = "HeldBackTooFar", f"{fate}, from before it declared what it needs"
+                reason, fate = (
+                    Reason.HELD_BACK_TOO_FAR,
+                    f"{fate}, from before it declared what it needs",
+                )
             else:
                 continue
             found.append(_objection(entry, reason, fate))
@@ -216,7 +218,7 @@ def _knows_a_hold(
     return False
 
 
-def _objection(entry: HeldBack, reason: str, fate: str) -> Failure:
+def _objection(entry: HeldBack, reason: Reason, fate: str) -> Failure:
     return Failure(
         name=entry.name,
         requirement=f"{entry.name}=={entry.newest}",
@@ -236,7 +238,7 @@ def still_held_back(known: tuple[HeldBack, ...], snapshot: Snapshot) -> tuple[He
         entry
         for entry in known
         if str(snapshot.installed.version(entry.name)) == entry.chosen
-        and set(entry.because.split(", ")) <= pins
+        and entry.pins <= pins
         and entry.name in snapshot.drift.reachable
         and _admitted(entry, snapshot.desired.requirements if snapshot.desired else ())
     )

@@ -1,6 +1,6 @@
 """What may go because nothing needs it: only where `prune` is set, and never a hold.
 
-Pure but for one small file: `pyvenv.cfg` tells whether somebody asked for pip in the
+Pure except for one small file: `pyvenv.cfg` tells whether somebody asked for pip in the
 environment, and then it stays, as with `uv pip sync`.
 """
 

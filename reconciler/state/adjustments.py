@@ -12,6 +12,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from reconciler.state.causes import OutOfBounds
 from reconciler.state.holds import requires_of
 from reconciler.state.installed import Distribution
 from reconciler.state.markers import applies
@@ -81,14 +82,13 @@ class Adjustments:
         overrides = {**self.overrides, **scoped.overrides}
         return replace(self, overrides=overrides, excluded=self.excluded | scoped.excluded)
 
-    def out_of_bounds(self, found: Distribution, markers: Mapping[str, str]) -> str | None:
-        """Why an installed distribution is outside what the constraints allow, or None."""
+    def out_of_bounds(self, found: Distribution, markers: Mapping[str, str]) -> OutOfBounds | None:
+        """How an installed distribution is outside what the constraints allow, or None."""
         for constraint in self.constraints.get(found.name, ()):
             if applies(constraint.marker, markers) and not constraint.specifier.contains(
                 found.version, prereleases=True
             ):
-                bound = f"{found.name}{constraint.specifier}"
-                return f"{found.version} is installed, constraint-dependencies says {bound}"
+                return OutOfBounds(found.version, f"{found.name}{constraint.specifier}")
         return None
 
 

@@ -2,7 +2,7 @@
 
 Takes the file's bytes and the target's marker environment, returns frozen values;
 touches no disk and starts no process. A file that cannot be understood raises
-`FileProblem`, which says where and how to mend it.
+`BadFile`, which says where and how to fix it.
 """
 
 import codecs
@@ -24,24 +24,19 @@ from packaging.utils import NormalizedName, canonicalize_name
 from reconciler.state.places import Places
 from reconciler.state.position import KeyPath, Position
 from reconciler.state.sources import BadSource, Source, section_of, sources_for
+from reconciler.status import ExpectedEnd, Problem, Reason
 
 _LOOKS_LIKE = 'A requirement looks like "numpy>=1.24,<2.0" (PEP 508).'
 
 
-@dataclass(eq=False)
-class FileProblem(Exception):
-    """Why a file cannot be used: where, what for, and what to do. Lines and columns from 1."""
+class BadFile(ExpectedEnd):
+    """A file cannot be used: where, why, and what to do."""
 
-    file: Path
-    reason: str
-    mend: str
-    line: int | None = None
-    column: int | None = None
-    text: str | None = None
+    reason = Reason.BAD_FILE
+    problem: Problem
 
-    def __str__(self) -> str:
-        place = "".join(f":{n}" for n in (self.line, self.column) if n is not None)
-        return f"{self.file}{place}: {self.reason}. {self.mend}"
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem), problem=problem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +103,7 @@ def parse(
         groups: Dependency groups to include (PEP 735).
 
     Raises:
-        FileProblem: The file is not TOML, not a project's, or a requirement is malformed.
+        BadFile: The file is not TOML, not a project's, or a requirement is malformed.
     """
     return _Reader(file, text, markers).read(extras, groups)
 
@@ -129,27 +124,33 @@ class _Reader:
             return self.bytes.decode("utf-8")
         except UnicodeDecodeError as error:
             before = self.bytes[: error.start]
-            raise FileProblem(
-                self.file,
-                "the file is not UTF-8, as TOML requires",
-                "Save it as UTF-8.",
+            problem = Problem(
+                file=str(self.file),
                 line=before.count(b"\n") + 1,
                 column=len(before[before.rfind(b"\n") + 1 :].decode("utf-8")) + 1,
-            ) from error
+                reason="the file is not UTF-8, as TOML requires",
+                fix="Save it as UTF-8.",
+            )
+            raise BadFile(problem) from error
 
     def _toml(self) -> dict[str, Any]:
         try:
             return tomli.loads(self.places.text)
         except tomli.TOMLDecodeError as error:
-            raise self._problem(
+            raise self._bad(
                 f"not valid TOML: {error.msg}",
-                "Mend the line; until then the last good state of the file stays in force.",
+                "Correct the line; until then the last good state of the file stays in force.",
                 Position(error.lineno, error.colno),
             ) from error
 
-    def _problem(self, reason: str, mend: str, at: Position | None = None) -> FileProblem:
+    def _bad(self, reason: str, fix: str, at: Position | None = None) -> BadFile:
         line, column = (at.line, at.column) if at else (None, None)
-        return FileProblem(self.file, reason, mend, line, column, self.places.line(line))
+        text = self.places.line(line)
+        return BadFile(
+            Problem(
+                file=str(self.file), line=line, column=column, reason=reason, fix=fix, text=text
+            )
+        )
 
     def read(self, extras: Sequence[str], groups: Sequence[str]) -> Desired:
         project = self._table(self.document, "project", required=True)
@@ -182,12 +183,12 @@ class _Reader:
         if isinstance(table, dict):
             return table
         if table is None:
-            raise self._problem(
+            raise self._bad(
                 f"there is no [{shown}] table",
                 "Declare the project by PEP 621: a [project] table with `name`, `version` and "
                 "`dependencies`. (If the file is just being written, it will be read again.)",
             )
-        raise self._problem(
+        raise self._bad(
             f"`{shown}` must be a table, not {_kind(table)}",
             f"Write it as [{shown}].",
             self.places.key(path),
@@ -196,7 +197,7 @@ class _Reader:
     def _refuse_dynamic(self, project: Mapping[str, Any]) -> None:
         dynamic = project.get("dynamic", [])
         if isinstance(dynamic, list) and "dependencies" in dynamic:
-            raise self._problem(
+            raise self._bad(
                 "`dependencies` is declared dynamic, so only the project's build backend, which "
                 "is code of the project, could tell them",
                 "List them in `project.dependencies`, and take them out of `dynamic`.",
@@ -210,7 +211,7 @@ class _Reader:
         try:
             return SpecifierSet(value)
         except (InvalidSpecifier, TypeError, AttributeError) as error:
-            raise self._problem(
+            raise self._bad(
                 f"`requires-python` is no version specifier: {value!r}",
                 'Write it by PEP 440, for example ">=3.11".',
                 self.places.key(("project", "requires-python")),
@@ -222,7 +223,7 @@ class _Reader:
         """The requirements of one list that apply to the target."""
         origin = ".".join(map(str, path))
         if not isinstance(values, list):
-            raise self._problem(
+            raise self._bad(
                 f"`{origin}` must be a list of strings, not {_kind(values)}",
                 'Write it as [ "numpy>=1.24", ... ].',
                 self.places.key(path),
@@ -230,7 +231,7 @@ class _Reader:
         for index, value in enumerate(values):
             place = f"{origin}[{index}]"
             if not isinstance(value, str):
-                raise self._problem(
+                raise self._bad(
                     f"`{place}` must be a string, not {_kind(value)}", _LOOKS_LIKE,
                     self.places.key(path),
                 )  # fmt: skip
@@ -250,7 +251,7 @@ class _Reader:
             return Requirement(value)
         except InvalidRequirement as error:
             reason = str(error).splitlines()[0].rstrip(".")
-            raise self._problem(
+            raise self._bad(
                 f"`{place}` is no valid requirement, {value!r}: {reason}", _LOOKS_LIKE, at
             ) from error
 
@@ -258,7 +259,7 @@ class _Reader:
         try:
             return marker is None or marker.evaluate(self.markers)
         except (UndefinedComparison, UndefinedEnvironmentName) as error:
-            raise self._problem(
+            raise self._bad(
                 f"the marker of `{place}` cannot be evaluated: {marker}",
                 "Compare a variable of PEP 508 with a string, by an operator that both know.",
                 at,
@@ -275,10 +276,8 @@ class _Reader:
             )
         except BadSource as error:
             at = self.places.key(("tool", "uv", "sources", error.key))
-            mend = "Write it as uv's documentation of sources shows."
-            raise self._problem(
-                f"`tool.uv.sources.{error.key}` {error.reason}", mend, at
-            ) from error
+            fix = "Write it as uv's documentation of sources shows."
+            raise self._bad(f"`tool.uv.sources.{error.key}` {error.reason}", fix, at) from error
 
     def _extras(
         self, extras: Iterable[str], *, seen: frozenset[KeyPath] = frozenset()
@@ -289,7 +288,7 @@ class _Reader:
         for extra in extras:
             key = by_name.get(canonicalize_name(extra))
             if key is None:
-                raise self._problem(
+                raise self._bad(
                     f"there is no extra `{extra}` in [{'.'.join(table)}]{_nearest(extra, by_name)}",
                     "Correct `extras` in the configuration, or declare the extra.",
                     self.places.key(table),
@@ -305,7 +304,7 @@ class _Reader:
             try:
                 resolved = resolve_dependency_groups(tables, group)
             except Exception as error:
-                raise self._problem(
+                raise self._bad(
                     f"the dependency group `{group}` cannot be read: {_causes(error)}"
                     f"{_nearest(group, tables)}",
                     "Correct [dependency-groups] (PEP 735), or `groups` in the configuration.",

@@ -11,8 +11,27 @@ from dataclasses import dataclass, field
 
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
+from packaging.version import Version
 
 from reconciler.state.adjustments import Adjustments
+from reconciler.state.causes import (
+    Broken,
+    Cause,
+    HeldBroken,
+    HeldMismatch,
+    HeldMissing,
+    HeldReplaced,
+    Kept,
+    LeftOut,
+    Met,
+    Mismatch,
+    Missing,
+    NeedsAnotherHeld,
+    Origin,
+    WrongKind,
+    WrongRevision,
+    WrongSource,
+)
 from reconciler.state.desired import Declared, Desired
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Distribution, Installed
@@ -27,16 +46,21 @@ class Row:
     """One package compared: what is required of it, what is there, and what follows.
 
     `required_by` is None for what the project declares; otherwise the installed package
-    that requires it.
+    that requires it, in the version `dependent_version`.
     """
 
     name: NormalizedName
     required: str | None
     installed: str | None
-    status: Status
-    message: str | None = None
+    cause: Cause
     required_by: NormalizedName | None = None
+    dependent_version: Version | None = None
     held: bool = False
+
+    @property
+    def status(self) -> Status:
+        """The cause in one word."""
+        return self.cause.status
 
     @property
     def fixable(self) -> bool:
@@ -131,71 +155,46 @@ class _Comparison:
     def _declared(self, declared: Declared) -> Row:
         found = self.installed.get(declared.name)
         asked = next(self.adjustments.apply([declared.requirement], self.markers), None)
-        message: str | None
-        if asked is None:
-            status, message = Status.OK, "left out by uv's exclude-dependencies"
-        else:
-            status, message = self._judge(asked, declared.source, found, None)
+        cause = LeftOut() if asked is None else self._judge(asked, declared.source, found)
         specifier = declared.specifier or str(declared.requirement.specifier) or None
         required = (
             declared.requirement.url or (declared.source and declared.source.url) or specifier
         )
-        return Row(declared.name, required, str(found.version) if found else None, status, message,
-                   held=self.holds.covers(declared.name))  # fmt: skip
+        installed = str(found.version) if found else None
+        held = self.holds.covers(declared.name)
+        return Row(declared.name, required, installed, cause, held=held)
 
     def _judge(
         self,
         requirement: Requirement,
         source: Source | None,
         found: Distribution | None,
-        required_by: NormalizedName | None,
-    ) -> tuple[Status, str | None]:
+        *,
+        by_commit: bool = False,
+    ) -> Cause:
+        """How one requirement is met; `by_commit` as `_mismatch` has it."""
         name = canonicalize_name(requirement.name)
         if self.holds.covers(name):
-            return self._judge_held(requirement, found, required_by)
+            return self._judge_held(requirement, found)
         if found is None:
-            return Status.MISSING, "not installed"
+            return Missing()
         if name in self.broken:
-            return Status.BROKEN, self.broken[name]
-        mismatch = _mismatch(requirement, source, found, by_commit=required_by is not None)
-        mismatch = mismatch or self.adjustments.out_of_bounds(found, self.markers)
-        return (Status.MISMATCH, mismatch) if mismatch else (Status.OK, None)
+            return Broken(self.broken[name])
+        mismatch = _mismatch(requirement, source, found, by_commit=by_commit)
+        return mismatch or self.adjustments.out_of_bounds(found, self.markers) or Met()
 
-    def _judge_held(
-        self,
-        requirement: Requirement,
-        found: Distribution | None,
-        required_by: NormalizedName | None,
-    ) -> tuple[Status, str | None]:
+    def _judge_held(self, requirement: Requirement, found: Distribution | None) -> Cause:
         name = canonicalize_name(requirement.name)
-        by = f"{required_by} requires" if required_by else "the project declares"
-        asked = _bare(requirement)
         if found is None:
-            return Status.HELD_MISSING, (
-                f"held and not installed, though {by} {asked}. A held package is never installed "
-                f"for you: install the build for your GPU by hand (uv pip install {asked!r} with "
-                "the index that has it), or take it out of `hold`."
-            )
+            return HeldMissing(_bare(requirement))
         if name in self.broken:
-            return Status.BROKEN, (
-                f"{self.broken[name]}. It is held, so it is not reinstalled: put it back with "
-                f"`reconciler hold restore {name}`, or install that build by hand once more."
-            )
+            return HeldBroken(self.broken[name])
         held = self.holds.held.get(name)
         if held is not None and held.version != found.version:
-            keep = f", `reconciler hold accept {name}` keeps the new one"
-            if held.pinned_by is not None:
-                keep = f"; {held.pinned_by} needs just that version"
-            return Status.BROKEN, (
-                f"{found.version} is installed in place of {held.version}, which is held: someone "
-                f"else replaced it. `reconciler hold restore {name}` puts it back{keep}."
-            )
+            return HeldReplaced(found.version, held.version, held.pinned_by)
         if _mismatch(requirement, None, found):
-            return Status.HELD_MISMATCH, (
-                f"{found.version} is held and kept, though {by} {asked}. Change the requirement, "
-                f"or install the build you want by hand and `reconciler hold accept {name}`."
-            )
-        return Status.HELD, "held: never installed, replaced or removed"
+            return HeldMismatch(found.version, _bare(requirement))
+        return Kept()
 
     def _transitive(self, desired: Desired, reachable: set[NormalizedName]) -> Iterator[Row]:
         """Walk what the installed distributions require; yield what is not as it should be."""
@@ -226,27 +225,23 @@ class _Comparison:
         """The row of one edge, or None where all is well."""
         name = canonicalize_name(requirement.name)
         found = self.installed.distributions.get(name)
-        status, message = self._judge(requirement, None, found, parent.name)
-        if status in (Status.OK, Status.HELD):
+        cause = self._judge(requirement, None, found, by_commit=True)
+        if isinstance(cause, Met | Kept):
             return None
-        installed = str(found.version) if found else None
-        if status is Status.HELD_MISMATCH and parent.name not in self.holds.held:
+        if isinstance(cause, HeldMismatch) and parent.name not in self.holds.held:
             # The hold stays, so it is the dependent that has to give way.
-            return Row(parent.name, None, str(parent.version), Status.MISMATCH,
-                       f"{parent.name} {parent.version} needs {_bare(requirement)}, but "
-                       f"{name} {installed} is held")  # fmt: skip
-        because = f"required by {parent.name} {parent.version}"
-        return Row(name, _bare(requirement), installed, status,
-                   f"{message}; {because}", parent.name,
-                   held=self.holds.covers(name))  # fmt: skip
+            conflict = NeedsAnotherHeld(parent.version, cause.wanted, name, cause.found)
+            return Row(parent.name, None, str(parent.version), conflict)
+        installed = str(found.version) if found else None
+        held = self.holds.covers(name)
+        return Row(name, _bare(requirement), installed, cause, parent.name, parent.version, held)
 
     def _held_but_broken(self, shown: set[NormalizedName]) -> Iterator[Row]:
         """Holds that nothing requires, and that are not whole: silence would hide them."""
         for name, held in self.holds.held.items():
             if name in self.broken and name not in shown:
-                status, message = self._judge_held(Requirement(name), held.distribution, None)
-                yield Row(name, None, str(held.version), status, message, held.pinned_by,
-                          held=True)  # fmt: skip
+                cause = HeldBroken(self.broken[name])
+                yield Row(name, None, str(held.version), cause, held.pinned_by, held=True)
 
 
 def _bare(requirement: Requirement) -> str:
@@ -259,8 +254,8 @@ def _mismatch(
     found: Distribution,
     *,
     by_commit: bool = False,
-) -> str | None:
-    """Why an installed distribution does not meet a requirement, or None.
+) -> Mismatch | WrongSource | WrongKind | WrongRevision | None:
+    """How an installed distribution fails to meet a requirement, or None.
 
     With `by_commit`, one that was installed by its very commit will do for any branch or tag.
     """
@@ -271,29 +266,23 @@ def _mismatch(
     # uv accepts an installed pre-release for any specifier that contains it.
     if requirement.specifier.contains(found.version, prereleases=True):
         return None
-    return f"{found.version} is installed, {requirement.specifier} is required"
+    return Mismatch(found.version, requirement.specifier)
 
 
 def _place_mismatch(
     source: Source, url: str, found: Distribution, *, by_commit: bool
-) -> str | None:
+) -> WrongSource | WrongKind | WrongRevision | None:
     """Compare with PEP 610's record of where the installed copy came from."""
     origin = found.direct_url
     if origin is None:
-        return f"{found.version} is installed from an index, {url} is required"
+        return WrongSource(found.version, None, Origin(url))
     if not same_place(url, origin.url) or source.subdirectory != origin.subdirectory:
-        came_from = _in_folder(origin.url, origin.subdirectory)
-        wanted = _in_folder(url, source.subdirectory)
-        return f"{found.version} is installed from {came_from}, {wanted} is required"
+        came_from = Origin(origin.url, origin.subdirectory)
+        return WrongSource(found.version, came_from, Origin(url, source.subdirectory))
     if source.is_editable not in (None, origin.editable):
-        return f"it is installed {'as' if origin.editable else 'not as'} an editable"
+        return WrongKind(origin.editable)
     if by_commit and origin.commit is not None and origin.vcs_revision == origin.commit:
         return None  # what no project declares itself is asked for by the commit that uv planned
     if source.revision not in (None, origin.vcs_revision, origin.commit):
-        installed = origin.vcs_revision or origin.commit
-        return f"revision {installed} is installed, {source.revision} is required"
+        return WrongRevision(origin.vcs_revision or origin.commit, source.revision)
     return None
-
-
-def _in_folder(url: str, folder: str | None) -> str:
-    return f"{url} (folder {folder})" if folder else url

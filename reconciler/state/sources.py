@@ -79,7 +79,6 @@ class DirectUrl:
 
     url: str
     editable: bool = False
-    is_directory: bool = False
     vcs_revision: str | None = None
     commit: str | None = None
     subdirectory: str | None = None
@@ -87,12 +86,10 @@ class DirectUrl:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "DirectUrl":
         """Read a decoded `direct_url.json`; what it does not know is ignored."""
-        directory = data.get("dir_info")
         vcs = _table(data.get("vcs_info"))
         return cls(
             url=str(data.get("url", "")),
-            editable=bool(_table(directory).get("editable", False)),
-            is_directory=directory is not None,
+            editable=bool(_table(data.get("dir_info")).get("editable", False)),
             vcs_revision=vcs.get("requested_revision"),
             commit=vcs.get("commit_id"),
             subdirectory=data.get("subdirectory"),

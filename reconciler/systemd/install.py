@@ -5,7 +5,6 @@ or an environment.
 """
 
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from reconciler.config.locate import SYSTEM_CONFIG, SYSTEM_STATE, default_state_dir
 from reconciler.environment.trust import check_trust, environment_paths
 from reconciler.journal.history import JOURNAL
+from reconciler.processes import NotStarted, Program, TookTooLong, run
 from reconciler.systemd.installation import (
     CannotInstall,
     Installation,
@@ -25,6 +25,7 @@ from reconciler.systemd.units import MARK, SYSTEM_FOLDER, Unit
 
 Tell = Callable[[str], None]
 _LINGER = Path("/var/lib/systemd/linger")
+_TRIED_WITHIN_SECONDS = 60.0
 
 
 def install(installation: Installation, tell: Tell) -> None:
@@ -135,7 +136,7 @@ def _check_trust(installation: Installation) -> None:
         paths += environment_paths(it.pyproject, it.root, it.python)
     problems = check_trust(paths, 0)
     if problems:
-        lines = [f"{it.reason}. {it.mend}" for it in problems]
+        lines = [it.sentence for it in problems]
         raise CannotInstall("\n".join(["The service would run as root, but:", *lines]))
 
 
@@ -159,21 +160,12 @@ def _check_reach(installation: Installation) -> None:
 
 def _works_as(installation: Installation, command: list[str]) -> bool:
     user = installation.user
+    environ = {"PATH": os.defpath, "HOME": user.pw_dir}
+    program = Program(command, environ=environ, folder=Path("/"), user=user)
     try:
-        answer = subprocess.run(
-            command,
-            user=user.pw_uid,
-            group=user.pw_gid,
-            extra_groups=os.getgrouplist(user.pw_name, user.pw_gid),
-            env={"PATH": os.defpath, "HOME": user.pw_dir},
-            cwd="/",
-            capture_output=True,
-            check=False,
-            timeout=60,
-        )
-    except PermissionError:
+        return run(program, limit=_TRIED_WITHIN_SECONDS).status == 0
+    except (NotStarted, TookTooLong):
         return False
-    return answer.returncode == 0
 
 
 def _write(units: Iterable[Unit], tell: Tell) -> bool:
@@ -212,8 +204,8 @@ def _remove(paths: Iterable[Path], manager: Manager, tell: Tell) -> bool:
 
 def _start(names: tuple[str, ...], manager: Manager, tell: Tell) -> bool:
     """Enable and start them; whether that was so before."""
-    before = [manager.ask("is-enabled", name).returncode == 0 for name in names]
-    running = [manager.ask("is-active", name).returncode == 0 for name in names]
+    before = [manager.ask("is-enabled", name).status == 0 for name in names]
+    running = [manager.ask("is-active", name).status == 0 for name in names]
     manager.ask("reset-failed", *names)
     manager("enable", *names)
     since = time.time()

@@ -1,12 +1,13 @@
 """systemd as a program: the only module that starts systemctl."""
 
 import os
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from reconciler.processes import Ended, NotStarted, Program, TookTooLong, run
+
 _BOOTED = Path("/run/systemd/system")
-_TIMEOUT = 300
+_TIMEOUT_SECONDS = 300.0
 
 
 class ManagerFailed(Exception):
@@ -53,36 +54,32 @@ class Manager:
             ManagerFailed: it failed; the message is its own.
         """
         answer = self.ask(*arguments)
-        if answer.returncode != 0:
+        if answer.status != 0:
             words = " ".join([*self._command, *arguments])
-            said = " ".join(answer.stderr.split()) or f"exit status {answer.returncode}"
+            said = " ".join(answer.err.split()) or f"exit status {answer.status}"
             raise ManagerFailed(f"`{words}` failed: {said.rstrip('.')}", self._hint(arguments))
-        return answer.stdout
+        return answer.out
 
     def last_words(self, name: str, since: float) -> str:
         """What a unit that did not start said, from `since` on (seconds since the epoch)."""
         scope = ["--user"] if self.own else []
         words = ["journalctl", *scope, "--unit", name, f"--since=@{since:.3f}"]
         answer = self._run([*words, "--lines=8", "--output=cat", "--quiet"])
-        return answer.stdout.strip()
+        return answer.out.strip()
 
-    def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run `systemctl ARGUMENTS`, whatever comes of it."""
+    def ask(self, *arguments: str) -> Ended:
+        """Run `systemctl ARGUMENTS`; its exit status may be an answer."""
         return self._run([*self._command, *arguments])
 
-    def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+    def _run(self, command: list[str]) -> Ended:
         try:
-            return subprocess.run(
-                command,
-                env=self._environ,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=_TIMEOUT,
-            )
-        except FileNotFoundError as error:
-            mend = "Install systemd's programs, or mend PATH."
-            raise ManagerFailed(f"{command[0]} is not found", mend) from error
+            return run(Program(command, environ=self._environ), limit=_TIMEOUT_SECONDS)
+        except NotStarted as error:
+            mend = "Install systemd's programs, or correct PATH."
+            raise ManagerFailed(f"{command[0]} does not start ({error})", mend) from error
+        except TookTooLong as error:
+            mend = "See `systemctl list-jobs` for what it waits for."
+            raise ManagerFailed(f"`{' '.join(command)}` failed: {error}", mend) from error
 
     @property
     def _command(self) -> list[str]:

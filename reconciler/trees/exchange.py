@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reconciler.status import ExpectedEnd, Reason
+from reconciler.trees.mount_points import mount_point_below
 from reconciler.trees.workspace import Workspace, remove_tree, sync_folder, write_durably
 
 _AT_FDCWD = -100
@@ -29,8 +31,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _KNOWS_NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
-class ExchangeImpossible(Exception):
+class ExchangeImpossible(ExpectedEnd):
     """These folders cannot change places, for instance on an overlay's lower layer."""
+
+    reason = Reason.FILE_SYSTEM
 
 
 def rename_exchange(one: Path, other: Path) -> None:
@@ -137,6 +141,9 @@ def exchange(
         ExchangeImpossible: Nothing has changed; another way is needed here.
         OSError: Nothing has changed, or the next start puts it back; the reason is in the error.
     """
+    mounted = mount_point_below(workspace.prefix)
+    if mounted is not None:
+        raise ExchangeImpossible(f"{mounted} is a mount point, and would go with the old tree")
     ordered = sorted(roots, key=lambda name: name == COMMIT_ROOT)
     differing = (_root(workspace, stage, name) for name in ordered)
     intent = Intent(

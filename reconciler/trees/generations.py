@@ -21,14 +21,17 @@ from reconciler.trees.workspace import Workspace, remove_tree
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What `live.json` says: the number of the live tree, since when, how many packages."""
+    """The label of a complete tree: what `live.json` says of the live one."""
 
     number: int = 0
     created_at: str = ""
     packages: int = 0
     revision: str | None = None
     previous: int | None = None
-    """The one that it took the place of: after a roll-back that is not the one numbered before."""
+    """The generation that it replaced: what a plain rollback goes to."""
+    activation: int = 0
+    """Counts up each time that a tree goes live, by a change or by a rollback: which of two
+    trees was live later, whatever their numbers and the clock say."""
 
     def to_dict(self) -> dict[str, Any]:
         """As it is written."""
@@ -38,6 +41,7 @@ class Generation:
             "packages": self.packages,
             "revision": self.revision,
             "previous": self.previous,
+            "activation": self.activation,
         }
 
 
@@ -55,7 +59,7 @@ def _read(path: Path) -> Generation | None:
 
 
 def kept(workspace: Workspace) -> list[Generation]:
-    """The generations that can be rolled back to, the newest first."""
+    """The generations that can be rolled back to, the one that was live last first."""
     found = []
     with suppress(FileNotFoundError):
         for path in workspace.generations.iterdir():
@@ -63,7 +67,17 @@ def kept(workspace: Workspace) -> list[Generation]:
                 number = int(path.name)  # the folder's name counts: a label can be older
                 meta = _read(path / META) or Generation()
                 found.append(replace(meta, number=number))
-    return sorted(found, key=lambda g: -g.number)
+    return sorted(found, key=lambda g: (-g.activation, -g.number))
+
+
+def before_live(workspace: Workspace) -> Generation | None:
+    """The generation that a plain rollback goes to: the one that the live one replaced.
+
+    Where that one is not kept, it is the one of a lower number that was live last.
+    """
+    known, current = kept(workspace), live(workspace)
+    replaced = next((g for g in known if g.number == current.previous), None)
+    return replaced or next((g for g in known if g.number < current.number), None)
 
 
 def next_number(workspace: Workspace) -> int:
@@ -78,10 +92,21 @@ def folder_of(workspace: Workspace, number: int) -> Path:
 
 
 def prune(workspace: Workspace, keep: int) -> list[int]:
-    """Remove the oldest generations beyond `keep`; the numbers that went."""
-    gone = [g.number for g in kept(workspace)[keep:]]
+    """Remove the generations beyond `keep`, those first that were live the longest time ago.
+
+    Never the one that a plain rollback goes to.
+
+    Returns:
+        The numbers of those that went.
+    """
+    target = before_live(workspace)
+    rest = [g for g in kept(workspace) if target is None or g.number != target.number]
+    gone = [g.number for g in rest[keep - (target is not None) :]]
     for number in gone:
-        remove_tree(folder_of(workspace, number))
+        # Renamed first: half a tree must never look like one that can go live.
+        dying = workspace.new_work() / str(number)
+        folder_of(workspace, number).rename(dying)
+        remove_tree(dying.parent)
     return gone
 
 

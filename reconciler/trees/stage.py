@@ -12,6 +12,7 @@ from pathlib import Path
 from stat import S_IMODE
 
 from reconciler.processes import Cancellation
+from reconciler.trees.mount_points import mount_point_below
 from reconciler.trees.workspace import NAME
 
 _NOT_CLONED = frozenset({NAME, ".lock", ".gitignore", "CACHEDIR.TAG"})
@@ -51,6 +52,12 @@ def clone(prefix: Path, stage: Path, cancel: Cancellation) -> Census:
         Cancelled: The pass was asked to end.
     """
     census = Census()
+    mounted = mount_point_below(prefix)
+    if mounted is not None:
+        raise StagingImpossible(
+            f"{mounted} is a mount point inside the environment, and cannot change places with a "
+            "folder. Unmount it for atomic changes"
+        )
     try:
         for name in clonable_roots(prefix):
             _clone_entry(prefix, stage, name, census, cancel)
@@ -85,7 +92,7 @@ def _clone_folder(
     census.folders[relative] = 0
     names: dict[str, int] = {}
     try:
-        _make_folder_like(source, target)
+        make_folder_like(source, target)
         with os.scandir(source) as entries:
             for entry in entries:
                 path = f"{target}/{entry.name}"
@@ -108,7 +115,7 @@ def _digest(names: dict[str, int]) -> int:
     return hash(frozenset(names.items()))
 
 
-def _make_folder_like(source: str, target: str) -> None:
+def make_folder_like(source: str, target: str) -> None:
     """Make a folder with the mode of another one, and its group where that may be."""
     like = os.stat(source)  # noqa: PTH116 -- thousands of times
     os.mkdir(target, like.st_mode & 0o1777)  # noqa: PTH102

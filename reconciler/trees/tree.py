@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from stat import S_ISLNK
 
 from packaging.utils import NormalizedName
 
@@ -71,8 +70,6 @@ class Tree:
     holds: HoldSet
     touched: set[str] = field(default_factory=set)
     _seen_tops: set[str] = field(default_factory=set)
-    _made: set[str] = field(default_factory=set)
-    """Folders that are known to be there, while nothing is removed."""
     _known_shared: dict[frozenset[NormalizedName], frozenset[str]] = field(default_factory=dict)
 
     @cached_property
@@ -115,40 +112,68 @@ class Tree:
             )
         return self._known_shared[going]
 
-    def remove(self, distribution: Distribution, going: frozenset[NormalizedName]) -> None:
-        """Take a distribution's files out, but for those that somebody who stays owns too."""
-        self._made.clear()
+    def replace(
+        self, going: frozenset[NormalizedName], incoming: Path | None, cancel: Cancellation
+    ) -> None:
+        """Take packages out, then put in what is in the folder `incoming`.
+
+        Only for a tree that nobody uses yet: between the two it is not whole.
+
+        Raises:
+            Cancelled: The pass was asked to end.
+        """
+        for name in going:
+            for distribution in self.installed.copies(name):
+                self.remove(distribution, going)
+        if incoming is not None:
+            self.add(incoming, cancel)
+
+    def leaving(self, distribution: Distribution, going: frozenset[NormalizedName]) -> list[str]:
+        """The files that leave with a distribution, its compiled bytecode among them.
+
+        Not among them: its metadata folder, what lies outside the tree, and what belongs to a
+        package that stays.
+        """
         shared = self._shared(going)
-        info = str(distribution.info.relative_to(self.prefix))
-        paths = list(recorded_paths(distribution, self.prefix))
-        inside = {f for f in {_folder_of(path) for path in paths} if self._is_inside(f)}
+        info = f"{self.info_of(distribution)}/"
+        paths = [p for p in recorded_paths(distribution, self.prefix) if not p.startswith(info)]
+        inside = {f for f in {_folder_of(path) for path in paths} if self.is_inside(f)}
         gone = [path for path in paths if _folder_of(path) in inside and path not in shared]
+        return [*gone, *self._compiled(gone)]
+
+    def info_of(self, distribution: Distribution) -> str:
+        """Its metadata folder, or file, relative to the tree."""
+        return str(distribution.info.relative_to(self.prefix))
+
+    def remove(self, distribution: Distribution, going: frozenset[NormalizedName]) -> None:
+        """Take a distribution's files out, except those that a package that stays owns too."""
+        info = self.info_of(distribution)
+        gone = self.leaving(distribution, going)
         for path in gone:
             self._unlink(path)
-        self._unlink_compiled(gone)
         self._remove_info(self.folder / info)
         self._touch({*gone, info})
-        folders = {_folder_of(path) for path in (*gone, info)}
-        for folder in sorted(folders, key=len, reverse=True):
+        for folder in folders_of((*gone, info)):
             self._remove_empty(folder)
 
     def _unlink(self, path: str) -> None:
         with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
             os.unlink(f"{self.folder}/{path}")  # noqa: PTH108 -- thousands of times
 
-    def _unlink_compiled(self, paths: Iterable[str]) -> None:
-        """Compiled bytecode goes with its module."""
+    def _compiled(self, paths: Iterable[str]) -> Iterator[str]:
+        """The compiled bytecode of modules: it goes with them."""
         modules: dict[str, set[str]] = {}
         for path in paths:
             folder, _, name = path.rpartition("/")
             if name.endswith(".py"):
                 modules.setdefault(folder, set()).add(name[:-3])
         for folder, names in modules.items():
-            compiled = self.folder / folder / _BYTECODE
-            for entry in os.listdir(compiled) if compiled.is_dir() else ():  # noqa: PTH208
+            compiled = f"{folder}/{_BYTECODE}" if folder else _BYTECODE
+            there = self.folder / compiled
+            for entry in os.listdir(there) if there.is_dir() else ():  # noqa: PTH208
                 matched = _COMPILED.fullmatch(entry)
                 if matched and matched["module"] in names:
-                    (compiled / entry).unlink(missing_ok=True)
+                    yield f"{compiled}/{entry}"
 
     def _remove_info(self, info: Path) -> None:
         if info.is_dir():
@@ -187,23 +212,23 @@ class Tree:
         Raises:
             Cancelled: The pass was asked to end.
         """
-        self._touch(entry.name for entry in _entries(incoming, ""))
+        self._touch(entry.name for entry in entries_of(incoming, ""))
         self._add_folder(incoming, "", cancel)
 
     def _add_folder(self, incoming: Path, folder: str, cancel: Cancellation) -> None:
         cancel.check()
-        for entry in _entries(incoming, folder):
+        for entry in entries_of(incoming, folder):
             path = f"{folder}/{entry.name}" if folder else entry.name
             target = self.folder / path
             if path in self.held_files and os.path.lexists(target):
                 continue  # known to be the same, by `conflict`
-            shared = path in self._held_folders or (target.is_dir() and self._is_inside(path))
+            shared = path in self._held_folders or (target.is_dir() and self.is_inside(path))
             in_parts = shared and entry.is_dir(follow_symlinks=False)
             if in_parts or not _moved(incoming / path, target):
                 self._make_folder(target)
                 self._add_folder(incoming, path, cancel)
 
-    def _is_inside(self, relative: str) -> bool:
+    def is_inside(self, relative: str) -> bool:
         """Whether a folder is in this tree; what a link leads to elsewhere is not ours."""
         top = os.path.realpath(self.folder)
         return f"{os.path.realpath(self.folder / relative)}/".startswith(f"{top}/")
@@ -214,30 +239,6 @@ class Tree:
         if os.path.lexists(folder):
             folder.unlink()  # a file of a version that had a module where now a package is
         folder.mkdir(parents=True)
-
-    def link(self, source: Path, path: str) -> None:
-        """Put a hard link of `source` at `path`, in place of whatever is there."""
-        target = self._clear(path)
-        try:
-            os.link(source, target)
-        except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
-                raise
-            shutil.copy2(source, target)
-
-    def symlink(self, destination: str, path: str) -> None:
-        """Put a symbolic link at `path`, in place of whatever is there."""
-        self._clear(path).symlink_to(destination)
-
-    def _clear(self, path: str) -> Path:
-        target = self.folder / path
-        self._touch([path])
-        folder = _folder_of(path)
-        if folder not in self._made:
-            self._make_folder(target.parent)
-            self._made.add(folder)
-        _remove(target)
-        return target
 
     def conflict(self, incoming: Path, packages: Iterable[Distribution]) -> HoldConflict | None:
         """The first of `incoming` that would replace a file of a held package, or None.
@@ -256,7 +257,7 @@ class Tree:
 
     def _held_within(self, incoming: Path, folder: str) -> Iterator[str]:
         """What of `incoming` lies where a hold has a file, or a file where it has a folder."""
-        for entry in _entries(incoming, folder):
+        for entry in entries_of(incoming, folder):
             path = f"{folder}/{entry.name}" if folder else entry.name
             if path in self._held_folders and entry.is_dir(follow_symlinks=False):
                 yield from self._held_within(incoming, path)
@@ -274,7 +275,7 @@ def follow_links(incoming: Path, prefix: Path) -> None:
 
     uv makes a folder of it in any other prefix.
     """
-    for entry in _entries(incoming, ""):
+    for entry in entries_of(incoming, ""):
         meant = Path(os.path.realpath(prefix / entry.name))
         inside = str(meant.parent) == os.path.realpath(prefix)
         if inside and meant.name != entry.name and entry.is_dir(follow_symlinks=False):
@@ -283,7 +284,7 @@ def follow_links(incoming: Path, prefix: Path) -> None:
 
 def _merge(source: Path, target: Path) -> None:
     target.mkdir(exist_ok=True)
-    for entry in _entries(source, "."):
+    for entry in entries_of(source, "."):
         if entry.is_dir(follow_symlinks=False) and (target / entry.name).is_dir():
             _merge(source / entry.name, target / entry.name)
         else:
@@ -295,12 +296,18 @@ def _folder_of(path: str) -> str:
     return path.rpartition("/")[0]
 
 
+def folders_of(paths: Iterable[str]) -> list[str]:
+    """The folders that the paths are in, the deepest first."""
+    return sorted({_folder_of(path) for path in paths}, key=len, reverse=True)
+
+
 def _brings(distribution: Distribution, incoming: Path, path: str) -> bool:
     paths = recorded_paths(distribution, incoming)
     return any(p == path or p.startswith(f"{path}/") for p in paths)
 
 
-def _entries(incoming: Path, folder: str) -> list["os.DirEntry[str]"]:
+def entries_of(incoming: Path, folder: str) -> list["os.DirEntry[str]"]:
+    """What is in a folder of `incoming`, without uv's lock on it."""
     with os.scandir(incoming / folder) as entries:
         return [e for e in entries if folder or e.name != _UV_LOCK]  # uv's lock on the prefix
 
@@ -335,30 +342,3 @@ def _same_content(one: Path, other: Path) -> bool:
     if not (one.is_file() and other.is_file()):
         return False
     return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
-
-
-Fingerprints = Mapping[str, tuple[int, int, int]]
-"""Of each held file, relative to the environment: inode, size, modification time (ns)."""
-
-
-def fingerprints(paths: Iterable[str], folder: Path) -> Fingerprints:
-    """What tells that files are the very same: clones share the inode, so the bytes too.
-
-    A symbolic link is made anew in a clone: of it counts where it leads.
-
-    Args:
-        paths: The files that are to be there; what is not there has none.
-        folder: The environment itself, or a stage.
-    """
-    found: dict[str, tuple[int, int, int]] = {}
-    for path in paths:
-        try:
-            stat = os.lstat(f"{folder}/{path}")
-            if S_ISLNK(stat.st_mode):
-                leads_to = os.readlink(f"{folder}/{path}")  # noqa: PTH115
-                found[path] = (0, stat.st_size, hash(leads_to))
-                continue
-        except OSError:
-            continue
-        found[path] = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-    return found

@@ -16,17 +16,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.processes import Cancellation
+from reconciler.status import ExpectedEnd, Reason
 
 NAME = ".reconciler"
 _STAGE, _WORK = "stage-", "work-"
+_ASIDE = "aside"
+"""Old files of a change in place; without a record of it, nobody needs them any more."""
+_UNFINISHED = ".new"
+"""The end of the name of a file that is being written (`write_durably`)."""
 _LOCK_POLL_SECONDS = 0.05
 
 
-class Busy(Exception):
+class Busy(ExpectedEnd):
     """Another process holds the lock."""
 
-    def __init__(self, path: Path, holder: str) -> None:
-        super().__init__(f"{path} is held by {holder}")
+    reason = Reason.BUSY
+
+    def __init__(self, path: Path, holder: str, fix: str = "") -> None:
+        super().__init__(f"{path} is held by {holder}" + (f". {fix}" if fix else ""))
         self.path = path
         self.holder = holder
 
@@ -82,6 +89,11 @@ class Workspace:
         return self.root / "intent.json"
 
     @property
+    def in_place(self) -> Path:
+        """The record of a change of the live tree itself that has begun."""
+        return self.root / "in-place.json"
+
+    @property
     def live(self) -> Path:
         """The number of the live generation, and since when."""
         return self.root / "live.json"
@@ -104,16 +116,26 @@ class Workspace:
         return Path(tempfile.mkdtemp(prefix=_WORK, dir=self.root))
 
     def leftovers(self) -> list[Path]:
-        """The stages and work folders that nobody will finish. Call with the pass lock held."""
+        """What nobody will finish: stages, work folders, half-written files.
+
+        Call with the pass lock held.
+        """
         if not self.root.is_dir():
             return []
-        return [p for p in self.root.iterdir() if p.name.startswith((_STAGE, _WORK))]
+        return [
+            path
+            for path in self.root.iterdir()
+            if path.name.startswith((_STAGE, _WORK, _ASIDE)) or path.name.endswith(_UNFINISHED)
+        ]
 
     def clean_up(self) -> int:
-        """Remove what a crash left behind; how many folders that were."""
+        """Remove what a crash left behind; how many files and folders that were."""
         found = self.leftovers()
         for path in found:
-            remove_tree(path)
+            if path.is_dir():
+                remove_tree(path)
+            else:
+                path.unlink()
         return len(found)
 
     @contextmanager
@@ -185,8 +207,10 @@ def _waited(path: Path, cancel: Cancellation, timeout: float | None) -> Iterator
                 yield
                 return
         except Busy as busy:
-            if busy.path != path or (deadline is not None and time.monotonic() >= deadline):
+            if busy.path != path:
                 raise
+            if deadline is not None and time.monotonic() >= deadline:
+                raise Busy(path, busy.holder, "Wait for it, or end it.") from None
         cancel.sleep(_LOCK_POLL_SECONDS)
 
 
@@ -211,7 +235,7 @@ def _ignore_vanished(
 
 def write_durably(path: Path, text: str) -> None:
     """Replace a small file so that a power cut leaves the old or the new one."""
-    fresh = path.with_name(path.name + ".new")
+    fresh = path.with_name(path.name + _UNFINISHED)
     with fresh.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()

@@ -12,37 +12,38 @@ from dataclasses import dataclass
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
+from reconciler.status import ExpectedEnd, Reason
+
 EFFECTIVE_NAME = "reconciler-effective"
 """The name of the generated project that uv is given."""
 
 
-class UvError(Exception):
-    """uv did not do what it was asked; `reason` is one CamelCase word, `log` uv's own words."""
+class UvError(ExpectedEnd):
+    """uv did not do what it was asked; `log` has uv's own words."""
 
-    reason = "UvFailed"
+    reason = Reason.UV_FAILED
 
     def __init__(self, message: str, log: str = "") -> None:
         super().__init__(message)
-        self.message = message
         self.log = log
 
 
 class UvMissing(UvError):
     """There is no uv to start, or one that is too old."""
 
-    reason = "UvMissing"
+    reason = Reason.UV_MISSING
 
 
 class NoSolution(UvError):
     """What is asked for cannot be had together; the message is uv's explanation."""
 
-    reason = "NoSolution"
+    reason = Reason.NO_SOLUTION
 
 
 class BuildFailed(UvError):
     """A source distribution did not build."""
 
-    reason = "BuildFailed"
+    reason = Reason.BUILD_FAILED
 
     def __init__(self, name: NormalizedName, message: str, log: str = "") -> None:
         super().__init__(message, log)
@@ -52,13 +53,13 @@ class BuildFailed(UvError):
 class Unusable(BuildFailed):
     """What there is of a package is damaged, gone, or not what it says it is."""
 
-    reason = "Unusable"
+    reason = Reason.UNUSABLE
 
 
 class Unreadable(UvError):
     """uv cannot read what is installed: a package, or a folder, is named."""
 
-    reason = "Unreadable"
+    reason = Reason.UNREADABLE
 
     def __init__(
         self, message: str, log: str = "", name: NormalizedName | None = None, info: str = ""
@@ -72,19 +73,19 @@ class Unreadable(UvError):
 class NetworkTrouble(UvError):
     """An index did not answer, or refused: nobody's requirement is to blame."""
 
-    reason = "NetworkTrouble"
+    reason = Reason.NETWORK_TROUBLE
 
 
 class DiskFull(UvError):
     """There is no space left for uv's cache or for the stage."""
 
-    reason = "DiskFull"
+    reason = Reason.DISK_FULL
 
 
 class TimedOut(UvError):
     """uv took longer than the configured time limit and was ended."""
 
-    reason = "TimedOut"
+    reason = Reason.TIMED_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +182,13 @@ def failure(code: int, log: str) -> UvError:
     """Tell from uv's words what kind of failure this was (uv-facts 25 to 29)."""
     words = _explanation(log)
     if "No space left on device" in log or "Disk quota exceeded" in log:
-        return DiskFull(f"{words} Free some space; the environment is as it was.", log)
+        return DiskFull(f"{words} Free some space.", log)
     unread = _UNREADABLE.search(words)
     if unread:
         name = unread["package"] or unread["expected"]
-        mend = "Remove it (`uv pip uninstall`, or the folder by hand) and it is installed anew."
+        fix = "Remove it (`uv pip uninstall`, or the folder by hand) and it is installed again."
         known = canonicalize_name(name) if name else None
-        return Unreadable(f"{words} {mend}", log, known, unread["info"] or "")
+        return Unreadable(f"{words} {fix}", log, known, unread["info"] or "")
     if _NETWORK.search(words):
         return NetworkTrouble(words, log)
     built = _BUILD.search(words)

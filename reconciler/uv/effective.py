@@ -98,9 +98,11 @@ class EffectiveProject:
     Args:
         folder: A private folder of this pass; credentials may end up in its files.
         python: The target interpreter.
-        settings: The sifted uv settings (`uv_settings.settings_for`).
+        settings: The sifted uv settings (`settings_for`).
         holds: The hold set.
-        required: Every name that anything could require, to know which holds are missing.
+        missing: Names that are held but not installed: uv may not install them.
+        build: Whether source distributions may be built.
+        timeout: The time limit of one run in seconds, or None.
     """
 
     folder: Path

@@ -6,18 +6,22 @@ into a prefix of its own that a pass merges and checks afterwards.
 
 import errno
 import os
-import subprocess
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from packaging.version import InvalidVersion, Version
 from uv import find_uv_bin
 
 from reconciler.log.redact import redact
-from reconciler.processes import Cancellation, Cancelled, die_with_parent, end_group
+from reconciler.processes import (
+    Cancellation,
+    NotStarted,
+    OnLine,
+    Program,
+    TookTooLong,
+    run,
+)
 from reconciler.uv.answers import (
     EFFECTIVE_NAME,
     BuildFailed,
@@ -37,10 +41,9 @@ from reconciler.uv.answers import (
 OLDEST = Version("0.13.0")
 """The oldest uv whose dry run answers in JSON as it is read here."""
 
-_OUTLIVED_SECONDS = 2.0
-"""How long to wait for the last words of a uv that has ended."""
-
-OnLine = Callable[[str], None]
+_KEPT = 64_000_000
+"""Characters; a plan is read whole or not at all."""
+_VERSION_WITHIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,6 @@ class Ask:
     arguments: tuple[str, ...] = ()
     timeout: float | None = None
     """Seconds."""
-    secrets: Sequence[str] = field(default=(), repr=False)
 
 
 class Uv:
@@ -84,11 +86,11 @@ class Uv:
             found = self._executable or Path(find_uv_bin())
         except FileNotFoundError as error:
             raise UvMissing(
-                "uv is not found beside this package. Install it (`pip install uv`), or set "
-                "`uv` in [service]."
+                "uv is not found beside this package. Install Reconciler again (uv comes with "
+                "it), or set `uv` in [service]."
             ) from error
         if not (found.is_file() and os.access(found, os.X_OK)):
-            raise UvMissing(f"{found} is no program. Correct `uv` in [service].")
+            raise UvMissing(f"{found} is not a program. Correct `uv` in [service].")
         return found
 
     def version(self) -> str:
@@ -99,18 +101,22 @@ class Uv:
         """
         if self._version is None:
             try:
-                said = subprocess.run(
-                    [self.executable, "--version"],
-                    capture_output=True, text=True, check=True, timeout=60, env=self._environ,
-                ).stdout  # fmt: skip
-            except (OSError, subprocess.SubprocessError) as error:
-                raise UvMissing(f"uv does not start ({error}). Install it anew.") from error
-            version = said.removeprefix("uv ").partition(" ")[0].strip()
+                said = run(
+                    Program([self.executable, "--version"], environ=self._environ),
+                    limit=_VERSION_WITHIN_SECONDS,
+                )
+            except (NotStarted, TookTooLong) as error:
+                raise UvMissing(f"uv does not start ({error}). Reinstall it.") from error
+            if said.status != 0:
+                raise UvMissing(
+                    f"uv does not start (`uv --version` ended with {said.status}). Reinstall it."
+                )
+            version = said.out.removeprefix("uv ").partition(" ")[0].strip()
             try:
                 too_old = Version(version) < OLDEST
             except InvalidVersion:
                 raise UvMissing(
-                    f"{self.executable} is no uv: it says {said[:100]!r} for its version. "
+                    f"{self.executable} is not uv: it says {said.out[:100]!r} as its version. "
                     "Correct `uv` in [service]."
                 ) from None
             if too_old:
@@ -153,7 +159,7 @@ class Uv:
             NoSolution: The requirements exclude each other, or something does not exist.
             BuildFailed: Metadata of a source distribution could not be built.
             NetworkTrouble: An index did not answer.
-            UvError: Anything else that uv says no to.
+            UvError: uv failed for any other reason.
         """
         flags = ["--dry-run", "--output-format", "json", *_offline(offline)]
         flags += ["--prefix", str(prefix)] if prefix else []
@@ -193,79 +199,50 @@ class Uv:
         timeout: float | None = None,
     ) -> tuple[str, str]:
         """Start uv, follow its words line by line, and wait for it; (stdout, log)."""
-        cancel.check()
-        process = self._start(arguments, folder)
-        out: list[str] = []
-        log: list[str] = []
-        readers = [
-            _follow(process.stdout, out.append),
-            _follow(process.stderr, _both(log.append, on_line)),
-        ]
+        program = Program(
+            [str(self.executable), "--color", "never", "--no-progress", *arguments],
+            environ=self._environ,
+            folder=folder,
+        )
+        follow = None if on_line is None else _redacting(on_line)
         try:
-            cancel.wait_for(process, timeout)
-        except subprocess.TimeoutExpired:
+            said = run(program, limit=timeout, cancel=cancel, on_line=follow, keep=_KEPT)
+        except NotStarted as refused:
+            raise self._not_started(refused) from refused
+        except TookTooLong as error:
             raise TimedOut(
-                f"uv took longer than {timeout:.0f} s and was ended. Raise `timeout` if the "
+                f"uv took longer than {error.limit:.0f} s and was ended. Raise `timeout` if the "
                 "network is slow.",
-                "".join(log),
+                _redacted(error.ended.err),
             ) from None
-        finally:
-            end_group(process)
-            for reader in readers:
-                reader.join(_OUTLIVED_SECONDS)
-        if process.returncode != 0:
-            raise failure(process.returncode, "".join(log))
-        return "".join(out), "".join(log)
+        if said.status != 0:
+            raise failure(said.status, _redacted(said.err))
+        return _redacted(said.out), _redacted(said.err)
 
-    def _start(self, arguments: list[str], folder: Path) -> "subprocess.Popen[str]":
-        try:
-            return subprocess.Popen(
-                [self.executable, "--color", "never", "--no-progress", *arguments],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                text=True, errors="replace", cwd=folder, env=self._environ,
-                start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 -- it says itself why it is safe
-            )  # fmt: skip
-        except OSError as error:
-            if error.errno not in (errno.ENOEXEC, errno.EACCES):
-                raise
-            raise UvMissing(
+    def _not_started(self, refused: NotStarted) -> Exception:
+        """Whether it is uv that does not start, or the machine that is in trouble."""
+        error = refused.error
+        if isinstance(error, OSError) and error.errno in (errno.ENOEXEC, errno.EACCES):
+            return UvMissing(
                 f"{self.executable} does not start ({error.strerror}). Correct `uv` in [service]."
-            ) from error
+            )
+        return error
 
 
 def _offline(offline: bool) -> list[str]:
     return ["--offline"] if offline else []
 
 
-def _follow(stream: IO[str] | None, take: OnLine) -> threading.Thread:
-    """Take each line as it comes, on a thread of its own.
-
-    The thread holds nobody up: what a build has left running may keep the pipe open.
-    """
-
-    def follow() -> None:
-        if stream is not None:
-            with stream:
-                for line in stream:
-                    take(redact(line))
-
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    return thread
+def _redacting(on_line: OnLine) -> OnLine:
+    return lambda line: on_line(redact(line))
 
 
-def _both(first: OnLine, second: OnLine | None) -> OnLine:
-    def take(line: str) -> None:
-        first(line)
-        if second is not None:
-            second(line.rstrip("\n"))
-
-    return take
+def _redacted(text: str) -> str:
+    return "".join(map(redact, text.splitlines(keepends=True)))
 
 
 __all__ = [
-    "EFFECTIVE_NAME", "Ask", "BuildFailed", "Cancelled", "DiskFull", "NetworkTrouble",
+    "EFFECTIVE_NAME", "Ask", "BuildFailed", "DiskFull", "NetworkTrouble",
     "NoSolution", "Plan", "Planned", "TimedOut", "Unreadable", "Uv", "UvError", "UvMissing",
     "failure",
 ]  # fmt: skip

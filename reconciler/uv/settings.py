@@ -14,8 +14,9 @@ from typing import Any
 import tomli
 from packaging.utils import canonicalize_name
 
-from reconciler.state.desired import FileProblem
+from reconciler.state.desired import BadFile
 from reconciler.state.holds import HoldSet
+from reconciler.status import Problem
 
 _KEPT = frozenset({
     "index", "index-url", "extra-index-url", "find-links", "no-index", "index-strategy",
@@ -88,7 +89,7 @@ def settings_for(
         environ: The service's environment variables, for the places of the files.
 
     Raises:
-        FileProblem: A uv configuration file is not TOML.
+        BadFile: A uv configuration file is not TOML.
     """
     merged: dict[str, Any] = {}
     for folder, table in _layers(project_file, project_uv, environ):
@@ -167,12 +168,15 @@ def _read(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError):
         return {}
     except tomli.TOMLDecodeError as error:
-        raise FileProblem(
-            path, f"not valid TOML: {error.msg}", "Mend the line; uv would refuse it as well.",
-            error.lineno, error.colno,
-        ) from error  # fmt: skip
+        reason = f"not valid TOML: {error.msg}"
+        fix = "Correct the line; uv would refuse it as well."
+        problem = Problem(
+            file=str(path), line=error.lineno, column=error.colno, reason=reason, fix=fix
+        )
+        raise BadFile(problem) from error
     except UnicodeDecodeError as error:
-        raise FileProblem(path, "the file is not UTF-8", "Save it as UTF-8.") from error
+        problem = Problem(file=str(path), reason="the file is not UTF-8", fix="Save it as UTF-8.")
+        raise BadFile(problem) from error
 
 
 def _table(value: object) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -17,6 +16,7 @@ from packaging.version import Version
 
 from reconciler.state.holds import matches
 from reconciler.state.installed import Distribution, Installed, read_distribution
+from reconciler.status import ExpectedEnd, Reason
 from reconciler.trees.workspace import Workspace
 from reconciler.vault.manifest import Manifest, VaultFile, read_files, read_manifest
 
@@ -24,19 +24,16 @@ MANIFEST = "manifest.json"
 TREE = "tree"
 
 
-@dataclass(eq=False)
-class CopyDamaged(Exception):
+class CopyDamaged(ExpectedEnd):
     """A copy in the vault is not what was put there, so it is not restored."""
 
-    name: str
-    version: str
-    path: str
+    reason = Reason.VAULT_DAMAGED
 
-    def __str__(self) -> str:
-        return (
-            f"the vault's copy of {self.name} {self.version} is damaged (the content of "
-            f"{self.path} has changed since the copy was made), so it is not restored. Install "
-            f"that build by hand, then `reconciler hold accept {self.name}`."
+    def __init__(self, name: str, version: str, path: str) -> None:
+        super().__init__(
+            f"the vault's copy of {name} {version} is damaged (the content of {path} has changed "
+            "since the copy was made), so it is not restored. Install that build by hand, then "
+            f"`reconciler hold accept {name}`."
         )
 
 

@@ -1,9 +1,8 @@
 """A Chromium, pages that complain when something is refused, axe-core, and a studio to look at."""
 
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,7 +15,6 @@ from tests.support.projects import Project
 from tests.support.service import ServiceFactory, ServiceProcess
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
-AXE = "axe-core@4.14.1"
 QUIET = (
     "--no-sandbox",
     "--disable-gpu",
@@ -51,7 +49,6 @@ expect.set_options(timeout=30_000)
 def chromium() -> Iterator[Browser]:
     """Debian's Chromium, headless."""
     program = shutil.which("chromium")
-    assert program, "Chromium is missing: apt-get install chromium"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=list(QUIET))
         yield browser
@@ -109,23 +106,8 @@ def shoot() -> Callable[[Page, str], Path]:
 
 @pytest.fixture(scope="session")
 def axe() -> str:
-    """The source of axe-core, kept in artifacts/ from one run to the next."""
-    kept = ARTIFACTS / "npm" / AXE
-    if not kept.is_dir():
-        npm = shutil.which("npm")
-        assert npm, "npm is missing: apt-get install npm"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(dir=kept.parent))
-        subprocess.run(
-            [npm, "install", "--silent", "--no-audit", "--no-fund", "--prefix", new, AXE],
-            check=True,
-            timeout=300,
-        )
-        try:
-            new.rename(kept)
-        except OSError:  # another worker was faster
-            assert kept.is_dir()
-    return (kept / "node_modules/axe-core/axe.min.js").read_text()
+    """The source of axe-core."""
+    return (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
 
 
 @pytest.fixture

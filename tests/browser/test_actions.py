@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import DECLARED, Opener
-from tests.browser.test_table import row
+from tests.browser.test_table import row, times_shown
 from tests.support.environments import install, snapshot, tree_fingerprint
 from tests.support.projects import Project
 from tests.support.service import ServiceProcess
@@ -33,6 +33,7 @@ def test_pause_with_a_reason_and_resume(
 
     notice = page.locator(".notice.paused")
     expect(notice).to_contain_text("Training run of Ana")
+    assert times_shown(page, "Training run of Ana") == 1
     expect(page.locator(".pill")).to_have_text("Paused")
     suspension = steady.environment()["suspension"]
     assert suspension["reason"] == "Training run of Ana"
@@ -58,9 +59,9 @@ def test_the_gpu_is_checked_again(steady: ServiceProcess, open_page: Opener) -> 
         page.get_by_role("button", name="Check again").click()
 
     assert answered.value.status == 202
-    expect(page.locator("#toast")).to_have_text("Torch is asked again which GPU it sees.")
+    expect(page.locator("#toast")).to_have_text("Checking the GPU again.")
     after = steady.wait_for_environment(lambda one: one["gpu"]["checked_at"] > before)["gpu"]
-    expect(value).to_have_attribute("title", re.compile("^Looked at"))
+    expect(value).to_have_attribute("title", re.compile("^Checked "))
     assert after["available"] is True
 
 
@@ -89,12 +90,12 @@ def test_older_passes_are_read_on_demand(steady: ServiceProcess, open_page: Open
     page = open_page(steady)
 
     expect(page.locator(".passes li")).to_have_count(6)
-    page.get_by_role("button", name="Show older ones").click()
+    page.get_by_role("button", name="Show older passes").click()
 
     expect(page.locator(".passes li")).to_have_count(len(recorded))
     shown = page.locator(".passes li").all_inner_texts()
     assert [int(text.rpartition("pass ")[2]) for text in shown] == [one["id"] for one in recorded]
-    expect(page.get_by_role("button", name="Show older ones")).to_be_hidden()
+    expect(page.get_by_role("button", name="Show older passes")).to_be_hidden()
 
 
 def test_roll_back(
@@ -132,7 +133,13 @@ def test_restore_a_broken_hold(
 
     notice = page.locator(".notice.holds")
     expect(notice).to_contain_text("torch")
+    command = notice.locator("code", has_text="reconciler hold restore torch")
+    expect(command).to_have_text("reconciler hold restore torch")
+    expect(page.locator("main")).not_to_contain_text("`")
     expect(page.locator(".pill")).to_have_text("Degraded")
+    (broken,) = [hold for hold in steady.environment()["holds"] if not hold["intact"]]
+    assert times_shown(page, broken["message"]) == 1
+    expect(row(page, "torch").locator(".message")).to_be_hidden()
     shoot(page, "broken-hold", full_page=True)
     notice.get_by_role("button", name="Restore torch 2.3.1+rocm5.7…").click()
     page.get_by_role("dialog").get_by_role("button", name="Restore").click()
@@ -155,7 +162,7 @@ def test_accept_a_broken_hold(
     page.get_by_role("button", name="Accept torch as it is…").click()
     page.get_by_role("dialog").get_by_role("button", name="Accept").click()
 
-    expect(page.locator("dialog .sentence")).to_have_text(re.compile("^✅ torch 2.8.0 is held now"))
+    expect(page.locator("dialog .sentence")).to_have_text(re.compile("^✅ torch 2.8.0 is now held"))
     page.get_by_role("dialog").get_by_role("button", name="Close").click()
     expect(row(page, "torch").locator(".installed")).to_have_text("2.8.0")
     holds = {hold["name"]: hold for hold in steady.environment()["holds"]}

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import DECLARED, Opener
-from tests.browser.test_table import row
+from tests.browser.test_table import row, times_shown
 from tests.support.environments import snapshot, tree_fingerprint
 from tests.support.index import PackageIndex
 from tests.support.projects import Project
@@ -128,11 +128,23 @@ def test_a_package_that_cannot_be_built(
     failures = page.locator("dialog .failures")
     expect(failures).to_contain_text("flash-attn>=2")
     expect(failures).to_contain_text(BUILD_FAILURE)
+    expect(failures.locator(".message code").first).to_have_text("flash-attn==2.6.3")
     expect(page.locator("dialog .counts")).to_contain_text("Failed:1")
     shoot(page, "fix-partly")
     page.get_by_role("dialog").get_by_role("button", name="Close").click()
     expect(row(page, "flash-attn").locator(".status")).to_have_text("Failed")
+    expect(row(page, "flash-attn").locator(".message")).to_have_text("BuildFailed")
     expect(page.locator(".notice.failed")).to_contain_text("flash-attn")
+    expect(page.locator("main")).not_to_contain_text("`")
+    (failure,) = drifted.environment()["last_pass"]["failed"]
+    assert times_shown(page, failure["message"]) == 1
+
+    # A pass that only looks does not take away what an earlier one could not meet.
+    look = drifted.client.post("/environments/studio/reconcile", json={}).json()["pass"]
+    expect(page.locator(".passes li").first).to_contain_text(f"pass {look}")
+    assert drifted.environment()["last_pass"]["failed"] == []
+    expect(row(page, "flash-attn").locator(".message")).to_have_text("BuildFailed")
+    assert times_shown(page, failure["message"]) == 1
     assert snapshot(studio.venv)["numpy"] == "1.26.4"
 
 
@@ -169,7 +181,7 @@ def test_hidden_progress_goes_on_and_can_be_shown_again(
     stall.wait_reached()
 
     page.get_by_role("button", name="Hide").click()
-    page.get_by_role("button", name="Show its progress").click()
+    page.get_by_role("button", name="Show progress").click()
     expect(page.locator("dialog .steps .package").first).to_be_visible()
     page.get_by_role("button", name="Hide").click()
     stall.release()
@@ -187,6 +199,65 @@ def test_nothing_to_do(steady: ServiceProcess, open_page: Opener) -> None:
     assert result_of(page) == nothing
 
 
+def test_beside_a_broken_file_the_last_good_state_is_applied(
+    drifted: ServiceProcess, studio: Project, open_page: Opener, shoot: Shoot
+) -> None:
+    good = drifted.wait_for_environment(lambda one: one["planned"])
+    planned = len(good["planned"])
+    studio.write([*DECLARED, "sympy >=1.13,,<2"])
+    problem = drifted.wait_for_environment(lambda one: one["problem"])["problem"]
+    place = f"{problem['line']}:{problem['column']}"
+    revision = good["revision"].removeprefix("sha256:")[:10]
+    page = open_page(drifted)
+
+    expect(page.locator(".hint")).to_have_text(
+        f"This applies the last good state (revision {revision}, 10 requirements): "
+        f"{planned} packages would change. "
+        f"The broken edit at pyproject.toml:{place} is not applied until it is fixed."
+    )
+    page.get_by_role("button", name="Fix Dependencies").click()
+    dialog = page.get_by_role("dialog", name="Install/update ML dependencies?")
+    expect(dialog).to_contain_text(f"revision {revision}, 10 requirements")
+    expect(dialog).to_contain_text(f"The broken edit at {problem['file']}:{place} is not applied")
+    expect(dialog).to_contain_text(f"{planned} packages will change")
+    shoot(page, "fix-last-good")
+    dialog.get_by_role("button", name="Apply the last good state").click()
+
+    assert result_of(page) == (
+        f"⚠️ Successfully installed/upgraded all {planned} packages (torch/torchvision preserved). "
+        f"The broken edit at pyproject.toml:{place} was not applied."
+    )
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    expect(page.locator(".hint")).to_contain_text("10 requirements): nothing would change.")
+    assert snapshot(studio.venv)["numpy"] == "1.26.4"
+    assert "sympy" not in snapshot(studio.venv)
+
+
+def test_without_a_good_state_there_is_nothing_to_fix(
+    studio: Project, service: ServiceFactory, open_page: Opener
+) -> None:
+    studio.write(["numpy ==,"])
+    process = service(until="/livez")
+    problem = process.wait_for_environment(lambda one: one["problem"])["problem"]
+    page = open_page(process)
+    button = page.get_by_role("button", name="Fix Dependencies")
+    reason = (
+        "There is no last good state of pyproject.toml to apply. "
+        f"Fix the problem at pyproject.toml:{problem['line']}:{problem['column']} first."
+    )
+
+    expect(button).to_have_attribute("aria-disabled", "true")
+    expect(button).to_have_accessible_description(reason)
+    button.click(force=True)
+    expect(page.locator("#toast")).to_have_text(reason)
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert times_shown(page, problem["reason"]) == 1
+
+    studio.write(DECLARED)
+    expect(button).not_to_have_attribute("aria-disabled", "true")
+    expect(page.locator(".pill")).to_have_text("In sync")
+
+
 def test_an_index_that_is_down(
     drifted: ServiceProcess, universe: PackageIndex, open_page: Opener, studio: Project
 ) -> None:
@@ -200,6 +271,10 @@ def test_an_index_that_is_down(
     assert sentence.startswith("❌ ")
     assert sentence.endswith("(torch/torchvision preserved)")
     assert snapshot(studio.venv) == before
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    expect(page.locator(".lead")).to_have_text(re.compile("^NetworkTrouble: show why · "))
+    failed = drifted.environment()["last_pass"]["message"].partition(": ")[2]
+    assert times_shown(page, failed) == 1
 
 
 def test_a_refused_request_is_explained_and_can_be_tried_again(

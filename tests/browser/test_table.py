@@ -28,6 +28,13 @@ def cells(page: Page, package: str) -> list[str]:
     return [cell.inner_text().strip() for cell in row(page, package).get_by_role("cell").all()]
 
 
+def times_shown(page: Page, message: str) -> int:
+    """How often the page has a message of the API in full."""
+    shown, wanted = (" ".join(text.replace("`", "").split())
+                     for text in (page.locator("main").inner_text(), message))  # fmt: skip
+    return shown.count(wanted)
+
+
 def test_guides_facts_and_columns(drifted: ServiceProcess, open_page: Opener) -> None:
     page = open_page(drifted, path="/ai-models-setup")
 
@@ -157,8 +164,16 @@ def test_problem_of_the_file_with_its_line(
     place = f"{problem['file']}:{problem['line']}:{problem['column']}"
     expect(notice.locator(".place")).to_have_text(place)
     expect(notice.locator(".source")).to_contain_text('"sympy >=1.13,,<2",')
-    expect(notice).to_contain_text(problem["reason"])
-    expect(notice.locator(".mend")).to_contain_text(problem["mend"])
+    expect(notice).to_contain_text(problem["reason"].replace("`", ""))
+    expect(notice.locator("code", has_text="project.dependencies[10]")).to_be_visible()
+    assert times_shown(page, problem["reason"]) == 1
+    expect(page.locator(".lead")).to_have_text(
+        "BadFile: show why · 10 of 10 requirements satisfied, 3 held"
+    )
+    page.get_by_role("button", name="BadFile: show why").click()
+    expect(notice).to_be_focused()
+    expect(notice.locator(".fix")).to_contain_text(problem["mend"])
+    expect(page.locator("main")).not_to_contain_text("`")
     expect(row(page, "numpy").locator(".status")).to_have_text("OK")
     shoot(page, "problem", full_page=True)
 
@@ -176,8 +191,8 @@ def test_problem_of_the_configuration(drifted: ServiceProcess, open_page: Opener
     expect(notice.locator(".place")).to_contain_text(f"{drifted.config}:")
     problem = drifted.wait_for(lambda status: status["service"]["config_problem"])
     said = problem["service"]["config_problem"]
-    expect(notice).to_contain_text(said["reason"])
-    expect(notice.locator(".mend")).to_contain_text(said["mend"])
+    expect(notice).to_contain_text(said["reason"].replace("`", ""))
+    expect(notice.locator(".fix")).to_contain_text(said["mend"].replace("`", ""))
     expect(row(page, "torch").locator(".status")).to_have_text("Held")
 
     drifted.write_config()

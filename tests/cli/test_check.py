@@ -147,6 +147,71 @@ def test_where_there_is_no_environment_everything_is_missing_and_none_is_made(
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_where_there_is_no_environment_no_program_is_started(
+    studio: Studio, tmp_path: Path
+) -> None:
+    """It once made a stand-in with uv, and failed where there is no uv."""
+    programs = tmp_path / "programs"
+    called = tmp_path / "called"
+    programs.mkdir()
+    for name in ("uv", "uvx", "python", "python3"):
+        (programs / name).write_text(f"#!/bin/sh\necho $0 >> {called}\nexit 1\n")
+        (programs / name).chmod(0o755)
+    studio.configure(python=str(tmp_path / "nowhere"))
+    studio.config.write_text(
+        studio.config.read_text().replace("[service]", f'[service]\nuv = "{programs}/uv"')
+    )
+    studio.declare("alpha>=1", "beta; python_version < '3'", base=())
+    code = (
+        "import sys\nfrom reconciler.cli.app import status_of\n"
+        "STARTS = ('subprocess.Popen', 'os.exec', 'os.fork', 'os.forkpty', 'os.posix_spawn',\n"
+        "          'os.system')\n"
+        "def hook(event, args):\n    assert event not in STARTS, (event, args)\n"
+        "sys.addaudithook(hook)\n"
+        "sys.exit(status_of(['check']))\n"
+    )
+
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=studio.project.directory,
+        env={**os.environ, **studio.environ, "PYTHONPATH": str(Path.cwd()),
+             "PATH": str(programs)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    own = "{}.{}.{}".format(*sys.version_info[:3])
+    compared = f"Compared as for Python {own}, which runs this command."
+    assert ran.returncode == 2, ran.stderr
+    assert ran.stderr == ""
+    assert ran.stdout.splitlines() == [
+        f"studio: there is no environment yet at {tmp_path}/nowhere/bin/python. {compared}",
+        "Package  Required  Installed  Status",
+        "alpha    >=1       -          missing",
+        "studio is not as declared: 0 of 1 requirements satisfied, 0 held.",
+        "`reconciler plan` shows what would change; `reconciler apply` mends it.",
+    ]
+    assert not called.exists()
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_where_there_is_no_uv_an_environment_that_is_missing_is_drift(
+    studio: Studio, tmp_path: Path
+) -> None:
+    studio.configure(python=str(tmp_path / "nowhere"))
+    studio.config.write_text(
+        studio.config.read_text().replace("[service]", '[service]\nuv = "/nowhere/uv"')
+    )
+    studio.project.write_text(
+        "[project]\nname = 'studio'\nversion = '1'\nrequires-python = '<3.9'\n"
+        "dependencies = ['alpha']\n"
+    )
+
+    document = studio.json("check", status=2)
+
+    assert [(row["name"], row["status"]) for row in document["packages"]] == [("alpha", "missing")]
+    assert document["problem"] is None
+
+
 def test_it_asks_no_index_starts_no_uv_and_writes_nothing(
     applied: Studio, small: PackageIndex
 ) -> None:

@@ -3,13 +3,15 @@
 import os
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
 import reconciler
 from reconciler.cli.app import COMMANDS
+from reconciler.cli.app import reconciler as reconciler_command
 from tests.cli.conftest import Studio
 from tests.support.processes import run_cli
 from tests.support.service import toml
@@ -127,17 +129,20 @@ def test_a_bad_configuration_is_said_with_its_place(studio: Studio) -> None:
     assert 'Did you mean "log_level"?' in ran.stderr
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_explains_itself(tmp_path: Path, name: str) -> None:
-    command = getattr(import_module(f"reconciler.cli.commands.{name}"), name)
+def test_every_command_explains_itself() -> None:
+    groups = ("hold", "service")
+    wanting = []
+    for name, words in COMMANDS.items():
+        ran = CliRunner().invoke(reconciler_command, [name, "--help"], prog_name="reconciler")
+        command = reconciler_command.get_command(click.Context(reconciler_command), name)
+        own = [] if name in groups else ["Examples:", "Exit status:"]
+        said = [f"Usage: reconciler {name}", *own]
+        if ran.exit_code or [it for it in said if it not in ran.output]:
+            wanting.append(ran.output)
+        if command.get_short_help_str(200) != words:
+            wanting.append(f"{name}: {command.get_short_help_str(200)}")
 
-    assert command.get_short_help_str(200) == COMMANDS[name]
-    ran = run_cli(name, "--help", cwd=tmp_path)
-    assert ran.returncode == 0
-    assert ran.stdout.startswith(f"Usage: reconciler {name}")
-    if name not in ("hold", "service"):
-        assert "Examples:" in ran.stdout
-        assert "Exit status:" in ran.stdout
+    assert wanting == []
 
 
 def test_help_lists_every_command(tmp_path: Path) -> None:

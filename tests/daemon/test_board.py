@@ -72,7 +72,7 @@ def test_it_stays_a_sentence_whatever_there_is_to_say(count):
 
 
 def test_a_rejected_configuration_comes_first():
-    problem = Problem(file="/etc/r.toml", line=3, column=1, reason="unknown key", mend="")
+    problem = Problem(file="/etc/r.toml", line=3, column=1, reason="unknown key", fix="")
 
     assert sentence(environment("studio"), problem=problem).startswith(
         "the configuration was rejected, the one before stays (/etc/r.toml: unknown key); studio:"

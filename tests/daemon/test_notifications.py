@@ -125,7 +125,7 @@ def test_a_receiver_that_speaks_no_http_does_not_silence_the_others(talker, tmp_
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"", "is empty"), (b"\xff\xfe", "is no text"), (b"http://[::1\n", "cannot be sent")],
+    [(b"", "is empty"), (b"\xff\xfe", "is not text"), (b"http://[::1\n", "cannot be sent")],
 )
 def test_an_address_file_that_holds_none_is_named(content, words, tmp_path):
     secret = tmp_path / "address"

@@ -55,8 +55,11 @@ def converges(process: ServiceProcess, venv: Path) -> None:
     assert process.processes() == []
 
 
-@pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment.__name__)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [*((signal.SIGTERM, moment) for moment in MOMENTS), (signal.SIGINT, verifying)],
+    ids=lambda it: getattr(it, "name", None) or it.__name__,
+)
 def test_a_signal_ends_it_within_five_seconds(
     number: signal.Signals, moment: Moment, stage: Stage
 ) -> None:

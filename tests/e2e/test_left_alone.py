@@ -1,5 +1,6 @@
 """Environments that are left alone: after a roll-back, while paused, and where one only looks."""
 
+import shutil
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -17,6 +18,7 @@ from tests.support.environments import (
     uninstall,
 )
 from tests.support.index import PackageIndex
+from tests.support.processes import wait_until
 from tests.support.projects import Project
 from tests.support.service import Json, ServiceFactory, ServiceProcess
 
@@ -159,10 +161,11 @@ def test_a_pause_without_a_limit_survives_a_restart(
     assert running.client.get("/readyz").status_code == 200
 
 
-def test_a_pause_during_a_pass_lets_it_come_to_its_end(
+def test_after_a_pause_nothing_goes_live_not_even_what_a_pass_has_prepared(
     running: ServiceProcess, project: Project, small: PackageIndex
 ) -> None:
     """And the end of that pass does not overwrite the pause."""
+    before = tree_fingerprint(project.venv)
     stall = small.stall_downloads(for_name="beta")
     project.save(["alpha", "beta"])
     stall.wait_reached()
@@ -172,11 +175,44 @@ def test_a_pause_during_a_pass_lets_it_come_to_its_end(
     row = running.wait_for_phase("Paused")
 
     assert row["suspension"]["reason"] == "enough"
-    assert snapshot(project.venv).keys() == {"alpha", "beta"}
-    uninstall(project.venv, "beta")
-    running.wait_for_environment(
-        lambda row: statuses(row)["beta"] == "missing" and row["phase"] == "Paused"
-    )
+    wait_until(lambda: running.environment()["current_pass"] is None, what="the end of the pass")
+    assert tree_fingerprint(project.venv) == before
+    assert running.environment()["phase"] == "Paused"
+    ask(running, "resume")
+    running.wait_for_environment(lambda row: in_sync_with(row, ["alpha", "beta"]))
+
+
+# Deleted meanwhile
+
+
+def test_a_paused_environment_that_is_deleted_stays_away_until_someone_resumes(
+    running: ServiceProcess, project: Project
+) -> None:
+    post(running, "pause")
+    running.wait_for_phase("Paused")
+    shutil.rmtree(project.venv)
+    ask(running, "reconcile")
+    project.save(["alpha", "beta"])
+    ask(running, "reconcile")
+    assert not project.venv.exists()
+    assert running.environment()["phase"] == "Paused"
+
+    ask(running, "resume")
+    running.wait_for_environment(lambda row: in_sync_with(row, ["alpha", "beta"]))
+
+
+def test_a_rolled_back_environment_that_is_deleted_stays_away_until_the_file_changes(
+    upgraded: tuple[ServiceProcess, Saved], project: Project
+) -> None:
+    process, _ = upgraded
+    ask(process, "rollback")
+    process.wait_for_phase("Paused")
+    shutil.rmtree(project.venv)
+    ask(process, "reconcile")
+    assert not project.venv.exists()
+
+    project.save(["alpha", "gamma"])
+    process.wait_for_environment(lambda row: in_sync_with(row, ["alpha", "gamma"]))
 
 
 # Observe

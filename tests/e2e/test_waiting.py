@@ -95,3 +95,23 @@ def test_changes_wait_for_the_window_and_hooks_are_told(
     assert notice["pass"]["id"] == entry["id"]
     assert [change["name"] for change in notice["pass"]["changes"]] == ["alpha"]
     assert "ended with 3" in process.events("notify.failed")[0]["reason"]
+
+
+def test_an_environment_is_made_in_its_maintenance_window(
+    small: PackageIndex, project: Project, service: ServiceFactory
+) -> None:
+    """Making it is a change like any other."""
+    month = (dt.datetime.now(dt.UTC).month + 5) % 12 + 1
+    process = service.prepare(interval="1h", wait_while_in_use=True)
+    with process.config.open("a") as config:
+        config.write(
+            f'[[environments.studio.windows]]\ncron = "0 3 1 {month} *"\nduration = "1h"\n'
+        )
+    project.write(["alpha"])
+    process.start(until="/livez")
+
+    process.wait_for_environment(lambda row: condition(row, "Ready")["reason"] == "OutsideWindow")
+
+    assert not project.venv.exists()
+    ask(process, "reconcile", apply=True)
+    process.wait_for_environment(lambda row: in_sync_with(row, ["alpha"]))

@@ -36,7 +36,7 @@ def paths(project):
 
 
 def found(project, uid=ROOT):
-    return [(each.file, each.reason, each.mend) for each in check_trust(paths(project), uid)]
+    return [(each.file, each.reason, each.fix) for each in check_trust(paths(project), uid)]
 
 
 def test_a_project_of_root_in_a_sticky_folder_is_trusted(project):
@@ -86,7 +86,7 @@ def test_a_file_of_another_user_is_refused_and_the_way_out_is_named(project):
     assert reason.startswith(f"{project}/pyproject.toml belongs to nobody")
     assert mend == (
         f"`chown root {project}/pyproject.toml`, or run the service as that user: "
-        "`reconciler service install --for nobody`"
+        "`reconciler service install --for nobody`."
     )
 
 

@@ -4,7 +4,7 @@ import io
 import tarfile
 from pathlib import Path
 
-from tests.support.wheels import make_sdist
+from tests.support.wheels import make_sdist, unpack
 
 NOWHERE = "http://127.0.0.1:9"
 """Nobody listens there."""
@@ -12,10 +12,7 @@ NOWHERE = "http://127.0.0.1:9"
 
 def make_local_project(folder: Path, requires: list[str], source: str | None = None) -> None:
     """A project in a folder, which builds without any build requirement."""
-    make_sdist(folder.parent, folder.name, "1.0", requires=requires)
-    with tarfile.open(folder.parent / f"{folder.name}-1.0.tar.gz") as archive:
-        archive.extractall(folder.parent, filter="data")
-    (folder.parent / f"{folder.name}-1.0").rename(folder)
+    unpack(make_sdist(folder.parent, folder.name, "1.0", requires=requires)).rename(folder)
     table = f'[project]\nname = "{folder.name}"\nversion = "1.0"\ndependencies = {requires!r}\n'
     if source:
         table += f'[tool.uv.sources]\ntorch = {source}\n[[tool.uv.index]]\nname = "rocm"\n'

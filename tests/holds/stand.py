@@ -7,7 +7,8 @@ from pathlib import Path
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.environment import Environment
 from reconciler.passes.outcome import Outcome
-from reconciler.passes.reconcile import Pass
+from reconciler.passes.reconcile import reconcile
+from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
 from tests.support.environments import (
     FileState,
@@ -98,7 +99,7 @@ class Stand:
         """Run one real pass."""
         running = Pass(self.environment(), Cancellation(), _Silent())
         try:
-            return running.reconcile(audit=True)
+            return reconcile(running, audit=True)
         finally:
             self.log = "".join(running.log)
 

@@ -1,6 +1,8 @@
 """Whatever uv is configured to do, a held package stays, byte for byte, and the rest is done.
 
-Each row of the table is a real pass with the real uv.
+Each row is a real pass with the real uv: one for each setting that reaches uv, and for each
+place one for each kind that must not. Which settings are kept is decided in one function,
+and tests/uv/test_known_settings.py asks it about every setting of uv at every place.
 """
 
 from collections.abc import Mapping
@@ -17,7 +19,7 @@ LOWEST = {"accelerate": "0.0.1", "numpy": "1.24.4", "packaging": None}
 
 
 class Setting(NamedTuple):
-    """A uv setting, where it may stand, and what it changes apart from the holds."""
+    """A setting that reaches uv, where it may stand, and what it changes apart from the holds."""
 
     toml: str
     levels: tuple[str, ...] = ("top", "pip")
@@ -26,13 +28,9 @@ class Setting(NamedTuple):
 
 PIP = ("pip",)
 TOP = ("top",)
+PLACES = ("project", "project-file", "user", "system")
 
-SETTINGS = [
-    Setting("reinstall = true"),
-    Setting('reinstall-package = ["torch", "accelerate"]'),
-    Setting("upgrade = true"),
-    Setting('upgrade-package = ["torch"]'),
-    Setting("exact = true", PIP),
+KEPT = [
     Setting('override-dependencies = ["torch==2.8.0"]', TOP),
     Setting('override-dependencies = ["Torch>=2.4.0", "torch_vision"]', TOP),
     Setting(
@@ -68,17 +66,7 @@ SETTINGS = [
         'dependency-metadata = [{name = "Torch", version = "2.3.1+rocm5.7", '
         'requires-dist = ["triton==3.0.0"]}]'
     ),
-    Setting('torch-backend = "cpu"'),
-    Setting('torch-backend = "auto"'),
-    Setting("no-deps = true", PIP),
     *(Setting(f'link-mode = "{m}"') for m in ("copy", "symlink", "hardlink", "clone")),
-    Setting('target = "elsewhere"', PIP),
-    Setting('prefix = "elsewhere"', PIP),
-    Setting('python = "3.12"', PIP),
-    Setting('python-version = "3.8"', PIP),
-    Setting('python-platform = "windows"', PIP),
-    Setting("system = true", PIP),
-    Setting("break-system-packages = true", PIP),
     Setting('no-binary = ["torch"]', PIP),
     Setting('no-binary-package = ["torch", "pytorch-triton-rocm"]', TOP),
     Setting('only-binary = ["torch"]', PIP),
@@ -97,62 +85,103 @@ SETTINGS = [
         for s in ("first-index", "unsafe-first-match", "unsafe-best-match")
     ),
     Setting("compile-bytecode = true"),
-    Setting("require-hashes = true", PIP),
-    Setting("verify-hashes = true", PIP),
-    Setting("no-sources = true"),
-    Setting("strict = true", PIP),
     Setting('extra-build-dependencies = {accelerate = ["torch"]}', TOP),
-    Setting("all-extras = true", PIP),
-    Setting("generate-hashes = true", PIP),
-    Setting("universal = true", PIP),
     Setting('config-settings = {editable_mode = "compat"}'),
-    Setting("managed = false", TOP),
-    Setting("package = false", TOP),
-    Setting("environments = [\"sys_platform == 'win32'\"]", TOP),
-    Setting(
-        "required-environments = [\"sys_platform == 'win32'\"]\n"
-        'conflicts = [[{extra = "a"}, {extra = "b"}]]\n'
-        'default-groups = ["gpu"]\nworkspace = {members = ["bait"]}\nfork-strategy = "fewest"',
-        TOP,
-    ),
-    Setting('required-version = ">=99"', TOP),
-    Setting('python-preference = "only-managed"', TOP),
-    Setting("preview = true", TOP),
 ]
-OUTSIDE = ("user", "system")
-"""The user's file and the machine's are read by the same code: each setting is in one of them."""
-ROWS = [
-    pytest.param(place, level, setting, id=f"{place}-{level}-{setting.toml}")
-    for number, setting in enumerate(SETTINGS)
-    for levelled, level in enumerate(setting.levels)
-    for place in ("project", "project-file", OUTSIDE[(number + levelled) % 2])
-]
+MUST_NOT_REACH_UV = {
+    "another build": """
+        reinstall = true
+        reinstall-package = ["torch", "accelerate"]
+        upgrade = true
+        upgrade-package = ["torch"]
+        torch-backend = "cpu"
+        [pip]
+        no-deps = true
+    """,
+    "the backend that uv finds": 'torch-backend = "auto"',
+    "elsewhere": """
+        python-preference = "only-managed"
+        [pip]
+        target = "elsewhere"
+        python = "3.12"
+        python-platform = "windows"
+        break-system-packages = true
+    """,
+    "elsewhere still": """
+        managed = false
+        package = false
+        workspace = {members = ["bait"]}
+        [pip]
+        prefix = "elsewhere"
+        python-version = "3.8"
+        system = true
+        universal = true
+    """,
+    "an end": """
+        required-version = ">=99"
+        preview = true
+        no-sources = true
+        environments = ["sys_platform == 'win32'"]
+        required-environments = ["sys_platform == 'win32'"]
+        conflicts = [[{extra = "a"}, {extra = "b"}]]
+        default-groups = ["gpu"]
+        [pip]
+        require-hashes = true
+        verify-hashes = true
+        strict = true
+        all-extras = true
+        generate-hashes = true
+    """,
+}
+"""What would cost the hold if uv read it."""
 
 
-def configure(stand: Stand, place: str, level: str, toml: str) -> None:
-    """Put a uv setting where uv would find it."""
-    index = f'[[index]]\nurl = "{stand.index.url}"\ndefault = true\n'
-    table = toml if level == "top" else f"[pip]\n{toml}"
+def configure(stand: Stand, place: str, text: str) -> None:
+    """Put uv settings where uv would find them."""
     if place == "project":
-        heading = "[tool.uv]" if level == "top" else "[tool.uv.pip]"
-        stand.project.write(DECLARED, extra=f"{heading}\n{toml}\n")
+        tables = text.replace("[pip]", "[tool.uv.pip]")
+        stand.project.write(DECLARED, extra=f"[tool.uv]\n{tables}\n")
         return
     stand.project.write(DECLARED)
-    if place == "project-file":
-        text = f"{table}\n{index}"
-        (stand.project.directory / "uv.toml").write_text(text)
-    else:
-        file = stand.user_file if place == "user" else stand.system_file
-        file.write_text(table + "\n")
+    index = f'[[index]]\nurl = "{stand.index.url}"\ndefault = true\n'
+    file, more = {
+        "project-file": (stand.project.directory / "uv.toml", index),
+        "user": (stand.user_file, ""),
+        "system": (stand.system_file, ""),
+    }[place]
+    file.write_text(f"{text}\n{more}")
 
 
-@pytest.mark.parametrize(("place", "level", "setting"), ROWS)
-def test_no_setting_of_uv_defeats_a_hold(stand, place, level, setting):
-    before = stand.fingerprint()
-    configure(stand, place, level, setting.toml)
+def assert_held_and_done(stand: Stand, before, changes: Mapping[str, str | None] = NOTHING) -> None:
+    """Reconcile: the holds are as before, and all the rest is as declared."""
     outcome = stand.reconcile()
     stand.assert_untouched(before)
     assert outcome.result is Result.CHANGED, stand.log
     assert outcome.snapshot.drift.in_sync
-    expected = {**REACHED, **setting.changes}
+    expected = {**REACHED, **changes}
     assert stand.packages() == {n: v for n, v in expected.items() if v is not None}
+
+
+ROWS = [
+    (PLACES[number % 4], setting.levels[number // 4 % len(setting.levels)], setting)
+    for number, setting in enumerate(KEPT)
+]
+
+
+@pytest.mark.parametrize(
+    ("place", "level", "setting"), ROWS, ids=[f"{p}-{at}-{it.toml}" for p, at, it in ROWS]
+)
+def test_no_setting_that_reaches_uv_defeats_a_hold(stand, place, level, setting):
+    before = stand.fingerprint()
+    configure(stand, place, setting.toml if level == "top" else f"[pip]\n{setting.toml}")
+
+    assert_held_and_done(stand, before, setting.changes)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("kind", MUST_NOT_REACH_UV)
+def test_what_would_defeat_a_hold_reaches_uv_from_no_place(stand, place, kind):
+    before = stand.fingerprint()
+    configure(stand, place, MUST_NOT_REACH_UV[kind])
+
+    assert_held_and_done(stand, before)

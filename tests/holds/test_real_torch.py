@@ -16,8 +16,8 @@ import typing_extensions
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.environment import Environment
 from reconciler.holds.monitor import HoldMonitor
-from reconciler.passes.reconcile import Pass
 from reconciler.passes.restore import restore
+from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
 from reconciler.status import Hold
 from tests.support.environments import install, run_python, site_packages, tree_fingerprint

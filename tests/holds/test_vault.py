@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.holds.monitor import HoldMonitor, NothingToAccept
-from reconciler.passes.reconcile import Pass
 from reconciler.passes.restore import restore
+from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
 from reconciler.status import Hold, Result
 from reconciler.vault.copies import CopyDamaged

@@ -14,8 +14,8 @@ from reconciler.environment.usage import User, users_of
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.passes.gates import Gates, seconds_until_open
 from reconciler.passes.outcome import Postponed
-from reconciler.passes.reconcile import Pass
 from reconciler.passes.restore import restore
+from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
 from tests.support.environments import install, snapshot, uninstall
 from tests.support.passes import Follower, locked

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from reconciler.status import Result
 from tests.support.environments import dist_infos, snapshot
 from tests.support.passes import Follower, environment_for, reconcile
-from tests.support.wheels import make_sdist
+from tests.support.wheels import make_sdist, unpack
 
 WHO = dict.fromkeys(
     ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"),
@@ -42,11 +41,9 @@ class Repository:
     def release(self, version: str, *requires: str) -> str:
         """A commit with a tag; the commit."""
         work = self.folder.parent / "sdists"
-        sdist = make_sdist(work, "thing", version, requires=requires)
-        with tarfile.open(sdist) as archive:
-            archive.extractall(work, filter="data")
+        sdist = unpack(make_sdist(work, "thing", version, requires=requires))
         for name in ("backend.py", "pyproject.toml", "PKG-INFO"):
-            (work / f"thing-{version}" / name).replace(self.folder / name)
+            (sdist / name).replace(self.folder / name)
         self.git("add", ".")
         self.git("commit", "--quiet", "--message", version)
         self.git("tag", f"v{version}")

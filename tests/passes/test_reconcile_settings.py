@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.config import Build, Update
-from reconciler.passes.reconcile import Pass
+from reconciler.passes.reconcile import plan
+from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
 from reconciler.status import Result
 from reconciler.trees import generations
@@ -131,7 +132,7 @@ def test_without_builds_only_wheels_are_installed(project, venv, index, tmp_path
 def test_a_plan_says_what_would_change_and_changes_nothing(project, held):
     project.write(["accelerate", "numpy<2", "gone-forever"])
     before = tree_fingerprint(held)
-    outcome = Pass(environment_for(project), Cancellation(), Follower()).plan()
+    outcome = plan(Pass(environment_for(project), Cancellation(), Follower()))
     assert {c.name for c in outcome.plan} == {"accelerate", "numpy", "packaging"}
     assert [f.name for f in outcome.failed] == ["gone-forever"]
     assert [b.name for b in outcome.held_back] == ["accelerate"]

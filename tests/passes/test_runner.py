@@ -7,8 +7,9 @@ import pytest
 from reconciler.environment.environment import Environment
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal
-from reconciler.passes.reconcile import Pass
+from reconciler.passes.reconcile import reconcile
 from reconciler.passes.runner import PassRunner, Recorded
+from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
 from reconciler.status import Result
 from tests.support.environments import install, snapshot
@@ -24,7 +25,7 @@ def journal(tmp_path: Path) -> Journal:
 
 def run(environment: Environment, journal: Journal) -> Recorded:
     def work(running: Pass):
-        return running.reconcile(audit=True)
+        return reconcile(running, audit=True)
 
     recorder = PassRunner(
         environment, journal, HoldMonitor(environment),

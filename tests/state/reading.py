@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.state.desired import Desired, FileProblem, parse
+from reconciler.state.desired import BadFile, Desired, parse
+from reconciler.status import Problem
 from tests.state.markers import LINUX_39
 
 FILE = Path("/srv/studio/pyproject.toml")
@@ -16,10 +17,10 @@ def read(text: str | bytes, *, extras=(), groups=(), markers=LINUX_39) -> Desire
     return parse(FILE, raw, markers, extras=extras, groups=groups)
 
 
-def problem(text: str | bytes, **options) -> FileProblem:
-    with pytest.raises(FileProblem) as caught:
+def problem(text: str | bytes, **options) -> Problem:
+    with pytest.raises(BadFile) as caught:
         read(text, **options)
-    return caught.value
+    return caught.value.problem
 
 
 def declaring(*requirements: str) -> str:

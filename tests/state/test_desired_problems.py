@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.state.desired import FileProblem, parse, revision_of
+from reconciler.state.desired import BadFile, parse, revision_of
 from tests.state.markers import LINUX_39
 from tests.state.reading import FILE, PROJECT_WITH_EXTRAS, declaring, names, problem, read
 
@@ -45,8 +45,8 @@ def test_a_bad_file_is_told_with_its_place(text, line, column, reason):
     found = problem(text)
     assert reason in found.reason
     assert (found.line, found.column) == (line, column)
-    assert found.file == FILE
-    assert found.mend.endswith((".", ")"))
+    assert found.file == str(FILE)
+    assert found.fix.endswith((".", ")"))
     place = "".join(f":{n}" for n in (line, column) if n is not None)
     assert str(found).startswith(f"{FILE}{place}: ")
 
@@ -98,7 +98,7 @@ def test_a_group_that_cannot_be_read_is_told(groups, words):
     text = f"[project]\n[dependency-groups]\n{groups}\n"
     found = problem(text, groups=("a",))
     assert words in found.reason
-    assert "PEP 735" in found.mend or "PEP 508" in found.mend
+    assert "PEP 735" in found.fix or "PEP 508" in found.fix
     assert found.line is not None
 
 
@@ -118,9 +118,9 @@ def test_an_unused_extra_may_be_wrong():
 def test_whatever_bytes_come_the_answer_is_desired_or_a_problem(text):
     try:
         assert parse(FILE, text, LINUX_39).revision == revision_of(text)
-    except FileProblem as found:
-        assert found.reason
-        assert found.line is None or found.line >= 1
+    except BadFile as bad:
+        assert bad.problem.reason
+        assert bad.problem.line is None or bad.problem.line >= 1
 
 
 @given(st.text(alphabet=st.sampled_from("numpy[]>=<!~;, '\"\\@#:/.*1\nx"), max_size=40))
@@ -129,8 +129,8 @@ def test_whatever_requirement_is_written_the_answer_is_desired_or_a_problem(requ
     text = f'[project]\ndependencies = [\n"{escaped}"\n]\n'.encode()
     try:
         parse(FILE, text, LINUX_39)
-    except FileProblem as found:
-        assert found.line == 3
+    except BadFile as bad:
+        assert bad.problem.line == 3
 
 
 @given(st.integers(min_value=1, max_value=400))
@@ -138,6 +138,6 @@ def test_a_file_that_is_being_written_never_names_a_requirement_that_is_not_in_i
     whole = declaring("numpy>=1.24,<2.0", "pandas[excel]>=2", "torch==2.3.1+rocm5.7").encode()
     try:
         found = parse(FILE, whole[:length], LINUX_39)
-    except FileProblem:
+    except BadFile:
         return
     assert found.requirements == () or found.requirements == read(whole).requirements

@@ -6,8 +6,10 @@ from contextlib import contextmanager
 
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.environment import Environment
+from reconciler.passes import reconcile as passes
 from reconciler.passes.outcome import Outcome
-from reconciler.passes.reconcile import Pass, recover
+from reconciler.passes.publish import recover
+from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
 from reconciler.trees.workspace import PassLock
 from tests.support.projects import Project
@@ -47,7 +49,7 @@ def reconcile(
 ) -> Outcome:
     """One pass, from looking to its outcome."""
     running = Pass(environment, cancel or Cancellation(), follower or Follower())
-    return running.reconcile(audit=audit)
+    return passes.reconcile(running, audit=audit)
 
 
 @contextmanager

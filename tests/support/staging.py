@@ -49,8 +49,4 @@ class Staging:
 
     def replace(self, tree: Tree, *names: str) -> None:
         """Take packages out and put in what uv has unpacked."""
-        going = frozenset(names)
-        for name in names:
-            for distribution in tree.installed.copies(name):
-                tree.remove(distribution, going)
-        tree.add(self.incoming, Cancellation())
+        tree.replace(frozenset(names), self.incoming, Cancellation())

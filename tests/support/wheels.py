@@ -118,6 +118,15 @@ def make_sdist(
     return path
 
 
+def unpack(sdist: Path) -> Path:
+    """Unpack an sdist beside itself and return its folder."""
+    with tarfile.open(sdist) as archive:
+        # Debian 12's Python 3.11.2 has neither the filter nor the argument for it.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(sdist.parent)
+    return sdist.with_name(sdist.name.removesuffix(".tar.gz"))
+
+
 def module_name(name: str) -> str:
     """Return the name as it stands in file names and imports: `huggingface_hub`."""
     return canonicalize_name(name).replace("-", "_")

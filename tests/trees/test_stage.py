@@ -233,7 +233,7 @@ def test_files_of_another_owner_cannot_be_staged_and_it_says_why(tree):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
-def test_a_folder_on_another_file_system_cannot_be_staged_and_it_says_why(tree):
+def test_a_mount_point_inside_cannot_be_staged_and_it_says_why(tree):
     folder = site_of(tree) / "empty"
     mounted = subprocess.run(["mount", "-t", "tmpfs", "none", str(folder)], check=False,
                              capture_output=True)  # fmt: skip
@@ -241,7 +241,7 @@ def test_a_folder_on_another_file_system_cannot_be_staged_and_it_says_why(tree):
         pytest.skip("no mount here")
     try:
         (folder / "file").touch()
-        with pytest.raises(StagingImpossible, match="another file system"):
+        with pytest.raises(StagingImpossible, match="mount point"):
             cloned(tree)
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -278,21 +278,3 @@ def test_lib64_of_some_venvs_means_lib(staging):
     assert tree.touched == {"lib"}
     assert (staging.stage / SITE / "x.py").is_file()
     assert (staging.stage / "lib64").is_symlink()
-
-
-# Links, for restoring from the vault
-
-
-def test_links_replace_whatever_is_there(staging):
-    tree = staging.tree()
-    source = staging.tmp_path / "source.py"
-    source.write_text("1")
-    (staging.stage / SITE / "a").mkdir()
-    (staging.stage / SITE / "a" / "b").write_text("old")
-    tree.link(source, f"{SITE}/a")
-    tree.link(source, f"{SITE}/new/deep.py")
-    assert (staging.stage / SITE / "a").stat().st_ino == source.stat().st_ino
-    assert (staging.stage / SITE / "new/deep.py").stat().st_ino == source.stat().st_ino
-    tree.symlink("a", f"{SITE}/new/deep.py")
-    assert str((staging.stage / SITE / "new/deep.py").readlink()) == "a"
-    assert tree.touched == {"lib"}

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.trees.tree import HoldConflict, Tree, fingerprints
+from reconciler.trees.fingerprints import fingerprints
+from reconciler.trees.tree import HoldConflict, Tree
 from tests.support.environments import (
     assert_whole,
     install,

@@ -126,8 +126,8 @@ def test_offline_works_from_the_cache_alone(asker, index, tmp_path):
 
 
 def test_an_environment_is_created(tmp_path, asker):
-    folder = tmp_path / "new" / ".venv"
-    asker.uv().create_environment(folder, "3.11", Cancellation())
+    folder, python = tmp_path / "new" / ".venv", f"3.{sys.version_info.minor}"
+    asker.uv().create_environment(folder, python, Cancellation())
     assert run_python(folder, "import sys; print(sys.prefix)") == str(folder)
 
 

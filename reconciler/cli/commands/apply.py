@@ -3,9 +3,7 @@
 import click
 
 from reconciler.cli.command import Command
-from reconciler.cli.commands.check import problem_words
 from reconciler.cli.direct import direct
-from reconciler.cli.json_output import problem_of
 from reconciler.cli.logs import configure_log
 from reconciler.cli.options import Options
 from reconciler.cli.targets import chosen, configuration
@@ -13,6 +11,7 @@ from reconciler.cli.terminal.output import DOUBT, Output
 from reconciler.cli.terminal.passes import show_pass
 from reconciler.cli.terminal.progress import following
 from reconciler.passes.runner import Recorded
+from reconciler.state.words import message_of
 
 NOTHING, ERROR, CHANGED, FAILED = 0, 1, 2, 4
 
@@ -55,7 +54,7 @@ def apply(options: Options, *, detailed_exitcode: bool, force: bool) -> int:
     output.json(recorded.detail)
     problem = recorded.outcome.snapshot.problem if recorded.outcome else None
     if problem is not None:  # the last good state has been applied, which is not what was saved
-        click.echo(f"Error: {problem_words(problem_of(problem))}", err=True)
+        click.echo(f"Error: {problem.with_line()}", err=True)
     show_pass(recorded.detail, target.name, output)
     _show_rest(recorded, output)
     return _status(recorded, detailed=detailed_exitcode)
@@ -69,7 +68,7 @@ def _show_rest(recorded: Recorded, output: Output) -> None:
     failed = {failure.name for failure in outcome.failed}
     for row in outcome.snapshot.drift.rows:
         if not row.ok and row.name not in failed:
-            output.say(f"{row.name}: {row.message}", DOUBT)
+            output.say(f"{row.name}: {message_of(row)}", DOUBT)
     if outcome.changes and outcome.atomic_reason:
         output.say(f"Changed in place, not atomically: {outcome.atomic_reason}.", DOUBT)
 

@@ -1,16 +1,18 @@
 """`reconciler check`: is the environment as declared? Looks, and changes nothing."""
 
+import os
 from collections.abc import Sequence
 
 import click
 
 from reconciler.cli.command import Command
 from reconciler.cli.json_output import Check, check_of
-from reconciler.cli.opening import opened_or_blank
+from reconciler.cli.opening import opened
 from reconciler.cli.options import Options
 from reconciler.cli.targets import chosen, configuration
 from reconciler.cli.terminal.output import BAD, DOUBT, GOOD, QUIET, Output
-from reconciler.status import Hold, Package, PackageStatus, Problem
+from reconciler.environment.absent import snapshot_of_nothing
+from reconciler.status import Hold, Package, PackageStatus
 
 IN_SYNC, ERROR, DRIFT = 0, 1, 2
 
@@ -43,22 +45,26 @@ def check(options: Options) -> int:
     config = configuration(options)
     target = chosen(config, options)
     output = Output(options)
-    with opened_or_blank(config, target, options) as environment:
-        missing = environment.config is not target
+    environment = opened(config, target)
+    if environment.exists:
         snapshot = environment.look(audit_files=True)
+    else:
+        snapshot = snapshot_of_nothing(target, os.environ)
+        output.say(
+            f"{target.name}: there is no environment yet at {target.python}. Compared as for "
+            f"Python {snapshot.interpreter.version}, which runs this command."
+        )
     document = check_of(target, snapshot)
     output.json(document)
-    _show(document, output, missing=missing)
+    _show(document, output)
     if document.problem is not None:
         return ERROR
     return IN_SYNC if document.in_sync else DRIFT
 
 
-def _show(document: Check, output: Output, *, missing: bool) -> None:
+def _show(document: Check, output: Output) -> None:
     if document.problem is not None:
-        click.echo(f"Error: {problem_words(document.problem)}", err=True)
-    if missing:
-        output.say(f"{document.environment}: there is no environment yet at {document.python}.")
+        click.echo(f"Error: {document.problem.with_line()}", err=True)
     wrong = [p for p in document.packages if not p.ok]
     shown = document.packages if output.options.verbose else wrong
     if shown:
@@ -115,10 +121,3 @@ def _conclude(document: Check, output: Output, wrong: list[Package]) -> None:
     broken = _broken(document.holds)
     if any(p.status in _MENDABLE and p.name not in broken for p in wrong):
         output.say("`reconciler plan` shows what would change; `reconciler apply` mends it.", QUIET)
-
-
-def problem_words(problem: Problem) -> str:
-    """A file's problem in one paragraph, with the line itself."""
-    where = ":".join(str(p) for p in (problem.file, problem.line, problem.column) if p)
-    text = f"\n    {problem.text.strip()}" if problem.text else ""
-    return f"{where}: {problem.reason}. {problem.mend}{text}"

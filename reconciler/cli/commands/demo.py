@@ -16,9 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from reconciler.cli.command import Command
+from reconciler.cli.interruptible import cancellable
 from reconciler.cli.logs import configure_log
 from reconciler.cli.options import Options
-from reconciler.cli.running import cancellable
 from reconciler.demo.story import (
     GPU_NAMES,
     STAYS,

@@ -14,7 +14,6 @@ from reconciler.cli.targets import NothingHere, configuration, several
 from reconciler.cli.terminal.output import BAD, DOUBT, GOOD, QUIET, Output
 from reconciler.config import Config, ConfigRejected, for_nothing
 from reconciler.doctor import Finding, Verdict, WhoAnswers, examine, problem
-from reconciler.log.redact import redact
 
 _MARKS = {Verdict.OK: GOOD, Verdict.WARNING: DOUBT, Verdict.PROBLEM: BAD}
 
@@ -64,9 +63,7 @@ def _findings(options: Options) -> Iterator[Finding]:
         config = configuration(options)
     except ConfigRejected as rejected:
         for it in rejected.problems:
-            where = ":".join(str(part) for part in (it.file, it.line, it.column) if part)
-            reason = f"{it.key}: {it.reason}" if it.key else it.reason
-            yield problem("configuration", redact(f"{where}: {reason}"), redact(it.mend))
+            yield problem("configuration", f"{it.place}: {it.reason}", it.fix)
         config = for_nothing(os.environ)
     except NothingHere as nothing:
         reason, _, mend = nothing.message.partition(". ")

@@ -3,12 +3,11 @@
 import click
 
 from reconciler.cli.command import Command
-from reconciler.cli.commands.check import problem_words
-from reconciler.cli.json_output import PlanDocument, problem_of
+from reconciler.cli.interruptible import cancellable
+from reconciler.cli.json_output import PlanDocument
 from reconciler.cli.logs import configure_log
 from reconciler.cli.opening import opened_or_blank
 from reconciler.cli.options import Options
-from reconciler.cli.running import cancellable
 from reconciler.cli.targets import chosen, configuration
 from reconciler.cli.terminal.changes import show_changes, show_failures, show_held_back
 from reconciler.cli.terminal.output import BAD, GOOD, Output
@@ -16,8 +15,9 @@ from reconciler.cli.terminal.progress import following
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.environment import Environment
 from reconciler.holds.standing import holds_found
+from reconciler.passes import reconcile
 from reconciler.passes.outcome import Listener, Outcome
-from reconciler.passes.reconcile import Pass
+from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
 
 DETAILED = "0 nothing to do, 2 changes, 4 some packages cannot be had, 6 both, 1 error"
@@ -62,7 +62,7 @@ def _plan(environment: Environment, cancel: Cancellation, listener: Listener) ->
     workspace.create()
     # A pass that begins meanwhile would clear our work folder away.
     with workspace.pass_lock(cancel, environment.config.timeout):
-        return Pass(environment, cancel, listener).plan()
+        return reconcile.plan(Pass(environment, cancel, listener))
 
 
 def _document(target: EnvironmentConfig, outcome: Outcome) -> PlanDocument:
@@ -75,13 +75,13 @@ def _document(target: EnvironmentConfig, outcome: Outcome) -> PlanDocument:
         failed=outcome.failed,
         held_back=outcome.held_back or (),
         holds=holds_found(snapshot),
-        problem=problem_of(snapshot.problem) if snapshot.problem else None,
+        problem=snapshot.problem,
     )
 
 
 def _show(document: PlanDocument, output: Output) -> None:
     if document.problem is not None:
-        click.echo(f"Error: {problem_words(document.problem)}", err=True)
+        click.echo(f"Error: {document.problem.with_line()}", err=True)
     show_changes(document.changes, output)
     show_held_back(document.held_back, output)
     show_failures(document.failed, output)

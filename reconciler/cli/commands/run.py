@@ -10,8 +10,9 @@ import reconciler.log.lean  # noqa: F401 -- before anything loads structlog
 from reconciler.cli.command import Command
 from reconciler.cli.options import Options
 from reconciler.cli.targets import chosen, configuration
-from reconciler.config import Config, ConfigProblem, ConfigRejected, LogLevel
+from reconciler.config import Config, ConfigRejected, LogLevel
 from reconciler.daemon.service import main
+from reconciler.status import Problem
 from reconciler.web.server.serving import serving
 
 
@@ -44,7 +45,7 @@ def run(options: Options) -> int:
                 raise
             # What the options name is gone: no reason for a service to end.
             file, reason = str(options.config or Path.cwd()), error.message.rstrip(".")
-            problem = ConfigProblem(file, "", reason, "Put it back, or start anew.")
+            problem = Problem(file=file, reason=reason, fix="Put it back, or start again.")
             raise ConfigRejected((problem,)) from error
         finally:
             started = True

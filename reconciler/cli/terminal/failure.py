@@ -5,18 +5,14 @@ import sqlite3
 from reconciler.cli.client import Foreign, NotRunning, RefusedByService
 from reconciler.config import ConfigRejected
 from reconciler.journal.database import Newer
-from reconciler.log.redact import redact
-from reconciler.passes.runner import Reason, trouble_of
+from reconciler.passes.runner import trouble_of
+from reconciler.status import Reason
 
 
 def words_of(error: Exception) -> str | None:
     """What is wrong and what to do; None: nobody foresaw this."""
     match error:
-        case NotRunning() | RefusedByService() | Foreign():
-            return str(error)
-        case ConfigRejected():
-            return redact(str(error))
-        case Newer():
+        case NotRunning() | RefusedByService() | Foreign() | ConfigRejected() | Newer():
             return str(error)
         case sqlite3.Error():
             return _journal_words(error)

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from reconciler.cli.commands.check import problem_words, show_broken_holds, show_packages
+from reconciler.cli.commands.check import show_broken_holds, show_packages
 from reconciler.cli.terminal.changes import show_failures, show_held_back
 from reconciler.cli.terminal.output import BAD, DOUBT, GOOD, QUIET, Output
 from reconciler.status import EnvironmentStatus, Phase, Status
@@ -35,9 +35,9 @@ def show_status(status: Status, name: str | None, output: Output, now: datetime)
     )
     if status.service.config_problem is not None:
         output.say(f"The configuration has changed and is bad; the old one stays in force: "
-                   f"{problem_words(status.service.config_problem)}", BAD)  # fmt: skip
+                   f"{status.service.config_problem.with_line()}", BAD)  # fmt: skip
     if status.service.journal_problem is not None:
-        output.say(problem_words(status.service.journal_problem), DOUBT)
+        output.say(status.service.journal_problem.with_line(), DOUBT)
     for environment in environments:
         _show_environment(environment, output, alone=len(environments) == 1)
 
@@ -64,7 +64,7 @@ def _show_environment(environment: EnvironmentStatus, output: Output, *, alone: 
     if ready is not None and ready.status != "True":
         output.say(f"{environment.name}: {ready.message}", PHASES.get(environment.phase))
     if environment.problem is not None:
-        output.say(problem_words(environment.problem), BAD)
+        output.say(environment.problem.with_line(), BAD)
     if environment.suspension is not None and environment.suspension.until:
         output.say(f"Left alone until {environment.suspension.until}.", QUIET)
     if not alone:

@@ -67,8 +67,7 @@ def _why_nothing_was_tried(environment: EnvironmentStatus, outcome: PassDetail, 
         return ""
     problem = environment.problem
     if problem is not None:
-        place = ":".join(str(part) for part in (problem.file, problem.line) if part is not None)
-        return f"{place}: {problem.reason}"
+        return f"{problem.place}: {problem.reason}"
     if not unmet or outcome.failed:
         return ""
     if environment.suspension is not None:
@@ -140,7 +139,7 @@ def _complaints(environment: EnvironmentStatus, outcome: PassDetail) -> Iterator
     bad = environment.problem
     told = outcome.message or "" if outcome.result is Result.FAILED else ""
     if bad is not None and bad.reason not in told:
-        yield f"ERROR: {bad.file}: {bad.reason}. {bad.mend}"
+        yield f"ERROR: {bad}"
     for failure in outcome.failed:
         yield f"ERROR: {failure.requirement}: {failure.reason}: {failure.message}"
     named = {failure.name for failure in outcome.failed}

@@ -3,7 +3,7 @@
 
 const PATIENCE = 10_000;
 
-/** An answer that is no success, in words for people. `status` is 0 where nobody answered. */
+/** An answer that is not a success, in words for people. `status` is 0 if nobody answered. */
 export class ApiError extends Error {
   constructor(status, title, { detail, reason } = {}) {
     super(detail || title);
@@ -15,7 +15,7 @@ export class ApiError extends Error {
 
 async function problem(response) {
   const body = await response.json().catch(() => null);
-  return new ApiError(response.status, body?.title || `The service answered ${response.status}`, body ?? {});
+  return new ApiError(response.status, body?.title || `The service answered with ${response.status}`, body ?? {});
 }
 
 async function ask(path, { signal, patience = PATIENCE, ...options } = {}) {
@@ -30,7 +30,7 @@ async function ask(path, { signal, patience = PATIENCE, ...options } = {}) {
   return response;
 }
 
-/** The status and its ETag; null where it is still the one of `etag`. Waits for news if asked to. */
+/** The status and its ETag; null if it still is the one of `etag`. Waits for news if asked to. */
 export async function getStatus(etag, wait = null) {
   const query = wait ? `?wait=${wait.seconds}&since=${wait.since}` : "";
   const headers = etag ? { "If-None-Match": etag } : {};
@@ -48,7 +48,7 @@ export async function getHistory(environment, limit, before = null) {
   return Array.isArray(body) ? body : body.passes;
 }
 
-/** One pass with its log; null where it is not recorded (yet). */
+/** One pass with its log; null if it is not recorded (yet). */
 export async function getPass(id) {
   try {
     return await (await ask(`history/${id}`)).json();
@@ -60,7 +60,7 @@ export async function getPass(id) {
 
 let token = "";
 
-/** Sends this bearer token with what is asked for from now on; it is kept nowhere else. */
+/** Sends this bearer token with every request from now on; it is kept nowhere else. */
 export function useToken(value) {
   token = value;
 }

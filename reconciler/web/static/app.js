@@ -22,7 +22,7 @@ const none = h(
     "p",
     "Name one in the configuration file, under ",
     h("code", "[environments.NAME]"),
-    ", and it appears here by itself.",
+    ", and it appears here.",
   ),
 );
 
@@ -68,7 +68,8 @@ function showState() {
   fill(at("connection"), connection, () => [icon("circle"), said]);
   set(at("connection"), "class", `connection ${connection}`);
   document.body.classList.toggle("gone", gone);
-  for (const button of document.querySelectorAll(".act")) set(button, "aria-disabled", gone ? "true" : null);
+  for (const button of document.querySelectorAll(".act"))
+    set(button, "aria-disabled", gone || button.dataset.blocked ? "true" : null);
   document.title = status ? `${label} — Reconciler` : "Reconciler";
 }
 
@@ -102,10 +103,15 @@ none.hidden = true;
 document.addEventListener(
   "click",
   (event) => {
-    if (!event.target.closest?.('.act[aria-disabled="true"]')) return;
+    const button = event.target.closest?.('.act[aria-disabled="true"]');
+    if (!button) return;
     event.preventDefault();
     event.stopPropagation();
-    note("The service is unreachable; this works again when it is back.");
+    note(
+      store.connection === "gone"
+        ? "The service is unreachable; this works again when it is back."
+        : button.dataset.blocked,
+    );
   },
   { capture: true },
 );

@@ -1,8 +1,10 @@
-// The conditions of an environment, each with its reason and since when.
+// The conditions of an environment, each with its reason, since when, and its message unless it
+// was shown above.
 
-import { h, keyed, set, text } from "./dom.js";
+import { h, keyed, say, set, text } from "./dom.js";
 import { icon } from "./icons.js";
 import { restamp, stamp } from "./times.js";
+import * as words from "./words.js";
 
 const GOOD = { Ready: "True", Reconciling: "False", Stalled: "False", HoldsIntact: "True" };
 const NAMES = { HoldsIntact: "Holds intact" };
@@ -14,12 +16,20 @@ export function conditionList() {
   const none = h("p.muted", "Nothing is known yet.");
   return {
     node: h("section.card", h("h3", "Conditions"), list, none),
-    update(environment) {
-      none.hidden = environment.conditions.length > 0;
-      keyed(list, environment.conditions, (condition) => condition.type, conditionLine);
+    update({ conditions }, told) {
+      none.hidden = conditions.length > 0;
+      const shown = conditions.map((condition) => {
+        const message = told.has(condition.message) ? "" : inWords(condition);
+        told.add(message);
+        return { ...condition, message };
+      });
+      keyed(list, shown, (condition) => condition.type, conditionLine);
     },
   };
 }
+
+const inWords = ({ type, status, message }) =>
+  type === "Reconciling" && status === "True" ? words.stage(message) : message;
 
 function toneOf({ type, status }) {
   if (status === "Unknown") return "calm";
@@ -46,7 +56,8 @@ function conditionLine(first) {
         reason,
         `${condition.status === "Unknown" ? "unknown" : condition.status === "True" ? "yes" : "no"} · ${condition.reason}`,
       );
-      text(message, condition.message);
+      say(message, condition.message);
+      set(message, "hidden", !condition.message);
       restamp(since, condition.last_transition_time);
     },
   };

@@ -2,7 +2,7 @@
 // short notes at the foot of the page.
 
 import { useToken } from "./api.js";
-import { button, h, set, text, unique } from "./dom.js";
+import { button, h, say, set, unique } from "./dom.js";
 
 /** Opens an empty modal with a heading; `buttons` go into its foot. It leaves the page when closed. */
 export function open(title, { className = "", body = [], buttons = [] } = {}) {
@@ -13,7 +13,7 @@ export function open(title, { className = "", body = [], buttons = [] } = {}) {
   const dialog = h("dialog", { class: className, "aria-labelledby": id }, h("div.sheet", heading, content, foot));
   dialog.addEventListener("close", () => {
     dialog.remove();
-    // What opened it may be gone by now; the keyboard then goes on from the content.
+    // The element that opened it may be gone; then the keyboard continues from the content.
     if (document.activeElement === document.body) document.getElementById("main").focus({ preventScroll: true });
   });
   document.body.append(dialog);
@@ -29,7 +29,7 @@ export function closing(label, classes = "") {
 
 /**
  * Asks before something is done. `act()` is awaited with the dialog open: a refusal is shown in
- * it, and it can be tried again. Answers with what `act` answered, or null if it was called off.
+ * it, and it can be tried again. Returns what `act` returned, or null if it was cancelled.
  */
 export function confirm(title, { body, label, act, danger = false, className = "" }) {
   return new Promise((resolve) => {
@@ -50,13 +50,13 @@ export function confirm(title, { body, label, act, danger = false, className = "
       event.preventDefault();
       if (go.getAttribute("aria-disabled") === "true") return;
       go.setAttribute("aria-disabled", "true");
-      text(refusal, "");
+      say(refusal, "");
       token.use();
       try {
         answer = (await act(new FormData(form))) ?? true;
         dialog.close();
       } catch (error) {
-        text(refusal, inWords(error));
+        say(refusal, inWords(error));
         if (error.status === 401 || error.status === 403) set(token.field, "hidden", false);
         go.removeAttribute("aria-disabled");
       }
@@ -64,7 +64,7 @@ export function confirm(title, { body, label, act, danger = false, className = "
   });
 }
 
-/** Where a token can be given, once it turned out that one is needed. */
+/** A field for a token, shown once one turns out to be needed. */
 function tokenField() {
   const input = h("input", { type: "password", autocomplete: "off", id: unique("token") });
   const label = h("label", { for: input.id }, "Access token");
@@ -76,7 +76,7 @@ function tokenField() {
   };
 }
 
-/** An error as one would say it. */
+/** An error in words for people. */
 export function inWords(error) {
   if (error.status === 403 || error.status === 401) return `Not allowed: ${error.message}`;
   return error.message;
@@ -87,7 +87,7 @@ let hiding = 0;
 /** Says something short at the foot of the page. */
 export function note(words) {
   const toast = document.getElementById("toast");
-  text(toast, words);
+  say(toast, words);
   toast.classList.add("shown");
   clearTimeout(hiding);
   hiding = setTimeout(() => toast.classList.remove("shown"), 6000);

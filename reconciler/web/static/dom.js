@@ -1,4 +1,4 @@
-// Makes and updates elements. Whatever comes from the service becomes a text node or an
+// Makes and updates elements. Everything that comes from the service becomes a text node or an
 // attribute value here, never markup: nothing on this page parses any.
 
 /**
@@ -36,6 +36,26 @@ export function text(node, value) {
   const wanted = value ?? "";
   if (node.textContent !== wanted) node.textContent = wanted;
   return node;
+}
+
+/**
+ * A message of the service as nodes: what is in `backticks` becomes <code>, everything else text.
+ * Where a line has an odd number of backticks nobody can tell the pairs, so it stays as it is.
+ */
+export function prose(message) {
+  return String(message ?? "")
+    .split(/(?<=\n)/)
+    .flatMap((line) => {
+      const parts = line.split("`");
+      if (parts.length % 2 === 0) return [line];
+      return parts.map((part, at) => (at % 2 === 0 ? part : part ? h("code", part) : "``"));
+    })
+    .filter((part) => part !== "");
+}
+
+/** As `text`, for a message of the service. */
+export function say(node, message) {
+  fill(node, message ?? "", () => prose(message));
 }
 
 /** Replaces the children, unless `signature` says that they would be the same. */

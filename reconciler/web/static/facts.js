@@ -1,8 +1,8 @@
-// The four facts that people look at first: GPU, Python, PyTorch, platform.
+// The four facts that people look for first: GPU, Python, PyTorch, platform.
 
 import { request } from "./api.js";
 import { inWords, note } from "./dialogs.js";
-import { button, fill, h, keyed, set, text } from "./dom.js";
+import { button, fill, h, keyed, prose, set, text } from "./dom.js";
 import { inFull } from "./times.js";
 
 /** The facts of the environment `name`. */
@@ -21,42 +21,44 @@ function factsOf(environment) {
   const torch = gpu?.torch ?? packages.find((row) => row.name === "torch")?.installed;
   return [
     { label: "GPU Status", again: true, ...gpuWords(gpu) },
-    { label: "Python Version", value: python.version ?? "Not known yet", more: python.executable },
+    { label: "Python Version", value: python.version ?? "Unknown", more: python.executable, path: true },
     { label: "PyTorch Version", value: torch ?? "Not installed", more: gpu?.backend ? `built for ${gpu.backend}` : "" },
-    { label: "Platform", value: python.platform ?? "Not known yet", more: "" },
+    { label: "Platform", value: python.platform ?? "Unknown", more: "" },
   ];
 }
 
 function gpuWords(gpu) {
-  if (!gpu) return { value: "Not looked at yet", more: "" };
-  const when = gpu.checked_at ? `Looked at ${inFull(gpu.checked_at)}` : null;
+  if (!gpu) return { value: "Not checked yet", more: "" };
+  const when = gpu.checked_at ? `Checked ${inFull(gpu.checked_at)}` : null;
   if (gpu.available)
     return { value: `✓ GPU Available${gpu.name ? ` (${gpu.name})` : ""}`, tone: "ok", more: "", title: when };
   return { value: "✗ No GPU available", tone: "warn", more: gpu.error ?? "", title: when };
 }
 
-async function lookAgain(name) {
+async function checkAgain(name) {
   try {
     await request(name, "gpu");
-    note("Torch is asked again which GPU it sees.");
+    note("Checking the GPU again.");
   } catch (error) {
     note(inWords(error));
   }
 }
+
+/** A path breaks after a slash, not in the middle of a name. */
+const breakable = (path) => path.split(/(?<=\/)/).flatMap((part) => [part, h("wbr")]);
 
 function fact({ again }, name) {
   const label = h("dt");
   const value = h("dd.value");
   const more = h("dd.more");
   return {
-    node: h("div", label, value, more, again && h("dd", button("link", () => lookAgain(name), "Check again"))),
+    node: h("div", label, value, more, again && h("dd", button("link", () => checkAgain(name), "Check again"))),
     update(item) {
       text(label, item.label);
       text(value, item.value);
       set(value, "class", `value ${item.tone ?? ""}`);
       set(value, "title", item.title);
-      // A path breaks after a slash, not in the middle of a name.
-      fill(more, item.more, () => item.more && item.more.split(/(?<=\/)/).flatMap((part) => [part, h("wbr")]));
+      fill(more, item.more, () => (item.path ? breakable(item.more) : prose(item.more)));
       set(more, "title", item.more || null);
     },
   };

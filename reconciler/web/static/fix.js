@@ -2,7 +2,8 @@
 
 import { request } from "./api.js";
 import { confirm } from "./dialogs.js";
-import { h } from "./dom.js";
+import { h, prose } from "./dom.js";
+import * as lastGood from "./lastgood.js";
 import { changeList } from "./passes.js";
 import { watchPass } from "./watch.js";
 import * as words from "./words.js";
@@ -12,7 +13,7 @@ export async function fix(page, environment) {
   const paused = environment.suspended;
   const id = await confirm("Install/update ML dependencies?", {
     body: question(environment),
-    label: paused ? "Resume and install" : "Install/update",
+    label: goLabel(environment),
     className: "medium",
     act: () =>
       request(
@@ -24,6 +25,11 @@ export async function fix(page, environment) {
   if (id !== null) await watchFix(page, environment, id);
 }
 
+function goLabel(environment) {
+  if (lastGood.isApplied(environment)) return "Apply the last good state";
+  return environment.suspended ? "Resume and install" : "Install/update";
+}
+
 /** Follows a pass that installs. */
 export function watchFix(page, environment, id) {
   const held = words.heldWords(environment);
@@ -32,19 +38,24 @@ export function watchFix(page, environment, id) {
     environment: environment.name,
     id,
     title: `Installing dependencies${held ? ` (excluding ${held})` : ""}...`,
-    sum: (pass) => sentence(pass, held),
+    sum: (pass) => sentence(pass, held, page.store.environment(environment.name) ?? environment),
   });
 }
 
-/** The result in the words of the guide. */
-export function sentence(pass, held) {
+/** The result in the words of the guide; beside a broken file, also what was not applied. */
+function sentence(pass, held, environment) {
   const preserved = held ? ` (${held} preserved)` : "";
   const installed = pass.changes.filter((change) => change.action !== "remove").length;
-  if (pass.result === "failed") return `❌ ${pass.message ?? "The pass failed; nothing was changed"}${preserved}`;
+  if (pass.result === "failed") return `❌ ${pass.message ?? "The pass failed; its log says why"}${preserved}`;
+  const behind = lastGood.isApplied(environment);
+  const rest = behind ? `. ${lastGood.remaining(environment)}` : "";
   if (pass.failed.length > 0)
-    return `⚠️ Installed/upgraded ${words.count(installed, "package")}, ${pass.failed.length} failed${preserved}`;
-  if (installed > 0) return `✅ Successfully installed/upgraded all ${words.count(installed, "package")}${preserved}`;
-  return `✅ Nothing to install: everything is as declared${preserved}`;
+    return `⚠️ Installed/upgraded ${words.count(installed, "package")}, ${pass.failed.length} failed${preserved}${rest}`;
+  const done =
+    installed > 0
+      ? `Successfully installed/upgraded all ${words.count(installed, "package")}`
+      : `Nothing to install: everything is as ${behind ? "the last good state declares" : "declared"}`;
+  return `${behind ? "⚠️" : "✅"} ${done}${preserved}${rest}`;
 }
 
 function question(environment) {
@@ -52,10 +63,15 @@ function question(environment) {
   const [many, list] = whatChanges(environment);
   return [
     suspended &&
-      h("p", `“${environment.name}” is paused: ${suspension?.reason ?? "no reason was given"}. It is resumed first.`),
-    problem && h("p", "The project file cannot be used now, so its last good state is applied."),
-    mode === "observe" && !suspended && h("p", `“${environment.name}” is only observed. This once, it is changed.`),
-    h("h3", many ? `${words.count(many, "package")} will change` : "Nothing has drifted"),
+      h(
+        "p",
+        `“${environment.name}” is paused: `,
+        prose(suspension?.reason ?? "no reason was given"),
+        ". It is resumed first.",
+      ),
+    lastGood.isApplied(environment) && lastGood.explanation(environment),
+    mode === "observe" && !suspended && h("p", `“${environment.name}” is only observed. This changes it once.`),
+    h("h3", many ? `${words.count(many, "package")} will change` : "Nothing will change"),
     list,
     holds.length > 0 && [
       h(
@@ -67,22 +83,22 @@ function question(environment) {
     h(
       "p.muted",
       "Installation may take several minutes.",
-      environment.atomic && " Until it is over nothing changes; then the new packages are put in place all at once.",
+      environment.atomic && " Nothing changes until it is complete; then all changes go live together.",
     ),
   ];
 }
 
-/** How many packages would change, and which: as planned where there is a plan, else what drifted. */
+/** How many packages would change, and which: the plan if there is one, else what drifted. */
 function whatChanges({ planned = [], ...environment }) {
   if (planned.length) return [planned.length, changeList(planned)];
   const rows = words.drifted(environment);
-  const none = "Everything declared is in place. A pass looks at all of it anew and repairs what is damaged.";
+  const none = "All requirements are satisfied. A pass checks them again and repairs what is damaged.";
   if (!rows.length) return [0, h("p.muted", none)];
   return [rows.length, h("ul.changes", { tabindex: "0", "aria-label": "Changes" }, rows.map(driftLine))];
 }
 
 function keptLine({ name, version, intact, found }) {
-  const shown = intact ? (version ?? "") : `${found ?? "not whole"}, broken`;
+  const shown = intact ? (version ?? "") : `${found ?? "incomplete"}, broken`;
   return h("li", h("span.package", name), " ", h("span.versions", shown));
 }
 

@@ -1,4 +1,4 @@
-// The complete trees that were live once, and going back to one.
+// The complete trees that were live once, and rolling back to one.
 
 import { request } from "./api.js";
 import { confirm } from "./dialogs.js";
@@ -37,7 +37,7 @@ function generationLine(page, environment) {
           h(
             "div",
             h("p", h("strong", `Generation ${generation.number}`), generation.live && h("span.badge.ok", "live")),
-            h("p.muted", generation.created_at ? about(generation) : "What was there before the first change"),
+            h("p.muted", generation.created_at ? about(generation) : "As it was before the first change"),
           ),
           !generation.live &&
             set(
@@ -62,8 +62,8 @@ function about({ created_at: created, packages, bytes_own: own }) {
 async function rollBack(page, environment, generation) {
   const id = await confirm(`Roll “${environment}” back to generation ${generation.number}?`, {
     body: [
-      h("p", "The packages that were live then are put back, all at once. What is live now is kept as a generation."),
-      h("p", "The project file as it stands now is not applied again until it changes or you resume."),
+      h("p", "All packages go back to what they were then, at once. The current ones are kept as a generation."),
+      h("p", "The current project file is not applied again until it changes or you resume."),
     ],
     label: "Roll back",
     danger: true,
@@ -72,7 +72,7 @@ async function rollBack(page, environment, generation) {
   if (id === null) return;
   const sum = (pass) =>
     pass.result === "failed"
-      ? `❌ ${pass.message ?? "Rolling back failed; nothing was changed"}`
+      ? `❌ ${pass.message ?? "Rolling back failed; the log says why"}`
       : `✅ Generation ${generation.number} is live again`;
   await watchPass({ ...page, environment, id, title: `Rolling back to generation ${generation.number}...`, sum });
 }

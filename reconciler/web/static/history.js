@@ -2,18 +2,18 @@
 
 import { getHistory } from "./api.js";
 import { inWords } from "./dialogs.js";
-import { button, fill, h, keyed, set, text } from "./dom.js";
+import { button, fill, h, keyed, say, set, text } from "./dom.js";
 import { inBrief, resultMark, showPass } from "./passes.js";
 import { restamp, stamp } from "./times.js";
 import * as words from "./words.js";
 
 const PAGE = 6;
 
-/** The history of the environment `name`; read anew whenever its last pass is another one. */
+/** The history of the environment `name`; read again after each new pass. */
 export function passHistory(name) {
   const list = h("ul.passes");
-  const said = h("p.muted", "Reading…");
-  const more = button("link", older, "Show older ones");
+  const said = h("p.muted", "Loading…");
+  const more = button("link", older, "Show older passes");
   more.hidden = true;
   let passes = [];
   let newest;
@@ -29,10 +29,10 @@ export function passHistory(name) {
       for (const pass of page) known.set(pass.id, pass);
       passes = [...known.values()].sort((a, b) => b.id - a.id);
       if (before !== null || passes.length <= PAGE) set(more, "hidden", page.length < PAGE);
-      text(said, passes.length ? "" : "No pass has been made yet.");
+      say(said, passes.length ? "" : "There has been no pass yet.");
     } catch (error) {
       newest = undefined;
-      text(said, inWords(error));
+      say(said, inWords(error));
     }
     set(said, "hidden", said.textContent === "");
     keyed(list, passes, (pass) => pass.id, passLine);

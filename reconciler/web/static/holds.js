@@ -1,8 +1,8 @@
-// The held packages: which are intact, and the two ways out for one that is not.
+// The held packages: which are intact, and the two ways to fix one that is not.
 
 import { requestHold } from "./api.js";
 import { confirm } from "./dialogs.js";
-import { button, fill, h, keyed, set } from "./dom.js";
+import { button, fill, h, keyed, prose, set } from "./dom.js";
 import { icon } from "./icons.js";
 import { watchPass } from "./watch.js";
 
@@ -44,9 +44,9 @@ function holdLine() {
 }
 
 const whatIsWrong = ({ message, found, intact }) =>
-  (message || (!intact && found)) && h("p", message || `${found} was found.`);
+  (message || (!intact && found)) && h("p", prose(message || `${found} was found.`));
 
-/** A broken hold and the two ways out. */
+/** A broken hold and the two ways to fix it. */
 export function brokenHold(page, environment, hold) {
   const restore = button("act small", () => restoreHold(page, environment, hold), "Restore…");
   const accept = button("act small", () => acceptHold(page, environment, hold), "Accept…");
@@ -58,7 +58,7 @@ export function brokenHold(page, environment, hold) {
       "div",
       h("p", h("strong.package", hold.name), " ", h("span.versions", hold.version ?? "")),
       whatIsWrong(hold),
-      !hold.vaulted && h("p.muted", "No copy of it is kept, so it cannot be restored from here."),
+      !hold.vaulted && h("p.muted", "There is no copy of it, so it cannot be restored from here."),
     ),
     h("p.row.start", hold.vaulted && restore, accept),
   );
@@ -71,9 +71,9 @@ async function restoreHold(page, environment, hold) {
     body: [
       h(
         "p",
-        `The copy that was kept of ${named(hold)} is put back in “${environment}”, byte for byte, without the network.`,
+        `The stored copy of ${named(hold)} is put back into “${environment}”, byte for byte, without the network.`,
       ),
-      hold.found && h("p", `What is there now (${hold.found}) is replaced.`),
+      hold.found && h("p", `It replaces ${hold.found}, which is installed now.`),
     ],
     label: "Restore",
     danger: true,
@@ -88,15 +88,15 @@ async function acceptHold(page, environment, hold) {
     body: [
       h(
         "p",
-        `What is installed in “${environment}” now becomes what is held. From then on it is kept exactly as it is.`,
+        `From now on, what is installed in “${environment}” is held, and kept exactly as it is.`,
       ),
-      h("p", `${named(hold)} is given up.`),
+      h("p", `${named(hold)} is no longer held.`),
     ],
     label: "Accept",
     danger: true,
     act: () => requestHold(environment, hold.name, "accept"),
   });
-  if (id !== null) await follow(page, environment, id, `Accepting ${found}...`, `${found} is held now`);
+  if (id !== null) await follow(page, environment, id, `Accepting ${found}...`, `${found} is now held`);
 }
 
 function follow(page, environment, id, title, done) {

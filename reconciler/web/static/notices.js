@@ -1,12 +1,13 @@
-// What needs a person's eye, above the table: a file that cannot be used (with its line), a pause,
+// What needs attention, above the table: a file that cannot be used (with its line), a pause,
 // what drifted, what failed, what a hold holds back, warnings.
 
-import { button, fill, h, keyed } from "./dom.js";
+import { button, fill, h, keyed, prose } from "./dom.js";
 import { driftLine } from "./fix.js";
 import { brokenHold } from "./holds.js";
 import { icon } from "./icons.js";
 import { failureList } from "./passes.js";
 import { inFull, stamp } from "./times.js";
+import { Told } from "./told.js";
 import * as words from "./words.js";
 
 const SYMBOLS = { bad: "cross", warn: "alert", calm: "dot" };
@@ -15,9 +16,21 @@ const MOST = 6;
 /** The notices of an environment. `actions` are {resume, attention}. */
 export function noticeBoard(page, actions) {
   const node = h("div.notices");
+  let notices = [];
   return {
     node,
-    update: (environment) => show(node, noticesOf(page, environment, actions)),
+    update(environment, told) {
+      notices = noticesOf(page, environment, actions);
+      show(node, notices);
+      told.add(...notices.flatMap(({ says }) => says ?? []));
+    },
+    /** Goes to the notice that has this message. */
+    reveal(message) {
+      const { key } = notices.find(({ says = [] }) => new Told(says).has(message)) ?? {};
+      const notice = node.parts.get(key)?.node;
+      notice?.scrollIntoView({ block: "nearest" });
+      notice?.focus({ preventScroll: true });
+    },
   };
 }
 
@@ -31,7 +44,7 @@ export function serviceBoard() {
       show(
         node,
         problem
-          ? [problemNotice("config", "The configuration cannot be used; the running one stays in force", problem)]
+          ? [problemNotice("config", "The configuration file cannot be used; the previous configuration stays in force", problem)]
           : [],
       );
     },
@@ -44,7 +57,7 @@ function show(node, notices) {
     notices,
     (notice) => notice.key,
     (first) => {
-      const part = h("section", { class: `notice ${first.tone} ${first.key}` });
+      const part = h("section", { class: `notice ${first.tone} ${first.key}`, tabindex: "-1" });
       return {
         node: part,
         update(notice) {
@@ -64,23 +77,27 @@ function noticesOf(page, environment, actions) {
     list.push(
       problemNotice(
         "problem",
-        "The project file cannot be used; the last good state stays in force",
+        environment.revision === null
+          ? "The project file cannot be used, and there is no last good state"
+          : "The project file cannot be used; the last good state stays in force",
         environment.problem,
       ),
     );
   if (environment.suspended) list.push(pauseNotice(environment, actions));
   const broken = environment.holds.filter((hold) => !hold.intact);
   if (broken.length) list.push(holdNotice(page, environment.name, broken));
-  const failed = environment.last_pass?.failed ?? [];
+  const failed = failuresOf(environment);
   if (failed.length)
     list.push({
       key: "failed",
       tone: "bad",
       title: `${words.count(failed.length, "package")} failed`,
       data: failed,
+      says: failed.map(({ message }) => message),
       body: () => failureList(failed),
     });
-  else if (environment.last_pass?.result === "failed") list.push(failedPass(environment.last_pass));
+  const last = environment.last_pass;
+  if (last?.result === "failed" && !problemSays(environment, last.message)) list.push(failedPass(last));
   const rows = words.drifted(environment).filter((row) => row.status !== "failed");
   if (rows.length) list.push(driftNotice(rows, actions));
   if (environment.held_back.length) list.push(heldBackNotice(environment.held_back));
@@ -89,27 +106,43 @@ function noticesOf(page, environment, actions) {
     list.push({
       key: "atomic",
       tone: "calm",
-      title: "Changes here are not all-at-once",
+      title: "Changes here are not made all at once",
       data: environment.atomic_reason,
-      body: () => h("p", environment.atomic_reason ?? "no reason was given"),
+      says: [environment.atomic_reason],
+      body: () => h("p", prose(environment.atomic_reason ?? "no reason was given")),
     });
   return list;
 }
 
+/** What the last pass could not meet, and what an earlier one could not and still shows. */
+function failuresOf({ packages, last_pass: last }) {
+  const failed = last?.failed ?? [];
+  const told = new Set(failed.map(({ name }) => name));
+  const earlier = packages.filter(({ name, status }) => status === "failed" && !told.has(name));
+  return [...failed, ...earlier.map(failureOf)];
+}
+
+/** The message of such a row begins with the reason. */
+function failureOf({ name, required, required_by: by, message }) {
+  const [, reason, said] = /^(\w+): ([^]*)$/.exec(message ?? "") ?? [null, "Failed", message];
+  return { name, requirement: by ? required : `${name}${required ?? ""}`, reason, message: said };
+}
+
+/** Whether a pass failed because of the project's file, whose problem has a notice of its own. */
+const problemSays = ({ problem }, message) => problem && new Told([problem.reason]).has(message);
+
 function problemNotice(key, title, problem) {
-  const place = [problem.file, problem.line, problem.column]
-    .filter((part) => part !== null && part !== undefined)
-    .join(":");
   return {
     key,
     tone: "bad",
     title,
     data: problem,
+    says: [problem.reason],
     body: () => [
-      h("p.place", h("code", place)),
+      h("p.place", h("code", words.place(problem, problem.file))),
       problem.text && sourceLine(problem),
-      h("p", problem.reason),
-      h("p.mend", h("strong", "What to do: "), problem.mend),
+      h("p", prose(problem.reason)),
+      h("p.fix", h("strong", "What to do: "), prose(problem.mend)),
     ],
   };
 }
@@ -139,12 +172,13 @@ function pauseNotice(environment, actions) {
     tone: "calm",
     symbol: "pause",
     title: pause?.revision
-      ? "Rolled back, and left alone until the file changes or you resume"
+      ? "Rolled back: nothing is changed until the project file changes or you resume"
       : "Paused: nothing is changed",
     data: pause,
+    says: [pause?.reason],
     body: () => [
       pause &&
-        h("p", pause.reason, " · since ", stamp(pause.since), pause.until ? [" · until ", inFull(pause.until)] : ""),
+        h("p", prose(pause.reason), " · since ", stamp(pause.since), pause.until ? [" · until ", inFull(pause.until)] : ""),
       h("p", button("act", actions.resume, icon("play"), "Resume…")),
     ],
   };
@@ -155,8 +189,9 @@ function holdNotice(page, environment, broken) {
     key: "holds",
     tone: "bad",
     symbol: "lock",
-    title: `${words.count(broken.length, "held package")} ${broken.length === 1 ? "is" : "are"} not what was recorded`,
+    title: `${words.count(broken.length, "held package")} ${broken.length === 1 ? "is" : "are"} broken`,
     data: broken,
+    says: broken.map(({ message }) => message),
     body: () =>
       h(
         "ul.plain",
@@ -167,11 +202,12 @@ function holdNotice(page, environment, broken) {
 
 function failedPass(pass) {
   return {
-    key: "failed",
+    key: "failed-pass",
     tone: "bad",
-    title: "The last pass failed; nothing was changed",
+    title: "The last pass failed",
     data: [pass.id, pass.message],
-    body: () => h("p", pass.message ?? "Its log says why."),
+    says: [pass.message],
+    body: () => h("p", prose(pass.message ?? "Its log says why.")),
   };
 }
 
@@ -199,7 +235,7 @@ function heldBackNotice(heldBack) {
         h("code", because),
         " holds it back.",
       ),
-      message && h("details", h("summary", "The reason in full"), h("p.muted", message)),
+      message && h("details", h("summary", "Full reason"), h("p.muted", prose(message))),
     );
   return {
     key: "held-back",
@@ -217,10 +253,11 @@ function warningNotice(warnings) {
     tone: "warn",
     title: words.count(warnings.length, "warning"),
     data: warnings,
+    says: warnings,
     body: () =>
       h(
         "ul.plain",
-        warnings.map((warning) => h("li", warning)),
+        warnings.map((warning) => h("li", prose(warning))),
       ),
   };
 }

@@ -3,7 +3,7 @@
 
 import { getPass } from "./api.js";
 import { closing, inWords, note, open } from "./dialogs.js";
-import { button, h } from "./dom.js";
+import { button, h, prose } from "./dom.js";
 import { icon } from "./icons.js";
 import { inFull, stamp } from "./times.js";
 import * as words from "./words.js";
@@ -23,7 +23,7 @@ function changeLine(change) {
   return h("li", { class: change.action }, h("span.package", change.name), versions, h("span.action", change.action));
 }
 
-/** What failed, with the reason and what to do. */
+/** The requirements that failed, with the reason and what to do. */
 export function failureList(failed, attributes) {
   return h(
     "ul.failures",
@@ -32,7 +32,7 @@ export function failureList(failed, attributes) {
       h(
         "li",
         h("p", h("strong", name), " ", h("code", requirement), h("span.badge.bad", reason)),
-        h("p.message", message),
+        h("p.message", prose(message)),
       ),
     ),
   );
@@ -61,7 +61,7 @@ export function logText(log, label) {
 export async function showPass(id) {
   const { content, dialog } = open(`Pass ${id}`, {
     className: "large",
-    body: h("p", "Reading…"),
+    body: h("p", "Loading…"),
     buttons: closing("Close"),
   });
   try {
@@ -69,7 +69,7 @@ export async function showPass(id) {
     if (!dialog.open) return;
     content.replaceChildren(...(pass ? detail(pass) : [h("p", "This pass is not in the history.")]));
   } catch (error) {
-    content.replaceChildren(h("p.refusal", { role: "alert" }, inWords(error)));
+    content.replaceChildren(h("p.refusal", { role: "alert" }, prose(inWords(error))));
   }
 }
 
@@ -83,7 +83,7 @@ function detail(pass) {
     pass.generation === null ? "" : ` · generation ${pass.generation}`,
   );
   return [
-    h("p", resultMark(pass.result), pass.message ? ` ${pass.message}` : ""),
+    h("p", resultMark(pass.result), pass.message && [" ", prose(pass.message)]),
     facts,
     pass.changes.length > 0 && [h("h3", "Changes"), changeList(pass.changes)],
     pass.failed.length > 0 && [h("h3", "Failed"), failureList(pass.failed, REACHABLE)],

@@ -1,4 +1,4 @@
-// Leaving an environment alone for a while, and taking care of it again.
+// Pausing an environment, and resuming it.
 
 import { request } from "./api.js";
 import { confirm, note } from "./dialogs.js";
@@ -20,7 +20,7 @@ export async function pause(environment) {
   const [reason, length] = [unique("reason"), unique("length")];
   const answer = await confirm(`Pause “${environment.name}”?`, {
     body: [
-      h("p", "Nothing is installed, upgraded or repaired until it is resumed. Drift is still shown."),
+      h("p", "Nothing is installed, upgraded or repaired until you resume. Drift is still shown."),
       h("label", { for: reason }, "Reason"),
       h("input", {
         id: reason,
@@ -54,8 +54,8 @@ export async function resume(page, environment) {
     body: h(
       "p",
       rolledBack
-        ? "The project file as it stands is applied again, so what was rolled back may come again."
-        : "A pass is made now, and then whenever something changes.",
+        ? "The current project file is applied again, so what was rolled back may come back."
+        : "A pass starts now, and then whenever something changes.",
     ),
     label: "Resume",
     act: () => request(environment.name, "resume"),

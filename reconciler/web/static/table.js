@@ -1,7 +1,7 @@
 // The package table of one environment: filter, status filter, sortable columns. Rows are kept
 // across updates, so that reading, focus and scroll position survive a pass.
 
-import { button, h, keyed, set, text, unique } from "./dom.js";
+import { button, h, keyed, say, set, text, unique } from "./dom.js";
 import { icon } from "./icons.js";
 import * as words from "./words.js";
 
@@ -86,12 +86,17 @@ export function packageTable() {
 
   return {
     node,
-    update(environment) {
+    update(environment, told) {
       const pins = new Map(environment.holds.map((hold) => [hold.name, hold.pinned_by]));
+      // A broken hold has a notice with the two ways to fix it.
+      const explained = new Set(
+        environment.holds.filter((hold) => !hold.intact && hold.message).map((hold) => hold.name),
+      );
       view.rows = environment.packages.map((row) => ({
         ...row,
         held: words.isHeld(environment, row),
         pin: pins.get(row.name),
+        said: messageOf(row, explained.has(row.name), told),
       }));
       FILTERS.forEach(([, label, matches], at) => text(options[at], `${label} (${view.rows.filter(matches).length})`));
       explain(legend, environment);
@@ -164,8 +169,7 @@ function tableRow() {
       text(name, row.name);
       set(badge, "hidden", !row.held);
       text(origin, originOf(row));
-      text(message, messageOf(row));
-      set(message, "title", message.textContent || null); // three lines of it are shown
+      say(message, row.said);
       text(installed, row.installed ?? "Not installed");
       installed.classList.toggle("absent", row.installed === null);
       text(required, row.required || "any version");
@@ -182,10 +186,11 @@ function originOf(row) {
   return row.required_by ? `required by ${row.required_by}` : "";
 }
 
-/** The message, unless the other columns say it all. */
-function messageOf({ status, message, installed }) {
-  const said = ["held", "missing"].includes(status) || message?.startsWith(`${installed} is installed, `);
-  return said ? "" : message;
+/** The message, unless the other columns say it all; where a notice has it, the reason in a word. */
+function messageOf({ status, message, installed }, explained, told) {
+  if (!message || explained || ["held", "missing"].includes(status)) return "";
+  if (message.startsWith(`${installed} is installed, `)) return "";
+  return told.has(message) ? (/^[A-Z]\w+(?=: )/.exec(message)?.[0] ?? "") : message;
 }
 
 function showStatus(cell, status) {

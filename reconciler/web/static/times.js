@@ -11,7 +11,7 @@ const clock = new Intl.DateTimeFormat(undefined, {
 /** The time of day, "12:03:11". */
 export const ofDay = (date) => clock.format(date);
 
-/** The date and time in full, or the text itself where it is no date. */
+/** The date and time in full, or the text itself if it is not a date. */
 export function inFull(iso) {
   const date = new Date(iso);
   return Number.isNaN(date.valueOf()) ? String(iso) : full.format(date);

@@ -1,9 +1,9 @@
 // Follows one pass to its end in a modal: live steps per package, uv's output, then the result.
-// What it waits for is the journal's record; events only make it look sooner.
+// It waits for the journal's record; events only make it look sooner.
 
 import { getPass } from "./api.js";
 import { closing, note, open } from "./dialogs.js";
-import { button, h, keyed, set, text } from "./dom.js";
+import { button, h, keyed, say, set, text } from "./dom.js";
 import { icon } from "./icons.js";
 import { changeList, failureList, REACHABLE, showPass } from "./passes.js";
 import * as words from "./words.js";
@@ -32,7 +32,7 @@ export async function watchPass({ store, progress, environment, id, title, sum }
   staged();
   const sentence = pass
     ? sum(pass)
-    : "The service was restarted during this pass. It looks at everything anew by itself; the page shows what it finds.";
+    : "The service was restarted during this pass. It checks everything again; the page shows what it finds.";
   if (!modal.dialog.open) {
     note(sentence);
     return pass;
@@ -83,7 +83,7 @@ function news(store, name, id) {
 
 function runningView() {
   const bar = h("progress", { "aria-label": "Progress" });
-  const counted = h("p.counted", "Looking at what has to be done…");
+  const counted = h("p.counted", "Checking what needs to be done…");
   const stage = h("p.muted");
   const list = h("ul.steps", { tabindex: "0", "aria-label": "Packages" });
   const log = h("pre.log", { tabindex: "0", role: "region", "aria-label": "Live output" });
@@ -158,7 +158,7 @@ function stepLine() {
 
 function result(pass, sentence) {
   const announced = h("p.sentence", { role: "status" });
-  setTimeout(() => text(announced, sentence), 30);
+  setTimeout(() => say(announced, sentence), 30);
   if (!pass) return [announced];
   const installed = pass.changes.filter((change) => change.action !== "remove").length;
   const counts = h(

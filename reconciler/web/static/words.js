@@ -35,9 +35,9 @@ const triggers = {
   environment: "environment changed",
   interval: "regular check",
   retry: "retry",
-  manual: "asked for",
+  manual: "requested",
   resume: "resumed",
-  rollback: "roll back",
+  rollback: "rollback",
   restore: "hold restored",
   accept: "hold accepted",
   reload: "configuration reloaded",
@@ -54,12 +54,12 @@ const steps = {
 };
 
 const stages = {
-  create: "Making the environment",
-  plan: "Deciding on versions",
+  create: "Creating the environment",
+  plan: "Choosing versions",
   check: "Checking the copy",
   install: "Downloading and unpacking",
-  verify: "Checking what was built",
-  exchange: "Putting it in place",
+  verify: "Checking the new packages",
+  exchange: "Making it live",
 };
 
 function entry(table, value, unknown) {
@@ -99,8 +99,29 @@ export function bytes(value) {
 export const isHeld = (environment, row) =>
   row.status.startsWith("held") || environment.holds.some((hold) => hold.name === row.name);
 
-/** The packages that are not as declared and that a pass will mend: never a held one. */
+/** The packages that are not as declared and that a pass will fix: never a held one. */
 export const drifted = (environment) => environment.packages.filter((row) => !row.ok && !isHeld(environment, row));
+
+/** "pyproject.toml" of its whole path. */
+export const baseName = (path) => path.slice(path.lastIndexOf("/") + 1);
+
+/** "pyproject.toml:14:5", as far as the place is known. */
+export const place = ({ line, column }, file) =>
+  [file, line, column].filter((part) => part !== null && part !== undefined).join(":");
+
+/** How many packages a pass would change: the plan if there is one, else what drifted. */
+export function wouldChange(environment) {
+  const many = environment.planned.length || drifted(environment).length;
+  return many ? `${count(many, "package")} would change` : "nothing would change";
+}
+
+/** "9 of 10 requirements satisfied, 3 held"; "" where nothing is known of them. */
+export function satisfied({ packages, holds }) {
+  const declared = packages.filter((row) => !row.required_by);
+  if (!declared.length) return "";
+  const met = declared.filter((row) => row.ok).length;
+  return `${met} of ${count(declared.length, "requirement")} satisfied, ${holds.length} held`;
+}
 
 /** The names that are held for their own sake, without what they pin. */
 export const heldNames = (environment) => environment.holds.filter((hold) => !hold.pinned_by).map((hold) => hold.name);

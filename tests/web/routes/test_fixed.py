@@ -70,13 +70,13 @@ def test_what_is_left_alone_has_not_failed() -> None:
 
 @pytest.mark.parametrize("result", [Result.UNCHANGED, Result.CHANGED])
 def test_a_file_that_cannot_be_used_is_no_success(result: Result) -> None:
-    problem = Problem(file="/p.toml", line=6, column=5, reason="no requirement", mend="Mend it.")
+    problem = Problem(file="/p.toml", line=6, column=5, reason="no requirement", fix="Correct it.")
     broken = environment(packages=(row("a", ">=1", "1"),), problem=problem)
     found = summary(broken, _pass(result))
     assert found.success is False
-    assert found.stderr == "ERROR: /p.toml: no requirement. Mend it.\n"
+    assert found.stderr == "ERROR: /p.toml:6:5: no requirement. Correct it.\n"
     if result is Result.UNCHANGED:
-        assert found.message.startswith("Nothing was changed: /p.toml:6: no requirement (torch/")
+        assert found.message.startswith("Nothing was changed: /p.toml:6:5: no requirement (torch/")
 
 
 def test_what_others_require_counts_as_well() -> None:

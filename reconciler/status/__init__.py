@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from reconciler.status.trouble import ExpectedEnd, Problem, Reason
+
 SCHEMA = 1
 
 
@@ -75,7 +77,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
 
     type: ConditionType
     status: Literal["True", "False", "Unknown"]
-    reason: str
+    reason: Reason
     message: str
     last_transition_time: str
 
@@ -114,7 +116,13 @@ class HeldBack(msgspec.Struct, frozen=True, kw_only=True):
     chosen: str | None
     newest: str
     because: str
+    """The holds that keep it, by their pins: `torch==2.3.1+rocm5.7, ...`."""
     message: str | None = None
+
+    @property
+    def pins(self) -> frozenset[str]:
+        """The same one by one."""
+        return frozenset(self.because.split(", "))
 
 
 class Gpu(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,7 +150,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     requirement: str
-    reason: str
+    reason: Reason
     message: str
 
 
@@ -169,18 +177,6 @@ class PassDetail(PassStatus, frozen=True, kw_only=True):
 
     plan: tuple[Change, ...] = ()
     log: str = ""
-
-
-class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wrong with a file, and where."""
-
-    file: str
-    line: int | None
-    column: int | None
-    reason: str
-    mend: str
-    text: str | None = None
-    """The line itself."""
 
 
 class InterpreterStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -266,3 +262,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     service: ServiceStatus
     ready: bool
     environments: tuple[EnvironmentStatus, ...]
+
+
+__all__ = [
+    "SCHEMA", "Change", "Condition", "ConditionType", "EnvironmentStatus", "ExpectedEnd", "Failure",
+    "GenerationStatus", "Gpu", "HeldBack", "Hold", "InterpreterStatus", "Package", "PackageStatus",
+    "PassDetail", "PassStatus", "Phase", "Problem", "Reason", "Result", "ServiceStatus", "Status",
+    "Suspension", "Trigger",
+]  # fmt: skip

@@ -1,0 +1,57 @@
+"""What an environment that is not there yet lacks: everything that is declared.
+
+Compares the project with an empty environment for the Python that runs us. Starts nothing,
+and makes nothing.
+"""
+
+from collections.abc import Mapping
+
+from packaging.markers import default_environment
+
+from reconciler.config import EnvironmentConfig
+from reconciler.environment.environment import read_project
+from reconciler.environment.interpreter import Interpreter
+from reconciler.environment.snapshot import Snapshot
+from reconciler.state.adjustments import Adjustments
+from reconciler.state.desired import BadFile, parse
+from reconciler.state.drift import Drift, diff
+from reconciler.state.holds import hold_set
+from reconciler.state.installed import Installed
+from reconciler.uv.settings import settings_for
+
+
+def snapshot_of_nothing(config: EnvironmentConfig, environ: Mapping[str, str]) -> Snapshot:
+    """What a look would find if the environment were there and empty.
+
+    Args:
+        config: What the configuration says of it.
+        environ: The environment variables.
+    """
+    interpreter = _to_be(config)
+    markers, installed = interpreter.markers, Installed({})
+    holds = hold_set(config.hold, installed, markers)
+    try:
+        text = read_project(config.pyproject)
+        desired = parse(config.pyproject, text, markers, extras=config.extras, groups=config.groups)
+        settings = settings_for(desired.file, desired.uv, holds, environ)
+    except BadFile as bad:
+        return Snapshot(interpreter, None, bad.problem, installed, holds, {}, Drift(()))
+    drift = diff(desired, installed, holds, {}, markers, Adjustments.of(settings))
+    return Snapshot(interpreter, desired, None, installed, holds, {}, drift, settings)
+
+
+def _to_be(config: EnvironmentConfig) -> Interpreter:
+    """The Python that runs us, in the place of the environment's own."""
+    markers = {key: str(value) for key, value in default_environment().items()}
+    prefix = config.python.parent.parent
+    site = prefix / "lib" / f"python{markers['python_version']}" / "site-packages"
+    return Interpreter(
+        executable=config.python,
+        prefix=prefix,
+        is_venv=True,
+        externally_managed=False,
+        markers=markers,
+        purelib=site,
+        platlib=site,
+        scripts=prefix / "bin",
+    )

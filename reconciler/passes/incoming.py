@@ -1,0 +1,139 @@
+"""What comes in: uv prepares the planned packages in a folder of their own, and nothing live.
+
+A package that does not build, or that may not come in, is left out, and so is what depends on
+it; the rest goes on.
+"""
+
+import shutil
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.utils import NormalizedName
+
+from reconciler.log.logger import get_logger
+from reconciler.passes.prove import read_tree
+from reconciler.passes.running import Pass
+from reconciler.planning.counterfactual import Unheld
+from reconciler.planning.decision import Decision
+from reconciler.planning.failures import build_failure
+from reconciler.planning.planner import Planner
+from reconciler.state.installed import Distribution
+from reconciler.status import Failure, HeldBack, Reason
+from reconciler.trees.tree import HoldConflict, Tree, follow_links
+from reconciler.uv.program import BuildFailed, DiskFull, TimedOut, UvError
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """The packages that came, by the decision that is left, and what the holds held back."""
+
+    decision: Decision
+    folder: Path
+    held_back: tuple[HeldBack, ...] = ()
+
+
+def prepare(
+    running: Pass, unheld: Unheld, decision: Decision, work: Path, pool: ThreadPoolExecutor
+) -> Incoming:
+    """Let uv prepare what is planned, as far as it can be.
+
+    Args:
+        running: The pass.
+        unheld: Explains what the holds hold back; knows the planner.
+        decision: What is planned.
+        work: The folder of this attempt.
+        pool: Where the explaining runs meanwhile.
+
+    Returns:
+        An empty decision if nothing of it may come in.
+    """
+    planner = unheld.planner
+    for attempt in range(len(decision.install) + 2):
+        folder = work / f"incoming-{attempt}"
+        explaining = pool.submit(unheld.held_back, decision)
+        try:
+            found = _unpack(running, planner, decision, folder)
+        except BuildFailed as error:
+            refused = [build_failure(error, decision.install, planner.snapshot.holds)]
+        except HoldConflict as conflict:
+            refused = [_failure_of(conflict)]
+        else:
+            held_back = explaining.result()
+            allowed = running.environment.config.allow_downgrade
+            refused = [] if allowed else unheld.objections(held_back, found)
+            if not refused:
+                return Incoming(planner.to_remove(decision, found), folder, held_back)
+        explaining.result()
+        decision = _decide_without(running, planner, refused, decision)
+        if decision.is_empty:
+            break
+    return Incoming(decision, work / "nothing")
+
+
+def tell_plan(running: Pass, planner: Planner, decision: Decision) -> None:
+    """Say what is planned: in the log, and for the record however the pass ends."""
+    changes = running.planned = decision.changes(planner.snapshot.installed)
+    log.info(
+        "plan.ready",
+        changes=[f"{c.name} {c.from_ or '-'} -> {c.to or '-'}" for c in changes],
+        failed=[f.requirement for f in decision.failed],
+    )
+
+
+def _failure_of(conflict: HoldConflict) -> Failure:
+    return Failure(
+        name=conflict.package, requirement=conflict.package, reason=Reason.HOLD_CONFLICT,
+        message=str(conflict),
+    )  # fmt: skip
+
+
+def _decide_without(
+    running: Pass, planner: Planner, refused: list[Failure], decision: Decision
+) -> Decision:
+    for failure in refused:
+        log.warning("requirement.failed", package=failure.name, reason=failure.reason)
+        pushed = failure.reason in (Reason.WOULD_DOWNGRADE, Reason.HELD_BACK_TOO_FAR)
+        planner.exclude(failure, None if pushed else decision)
+    with running.step("plan"):
+        decision = planner.decide()
+    tell_plan(running, planner, decision)
+    return decision
+
+
+def _unpack(
+    running: Pass, planner: Planner, decision: Decision, folder: Path
+) -> Mapping[NormalizedName, Distribution]:
+    """Run uv into `folder`, and see whether any file of it would hit a held one."""
+    snapshot = planner.snapshot
+    prefix = snapshot.interpreter.prefix
+    if not decision.install:
+        return {}
+    with running.step("install"):
+        _download_and_unpack(running, planner, decision, folder)
+    follow_links(folder, prefix)
+    found = read_tree(snapshot, folder, running.environment.metadata).distributions
+    live = Tree(prefix, prefix, snapshot.installed, snapshot.holds)
+    conflict = live.conflict(folder, found.values())
+    if conflict:
+        raise conflict
+    return found
+
+
+def _download_and_unpack(running: Pass, planner: Planner, decision: Decision, folder: Path) -> None:
+    uv = running.environment.uv
+    ask = planner.project.to_install(list(decision.install.values()), decision.kept)
+    if not decision.to_download:
+        # The plan has just asked the index for all of it: no need to ask again.
+        try:
+            uv.install(ask, folder, running.cancel, running.line, offline=True)
+        except (DiskFull, TimedOut):
+            raise
+        except UvError:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            return
+    uv.install(ask, folder, running.cancel, running.line)

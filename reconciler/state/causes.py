@@ -1,0 +1,172 @@
+"""Why a package stands as it does, as values; `state.words` turns them into sentences.
+
+Each knows which status it leads to, so that the two cannot disagree.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from packaging.specifiers import SpecifierSet
+from packaging.utils import NormalizedName
+from packaging.version import Version
+
+from reconciler.status import PackageStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """It is as required."""
+
+    status: ClassVar = PackageStatus.OK
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """uv is told to leave it out (`exclude-dependencies`)."""
+
+    status: ClassVar = PackageStatus.OK
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """It is not installed."""
+
+    status: ClassVar = PackageStatus.MISSING
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """It is not whole."""
+
+    status: ClassVar = PackageStatus.BROKEN
+    defect: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """Another version is installed than the requirement admits."""
+
+    status: ClassVar = PackageStatus.MISMATCH
+    found: Version
+    wanted: SpecifierSet
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfBounds:
+    """uv's `constraint-dependencies` do not admit the installed version."""
+
+    status: ClassVar = PackageStatus.MISMATCH
+    found: Version
+    bound: str
+    """The constraint, as in `numpy<2`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a package comes from, if not from an index."""
+
+    url: str
+    folder: str | None = None
+    """The subdirectory."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrongSource:
+    """It is installed from another place than the one declared; None is an index."""
+
+    status: ClassVar = PackageStatus.MISMATCH
+    version: Version
+    found: Origin | None
+    wanted: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class WrongKind:
+    """It is an editable install and should not be one, or the other way round."""
+
+    status: ClassVar = PackageStatus.MISMATCH
+    editable: bool
+    """What it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrongRevision:
+    """It is installed from another commit, branch or tag."""
+
+    status: ClassVar = PackageStatus.MISMATCH
+    found: str | None
+    wanted: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsAnotherHeld:
+    """It needs a held package in another version, and so has to give way to the hold."""
+
+    status: ClassVar = PackageStatus.MISMATCH
+    version: Version
+    """Its own."""
+    needs: str
+    """What it requires, as in `torch>=2.4`."""
+    held: NormalizedName
+    held_version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """It is held, and as required."""
+
+    status: ClassVar = PackageStatus.HELD
+
+
+@dataclass(frozen=True, slots=True)
+class HeldMissing:
+    """It is to be held and is not installed."""
+
+    status: ClassVar = PackageStatus.HELD_MISSING
+    wanted: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBroken:
+    """It is held and not whole."""
+
+    status: ClassVar = PackageStatus.BROKEN
+    defect: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldReplaced:
+    """Someone else installed another version in place of the held one."""
+
+    status: ClassVar = PackageStatus.BROKEN
+    found: Version
+    held: Version
+    pinned_by: NormalizedName | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldMismatch:
+    """It is held in another version than the requirement admits."""
+
+    status: ClassVar = PackageStatus.HELD_MISMATCH
+    found: Version
+    wanted: str
+
+
+Cause = (
+    Met
+    | LeftOut
+    | Missing
+    | Broken
+    | Mismatch
+    | OutOfBounds
+    | WrongSource
+    | WrongKind
+    | WrongRevision
+    | NeedsAnotherHeld
+    | Kept
+    | HeldMissing
+    | HeldBroken
+    | HeldReplaced
+    | HeldMismatch
+)

@@ -1,0 +1,106 @@
+"""From the cause of a drift to the sentence that people read. The only place that does so."""
+
+from typing import assert_never
+
+from reconciler.state.causes import (
+    Broken,
+    Cause,
+    HeldBroken,
+    HeldMismatch,
+    HeldMissing,
+    HeldReplaced,
+    Kept,
+    LeftOut,
+    Met,
+    Mismatch,
+    Missing,
+    NeedsAnotherHeld,
+    Origin,
+    OutOfBounds,
+    WrongKind,
+    WrongRevision,
+    WrongSource,
+)
+from reconciler.state.drift import Row
+
+
+def message_of(row: Row) -> str | None:
+    """Why the package stands as it does, and what to do; None where there is nothing to say."""
+    if isinstance(row.cause, Met):
+        return None
+    words = _held(row, row.cause)
+    if row.dependent_version is not None:
+        words += f"; required by {row.required_by} {row.dependent_version}"
+    return words
+
+
+def _held(row: Row, cause: Cause) -> str:
+    """What is said of a held package; all others are said by `_free`."""
+    by = f"{row.required_by} requires" if row.required_by else "the project declares"
+    match cause:
+        case Kept():
+            return "held: never installed, replaced or removed"
+        case HeldMissing(wanted):
+            return (
+                f"held and not installed, though {by} {wanted}. A held package is never installed "
+                f"for you: install the build for your GPU by hand (uv pip install {wanted!r} with "
+                "the index that has it), or take it out of `hold`."
+            )
+        case HeldBroken(defect):
+            return (
+                f"{defect}. It is held, so it is not reinstalled: put it back with `reconciler "
+                f"hold restore {row.name}`, or install that build by hand once more."
+            )
+        case HeldReplaced(found, held, pinned_by):
+            keep = f", `reconciler hold accept {row.name}` keeps the new one"
+            if pinned_by is not None:
+                keep = f"; {pinned_by} needs just that version"
+            return (
+                f"{found} is installed in place of {held}, which is held: someone else replaced "
+                f"it. `reconciler hold restore {row.name}` puts it back{keep}."
+            )
+        case HeldMismatch(found, wanted):
+            return (
+                f"{found} is held and kept, though {by} {wanted}. Change the requirement, or "
+                "install the build you want by hand and "
+                f"`reconciler hold accept {row.name}`."
+            )
+        case _:
+            return _free(row, cause)
+
+
+def _free(
+    row: Row,
+    cause: (
+        Met | LeftOut | Missing | Broken | Mismatch | OutOfBounds | WrongSource | WrongKind
+        | WrongRevision | NeedsAnotherHeld
+    ),
+) -> str:  # fmt: skip
+    match cause:
+        case Met():
+            return "as required"
+        case LeftOut():
+            return "left out by uv's exclude-dependencies"
+        case Missing():
+            return "not installed"
+        case Broken(defect):
+            return defect
+        case Mismatch(found, wanted):
+            return f"{found} is installed, {wanted} is required"
+        case OutOfBounds(found, bound):
+            return f"{found} is installed, constraint-dependencies says {bound}"
+        case WrongSource(version, place, declared):
+            where = _origin(place) if place else "an index"
+            return f"{version} is installed from {where}, {_origin(declared)} is required"
+        case WrongKind(editable):
+            return f"it is installed {'as' if editable else 'not as'} an editable"
+        case WrongRevision(revision, asked):
+            return f"revision {revision} is installed, {asked} is required"
+        case NeedsAnotherHeld(version, needs, held, held_version):
+            return f"{row.name} {version} needs {needs}, but {held} {held_version} is held"
+        case _:
+            assert_never(cause)
+
+
+def _origin(place: Origin) -> str:
+    return f"{place.url} (folder {place.folder})" if place.folder else place.url

@@ -1,0 +1,298 @@
+"""A change of the live tree itself, where no stage can take its place: undone unless complete.
+
+Old files are moved aside, never deleted, before new ones take their places, and metadata
+folders are changed last. A durable record written before the first move tells how to undo
+all of it, now or at the next start. Held files are never moved.
+"""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+from packaging.utils import NormalizedName
+
+from reconciler.trees.exchange import sync_file_system
+from reconciler.trees.stage import make_folder_like
+from reconciler.trees.tree import Tree, entries_of, folders_of
+from reconciler.trees.workspace import Workspace, remove_tree, sync_folder, write_durably
+
+_ARRIVING = ".reconciler-incoming"
+"""Added to the name of a file that is still being copied from another file system."""
+_SITES = ("/site-packages", "/dist-packages")
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is needed to undo a change that was interrupted."""
+
+    aside: str
+    """The folder, in the workspace, that the old files are in; it mirrors the environment."""
+    new: tuple[str, ...]
+    """The files that were not there before."""
+    copied: tuple[str, ...]
+    """The files that may have a half copy beside them."""
+    folders: tuple[str, ...]
+    """The folders that were not there before, the deepest first."""
+
+
+@dataclass
+class InPlaceChange:
+    """One change of the live tree. Begin it, then commit or undo it.
+
+    Args:
+        workspace: The environment's.
+        tree: The live tree.
+        going: The packages that leave.
+        incoming: What comes, in a folder that mirrors the environment; None: nothing.
+    """
+
+    workspace: Workspace
+    tree: Tree
+    going: frozenset[NormalizedName]
+    incoming: Path | None
+    _known: set[str] = field(default_factory=set)
+    """Folders that are known to be folders inside the tree."""
+
+    def begin(self) -> None:
+        """Make the change. Whatever ends it halfway, `undo` puts the old files back.
+
+        Raises:
+            OSError: Something could not be moved.
+        """
+        outgoing = [d for name in self.going for d in self.tree.installed.copies(name)]
+        leaving = [path for d in outgoing for path in self.tree.leaving(d, self.going)]
+        infos = [self.tree.info_of(d) for d in outgoing]
+        coming = list(self._coming())
+        self._write_record(coming)
+        for path in leaving:
+            self._put_aside(path)
+        for path in (p for p in coming if not _is_metadata(p)):
+            self._place(path)
+        for path in infos:
+            self._put_aside(path)
+        for path in (p for p in coming if _is_metadata(p)):
+            self._place(path)
+        for folder in folders_of((*leaving, *infos)):
+            self._remove_empty(folder)
+
+    def commit(self) -> None:
+        """The change is complete and right: make it durable, and forget the old files."""
+        sync_file_system(self.workspace.prefix)
+        self.workspace.in_place.unlink()
+        sync_folder(self.workspace.root)
+        self._forget_aside()
+
+    def undo(self) -> None:
+        """Put every old file back.
+
+        Raises:
+            OSError: That is not possible now; `undo_interrupted` tries again at the next start.
+        """
+        undo_interrupted(self.workspace)
+
+    def _forget_aside(self) -> None:
+        shutil.rmtree(self._aside, ignore_errors=True)  # else the next start removes it
+
+    @property
+    def _aside(self) -> Path:
+        return self.workspace.root / "aside"
+
+    def _coming(self) -> Iterator[str]:
+        """The files that come, except held ones, which are there already and the very same."""
+        if self.incoming is None:
+            return
+        folders = [""]
+        for folder in folders:
+            for entry in entries_of(self.incoming, folder):
+                path = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(path)
+                elif path not in self.tree.held_files or not os.path.lexists(self._live(path)):
+                    yield path
+
+    def _write_record(self, coming: list[str]) -> None:
+        if self._aside.exists():
+            remove_tree(self._aside)  # an old change left it, and its record is gone
+        self._aside.mkdir(mode=0o700)
+        new = [path for path in coming if not os.path.lexists(self._live(path))]
+        above = {folder for path in coming for folder in _folders_above(path)}
+        folders = sorted((f for f in above if not self._is_folder(f)), key=len, reverse=True)
+        record = _Record(
+            aside=self._aside.name, new=tuple(new), copied=tuple(self._copied(coming)),
+            folders=tuple(folders),
+        )  # fmt: skip
+        write_durably(self.workspace.in_place, msgspec.json.encode(record).decode())
+
+    def _copied(self, coming: list[str]) -> Iterator[str]:
+        """What lies on another file system than its place, so that it is copied there."""
+        if self.incoming is None:
+            return
+        here, devices = self.incoming.stat().st_dev, dict[str, int]()
+        for path in coming:
+            folder = path.rpartition("/")[0]
+            if folder not in devices:
+                there = next((f for f in _folders_above(path) if self._is_folder(f)), "")
+                devices[folder] = os.stat(self._live(there)).st_dev  # noqa: PTH116
+            if devices[folder] != here:
+                yield path
+
+    def _live(self, path: str) -> str:
+        return f"{self.workspace.prefix}/{path}"
+
+    def _is_folder(self, path: str) -> bool:
+        """Whether there is a folder that belongs to the tree: no link that leads out of it."""
+        return os.path.isdir(self._live(path)) and self.tree.is_inside(path)  # noqa: PTH112
+
+    def _put_aside(self, path: str) -> None:
+        source, target = self._live(path), f"{self._aside}/{path}"
+        if not os.path.lexists(source):
+            return
+        self._mirror(path.rpartition("/")[0])
+        if os.path.isdir(target) and not os.path.islink(source):  # noqa: PTH112, PTH114
+            for name in os.listdir(source):  # noqa: PTH208 -- some of it is aside already
+                self._put_aside(f"{path}/{name}")
+            os.rmdir(source)  # noqa: PTH106
+        else:
+            _move(source, target)
+
+    def _mirror(self, folder: str) -> None:
+        """Make a folder in `aside` like the live one."""
+        for above in (*reversed(list(_folders_above(f"{folder}/x"))),) if folder else ():
+            target = f"{self._aside}/{above}"
+            if not os.path.isdir(target):  # noqa: PTH112
+                make_folder_like(self._live(above), target)
+
+    def _place(self, path: str) -> None:
+        """Put one new file where it belongs; what is there goes aside first."""
+        self._make_folder(path.rpartition("/")[0])
+        self._put_aside(path)
+        source, target = f"{self.incoming}/{path}", self._live(path)
+        try:
+            os.rename(source, target)  # noqa: PTH104 -- thousands of times
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            shutil.copy2(source, target + _ARRIVING, follow_symlinks=False)
+            os.rename(target + _ARRIVING, target)  # noqa: PTH104
+
+    def _make_folder(self, folder: str) -> None:
+        if folder in self._known or not folder:
+            return
+        for above in reversed(list(_folders_above(f"{folder}/x"))):
+            if not self._is_folder(above):
+                self._put_aside(above)  # a file, or a link out of the environment
+                os.mkdir(self._live(above))  # noqa: PTH102
+            self._known.add(above)
+
+    def _remove_empty(self, folder: str) -> None:
+        """Remove a folder that has become empty, and those above it, up to site-packages."""
+        while folder.count("/") > 0 and not folder.endswith(_SITES):
+            live = Path(self._live(folder))
+            if live.is_symlink() or not live.is_dir():
+                return
+            bytecode = live / "__pycache__"
+            if bytecode.is_dir() and not any(bytecode.iterdir()):
+                bytecode.rmdir()
+            if any(live.iterdir()):
+                return
+            self._mirror(folder)
+            live.rmdir()
+            folder = folder.rpartition("/")[0]
+
+
+def undo_interrupted(workspace: Workspace) -> bool:
+    """Put the old files of a change in place back, if one was not completed.
+
+    Call with the pass lock held. It can itself be interrupted, and done again.
+
+    Returns:
+        Whether there was one.
+
+    Raises:
+        OSError: The file system does not allow it.
+    """
+    try:
+        record = msgspec.json.decode(workspace.in_place.read_bytes(), type=_Record)
+    except FileNotFoundError:
+        return False
+    prefix, aside = workspace.prefix, workspace.root / record.aside
+    for path in record.copied:
+        (prefix / (path + _ARRIVING)).unlink(missing_ok=True)
+    for path in record.new:
+        _unlink(prefix / path)
+    for folder in record.folders:
+        _remove_if_empty(prefix / folder, prefix)
+    if aside.is_dir():
+        _put_back(aside, prefix)
+    sync_file_system(prefix)
+    workspace.in_place.unlink()
+    sync_folder(workspace.root)
+    shutil.rmtree(aside, ignore_errors=True)
+    return True
+
+
+def _put_back(aside: Path, live: Path) -> None:
+    with os.scandir(aside) as entries:
+        for entry in entries:
+            if entry.name.endswith(_ARRIVING):
+                continue  # half a copy: the whole one is still in its place
+            target = live / entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if not target.is_dir():
+                    target.unlink(missing_ok=True)
+                    make_folder_like(entry.path, str(target))
+                _put_back(Path(entry.path), target)
+            else:
+                if target.is_dir() and not target.is_symlink():
+                    remove_tree(target)  # a new folder where a file was
+                _move(entry.path, str(target))
+
+
+def _move(source: str, target: str) -> None:
+    """Move a file, a link or a folder to another place in its file system, or by a copy."""
+    try:
+        os.rename(source, target)  # noqa: PTH104 -- thousands of times
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        if os.path.isdir(source) and not os.path.islink(source):  # noqa: PTH112, PTH114
+            shutil.copytree(source, target + _ARRIVING, symlinks=True, dirs_exist_ok=True)
+            os.rename(target + _ARRIVING, target)  # noqa: PTH104
+            shutil.rmtree(source)
+            return
+        shutil.copy2(source, target + _ARRIVING, follow_symlinks=False)
+        os.rename(target + _ARRIVING, target)  # noqa: PTH104
+        os.unlink(source)  # noqa: PTH108
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except (IsADirectoryError, NotADirectoryError, PermissionError):
+        if not path.parent.is_dir() or path.is_dir():
+            return  # an old folder, or below an old file: nothing new ever came here
+        raise
+
+
+def _remove_if_empty(folder: Path, prefix: Path) -> None:
+    """Remove a folder that was not there before, with the bytecode that programs wrote."""
+    inside = os.path.realpath(folder).startswith(f"{os.path.realpath(prefix)}/")
+    if folder.is_symlink() or not folder.is_dir() or not inside:
+        return
+    shutil.rmtree(folder / "__pycache__", ignore_errors=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _folders_above(path: str) -> Iterator[str]:
+    """The folders that a path is in, the deepest first."""
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
+def _is_metadata(path: str) -> bool:
+    return ".dist-info/" in path or ".egg-info" in path

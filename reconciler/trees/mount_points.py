@@ -1,0 +1,30 @@
+"""Mount points inside an environment: renaming a folder would take them along (proc(5))."""
+
+import re
+from pathlib import Path
+
+_MOUNTS = Path("/proc/self/mountinfo")
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+_MOUNT_POINT = 4
+"""Its place among the fields of a line."""
+
+
+def mount_point_below(folder: Path, table: Path = _MOUNTS) -> Path | None:
+    """The first mount point inside a folder, not counting the folder itself.
+
+    Args:
+        folder: A path without symbolic links.
+        table: The kernel's list of mounts.
+    """
+    try:
+        lines = table.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return None  # without /proc nothing is known, and the exchange itself answers EBUSY
+    start = f"{folder}/"
+    for line in lines:
+        fields = line.split(" ")
+        if len(fields) > _MOUNT_POINT:
+            point = _ESCAPED.sub(lambda found: chr(int(found[1], 8)), fields[_MOUNT_POINT])
+            if point.startswith(start):
+                return Path(point)
+    return None
