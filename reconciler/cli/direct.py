@@ -1,6 +1,6 @@
-"""Passes that a command runs by itself, without the service, and records as the service does.
+"""Passes that a command runs itself, without the service, and records as the service does.
 
-One at a time for each environment: the pass lock keeps the service and other commands out.
+They run one at a time in each environment: the pass lock keeps the service and other commands out.
 """
 
 import os
@@ -35,7 +35,7 @@ from reconciler.trees.workspace import Busy
 
 @dataclass
 class Direct:
-    """One environment in the hands of a command."""
+    """One environment that a command works on itself, without the service."""
 
     environment: Environment
     journal: Journal
@@ -43,15 +43,15 @@ class Direct:
 
     @property
     def state(self) -> State:
-        """What is remembered of it."""
+        """The state that the journal has of it."""
         return self.journal.state(self.environment.key)
 
     def change(self, how: Callable[[State], State]) -> State:
-        """Remember something else."""
+        """Update that state."""
         return self.journal.update_state(self.environment.key, how)
 
     def reconcile(self, follower: Follower, *, force: bool) -> Recorded:
-        """One pass; before it, if that is configured, one that puts a broken hold back."""
+        """Run one pass; before it, if configured, one for each broken hold that restores it."""
         gate = None if force else Gates(suspension=lambda: self.state.suspension)
         restores = self.environment.config.on_hold_broken is OnHoldBroken.RESTORE
         while True:
@@ -71,7 +71,7 @@ class Direct:
                 return recorded
 
     def roll_back(self, number: int | None, reason: str | None, follower: Follower) -> Recorded:
-        """Make an older tree live again, and leave it alone until the files change."""
+        """Make an older tree live again, and leave it alone until the project's files change."""
 
         def work(running: Pass) -> Outcome:
             outcome = roll_back(running, number)
@@ -85,11 +85,11 @@ class Direct:
         return self.run(work, Trigger.ROLLBACK, follower)
 
     def restore(self, name: NormalizedName, follower: Follower) -> Recorded:
-        """Put a broken hold back from the vault."""
+        """Restore a broken hold from the vault."""
         return self.run(lambda running: restore(running, name), Trigger.RESTORE, follower)
 
     def accept(self, name: NormalizedName, follower: Follower) -> Recorded:
-        """Take what is installed as the held build from now on."""
+        """Make the installed build the held one."""
 
         def work(running: Pass) -> Outcome:
             self.monitor.accept(running.look(audit=True), name, running.lock)
@@ -106,10 +106,11 @@ class Direct:
         *,
         may_create: bool = False,
     ) -> Recorded:
-        """Run and record one pass; Ctrl-C ends it.
+        """Run and record one pass; Ctrl-C stops it.
 
         Raises:
-            KeyboardInterrupt: it was ended; the environment is as it was.
+            KeyboardInterrupt: it was stopped before the change was complete, and every old file
+                is back in its place.
         """
         recorder = PassRunner(self.environment, self.journal, self.monitor, gate)
 
@@ -133,29 +134,33 @@ class Direct:
         return recorded
 
     def _close_interrupted(self) -> None:
-        """What a killed command left unfinished in the history; a service sees to its own."""
+        """Close the passes that a killed command left open in the history.
+
+        A running service closes its own.
+        """
         if self.journal.has_interrupted(self.environment.key):
             with suppress(Busy), self.environment.workspace.service_lock():
                 self.journal.close_interrupted(self.environment.key)
 
     def refuse_suspended(self) -> None:
-        """What is paused, rolled back or only observed is not changed without --force.
+        """Refuse to change what is paused, rolled back or only observed.
 
         Raises:
-            click.ClickException: it is.
+            click.ClickException: it is one of these.
         """
         name = self.environment.config.name
         if self.environment.config.mode is Mode.OBSERVE:
             raise click.ClickException(
                 f'{name} is only observed (mode = "observe"). `reconciler plan` shows what would '
-                "change; `reconciler apply --force` changes it all the same."
+                "change; `reconciler apply --force` changes it anyway."
             )
         revision, now = self._revision(), time.time()
         suspension = settled(self.state, revision, now).suspension
         if suspension is not None:
             until = f" until {suspension.until}" if suspension.until else ""
             raise click.ClickException(
-                f"{name} is left alone since {suspension.since}{until}: {suspension.reason}. "
+                f"{name} has been left alone since {suspension.since}{until}: "
+                f"{suspension.reason}. "
                 "`reconciler resume` ends that; `reconciler apply --force` changes it once."
             )
         if self.state.suspension is not None:
@@ -169,7 +174,7 @@ class Direct:
 
 
 def open_journal(config: Config) -> Journal:
-    """The journal; whoever looks is told where a damaged one went."""
+    """Open the journal; if the old one was damaged, say where it went."""
     journal = Journal(config.service.state_dir / "journal.sqlite3")
     journal.when_set_aside(_tell_set_aside)
     if journal.set_aside is not None:
@@ -178,12 +183,15 @@ def open_journal(config: Config) -> Journal:
 
 
 def _tell_set_aside(aside: Path) -> None:
-    click.echo(f"The history was damaged: it is now {aside}, and a new one begins.", err=True)
+    click.echo(
+        f"The history was damaged. It has been moved to {aside}, and a new one was started.",
+        err=True,
+    )
 
 
 @contextmanager
 def direct(config: Config, target: EnvironmentConfig) -> Iterator[Direct]:
-    """The environment and its journal, while inside.
+    """Open the environment and its journal.
 
     Raises:
         OSError: the state folder cannot be written.

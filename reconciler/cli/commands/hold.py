@@ -1,4 +1,4 @@
-"""`reconciler hold`: how the held packages stand; puts one back, or takes what is there."""
+"""`reconciler hold`: shows held packages, restores a broken one, or accepts what is installed."""
 
 from collections.abc import Callable
 
@@ -29,12 +29,12 @@ _ACTIONS = ("list", "restore", "accept")
 
 
 class HoldGroup(click.Group):
-    """Answers a mistyped name with the nearest one."""
+    """Suggests the nearest name for a mistyped one."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does otherwise."""
+        """Do what click does otherwise."""
         if args[0] not in _ACTIONS and not args[0].startswith("-"):
             ctx.fail(f"There is no command {args[0]!r}. {nearest(args[0], _ACTIONS)}")
         return super().resolve_command(ctx, args)
@@ -42,10 +42,10 @@ class HoldGroup(click.Group):
 
 @click.group(cls=HoldGroup)
 def hold() -> None:
-    """Show held packages, put a broken one back, or accept what is there.
+    """Show held packages, restore a broken one, or accept what is installed.
 
     A held package is never installed, upgraded, reinstalled or removed. When it is first seen
-    whole, a copy goes to the vault (hard links, no extra space), from which it can be restored
+    intact, a copy goes to the vault (hard links, no extra space), from which it can be restored
     offline.
     """
 
@@ -57,7 +57,7 @@ def _complete(
     try:
         config = configuration(options)
         holds = _holds(config, chosen(config, options), None)
-    except Exception:  # noqa: BLE001 -- completion stays silent whatever is wrong
+    except Exception:  # noqa: BLE001 -- completion stays silent on any error
         return []
     return [CompletionItem(hold.name) for hold in holds if hold.name.startswith(incomplete)]
 
@@ -65,19 +65,19 @@ def _complete(
 @hold.command(
     "list",
     cls=Command,
-    examples=(("reconciler hold list", "each hold: intact or broken, and why"),),
+    examples=(("reconciler hold list", "each hold: intact, or broken and why"),),
     exit_codes="0 all intact, 2 some broken, 1 error.",
 )
 @click.pass_obj
 def list_(options: Options) -> int:
-    """Show how each held package stands."""
+    """Show each held package, and whether it is intact."""
     config = configuration(options)
     target = chosen(config, options)
     holds = _holds(config, target, served(config, target))
     output = Output(options)
     output.json(Holds(environment=target.name, holds=holds))
     if not holds:
-        output.say(f"{target.name} holds nothing: none of {_names(target)} is installed.")
+        output.say(f"Nothing is held in {target.name}: none of {_names(target)} is installed.")
     else:
         output.table(
             ("Package", "Version", "State", "Pinned by", "Copy"),
@@ -121,9 +121,9 @@ def _holds(config: Config, target: EnvironmentConfig, service: Served | None) ->
 @click.option("--force", is_flag=True, help="Even where the environment is only observed.")
 @click.pass_obj
 def restore(options: Options, *, name: str, force: bool) -> int:
-    """Put the held build of NAME back, from the vault, offline.
+    """Restore the held build of NAME from the vault, offline.
 
-    Every file of the copy is checked first. What an intruder brought along stays.
+    Every file of the copy is checked first. Other packages that the intruder brought along stay.
     """
     return _act(options, name, "restore", lambda hands: hands.restore, force=force)
 
@@ -136,7 +136,7 @@ def restore(options: Options, *, name: str, force: bool) -> int:
 @click.argument("name", shell_complete=_complete)
 @click.pass_obj
 def accept(options: Options, *, name: str) -> int:
-    """Take what is installed of NAME as the held build from now on."""
+    """Hold the build of NAME that is installed now."""
     return _act(options, name, "accept", lambda hands: hands.accept)
 
 

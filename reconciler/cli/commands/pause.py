@@ -1,4 +1,4 @@
-"""`reconciler pause`: the environment is left alone, and remembers it over a restart."""
+"""`reconciler pause`: leaves the environment alone, also after a restart."""
 
 import time
 
@@ -24,7 +24,7 @@ from reconciler.status import Suspension
     ),
     exit_codes="0; 1 for an error.",
 )
-@click.option("--reason", metavar="TEXT", help="Why, for everyone who looks at the status.")
+@click.option("--reason", metavar="TEXT", help="Why, for everyone who reads the status.")
 @click.option(
     "--for",
     "duration",
@@ -36,8 +36,8 @@ from reconciler.status import Suspension
 def pause(options: Options, *, reason: str | None, duration: float | None) -> int:
     """Leave the environment alone for a while.
 
-    Drift is still looked for and shown. A pass that runs already is finished. Works without the
-    service too: one that starts later keeps to it.
+    Drift is still detected and shown. A pass that is already running completes. Works without
+    the service too: one that starts later respects it.
     """
     config = configuration(options)
     target = chosen(config, options)

@@ -1,4 +1,4 @@
-"""`reconciler resume`: ends a pause, or what a roll-back began."""
+"""`reconciler resume`: ends a pause, or the suspension after a rollback."""
 
 import click
 
@@ -19,7 +19,7 @@ from reconciler.journal.suspension import resumed
 )
 @click.pass_obj
 def resume(options: Options) -> int:
-    """Manage the environment again, after a pause or a roll-back."""
+    """Manage the environment again, after a pause or a rollback."""
     config = configuration(options)
     target = chosen(config, options)
     output = Output(options)

@@ -1,4 +1,4 @@
-"""`reconciler rollback`: makes a tree live again that was live once."""
+"""`reconciler rollback`: makes an earlier tree live again."""
 
 import click
 from click.shell_completion import CompletionItem
@@ -25,7 +25,7 @@ def _complete(
     try:
         config = configuration(options)
         kept = generations.kept(opened(config, chosen(config, options)).workspace)
-    except Exception:  # noqa: BLE001 -- completion stays silent whatever is wrong
+    except Exception:  # noqa: BLE001 -- completion stays silent on any error
         return []
     return [CompletionItem(str(g.number)) for g in kept if str(g.number).startswith(incomplete)]
 
@@ -33,7 +33,7 @@ def _complete(
 @click.command(
     cls=Command,
     examples=(
-        ("reconciler rollback", "to the tree before the live one"),
+        ("reconciler rollback", "to the tree that the live one replaced"),
         ("reconciler rollback 4", "to generation 4; `reconciler history` lists them"),
         ("reconciler resume", "apply the files again"),
     ),
@@ -46,8 +46,8 @@ def _complete(
 def rollback(options: Options, *, generation: int | None, reason: str | None, force: bool) -> int:
     """Go back to an earlier tree.
 
-    To GENERATION, or to the one before the live one. It is one exchange of whole trees, offline,
-    with held, editable and local packages as they were. The environment is then
+    Goes to GENERATION, or to the tree that the live one replaced. Works offline, by exchanging
+    whole trees; held, editable and local packages are as they were then. The environment is
     left alone until the project's files change or someone resumes.
     """
     configure_log(options)
@@ -71,5 +71,7 @@ def rollback(options: Options, *, generation: int | None, reason: str | None, fo
         show_pass(recorded.detail, target.name, output)
         status = exit_status(recorded.detail)
     if status == 0:
-        output.say("Left as it is until the files change or `reconciler resume`.", QUIET)
+        output.say(
+            "Left alone until the project's files change or you run `reconciler resume`.", QUIET
+        )
     return status
