@@ -7,9 +7,9 @@ import msgspec
 
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.snapshot import Snapshot
+from reconciler.holds.conflicts import warnings_of
 from reconciler.holds.standing import holds_found
 from reconciler.log.redact import in_places
-from reconciler.state.companions import warnings_for
 from reconciler.state.drift import Row
 from reconciler.state.words import message_of
 from reconciler.status import (
@@ -105,6 +105,6 @@ def check_of(target: EnvironmentConfig, snapshot: Snapshot) -> Check:
         in_sync=well and snapshot.problem is None,
         packages=packages,
         holds=holds,
-        warnings=warnings_for(snapshot.installed, snapshot.holds),
+        warnings=warnings_of(snapshot),
         problem=snapshot.problem,
     )

@@ -7,10 +7,10 @@ import msgspec
 
 from reconciler.config import EnvironmentConfig, Mode
 from reconciler.environment.snapshot import Snapshot
+from reconciler.holds.conflicts import warnings_of
 from reconciler.journal.history import State, iso
 from reconciler.log.redact import in_places
 from reconciler.passes.runner import Trouble
-from reconciler.state.companions import warnings_for
 from reconciler.state.drift import Row
 from reconciler.state.words import message_of
 from reconciler.status import (
@@ -102,7 +102,7 @@ def environment_status(
         holds=known.holds,
         held_back=state.held_back,
         planned=known.planned,
-        warnings=warnings_for(snapshot.installed, snapshot.holds) if snapshot else (),
+        warnings=warnings_of(snapshot) if snapshot else (),
         gpu=known.gpu,
         last_pass=known.last_pass,
         current_pass=known.current,

@@ -39,11 +39,7 @@ class Postponed(ExpectedEnd):
         super().__init__(message, reason=reason, retry_after=retry_after)
 
 
-class Refused(ExpectedEnd):
-    """The pass cannot do what it was asked for."""
-
-
-class Insecure(Refused):
+class Insecure(ExpectedEnd):
     """The service runs as root on what others may write."""
 
     reason = Reason.INSECURE
@@ -52,7 +48,7 @@ class Insecure(Refused):
         super().__init__(problem.sentence)
 
 
-class NotUndone(Refused):
+class NotUndone(ExpectedEnd):
     """A change in place failed, and putting the old files back failed as well."""
 
     reason = Reason.FILE_SYSTEM
@@ -95,6 +91,8 @@ class Outcome:
     generation: int = 0
     atomic: bool = True
     atomic_reason: str | None = None
+    message: str | None = None
+    """What else there is to know, in a sentence."""
     attempted: bool = True
     """Whether this was an attempt to reach what is declared, rather than a look at it."""
 

@@ -186,9 +186,10 @@ class PassRunner:
                 plan=running.planned,
             )
         problem = outcome.snapshot.problem
+        said = detail.message or outcome.message
         return msgspec.structs.replace(
             detail,
-            message=f"{Reason.BAD_FILE}: {problem}" if problem else detail.message,
+            message=f"{Reason.BAD_FILE}: {problem}" if problem else said,
             revision=outcome.snapshot.revision,
             generation=outcome.generation,
             changes=outcome.changes,

@@ -16,14 +16,15 @@ from reconciler.state.installed import Distribution, Installed
 from reconciler.state.markers import applies
 
 _FULL_RELEASE = 3
-"""Numbers in a version from which on a prefix of it may be all of it."""
+"""With so many numbers, a version before `.*` may be a complete one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """An installed package that is held; `pinned_by` is the hold that needs just this version.
+    """An installed package that is held.
 
-    `extras` are those of its extras that other holds ask for.
+    `pinned_by` is the hold that needs just this version; `extras` are those of its extras
+    that other holds ask for.
     """
 
     distribution: Distribution
@@ -50,19 +51,19 @@ class Held:
 class HoldSet:
     """Everything held in one environment at one moment.
 
-    `patterns` are the configured names and globs; a name that matches one is held even
-    where nothing of that name is installed: then it is never installed either.
+    `patterns` are the configured names and globs. A name that matches one is held even if
+    nothing of that name is installed: it is never installed either.
     """
 
     patterns: tuple[str, ...]
     held: Mapping[NormalizedName, Held]
 
     def covers(self, name: NormalizedName) -> bool:
-        """Whether nothing may be done to the package of that name."""
+        """Whether the package of that name may not be touched."""
         return name in self.held or matches(name, self.patterns)
 
     def missing(self, names: Iterable[NormalizedName]) -> frozenset[NormalizedName]:
-        """Those of `names` that are held but not installed; plain configured names always."""
+        """Those of `names`, and of the plain configured names, that are held but not installed."""
         plain = {NormalizedName(p) for p in self.patterns if not _is_glob(p)}
         return frozenset(n for n in plain | set(names) if n not in self.held and self.covers(n))
 
@@ -77,7 +78,7 @@ def matches(name: NormalizedName, patterns: Iterable[str]) -> bool:
 
 
 def hold_set(patterns: Sequence[str], installed: Installed, markers: Mapping[str, str]) -> HoldSet:
-    """The hold set: what `patterns` match, and transitively what held packages pin exactly.
+    """The hold set: what `patterns` match and, transitively, what held packages pin exactly.
 
     Args:
         patterns: Names and globs, already normalized by PEP 503.
@@ -107,7 +108,7 @@ def hold_set(patterns: Sequence[str], installed: Installed, markers: Mapping[str
 
 
 def companions_of(name: NormalizedName, holds: Iterable[Held]) -> list[Held]:
-    """What is held on account of one hold: what it pins, and what that pins in turn."""
+    """What is held because of one hold: what it pins, and what that pins in turn."""
     found: list[Held] = []
     waiting = [name]
     for holder in waiting:
@@ -120,7 +121,7 @@ def companions_of(name: NormalizedName, holds: Iterable[Held]) -> list[Held]:
 def requires_of(
     distribution: Distribution, markers: Mapping[str, str], extras: Iterable[str] = ()
 ) -> list[Requirement]:
-    """What a distribution requires on the target, with the given extras of it."""
+    """What a distribution requires on the target, with the given extras."""
     asked = ("", *extras)
     return [
         r
@@ -130,9 +131,9 @@ def requires_of(
 
 
 def _pins(requirement: Requirement, version: Version) -> bool:
-    """Whether `requirement` is an exact pin which `version` meets (PEP 440, `==` and `===`).
+    """Whether `requirement` is an exact pin that `version` meets (PEP 440, `==` and `===`).
 
-    So is `==13.1.1.3.*` for 13.1.1.3, as NVIDIA's metadata has it; `==2.3.*` for 2.3.1 is not.
+    `==13.1.1.3.*` is one for 13.1.1.3, as in NVIDIA's metadata; `==2.3.*` for 2.3.1 is not.
     """
     clauses = list(requirement.specifier)
     if len(clauses) != 1 or clauses[0].operator not in ("==", "==="):

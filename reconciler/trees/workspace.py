@@ -107,10 +107,6 @@ class Workspace:
         """Make the folder; private, since uv's settings with credentials pass through it."""
         self.root.mkdir(mode=0o700, exist_ok=True)
 
-    def new_stage(self) -> Path:
-        """A new, empty folder for a stage."""
-        return Path(tempfile.mkdtemp(prefix=_STAGE, dir=self.root))
-
     def new_work(self) -> Path:
         """A new, empty folder for what uv reads and writes in one pass."""
         return Path(tempfile.mkdtemp(prefix=_WORK, dir=self.root))

@@ -123,7 +123,8 @@ def _holds(config: Config, target: EnvironmentConfig, service: Served | None) ->
 def restore(options: Options, *, name: str, force: bool) -> int:
     """Restore the held build of NAME from the vault, offline.
 
-    Every file of the copy is checked first. Other packages that the intruder brought along stay.
+    Every file of the copy is checked first. Another package that claims the same files is removed
+    if nothing requires it. Anything else that an intruder brought along stays, and is listed.
     """
     return _act(options, name, "restore", lambda hands: hands.restore, force=force)
 

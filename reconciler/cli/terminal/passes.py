@@ -4,7 +4,7 @@ import click
 
 from reconciler.cli.terminal.changes import show_changes, show_failures, show_held_back
 from reconciler.cli.terminal.output import BAD, DOUBT, GOOD, Output, harmless
-from reconciler.status import PassDetail, Result
+from reconciler.status import PassDetail, Result, Trigger
 
 MARKS = {
     Result.UNCHANGED: "",
@@ -24,6 +24,8 @@ def show_pass(detail: PassDetail, name: str, output: Output) -> None:
         return
     color = MARKS.get(detail.result, "") if detail.result else ""
     output.say(f"{name}: {summary(detail)}.", color or GOOD, bold=True)
+    if detail.message and detail.trigger == Trigger.RESTORE:
+        output.say(detail.message, DOUBT)
 
 
 def summary(detail: PassDetail) -> str:
