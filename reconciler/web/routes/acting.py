@@ -1,4 +1,4 @@
-"""The routes that ask for something: each hands the request on and names the pass to watch."""
+"""The routes for actions: each passes the request on and returns the pass to watch."""
 
 import msgspec
 from packaging.utils import canonicalize_name
@@ -36,13 +36,13 @@ FORMS: dict[Action, type[msgspec.Struct]] = {
 
 
 class Acting:
-    """Hands requests to `service`."""
+    """Passes requests on to `service`."""
 
     def __init__(self, service: ServiceProtocol) -> None:
         self._service = service
 
     def endpoint(self, action: Action) -> Endpoint:
-        """The route that asks for `action`, about the environment and the hold in its path."""
+        """The route for `action` on the environment and the hold in its path."""
 
         async def act(request: Request) -> Response:
             name = request.path_params.get("environment")

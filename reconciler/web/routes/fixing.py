@@ -1,4 +1,4 @@
-"""Fix Dependencies, as the guide has it: runs a pass, and answers when it is over."""
+"""Fix Dependencies, as in the guide: runs a pass, and responds when it is done."""
 
 from msgspec import UNSET
 from starlette.requests import Request
@@ -22,7 +22,7 @@ class Fixing:
     def __init__(self, service: ServiceProtocol) -> None:
         self._service = service
         self._awaited: dict[str, int] = {}
-        """The pass that somebody waits for already, by environment; it may not show yet."""
+        """The pass that someone is already waiting for, by environment; it may not show yet."""
 
     async def fix(self, request: Request) -> Response:
         """Bring one environment in order and say what was done."""
@@ -37,16 +37,17 @@ class Fixing:
         connection = Connection.of(request.scope)
         outcome = await connection.while_open(self._outcome(chosen, form))
         if outcome is None:
-            detail = "The service ends. Ask again when it is back."
+            detail = "The service is stopping. Try again when it is back."
             raise HttpProblem(503, Refusal.STOPPING, detail)
         after = environments.named(self._service.status(), chosen.name)
         return json_response(summary(after, outcome))
 
     async def _outcome(self, environment: EnvironmentStatus, form: Fix) -> PassDetail:
-        """What became of it.
+        """Run a pass and return the outcome to report.
 
-        The pass that runs already may have looked before the file was saved, so only one that
-        begins now says how things are; where it had nothing left to do, the work was the other's.
+        A pass that is already running may have looked before the file was saved, so only one
+        that starts now reports the current state. If that one had nothing left to do, the
+        running pass did the work, and its outcome is reported.
         """
         name = environment.name
         shown = environment.current_pass

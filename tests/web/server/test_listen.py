@@ -30,7 +30,7 @@ def test_a_port_that_is_taken_is_told() -> None:
         with pytest.raises(CannotListen) as caught:
             open_sockets(TcpAddress("127.0.0.1", port))
     assert f"127.0.0.1:{port}: Address already in use" in str(caught.value)
-    assert "http.listen" in caught.value.mend
+    assert "http.listen" in caught.value.fix
 
 
 def test_an_address_of_another_machine_is_told() -> None:
