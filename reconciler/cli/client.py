@@ -15,6 +15,17 @@ from urllib.parse import quote
 import msgspec
 
 from reconciler.config import Address, Config, TcpAddress, UnixAddress
+from reconciler.daemon.actions import Action
+from reconciler.daemon.requests import (
+    Accept,
+    CheckGpu,
+    Pause,
+    Reconcile,
+    Request,
+    Restore,
+    Resume,
+    Rollback,
+)
 from reconciler.status import PassDetail, PassStatus, Status
 
 T = TypeVar("T")
@@ -22,6 +33,15 @@ T = TypeVar("T")
 _TIMEOUT = 30.0
 _SILENCE = 60.0
 """Seconds without even a heartbeat after which an event stream counts as dead."""
+_ACTIONS: dict[type[Request], Action] = {
+    Reconcile: Action.RECONCILE,
+    Pause: Action.PAUSE,
+    Resume: Action.RESUME,
+    Rollback: Action.ROLLBACK,
+    Restore: Action.RESTORE,
+    Accept: Action.ACCEPT,
+    CheckGpu: Action.GPU,
+}
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- to connect, not to bind
 
 
@@ -49,7 +69,7 @@ class Foreign(Exception):
 
     def __init__(self, address: Address) -> None:
         super().__init__(
-            f"what answers at {address} is no Reconciler. Set another address as `listen` in "
+            f"what answers at {address} is not Reconciler. Set another address as `listen` in "
             "[http], or name the right configuration with --config."
         )
 
@@ -96,16 +116,16 @@ class Client:
         """One pass in full."""
         return self._get(f"/history/{number}", PassDetail)
 
-    def ask(self, environment: str, what: str, **body: Any) -> int:
+    def ask(self, environment: str, asked: Request) -> int:
         """Ask for something; the id of the pass that does it.
 
         Args:
             environment: its name, as the service knows it.
-            what: `reconcile`, `pause`, `holds/torch/restore`, ...
-            body: the fields that are given; None is left out.
+            asked: what to do.
         """
-        given = {name: value for name, value in body.items() if value is not None}
-        path = f"/environments/{quote(environment)}/{what}"
+        path = f"/environments/{quote(environment)}/{_place(asked)}"
+        given = msgspec.to_builtins(asked)
+        given.pop("package", None)  # the path has it
         return self._request("POST", path, _Accepted, given).pass_
 
     def events(self, last_id: str | None) -> Iterator[ServerEvent]:
@@ -175,6 +195,13 @@ class Client:
             token = self._token_file.read_text(encoding="ascii").partition("\n")[0].strip()
             return {"Authorization": f"Bearer {token}"}
         return {}
+
+
+def _place(asked: Request) -> str:
+    """The path of a request, below its environment."""
+    if isinstance(asked, Restore | Accept):
+        return f"holds/{quote(asked.package)}/{_ACTIONS[type(asked)]}"
+    return _ACTIONS[type(asked)]
 
 
 def _reason(error: Exception) -> str:

@@ -19,8 +19,9 @@ from reconciler.config import Config, EnvironmentConfig, Mode, OnHoldBroken
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
 from reconciler.holds.monitor import HoldMonitor
-from reconciler.journal.history import Journal, State
-from reconciler.journal.suspension import rolled_back, settled
+from reconciler.journal.history import Journal, State, iso
+from reconciler.journal.suspension import paused, resumed, rolled_back, settled
+from reconciler.log.redact import redact
 from reconciler.passes.gates import Gates
 from reconciler.passes.outcome import Gate, Outcome
 from reconciler.passes.reconcile import observe, reconcile
@@ -29,7 +30,7 @@ from reconciler.passes.rollback import roll_back
 from reconciler.passes.runner import PassRunner, Recorded, Work
 from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
-from reconciler.status import Reason, Trigger
+from reconciler.status import PassDetail, Reason, Result, Trigger
 from reconciler.trees.workspace import Busy
 
 
@@ -50,7 +51,38 @@ class Direct:
         """Update that state."""
         return self.journal.update_state(self.environment.key, how)
 
-    def reconcile(self, follower: Follower, *, force: bool) -> Recorded:
+    def pause(self, reason: str | None, duration: float | None) -> State:
+        """Leave the environment alone, and record why in the history."""
+        said = _without_passwords(reason)
+        state = self.change(lambda before: paused(before, said, duration, time.time()))
+        self._note(Trigger.MANUAL, "paused without the service; nothing was looked at", reason)
+        return state
+
+    def resume(self, reason: str | None) -> State:
+        """Manage the environment again, and record why in the history."""
+        state = self.change(resumed)
+        self._note(Trigger.RESUME, "resumed without the service; nothing was looked at", reason)
+        return state
+
+    def _note(self, trigger: Trigger, message: str, reason: str | None) -> None:
+        """Record something that was done without a pass."""
+        key, now = self.environment.key, time.time()
+        number = self.journal.begin(key, trigger, now)
+        self.journal.finish(
+            key,
+            PassDetail(
+                id=number,
+                trigger=trigger,
+                result=Result.UNCHANGED,
+                started_at=iso(now),
+                duration_seconds=0.0,
+                revision=self.environment.last_revision,
+                message=message,
+                reason_given=_without_passwords(reason),
+            ),
+        )
+
+    def reconcile(self, follower: Follower, *, force: bool, reason: str | None = None) -> Recorded:
         """Run one pass; before it, if configured, one for each broken hold that restores it."""
         gate = None if force else Gates(suspension=lambda: self.state.suspension)
         restores = self.environment.config.on_hold_broken is OnHoldBroken.RESTORE
@@ -66,47 +98,61 @@ class Direct:
                 to_restore.append(broken)  # noqa: B023 -- run before the next round begins
                 return restore(running, broken)
 
-            recorded = self.run(work, Trigger.MANUAL, follower, gate, may_create=True)
+            recorded = self.run(work, Trigger.MANUAL, follower, reason, gate, may_create=True)
             if not to_restore or recorded.trouble is not None:
                 return recorded
 
     def roll_back(self, number: int | None, reason: str | None, follower: Follower) -> Recorded:
         """Make an older tree live again, and leave it alone until the project's files change."""
+        said = _without_passwords(reason)
 
         def work(running: Pass) -> Outcome:
             outcome = roll_back(running, number)
             revision = outcome.snapshot.revision
             self.change(
-                lambda state: rolled_back(state, outcome.generation, revision, reason, time.time())
+                lambda state: rolled_back(state, outcome.generation, revision, said, time.time())
             )
             self.monitor.accept_what_is(outcome.snapshot, running.lock)
             return outcome
 
-        return self.run(work, Trigger.ROLLBACK, follower)
+        return self.run(work, Trigger.ROLLBACK, follower, reason)
 
-    def restore(self, name: NormalizedName, follower: Follower) -> Recorded:
+    def restore(
+        self, name: NormalizedName, follower: Follower, reason: str | None = None
+    ) -> Recorded:
         """Restore a broken hold from the vault."""
-        return self.run(lambda running: restore(running, name), Trigger.RESTORE, follower)
+        return self.run(lambda running: restore(running, name), Trigger.RESTORE, follower, reason)
 
-    def accept(self, name: NormalizedName, follower: Follower) -> Recorded:
+    def accept(
+        self, name: NormalizedName, follower: Follower, reason: str | None = None
+    ) -> Recorded:
         """Make the installed build the held one."""
 
         def work(running: Pass) -> Outcome:
             self.monitor.accept(running.look(audit=True), name, running.lock)
             return observe(self.environment.look(refresh=True))
 
-        return self.run(work, Trigger.ACCEPT, follower)
+        return self.run(work, Trigger.ACCEPT, follower, reason)
 
     def run(
         self,
         work: Work,
         trigger: Trigger,
         follower: Follower,
+        reason: str | None = None,
         gate: Gate | None = None,
         *,
         may_create: bool = False,
     ) -> Recorded:
         """Run and record one pass; Ctrl-C stops it.
+
+        Args:
+            work: What to do.
+            trigger: What started it, for the history.
+            follower: Shows its progress.
+            reason: The reason that the caller gave.
+            gate: May postpone it.
+            may_create: Whether to create the environment if there is none.
 
         Raises:
             KeyboardInterrupt: it was stopped before the change was complete, and every old file
@@ -125,6 +171,7 @@ class Direct:
                 pass_id=None,
                 cancel=cancel,
                 listener=follower,
+                reason_given=_without_passwords(reason),
                 may_create=may_create,
             )
 
@@ -171,6 +218,10 @@ class Direct:
             return self.environment.look().revision
         except InterpreterError:
             return None
+
+
+def _without_passwords(reason: str | None) -> str | None:
+    return redact(reason) if reason else None
 
 
 def open_journal(config: Config) -> Journal:

@@ -59,7 +59,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
     environment: str
     suspension: Suspension | None
-    """None: it is looked after."""
+    """None: it is managed."""
 
 
 class Holds(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,7 +34,7 @@ class RequestRefused(Exception):  # a verdict, not a defect
 
     reason: Refusal
     message: str
-    """What stands in the way, naming the thing asked for."""
+    """What is in the way, naming the thing asked for."""
     mend: str
     """What to do."""
 

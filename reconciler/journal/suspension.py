@@ -14,7 +14,7 @@ def paused(state: State, reason: str | None, duration: float | None, now: float)
 
     Args:
         state: before.
-        reason: in the words of whoever asks.
+        reason: in the words of the person who asks.
         duration: seconds; None: until resumed.
         now: seconds since the epoch.
     """
@@ -30,7 +30,7 @@ def paused(state: State, reason: str | None, duration: float | None, now: float)
 
 
 def resumed(state: State) -> State:
-    """Looked after again."""
+    """Managed again."""
     return msgspec.structs.replace(
         state, suspension=None, beneath=None, suspended_until=None, rolled_back_revision=None
     )
@@ -47,7 +47,7 @@ def rolled_back(
         state: before.
         generation: the one that is live again.
         revision: of the files now, which is not to be applied again.
-        reason: in the words of whoever asks.
+        reason: in the words of the person who asks.
         now: seconds since the epoch.
     """
     because = f": {reason}" if reason else ""

@@ -75,8 +75,9 @@ def prepare(
 
 
 def tell_plan(running: Pass, planner: Planner, decision: Decision) -> None:
-    """Say what is planned: in the log, and for the record however the pass ends."""
+    """Say what is planned: to the listener, in the log, and for the record."""
     changes = running.planned = decision.changes(planner.snapshot.installed)
+    running.listener.planned(changes)
     log.info(
         "plan.ready",
         changes=[f"{c.name} {c.from_ or '-'} -> {c.to or '-'}" for c in changes],

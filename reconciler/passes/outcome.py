@@ -3,6 +3,7 @@
 Plain values. What becomes of them in words is `recording`'s part.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +19,9 @@ class Listener(Protocol):
 
     def step(self, name: str) -> None:
         """A step begins: look, plan, install, verify, exchange."""
+
+    def planned(self, changes: Sequence[Change]) -> None:
+        """The pass knows what is to change; a later call replaces an earlier one."""
 
     def line(self, text: str) -> None:
         """uv said something."""

@@ -85,7 +85,7 @@ def test_a_second_service_on_the_same_environment_is_refused(
     assert failure["level"] == "error"
     assert f"process {running.pid}" in failure["message"]
     assert str(project.venv) in failure["message"]
-    assert "Another service looks after this environment" in failure["mend"]
+    assert "Another service manages this environment" in failure["mend"]
     assert "Traceback" not in second.log.read_text()
     assert running.environment()["phase"] == "InSync"
 

@@ -33,8 +33,9 @@ NOTHING, ERROR, CHANGED, FAILED = 0, 1, 2, 4
     help="Apply even if the environment is paused, rolled back or only observed, outside the "
     "maintenance windows, or used by running jobs.",
 )
+@click.option("--reason", metavar="TEXT", help="Why, for the history and the log.")
 @click.pass_obj
-def apply(options: Options, *, detailed_exitcode: bool, force: bool) -> int:
+def apply(options: Options, *, detailed_exitcode: bool, force: bool, reason: str | None) -> int:
     """Make the environment match what is declared, now.
 
     Runs one pass: plan around the holds, install into a stage, check it, and exchange it with
@@ -53,7 +54,7 @@ def apply(options: Options, *, detailed_exitcode: bool, force: bool) -> int:
         if not force:
             hands.refuse_suspended()
         with following(output, target.name) as follower:
-            recorded = hands.reconcile(follower, force=force)
+            recorded = hands.reconcile(follower, force=force, reason=reason)
     output.json(recorded.detail)
     problem = recorded.outcome.snapshot.problem if recorded.outcome else None
     if problem is not None:  # the last good state has been applied, which is not what was saved

@@ -101,12 +101,13 @@ def _generations(config: Config, target: EnvironmentConfig) -> tuple[GenerationS
 
 def _show(found: HistoryDocument, output: Output) -> None:
     now = utc_now()
+    reasons = any(it.reason_given for it in found.passes)
     if found.passes:
         output.table(
-            ("ID", "When", "Trigger", "Result", "Changes", "Failed", "Generation", "Seconds"),
-            [_row(it, ago(it.started_at, now)) for it in found.passes],
+            _columns(reasons=reasons),
+            [_row(it, ago(it.started_at, now), reasons=reasons) for it in found.passes],
             [MARKS.get(it.result, "") if it.result else "" for it in found.passes],
-            ("Seconds", "Generation", "Failed"),
+            ("Seconds", "Generation", "Failed", "Reason given"),
         )
     else:
         output.say(f"Nothing is recorded for {found.environment} yet.")
@@ -120,12 +121,18 @@ def _show(found: HistoryDocument, output: Output) -> None:
         output.say("`reconciler rollback GENERATION` makes one live again.", QUIET)
 
 
-def _row(it: PassStatus, when: str) -> tuple[str | None, ...]:
+def _columns(*, reasons: bool) -> tuple[str, ...]:
+    columns = ("ID", "When", "Trigger", "Result", "Changes", "Failed", "Generation", "Seconds")
+    return (*columns, "Reason given") if reasons else columns
+
+
+def _row(it: PassStatus, when: str, *, reasons: bool) -> tuple[str | None, ...]:
     changes = ", ".join(c.name for c in it.changes[:3]) + (" ..." if len(it.changes) > 3 else "")
     seconds = f"{it.duration_seconds:.1f}" if it.duration_seconds is not None else None
     failed = ", ".join(f.name for f in it.failed) or None
     generation = str(it.generation) if it.generation is not None else None
-    return (str(it.id), when, it.trigger, it.result, changes or None, failed, generation, seconds)
+    row = (str(it.id), when, it.trigger, it.result, changes or None, failed, generation, seconds)
+    return (*row, it.reason_given) if reasons else row
 
 
 def _generation(it: GenerationStatus, *, now_text: str | None) -> tuple[str | None, ...]:
@@ -146,6 +153,8 @@ def size(count: int | None) -> str | None:
 
 def _show_entry(detail: PassDetail, output: Output) -> None:
     output.say(f"Pass {detail.id}, {detail.trigger}, began {detail.started_at}", bold=True)
+    if detail.reason_given:
+        output.say(f"Reason given: {detail.reason_given}")
     if detail.result is None:
         output.say("It is still running.")
         return

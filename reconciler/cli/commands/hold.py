@@ -20,6 +20,7 @@ from reconciler.cli.terminal.output import BAD, GOOD, Output
 from reconciler.cli.terminal.passes import show_pass
 from reconciler.cli.terminal.progress import Follower, following
 from reconciler.config import Config, EnvironmentConfig
+from reconciler.daemon.requests import Accept, Restore
 from reconciler.holds.standing import INSTALL_IT, NEVER_INSTALLED, holds_found
 from reconciler.passes.runner import Recorded
 from reconciler.state.holds import matches
@@ -118,15 +119,19 @@ def _holds(config: Config, target: EnvironmentConfig, service: Served | None) ->
     exit_codes="0; 1 for an error.",
 )
 @click.argument("name", shell_complete=_complete)
+@click.option("--reason", metavar="TEXT", help="Why, for the history and the log.")
 @click.option("--force", is_flag=True, help="Even where the environment is only observed.")
 @click.pass_obj
-def restore(options: Options, *, name: str, force: bool) -> int:
+def restore(options: Options, *, name: str, reason: str | None, force: bool) -> int:
     """Restore the held build of NAME from the vault, offline.
 
     Every file of the copy is checked first. Another package that claims the same files is removed
     if nothing requires it. Anything else that an intruder brought along stays, and is listed.
     """
-    return _act(options, name, "restore", lambda hands: hands.restore, force=force)
+    package = canonicalize_name(name)
+    # `apply`: --force has been checked already if the environment is only observed.
+    asked = Restore(package=package, reason=reason, apply=True)
+    return _act(options, name, asked, Direct.restore, force=force)
 
 
 @hold.command(
@@ -135,17 +140,19 @@ def restore(options: Options, *, name: str, force: bool) -> int:
     exit_codes="0; 1 for an error.",
 )
 @click.argument("name", shell_complete=_complete)
+@click.option("--reason", metavar="TEXT", help="Why, for the history and the log.")
 @click.pass_obj
-def accept(options: Options, *, name: str) -> int:
+def accept(options: Options, *, name: str, reason: str | None) -> int:
     """Hold the build of NAME that is installed now."""
-    return _act(options, name, "accept", lambda hands: hands.accept)
+    asked = Accept(package=canonicalize_name(name), reason=reason)
+    return _act(options, name, asked, Direct.accept)
 
 
-_Act = Callable[[NormalizedName, Follower], Recorded]
+_Act = Callable[[Direct, NormalizedName, Follower, str | None], Recorded]
 
 
 def _act(
-    options: Options, name: str, what: str, act: Callable[[Direct], _Act], *, force: bool = True
+    options: Options, name: str, asked: Restore | Accept, act: _Act, *, force: bool = True
 ) -> int:
     configure_log(options)
     config = configuration(options)
@@ -161,12 +168,10 @@ def _act(
     if not force:
         refuse_observed(target, service)
     if service is not None:
-        by_hand = {"apply": True} if what == "restore" else {}  # also where it is only observed
-        number = service.client.ask(service.name, f"holds/{package}/{what}", **by_hand)
-        return show_outcome(service, number, output)
+        return show_outcome(service, service.client.ask(service.name, asked), output)
     refuse_claimed(config, target)
     with direct(config, target) as hands, following(output, target.name) as follower:
-        recorded = act(hands)(package, follower)
+        recorded = act(hands, package, follower, asked.reason)
     output.json(recorded.detail)
     show_pass(recorded.detail, target.name, output)
     return exit_status(recorded.detail)

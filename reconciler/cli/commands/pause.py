@@ -1,7 +1,5 @@
 """`reconciler pause`: leaves the environment alone, also after a restart."""
 
-import time
-
 import click
 
 from reconciler.cli.command import Command
@@ -12,7 +10,7 @@ from reconciler.cli.options import Options
 from reconciler.cli.reach import refuse_claimed, required, served
 from reconciler.cli.targets import chosen, configuration
 from reconciler.cli.terminal.output import Output
-from reconciler.journal.suspension import paused
+from reconciler.daemon.requests import Pause
 from reconciler.status import Suspension
 
 
@@ -44,12 +42,12 @@ def pause(options: Options, *, reason: str | None, duration: float | None) -> in
     output = Output(options)
     service = served(config, target)
     if service is not None:
-        service.client.ask(service.name, "pause", reason=reason, duration=duration)
+        service.client.ask(service.name, Pause(reason=reason, duration=duration))
         suspension = required(config, target).environment.suspension
     else:
         refuse_claimed(config, target)
         with direct(config, target) as hands:
-            state = hands.change(lambda s: paused(s, reason, duration, time.time()))
+            state = hands.pause(reason, duration)
         suspension = state.suspension
     output.json(Standing(environment=target.name, suspension=suspension))
     _show(target.name, suspension, output)
@@ -58,7 +56,7 @@ def pause(options: Options, *, reason: str | None, duration: float | None) -> in
 
 def _show(name: str, suspension: Suspension | None, output: Output) -> None:
     if suspension is None:  # someone has resumed it in the meantime
-        output.say(f"{name} is looked after.")
+        output.say(f"{name} is managed.")
         return
     until = f" until {suspension.until}" if suspension.until else ""
     output.say(f"{name} is left alone{until}: {suspension.reason}. `reconciler resume` ends that.")

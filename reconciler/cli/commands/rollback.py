@@ -14,6 +14,7 @@ from reconciler.cli.targets import chosen, configuration
 from reconciler.cli.terminal.output import QUIET, Output
 from reconciler.cli.terminal.passes import show_pass
 from reconciler.cli.terminal.progress import following
+from reconciler.daemon.requests import Rollback
 from reconciler.passes.rollback import choose
 from reconciler.trees import generations
 
@@ -40,7 +41,7 @@ def _complete(
     exit_codes="0; 1 for an error.",
 )
 @click.argument("generation", type=click.IntRange(min=0), required=False, shell_complete=_complete)
-@click.option("--reason", metavar="TEXT", help="Why, for the history.")
+@click.option("--reason", metavar="TEXT", help="Why, for the history and the log.")
 @click.option("--force", is_flag=True, help="Even where the environment is only observed.")
 @click.pass_obj
 def rollback(options: Options, *, generation: int | None, reason: str | None, force: bool) -> int:
@@ -59,7 +60,7 @@ def rollback(options: Options, *, generation: int | None, reason: str | None, fo
         refuse_observed(target, service)
     if service is not None:
         number = service.client.ask(
-            service.name, "rollback", generation=generation, reason=reason, apply=True
+            service.name, Rollback(generation=generation, reason=reason, apply=True)
         )
         status = show_outcome(service, number, output)
     else:

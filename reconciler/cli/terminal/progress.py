@@ -1,11 +1,11 @@
 """Shows a pass while it runs: live on a terminal, otherwise one line for each step.
 
-Hears what the pass, uv and the log say; never holds any of them up.
+Receives what the pass and uv report; never delays them.
 """
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ import click
 
 from reconciler.cli.terminal.output import Output, colors, harmless
 from reconciler.daemon.progress import PackageStep, Progress
-from reconciler.log.logger import Record, tapped
+from reconciler.status import Change
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -52,16 +52,18 @@ class View:
         self.step = step
         self.progress.enter(step)
 
-    def hear(self, record: Record) -> None:
-        """The log says what is planned."""
-        if record.get("event") == "plan.ready":
-            planned = [str(change).partition(" ") for change in record.get("changes", [])]
-            self.packages = {name: harmless(change) for name, _, change in planned}
+    def plan(self, changes: Sequence[Change]) -> None:
+        """The pass knows what is to change."""
+        self.progress.plan(changes)
+        self.packages = {
+            change.name: harmless(f"{change.from_ or '-'} -> {change.to or '-'}")
+            for change in changes
+        }
 
     def read(self, line: str) -> PackageStep | None:
         """Read a line of uv's output; return a planned package's step if it is new."""
         step = self.progress.read(line)
-        if step is None or step.step == "planned" or step.package not in self.packages:
+        if step is None or step.package not in self.packages:
             return None
         self.steps[step.package] = step.step
         return step
@@ -83,15 +85,15 @@ class Follower:
         """A step of the pass begins."""
         self.view.enter(name)
 
+    def planned(self, changes: Sequence[Change]) -> None:
+        """The pass knows what is to change."""
+        self.view.plan(changes)
+
     def line(self, text: str) -> None:
         """uv printed a line."""
         if self.output.options.verbose:
             click.echo(harmless(text), err=True)
         self.view.read(text)
-
-    def hear(self, record: Record) -> None:
-        """Something was logged."""
-        self.view.hear(record)
 
 
 class PlainFollower(Follower):
@@ -161,9 +163,7 @@ def following(output: Output, title: str, *, lines: bool = True) -> Iterator[Fol
         yield Follower(output)
         return
     if not live_terminal:
-        plain = PlainFollower(output)
-        with tapped(plain.hear):
-            yield plain
+        yield PlainFollower(output)
         return
     from rich.console import Console  # noqa: PLC0415 -- slow to import, and only for terminals
     from rich.live import Live  # noqa: PLC0415
@@ -173,5 +173,5 @@ def following(output: Output, title: str, *, lines: bool = True) -> Iterator[Fol
         live, console=Console(stderr=True), refresh_per_second=12, transient=True,
         redirect_stdout=False, redirect_stderr=False,
     )  # fmt: skip
-    with tapped(live.hear), display:
+    with display:
         yield live

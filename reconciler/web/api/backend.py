@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from reconciler.daemon.actions import Action
 from reconciler.daemon.events import EventHub
+from reconciler.daemon.requests import Request
 from reconciler.status import EnvironmentStatus, PassDetail, PassStatus, Status
 
 
@@ -25,27 +25,12 @@ class ServiceProtocol(Protocol):
     async def wait_for_status(self, since: int, timeout: float) -> Status:  # noqa: ASYNC109  # no error, an answer
         """The status, as soon as its generation is above `since`, or after `timeout` seconds."""
 
-    async def request(
-        self,
-        environment: str,
-        action: Action,
-        *,
-        reason: str | None = None,
-        duration: float | None = None,
-        generation: int | None = None,
-        package: str | None = None,
-        apply: bool = False,
-    ) -> int:
-        """Ask for something and return the id of the pass that does it, which looks anew.
+    async def request(self, environment: str, asked: Request) -> int:
+        """Ask for something and return the id of the pass that does it, which looks again.
 
         Args:
             environment: its name.
-            action: what to do.
-            reason: why, in the words of whoever asks.
-            duration: seconds that a pause lasts; None: until resumed.
-            generation: the one to roll back to; None: the one before the live one.
-            package: the hold to restore or accept, by its normalised name.
-            apply: change things this once where `mode` is `observe`.
+            asked: what to do.
 
         Raises:
             RequestRefused: it cannot be done.

@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from reconciler.daemon.requests import Apply, Words
 from reconciler.status import PassStatus
 from reconciler.web.api.parameters import LARGEST_INTEGER
 
@@ -23,7 +24,6 @@ PackageName = Annotated[
     ),
 ]
 PassId = Annotated[int, Meta(ge=0, le=LARGEST_INTEGER, description="The id of a pass.")]
-_Words = Annotated[str, Meta(max_length=1000, description="Why, for the history and the log.")]
 _Seconds = Annotated[
     float, Meta(ge=0, le=LONGEST_WAIT, description="The longest to wait, in seconds.")
 ]
@@ -66,56 +66,17 @@ class HistoryQuery(RequestForm, frozen=True, kw_only=True):
     before: _Before | UnsetType = UNSET
 
 
-class Why(RequestForm, frozen=True, kw_only=True):
-    """A request that needs nothing but, perhaps, a reason."""
+class RestoreBody(RequestForm, frozen=True, kw_only=True):
+    """Restore the broken hold in the path."""
 
-    reason: _Words | None = None
-
-
-class ChangeRequest(Why, frozen=True, kw_only=True):
-    """Something that changes packages."""
-
-    apply: Annotated[
-        bool, Meta(description="Change things this once, even where `mode` is `observe`.")
-    ] = False
+    reason: Words | None = None
+    apply: Apply = False
 
 
-class Reconcile(ChangeRequest, frozen=True, kw_only=True):
-    """A pass, now."""
+class AcceptBody(RequestForm, frozen=True, kw_only=True):
+    """Hold the installed build of the package in the path."""
 
-
-class Fix(ChangeRequest, frozen=True, kw_only=True):
-    """A pass, now, that is waited for."""
-
-
-class Restore(ChangeRequest, frozen=True, kw_only=True):
-    """Put a broken hold back."""
-
-
-class Pause(Why, frozen=True, kw_only=True):
-    """Leave the environment alone."""
-
-    duration: (
-        Annotated[
-            float, Meta(gt=0, le=366 * 86_400, description="For so many seconds; else for good.")
-        ]
-        | None
-    ) = None
-
-
-class Rollback(ChangeRequest, frozen=True, kw_only=True):
-    """Bring an earlier tree back."""
-
-    generation: (
-        Annotated[
-            int, Meta(ge=0, le=LARGEST_INTEGER, description="Which; by default the one before.")
-        ]
-        | None
-    ) = None
-
-
-class Nothing(RequestForm, frozen=True, kw_only=True):
-    """No field at all."""
+    reason: Words | None = None
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):

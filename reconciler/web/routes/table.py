@@ -7,6 +7,7 @@ from msgspec import Meta
 from reconciler import status
 from reconciler.daemon.actions import Action
 from reconciler.daemon.metrics import CONTENT_TYPE
+from reconciler.daemon.requests import Reconcile
 from reconciler.web.api.operations import (
     CHANGE_PROBLEMS,
     LOOK_PROBLEMS,
@@ -18,7 +19,6 @@ from reconciler.web.api.schemas import (
     Accepted,
     EnvironmentName,
     EnvironmentQuery,
-    Fix,
     FixResult,
     History,
     HistoryQuery,
@@ -28,7 +28,7 @@ from reconciler.web.api.schemas import (
     Readiness,
     StatusQuery,
 )
-from reconciler.web.routes.acting import FORMS, Acting
+from reconciler.web.routes.acting import BODIES, Acting
 from reconciler.web.routes.fixing import Fixing
 from reconciler.web.routes.looking import Looking
 from reconciler.web.routes.streaming import Streaming
@@ -200,7 +200,7 @@ def _action(
         summary=words,
         endpoint=acting.endpoint(action),
         parameters=parameters,
-        body=FORMS[action],
+        body=BODIES[action],
         answers={202: Answer("A pass will carry it out.", Accepted, headers=("Location",))},
         problems=(*CHANGE_PROBLEMS, 404),
     )
@@ -214,7 +214,7 @@ def _fix(fixing: Fixing) -> Operation:
         summary="Run a pass and respond when it is done",
         endpoint=fixing.fix,
         query=EnvironmentQuery,
-        body=Fix,
+        body=Reconcile,
         answers={200: Answer("What was done, even if not all of it worked.", FixResult)},
         problems=(*CHANGE_PROBLEMS, 404),
     )
