@@ -50,11 +50,11 @@ def apply(options: Options, *, detailed_exitcode: bool, force: bool, reason: str
     config = configuration(options)
     target = chosen(config, options)
     output = Output(options)
-    with direct(config, target) as hands:
+    with direct(config, target) as local:
         if not force:
-            hands.refuse_suspended()
+            local.refuse_suspended()
         with following(output, target.name) as follower:
-            recorded = hands.reconcile(follower, force=force, reason=reason)
+            recorded = local.reconcile(follower, force=force, reason=reason)
     output.json(recorded.detail)
     problem = recorded.outcome.snapshot.problem if recorded.outcome else None
     if problem is not None:  # the last good state has been applied, which is not what was saved

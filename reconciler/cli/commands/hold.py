@@ -170,8 +170,8 @@ def _act(
     if service is not None:
         return show_outcome(service, service.client.ask(service.name, asked), output)
     refuse_claimed(config, target)
-    with direct(config, target) as hands, following(output, target.name) as follower:
-        recorded = act(hands, package, follower, asked.reason)
+    with direct(config, target) as local, following(output, target.name) as follower:
+        recorded = act(local, package, follower, asked.reason)
     output.json(recorded.detail)
     show_pass(recorded.detail, target.name, output)
     return exit_status(recorded.detail)

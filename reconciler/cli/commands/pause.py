@@ -46,8 +46,8 @@ def pause(options: Options, *, reason: str | None, duration: float | None) -> in
         suspension = required(config, target).environment.suspension
     else:
         refuse_claimed(config, target)
-        with direct(config, target) as hands:
-            state = hands.pause(reason, duration)
+        with direct(config, target) as local:
+            state = local.pause(reason, duration)
         suspension = state.suspension
     output.json(Standing(environment=target.name, suspension=suspension))
     _show(target.name, suspension, output)

@@ -30,8 +30,8 @@ def resume(options: Options, *, reason: str | None) -> int:
         words = f"pass {number} looks at it now"
     else:
         refuse_claimed(config, target)
-        with direct(config, target) as hands:
-            hands.resume(reason)
+        with direct(config, target) as local:
+            local.resume(reason)
         words = "no service runs: `reconciler apply` brings it to what is declared"
     output.json(Standing(environment=target.name, suspension=None))
     output.say(f"{target.name} is managed again; {words}.")

@@ -66,8 +66,8 @@ def rollback(options: Options, *, generation: int | None, reason: str | None, fo
     else:
         refuse_claimed(config, target)
         choose(opened(config, target).workspace, generation)
-        with direct(config, target) as hands, following(output, target.name) as follower:
-            recorded = hands.roll_back(generation, reason, follower)
+        with direct(config, target) as local, following(output, target.name) as follower:
+            recorded = local.roll_back(generation, reason, follower)
         output.json(recorded.detail)
         show_pass(recorded.detail, target.name, output)
         status = exit_status(recorded.detail)
