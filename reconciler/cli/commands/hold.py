@@ -120,7 +120,7 @@ def _holds(config: Config, target: EnvironmentConfig, service: Served | None) ->
 )
 @click.argument("name", shell_complete=_complete)
 @click.option("--reason", metavar="TEXT", help="Why, for the history and the log.")
-@click.option("--force", is_flag=True, help="Even where the environment is only observed.")
+@click.option("--force", is_flag=True, help="Even if the environment is only observed.")
 @click.pass_obj
 def restore(options: Options, *, name: str, reason: str | None, force: bool) -> int:
     """Restore the held build of NAME from the vault, offline.

@@ -42,7 +42,7 @@ def _complete(
 )
 @click.argument("generation", type=click.IntRange(min=0), required=False, shell_complete=_complete)
 @click.option("--reason", metavar="TEXT", help="Why, for the history and the log.")
-@click.option("--force", is_flag=True, help="Even where the environment is only observed.")
+@click.option("--force", is_flag=True, help="Even if the environment is only observed.")
 @click.pass_obj
 def rollback(options: Options, *, generation: int | None, reason: str | None, force: bool) -> int:
     """Go back to an earlier tree.
