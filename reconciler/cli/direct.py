@@ -1,6 +1,6 @@
-"""Passes that a command runs by itself, without the service, and records as the service does.
+"""Passes that a command runs itself, without the service, and records as the service does.
 
-One at a time for each environment: the pass lock keeps the service and other commands out.
+They run one at a time in each environment: the pass lock keeps the service and other commands out.
 """
 
 import os
@@ -36,7 +36,7 @@ from reconciler.trees.workspace import Busy
 
 @dataclass
 class Direct:
-    """One environment in the hands of a command."""
+    """One environment that a command works on itself, without the service."""
 
     environment: Environment
     journal: Journal
@@ -44,28 +44,28 @@ class Direct:
 
     @property
     def state(self) -> State:
-        """What is remembered of it."""
+        """The state that the journal has of it."""
         return self.journal.state(self.environment.key)
 
     def change(self, how: Callable[[State], State]) -> State:
-        """Remember something else."""
+        """Update that state."""
         return self.journal.update_state(self.environment.key, how)
 
     def pause(self, reason: str | None, duration: float | None) -> State:
-        """Leave it alone; the history tells why."""
+        """Leave the environment alone, and record why in the history."""
         said = _without_passwords(reason)
         state = self.change(lambda before: paused(before, said, duration, time.time()))
         self._note(Trigger.MANUAL, "paused without the service; nothing was looked at", reason)
         return state
 
     def resume(self, reason: str | None) -> State:
-        """Manage it again; the history tells why."""
+        """Manage the environment again, and record why in the history."""
         state = self.change(resumed)
         self._note(Trigger.RESUME, "resumed without the service; nothing was looked at", reason)
         return state
 
     def _note(self, trigger: Trigger, message: str, reason: str | None) -> None:
-        """Record what was done without a pass."""
+        """Record something that was done without a pass."""
         key, now = self.environment.key, time.time()
         number = self.journal.begin(key, trigger, now)
         self.journal.finish(
@@ -83,7 +83,7 @@ class Direct:
         )
 
     def reconcile(self, follower: Follower, *, force: bool, reason: str | None = None) -> Recorded:
-        """One pass; before it, if that is configured, one that puts a broken hold back."""
+        """Run one pass; before it, if configured, one for each broken hold that restores it."""
         gate = None if force else Gates(suspension=lambda: self.state.suspension)
         restores = self.environment.config.on_hold_broken is OnHoldBroken.RESTORE
         while True:
@@ -103,7 +103,7 @@ class Direct:
                 return recorded
 
     def roll_back(self, number: int | None, reason: str | None, follower: Follower) -> Recorded:
-        """Make an older tree live again, and leave it alone until the files change."""
+        """Make an older tree live again, and leave it alone until the project's files change."""
         said = _without_passwords(reason)
 
         def work(running: Pass) -> Outcome:
@@ -120,13 +120,13 @@ class Direct:
     def restore(
         self, name: NormalizedName, follower: Follower, reason: str | None = None
     ) -> Recorded:
-        """Put a broken hold back from the vault."""
+        """Restore a broken hold from the vault."""
         return self.run(lambda running: restore(running, name), Trigger.RESTORE, follower, reason)
 
     def accept(
         self, name: NormalizedName, follower: Follower, reason: str | None = None
     ) -> Recorded:
-        """Take what is installed as the held build from now on."""
+        """Make the installed build the held one."""
 
         def work(running: Pass) -> Outcome:
             self.monitor.accept(running.look(audit=True), name, running.lock)
@@ -144,18 +144,19 @@ class Direct:
         *,
         may_create: bool = False,
     ) -> Recorded:
-        """Run and record one pass; Ctrl-C ends it.
+        """Run and record one pass; Ctrl-C stops it.
 
         Args:
             work: What to do.
-            trigger: What it is, for the history.
-            follower: Shows it.
-            reason: Why, in the words of the person who asks.
-            gate: Who may put it off.
-            may_create: Whether to make the environment if there is none.
+            trigger: What started it, for the history.
+            follower: Shows its progress.
+            reason: The reason that the caller gave.
+            gate: May postpone it.
+            may_create: Whether to create the environment if there is none.
 
         Raises:
-            KeyboardInterrupt: it was ended; the environment is as it was.
+            KeyboardInterrupt: it was stopped before the change was complete, and every old file
+                is back in its place.
         """
         recorder = PassRunner(self.environment, self.journal, self.monitor, gate)
 
@@ -180,29 +181,33 @@ class Direct:
         return recorded
 
     def _close_interrupted(self) -> None:
-        """What a killed command left unfinished in the history; a service sees to its own."""
+        """Close the passes that a killed command left open in the history.
+
+        A running service closes its own.
+        """
         if self.journal.has_interrupted(self.environment.key):
             with suppress(Busy), self.environment.workspace.service_lock():
                 self.journal.close_interrupted(self.environment.key)
 
     def refuse_suspended(self) -> None:
-        """What is paused, rolled back or only observed is not changed without --force.
+        """Refuse to change what is paused, rolled back or only observed.
 
         Raises:
-            click.ClickException: it is.
+            click.ClickException: it is one of these.
         """
         name = self.environment.config.name
         if self.environment.config.mode is Mode.OBSERVE:
             raise click.ClickException(
                 f'{name} is only observed (mode = "observe"). `reconciler plan` shows what would '
-                "change; `reconciler apply --force` changes it all the same."
+                "change; `reconciler apply --force` changes it anyway."
             )
         revision, now = self._revision(), time.time()
         suspension = settled(self.state, revision, now).suspension
         if suspension is not None:
             until = f" until {suspension.until}" if suspension.until else ""
             raise click.ClickException(
-                f"{name} is left alone since {suspension.since}{until}: {suspension.reason}. "
+                f"{name} has been left alone since {suspension.since}{until}: "
+                f"{suspension.reason}. "
                 "`reconciler resume` ends that; `reconciler apply --force` changes it once."
             )
         if self.state.suspension is not None:
@@ -220,7 +225,7 @@ def _without_passwords(reason: str | None) -> str | None:
 
 
 def open_journal(config: Config) -> Journal:
-    """The journal; whoever looks is told where a damaged one went."""
+    """Open the journal; if the old one was damaged, say where it went."""
     journal = Journal(config.service.state_dir / "journal.sqlite3")
     journal.when_set_aside(_tell_set_aside)
     if journal.set_aside is not None:
@@ -229,12 +234,15 @@ def open_journal(config: Config) -> Journal:
 
 
 def _tell_set_aside(aside: Path) -> None:
-    click.echo(f"The history was damaged: it is now {aside}, and a new one begins.", err=True)
+    click.echo(
+        f"The history was damaged. It has been moved to {aside}, and a new one was started.",
+        err=True,
+    )
 
 
 @contextmanager
 def direct(config: Config, target: EnvironmentConfig) -> Iterator[Direct]:
-    """The environment and its journal, while inside.
+    """Open the environment and its journal.
 
     Raises:
         OSError: the state folder cannot be written.

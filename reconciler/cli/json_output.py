@@ -1,6 +1,6 @@
-"""What `--json` prints, beside the structs of the status: stable, written down in docs/cli.md.
+"""The documents that `--json` prints, apart from the status structs; docs/cli.md lists them.
 
-A field is added, never renamed or removed.
+Fields may be added, but are never renamed or removed.
 """
 
 import msgspec
@@ -26,7 +26,7 @@ from reconciler.status import (
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of `check`."""
+    """What `check` prints."""
 
     environment: str
     pyproject: str
@@ -35,15 +35,15 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     in_sync: bool
     """Whether everything is as declared, holds included: exit status 0."""
     packages: tuple[Package, ...]
-    """Every declared package, and behind them whatever is wrong further down."""
+    """Every declared package, then any of their dependencies that are wrong."""
     holds: tuple[Hold, ...]
     warnings: tuple[str, ...]
     problem: Problem | None
-    """What is wrong with the project's file; the rest is then about its last good state."""
+    """What is wrong with the project's file; everything else is then about its last good state."""
 
 
 class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of `plan`."""
+    """What `plan` prints."""
 
     environment: str
     revision: str | None
@@ -55,7 +55,7 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of `pause` and `resume`."""
+    """What `pause` and `resume` print."""
 
     environment: str
     suspension: Suspension | None
@@ -63,24 +63,24 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Holds(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of `hold list`."""
+    """What `hold list` prints."""
 
     environment: str
     holds: tuple[Hold, ...]
 
 
 class HistoryDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of `history`."""
+    """What `history` prints."""
 
     environment: str
     passes: tuple[PassStatus, ...]
-    """The newest first."""
+    """Newest first."""
     generations: tuple[GenerationStatus, ...]
-    """The live one first, then those that can be rolled back to."""
+    """The live one first, then those that you can roll back to."""
 
 
 def package_of(row: Row) -> Package:
-    """A compared package as the status shows it."""
+    """A row of the comparison as the status shows it."""
     return Package(
         name=row.name,
         required=in_places(row.required),
@@ -93,7 +93,7 @@ def package_of(row: Row) -> Package:
 
 
 def check_of(target: EnvironmentConfig, snapshot: Snapshot) -> Check:
-    """What a look found."""
+    """The document for a snapshot."""
     packages = tuple(package_of(row) for row in snapshot.drift.rows)
     holds = holds_found(snapshot)
     well = all(p.ok for p in packages) and all(h.intact for h in holds)

@@ -1,4 +1,4 @@
-"""Whether a service manages an environment; if one does, it is asked, and nobody else acts."""
+"""Finds the service that manages an environment; if there is one, only it makes changes."""
 
 import os
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def served(config: Config, target: EnvironmentConfig) -> Served | None:
 
 
 def matching(status: Status, target: EnvironmentConfig) -> EnvironmentStatus | None:
-    """The environment as the service knows it, perhaps by another name."""
+    """The environment as the service knows it, possibly under another name."""
     root = os.path.realpath(target.root)
     for environment in status.environments:
         if os.path.realpath(Path(environment.python.executable).parent.parent) == root:
@@ -51,7 +51,7 @@ def required(config: Config, target: EnvironmentConfig) -> Served:
     """The service that manages this environment.
 
     Raises:
-        NotRunning: nobody answers.
+        NotRunning: nothing answers.
         click.ClickException: a service answers, but does not manage it.
     """
     client = Client(config)
@@ -60,14 +60,14 @@ def required(config: Config, target: EnvironmentConfig) -> Served:
     if found is None:
         known = ", ".join(e.name for e in status.environments) or "nothing"
         raise click.ClickException(
-            f"the service at {client.address} does not manage {target.root} (but "
+            f"the service at {client.address} does not manage {target.root} (it manages "
             f"{known}). Name its configuration with --config, or start one for this project."
         )
     return Served(client, found)
 
 
 def refuse_observed(target: EnvironmentConfig, service: Served | None) -> None:
-    """What is only observed is changed only by people who say that they mean it.
+    """Refuse to change an environment that is only observed, without --force.
 
     Raises:
         click.ClickException: it is only observed.
@@ -80,7 +80,7 @@ def refuse_observed(target: EnvironmentConfig, service: Served | None) -> None:
 
 
 def refuse_claimed(config: Config, target: EnvironmentConfig) -> None:
-    """Nobody acts behind the back of a service that does not answer here.
+    """Refuse to change an environment whose service does not answer here.
 
     Raises:
         click.ClickException: one manages this environment.

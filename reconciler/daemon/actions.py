@@ -35,8 +35,8 @@ class RequestRefused(Exception):  # a verdict, not a defect
     reason: Refusal
     message: str
     """What is in the way, naming the thing asked for."""
-    mend: str
+    fix: str
     """What to do."""
 
     def __str__(self) -> str:
-        return f"{self.message}. {self.mend}"
+        return f"{self.message}. {self.fix}"

@@ -1,6 +1,6 @@
-"""Checks of what is installed: whole, held as it should be, no file claimed twice.
+"""Checks of the installed packages: complete, held as they should be, no file claimed twice.
 
-What there is to say about holds comes from `reconciler.holds`, as it does for `/status`.
+The findings about holds come from `reconciler.holds`, as they do in `/status`.
 """
 
 from collections.abc import Iterator
@@ -23,21 +23,21 @@ def check_project(snapshot: Snapshot) -> Finding:
 
 
 def bad_file(found: Problem) -> Finding:
-    """It cannot."""
+    """The finding for a project's file that cannot be used."""
     return problem("project", f"{found.place}: {found.reason}", found.fix)
 
 
 def check_whole(snapshot: Snapshot) -> Iterator[Finding]:
     """Every installed package has all its files (uv never checks: uv-facts 22).
 
-    A broken hold is `check_holds`' to report.
+    `check_holds` reports broken holds.
     """
     for name, why in snapshot.broken.items():
         if not snapshot.holds.covers(name):
             yield problem("packages", f"{name} is broken: {why}",
-                          "`reconciler apply` installs it again.")  # fmt: skip
+                          "Run `reconciler apply` to install it again.")  # fmt: skip
     if not snapshot.broken:
-        yield fine("packages", f"{len(snapshot.installed.distributions)} packages, all whole")
+        yield fine("packages", f"{len(snapshot.installed.distributions)} packages, all complete")
 
 
 def check_holds(snapshot: Snapshot) -> Iterator[Finding]:
@@ -52,7 +52,7 @@ def check_holds(snapshot: Snapshot) -> Iterator[Finding]:
             yield warning(
                 "holds",
                 f"{row.name} is declared and held, but not installed",
-                "Install the build for your GPU by hand, or take it out of `hold`.",
+                "Install the build for your GPU by hand, or remove it from `hold`.",
             )
         elif row.status is PackageStatus.HELD_MISMATCH:
             message, _, fix = (message_of(row) or row.name).partition(". ")
@@ -68,8 +68,8 @@ def check_holds(snapshot: Snapshot) -> Iterator[Finding]:
 def check_shared_files(snapshot: Snapshot) -> Iterator[Finding]:
     """No two packages claim one file with different contents: the last one written has won.
 
-    Beside a held package it is a warning, as in `/status`: the held files are compared and
-    restored by themselves.
+    With a held package it is a warning, as in `/status`: the held files are checked and restored
+    separately.
     """
     found = conflicts(snapshot)
     for conflict in found:

@@ -1,6 +1,6 @@
-"""Takes over the sockets that systemd opened before the service ran (sd_listen_fds(3)).
+"""Takes over the sockets that systemd opened before the service started (sd_listen_fds(3)).
 
-It never touches a descriptor that was not handed over to this very process.
+It never touches a descriptor that was not passed to this process.
 """
 
 import os
@@ -14,7 +14,7 @@ FIRST_DESCRIPTOR = 3
 
 @dataclass(eq=False)
 class ActivationError(Exception):
-    """What systemd handed over is not a listening stream socket."""
+    """systemd passed something other than a listening stream socket."""
 
     unit: str
     """The name of the socket unit, or what it calls this descriptor (FileDescriptorName=)."""
@@ -23,7 +23,7 @@ class ActivationError(Exception):
 
     def __str__(self) -> str:
         return (
-            f"the socket unit {self.unit} hands over a descriptor that cannot be served "
+            f"the socket unit {self.unit} passes a descriptor that cannot be served "
             f"(descriptor {self.descriptor}: {self.reason})"
         )
 
@@ -41,7 +41,7 @@ def inherited_sockets(
     pid: int | None = None,
     first: int = FIRST_DESCRIPTOR,
 ) -> tuple[socket.socket, ...]:
-    """The listening sockets that were handed over, in the unit's order; usually none.
+    """The listening sockets that systemd passed, in the unit's order; usually none.
 
     Args:
         environ: has LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES; they are removed, so that no
@@ -79,7 +79,7 @@ def _listening(descriptor: int, unit: str) -> socket.socket:
 
 
 def _problem(taken: socket.socket) -> str | None:
-    """Why no connection can be accepted from it."""
+    """Why it cannot accept connections; None if it can."""
     if taken.type != socket.SOCK_STREAM:
         return "it is not a stream socket"
     if not taken.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):

@@ -1,4 +1,4 @@
-"""What works without the service: history, roll-back, pause, resume, and the holds."""
+"""What works without the service: history, rollback, pause, resume, and the holds."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""`doctor` finds what could stand in the way, each with its mend, and changes nothing."""
+"""`doctor` finds anything that could get in the way, says how to fix it, and changes nothing."""
 
 import fcntl
 import os
@@ -136,7 +136,7 @@ def test_an_environment_that_is_not_there_yet_is_no_problem(studio: Studio, tmp_
 
     (found,) = findings(studio, 0, "interpreter")
 
-    assert "the first pass makes it" in found["message"]
+    assert "the first pass creates it" in found["message"]
 
 
 def test_another_uv_at_work(studio: Studio) -> None:

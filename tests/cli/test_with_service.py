@@ -53,7 +53,7 @@ class Running:
 
 @pytest.fixture
 def served(applied: Studio) -> Iterator[Studio]:
-    """The studio, looked after by a service."""
+    """The studio, managed by a service."""
     running = Running(applied)
     yield applied
     running.end()

@@ -99,7 +99,7 @@ def test_the_service_says_what_is_wrong_with_the_socket_unit(directive, project,
     records = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
     (failed,) = [record for record in records if record["event"] == "service.failed"]
     assert failed["message"].startswith(
-        "the socket unit studio.socket hands over a descriptor that cannot be served"
+        "the socket unit studio.socket passes a descriptor that cannot be served"
     )
     assert "it is not a stream socket" in failed["message"]
     assert "Use ListenStream= and Accept=no" in failed["mend"]

@@ -24,7 +24,7 @@ from reconciler.trees import generations
 @click.command(
     cls=Command,
     examples=(
-        ("reconciler history", "the last passes, and the trees that are kept"),
+        ("reconciler history", "the last passes, and the kept trees"),
         ("reconciler history 12", "pass 12 with its changes, its plan and uv's log"),
         ("reconciler history --json | jq '.passes[0]'", "for scripts"),
     ),
@@ -32,12 +32,12 @@ from reconciler.trees import generations
 )
 @click.argument("number", metavar="[ID]", type=click.IntRange(min=1), required=False)
 @click.option("-n", "--limit", type=click.IntRange(1, 500), default=20, show_default=True,
-              help="How many passes to show at most.")  # fmt: skip
+              help="The most passes to show.")  # fmt: skip
 @click.pass_obj
 def history(options: Options, *, number: int | None, limit: int) -> int:
     """Show past passes and kept generations, or one pass in full.
 
-    A generation's size is what removing it would free: trees share what is the same in them.
+    A generation's size is the space that removing it would free: trees share equal files.
     """
     config = configuration(options)
     output = Output(options)
@@ -87,7 +87,7 @@ def _entry(config: Config, number: int) -> PassDetail:
 
 
 def _journal(config: Config) -> Journal | None:
-    """The journal; None where nothing was ever recorded."""
+    """The journal; None if nothing has ever been recorded."""
     path = config.service.state_dir / "journal.sqlite3"
     return open_journal(config) if path.exists() else None
 
@@ -110,7 +110,7 @@ def _show(found: HistoryDocument, output: Output) -> None:
             ("Seconds", "Generation", "Failed", "Reason given"),
         )
     else:
-        output.say(f"Nothing is recorded of {found.environment} yet.")
+        output.say(f"Nothing is recorded for {found.environment} yet.")
     if any(not it.live for it in found.generations):
         output.say()
         output.table(
@@ -142,7 +142,7 @@ def _generation(it: GenerationStatus, *, now_text: str | None) -> tuple[str | No
 
 
 def size(count: int | None) -> str | None:
-    """Bytes as people read them."""
+    """A number of bytes in a readable unit."""
     if count is None:
         return None
     amount, units = float(count), ["B", "KiB", "MiB", "GiB"]

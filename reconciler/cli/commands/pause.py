@@ -1,4 +1,4 @@
-"""`reconciler pause`: the environment is left alone, and remembers it over a restart."""
+"""`reconciler pause`: leaves the environment alone, also after a restart."""
 
 import click
 
@@ -22,7 +22,7 @@ from reconciler.status import Suspension
     ),
     exit_codes="0; 1 for an error.",
 )
-@click.option("--reason", metavar="TEXT", help="Why, for everyone who looks at the status.")
+@click.option("--reason", metavar="TEXT", help="Why, for everyone who reads the status.")
 @click.option(
     "--for",
     "duration",
@@ -34,8 +34,8 @@ from reconciler.status import Suspension
 def pause(options: Options, *, reason: str | None, duration: float | None) -> int:
     """Leave the environment alone for a while.
 
-    Drift is still looked for and shown. A pass that runs already is finished. Works without the
-    service too: one that starts later keeps to it.
+    Drift is still detected and shown. A pass that is already running completes. Works without
+    the service too: one that starts later respects it.
     """
     config = configuration(options)
     target = chosen(config, options)
@@ -46,8 +46,8 @@ def pause(options: Options, *, reason: str | None, duration: float | None) -> in
         suspension = required(config, target).environment.suspension
     else:
         refuse_claimed(config, target)
-        with direct(config, target) as hands:
-            state = hands.pause(reason, duration)
+        with direct(config, target) as local:
+            state = local.pause(reason, duration)
         suspension = state.suspension
     output.json(Standing(environment=target.name, suspension=suspension))
     _show(target.name, suspension, output)

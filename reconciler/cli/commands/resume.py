@@ -1,4 +1,4 @@
-"""`reconciler resume`: ends a pause, or what a roll-back began."""
+"""`reconciler resume`: ends a pause, or the suspension after a rollback."""
 
 import click
 
@@ -20,7 +20,7 @@ from reconciler.daemon.requests import Resume
 @click.option("--reason", metavar="TEXT", help="Why, for the history and the log.")
 @click.pass_obj
 def resume(options: Options, *, reason: str | None) -> int:
-    """Manage the environment again, after a pause or a roll-back."""
+    """Manage the environment again, after a pause or a rollback."""
     config = configuration(options)
     target = chosen(config, options)
     output = Output(options)
@@ -30,8 +30,8 @@ def resume(options: Options, *, reason: str | None) -> int:
         words = f"pass {number} looks at it now"
     else:
         refuse_claimed(config, target)
-        with direct(config, target) as hands:
-            hands.resume(reason)
+        with direct(config, target) as local:
+            local.resume(reason)
         words = "no service runs: `reconciler apply` brings it to what is declared"
     output.json(Standing(environment=target.name, suspension=None))
     output.say(f"{target.name} is managed again; {words}.")

@@ -1,4 +1,4 @@
-"""Shows how a pass ended, whoever ran it."""
+"""Shows the result of a pass, whether a command or the service ran it."""
 
 import click
 
@@ -15,7 +15,7 @@ MARKS = {
 
 
 def show_pass(detail: PassDetail, name: str, output: Output) -> None:
-    """What changed, what failed, and a sentence."""
+    """Show what changed, what failed, and a summary."""
     show_changes(detail.changes, output)
     show_held_back(detail.held_back, output)
     show_failures(detail.failed, output)
@@ -29,14 +29,14 @@ def show_pass(detail: PassDetail, name: str, output: Output) -> None:
 
 
 def summary(detail: PassDetail) -> str:
-    """How it ended, in a few words."""
+    """The result in a few words."""
     seconds = f"in {detail.duration_seconds or 0:.1f} s"
     changed = _count(len(detail.changes), "change")
     failed = _count(len(detail.failed), "requirement")
     if detail.failed and detail.changes:
-        return f"{changed} {seconds}, but {failed} could not be met"
+        return f"{changed} {seconds}, but {failed} could not be satisfied"
     if detail.failed:
-        return f"{failed} could not be met; nothing has changed"
+        return f"{failed} could not be satisfied; nothing has changed"
     if detail.changes:
         return f"{changed} {seconds}, generation {detail.generation} is live"
     if detail.result is Result.CHANGED:

@@ -1,6 +1,6 @@
-"""Shows a pass while it runs: live on a terminal, a line for each step off it.
+"""Shows a pass while it runs: live on a terminal, otherwise one line for each step.
 
-Hears what the pass and uv say; never holds them up.
+Receives what the pass and uv report; never delays them.
 """
 
 import sys
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PHASES = {
     "wait": "waiting for its turn",
-    "service": "the service is at it",
+    "service": "the service is working",
     "create": "creating the environment",
     "look": "looking",
     "plan": "planning with uv",
@@ -38,17 +38,17 @@ _COLORS = {"failed": "red", "": "bright_black"}
 
 @dataclass(slots=True)
 class View:
-    """What is known of the running pass: how far it is, and each package of it."""
+    """The progress of the running pass, and of each of its packages."""
 
     step: str = "wait"
     packages: dict[str, str] = field(default_factory=dict)
-    """Name to what is planned for it."""
+    """Name to the planned change."""
     steps: dict[str, str] = field(default_factory=dict)
-    """Name to how far it is."""
+    """Name to its current step."""
     progress: Progress = field(default_factory=Progress)
 
     def enter(self, step: str) -> None:
-        """The pass has come to another step."""
+        """The pass has reached another step."""
         self.step = step
         self.progress.enter(step)
 
@@ -61,7 +61,7 @@ class View:
         }
 
     def read(self, line: str) -> PackageStep | None:
-        """uv says what it does: the step of one planned package, if that is news."""
+        """Read a line of uv's output; return a planned package's step if it is new."""
         step = self.progress.read(line)
         if step is None or step.package not in self.packages:
             return None
@@ -70,12 +70,12 @@ class View:
 
     @property
     def done(self) -> int:
-        """How many packages are ready."""
+        """How many packages are done."""
         return sum(self.steps.get(name) in _DONE for name in self.packages)
 
 
 class Follower:
-    """What a pass talks to; subclasses show it. Called from several threads."""
+    """Receives what a pass reports; subclasses show it. Called from several threads."""
 
     def __init__(self, output: Output) -> None:
         self.output = output
@@ -90,23 +90,23 @@ class Follower:
         self.view.plan(changes)
 
     def line(self, text: str) -> None:
-        """uv said something."""
+        """uv printed a line."""
         if self.output.options.verbose:
             click.echo(harmless(text), err=True)
         self.view.read(text)
 
 
 class PlainFollower(Follower):
-    """A line for each step, on standard error."""
+    """Prints a line for each step, on standard error."""
 
     def step(self, name: str) -> None:
-        """Say so, but for the last look."""
+        """Print the step, except the last look."""
         if name != self.view.step and (name, self.view.step) != ("look", "exchange"):
             self.output.note(f"{PHASES.get(name, name)} ...")
         super().step(name)
 
     def line(self, text: str) -> None:
-        """Say which package is fetched or built."""
+        """Print which package is being fetched or built."""
         if self.output.options.verbose:
             super().line(text)
             return
@@ -116,7 +116,7 @@ class PlainFollower(Follower):
 
 
 class LiveFollower(Follower):
-    """A display that is drawn again and again, and is gone at the end."""
+    """A live display that is redrawn while the pass runs, and removed at the end."""
 
     def __init__(self, output: Output, title: str) -> None:
         super().__init__(output)
@@ -125,7 +125,7 @@ class LiveFollower(Follower):
         self._spinner: Spinner | None = None
 
     def __rich__(self) -> "RenderableType":
-        """The display as it is now."""
+        """Draw the display."""
         from rich.console import Group  # noqa: PLC0415 -- slow to import, and only for terminals
         from rich.spinner import Spinner  # noqa: PLC0415
         from rich.table import Table  # noqa: PLC0415
@@ -151,12 +151,12 @@ class LiveFollower(Follower):
 
 @contextmanager
 def following(output: Output, title: str, *, lines: bool = True) -> Iterator[Follower]:
-    """Show what a pass says while inside.
+    """Show the progress of a pass while it runs.
 
     Args:
-        output: how the command answers.
+        output: where to print it.
         title: what the pass is about, in a few words.
-        lines: off a terminal, whether to print a line for each step.
+        lines: whether to print a line for each step when not on a terminal.
     """
     live_terminal = colors(terminal=sys.stderr.isatty()) and not output.options.verbose
     if not output.for_people or not (live_terminal or lines or output.options.verbose):

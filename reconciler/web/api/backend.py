@@ -1,4 +1,4 @@
-"""What the routes need of the service; they know it by this protocol alone."""
+"""What the routes need from the service. They know it only through this protocol."""
 
 from typing import Protocol
 
@@ -8,7 +8,7 @@ from reconciler.status import EnvironmentStatus, PassDetail, PassStatus, Status
 
 
 class ServiceProtocol(Protocol):
-    """The running service, asked from the event loop. Nothing but the `wait_*` calls waits."""
+    """The running service, called from the event loop. Only the `wait_*` methods wait."""
 
     events: EventHub
 
@@ -16,10 +16,10 @@ class ServiceProtocol(Protocol):
         """The latest published status: the same object until something changes."""
 
     def environment(self, name: str) -> EnvironmentStatus:
-        """One environment of it.
+        """One environment of the status.
 
         Raises:
-            KeyError: there is none of that name.
+            KeyError: there is no environment of that name.
         """
 
     async def wait_for_status(self, since: int, timeout: float) -> Status:  # noqa: ASYNC109  # no error, an answer
@@ -37,16 +37,16 @@ class ServiceProtocol(Protocol):
         """
 
     async def wait_for_pass(self, environment: str, pass_id: int) -> PassDetail:
-        """The pass, once it is over and recorded."""
+        """The pass, once it has ended and is recorded."""
 
     def history(self, environment: str | None, limit: int, before: int | None) -> list[PassStatus]:
-        """Recorded passes, the newest first: at most `limit`, with ids below `before`."""
+        """Recorded passes, newest first: at most `limit`, with ids below `before`."""
 
     def history_entry(self, pass_id: int) -> PassDetail | None:
-        """One recorded pass with its log; None if there is none of that id."""
+        """One recorded pass with its log; None if there is no pass with that id."""
 
     def alive(self) -> bool:
-        """Whether every loop that does work made progress lately."""
+        """Whether every working loop has made progress recently."""
 
     def ready(self) -> tuple[bool, str]:
-        """Whether the service can do its job, and in one sentence why not."""
+        """Whether the service can do its job, and one sentence that says why not."""

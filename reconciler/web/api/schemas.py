@@ -1,4 +1,4 @@
-"""The types of queries, bodies and answers that are not the status itself (docs/http.md)."""
+"""The types of queries, bodies and responses, except for the status (docs/http.md)."""
 
 from typing import Annotated
 
@@ -25,24 +25,24 @@ PackageName = Annotated[
 ]
 PassId = Annotated[int, Meta(ge=0, le=LARGEST_INTEGER, description="The id of a pass.")]
 _Seconds = Annotated[
-    float, Meta(ge=0, le=LONGEST_WAIT, description="Answer after so many seconds at last.")
+    float, Meta(ge=0, le=LONGEST_WAIT, description="The longest to wait, in seconds.")
 ]
 _Since = Annotated[
     int,
     Meta(
         ge=0,
         le=LARGEST_INTEGER,
-        description="Answer as soon as `generation` is above this; by default, the current one.",
+        description="Respond when `generation` is above this; by default, the current one.",
     ),
 ]
 _Before = Annotated[
     int, Meta(ge=0, le=LARGEST_INTEGER, description="Show only passes with lower ids.")
 ]
-_Limit = Annotated[int, Meta(ge=1, le=MOST_PASSES, description="How many passes to show at most.")]
+_Limit = Annotated[int, Meta(ge=1, le=MOST_PASSES, description="The most passes to show.")]
 
 
 class RequestForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The base of what is sent to us: what is not known is refused."""
+    """The base of everything that clients send: an unknown field is refused."""
 
 
 class StatusQuery(RequestForm, frozen=True, kw_only=True):
@@ -67,32 +67,32 @@ class HistoryQuery(RequestForm, frozen=True, kw_only=True):
 
 
 class RestoreBody(RequestForm, frozen=True, kw_only=True):
-    """Put a broken hold back; which one, the path says."""
+    """Restore the broken hold in the path."""
 
     reason: Words | None = None
     apply: Apply = False
 
 
 class AcceptBody(RequestForm, frozen=True, kw_only=True):
-    """Take what is installed as a held package; which one, the path says."""
+    """Hold the installed build of the package in the path."""
 
     reason: Words | None = None
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that a pass will do."""
+    """A request that a pass will carry out."""
 
     pass_: int = msgspec.field(name="pass")
-    """Its id: `GET /history/ID` shows it."""
+    """The id of the pass: `GET /history/ID` shows it."""
     environment: str
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
-    """Passes, the newest first."""
+    """Passes, newest first."""
 
     passes: tuple[PassStatus, ...]
     next: str | None
-    """Where the earlier ones are; null: there are none."""
+    """Where the earlier passes are; null: there are none."""
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,22 +102,22 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Liveness(msgspec.Struct, frozen=True, kw_only=True):
-    """The loops that do the work are going round."""
+    """The working loops are making progress."""
 
     alive: bool
 
 
 class FixResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What Fix Dependencies did; the first seven fields are those of the guide."""
+    """What Fix Dependencies did; the first seven fields are the guide's."""
 
     success: bool
-    """Everything that is declared and not held is there, and nothing failed."""
+    """Everything that is declared and not held is installed, and nothing failed."""
     message: str
     packages_installed: int
-    """Declared requirements, those of held packages apart, that are met at the end."""
+    """How many declared requirements are satisfied at the end, not counting held packages."""
     packages_failed: int
     failed_packages: tuple[str, ...]
-    """The requirements that are not met, as they are declared."""
+    """The requirements that are not satisfied, as declared."""
     stdout: str
     """What was done, a section for each package."""
     stderr: str
@@ -125,4 +125,4 @@ class FixResult(msgspec.Struct, frozen=True, kw_only=True):
     environment: str
     pass_: int = msgspec.field(name="pass")
     held: tuple[str, ...]
-    """Held packages, as `name==version`; none of them was touched."""
+    """Held packages as `name==version`; none of them was touched."""

@@ -1,4 +1,4 @@
-"""The routes that ask for something: each hands the request on and names the pass to watch."""
+"""The routes for actions: each passes the request on and returns the pass to watch."""
 
 from typing import TypeAlias
 
@@ -36,17 +36,17 @@ BODIES: dict[Action, type[Body]] = {
     Action.ACCEPT: AcceptBody,
     Action.GPU: CheckGpu,
 }
-"""What the body of each request may say."""
+"""The type of each request's body."""
 
 
 class Acting:
-    """Hands requests to `service`."""
+    """Passes requests on to `service`."""
 
     def __init__(self, service: ServiceProtocol) -> None:
         self._service = service
 
     def endpoint(self, action: Action) -> Endpoint:
-        """The route that asks for `action`, about the environment and the hold in its path."""
+        """The route for `action` on the environment and the hold in its path."""
 
         async def act(request: HttpRequest) -> Response:
             name = request.path_params.get("environment")
@@ -68,7 +68,7 @@ class Acting:
 
 
 def _request(body: Body, package: str) -> Request:
-    """What is asked for; that of a hold names the package in its path."""
+    """The request; for a hold, the path names the package."""
     match body:
         case RestoreBody():
             return Restore(package=_package(package), reason=body.reason, apply=body.apply)

@@ -1,4 +1,4 @@
-"""Fix Dependencies, as the guide has it: runs a pass, and answers when it is over."""
+"""Fix Dependencies, as in the guide: runs a pass, and responds when it is done."""
 
 from msgspec import UNSET
 from starlette.requests import Request as HttpRequest
@@ -18,15 +18,15 @@ from reconciler.web.security.connection import Connection
 
 
 class Fixing:
-    """Runs passes of `service` for everyone who waits for them."""
+    """Runs passes of `service` for the clients that wait for them."""
 
     def __init__(self, service: ServiceProtocol) -> None:
         self._service = service
         self._awaited: dict[str, int] = {}
-        """The pass that somebody waits for already, by environment; it may not show yet."""
+        """The pass that someone is already waiting for, by environment; it may not show yet."""
 
     async def fix(self, request: HttpRequest) -> Response:
-        """Bring one environment to what is declared, and say what was done."""
+        """Make one environment match what is declared, and report what was done."""
         query = query_of(request, EnvironmentQuery)
         asked = await body_of(request, Reconcile)
         current = self._service.status()
@@ -38,7 +38,7 @@ class Fixing:
         connection = Connection.of(request.scope)
         outcome = await connection.while_open(self._outcome(chosen, asked))
         if outcome is None:
-            detail = "The service ends. Ask again when it is back."
+            detail = "The service is stopping. Try again when it is back."
             raise HttpProblem(503, Refusal.STOPPING, detail)
         after = environments.named(self._service.status(), chosen.name)
         return json_response(summary(after, outcome))
@@ -46,8 +46,9 @@ class Fixing:
     async def _outcome(self, environment: EnvironmentStatus, asked: Reconcile) -> PassDetail:
         """What became of it.
 
-        The pass that runs already may have looked before the file was saved, so only one that
-        begins now says how things are; where it had nothing left to do, the work was the other's.
+        A pass that is already running may have looked before the file was saved, so only one
+        that starts now reports the current state. If that one had nothing left to do, the
+        running pass did the work, and its outcome is reported.
         """
         name = environment.name
         shown = environment.current_pass
