@@ -21,7 +21,7 @@ def carry_out(
         request: What.
         running: The pass that does it.
         monitor: The environment's holds.
-        knowledge: Learns of a roll-back.
+        knowledge: Learns of a rollback.
     """
     match request:
         case Rollback():

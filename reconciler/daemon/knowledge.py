@@ -117,7 +117,7 @@ class Knowledge:
         self.save(lambda state: rolled_back(state, generation, revision, reason, self._clock()))
 
     def settle(self, revision: str | None) -> None:
-        """End a pause whose time is over, and a roll-back if the files are others by now."""
+        """End a pause whose time is over, and a rollback if the files are others by now."""
         before = self._known.state
         now = self._clock()
         if settled(before, revision, now) == before:

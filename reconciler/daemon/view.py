@@ -150,7 +150,11 @@ def _phase(
         return Phase.DRIFTED, reason, f"{_names(wrong)} not as declared; {words}"
     if known.failed:
         failed = [p for p in wrong if p.status is PackageStatus.FAILED] or wrong
-        return Phase.DEGRADED, Reason.PACKAGES_FAILED, f"{_names(failed)} could not be met; {words}"
+        return (
+            Phase.DEGRADED,
+            Reason.PACKAGES_FAILED,
+            f"{_names(failed)} could not be satisfied; {words}",
+        )
     if problem is not None:
         return Phase.DEGRADED, Reason.BAD_FILE, f"{problem.reason}; the last good state is in force"
     if wrong:
@@ -190,6 +194,8 @@ def _conditions(
         why = f"{known.snapshot.problem.reason}; the last good state is in force"
     broken = [h for h in known.holds if not h.intact]
     holds = "; ".join(h.message or h.name for h in broken) or f"{len(known.holds)} held, all intact"
+    if known.snapshot is None:
+        holds = "not looked at yet"
     return {
         ConditionType.READY: (ready, reason, message),
         ConditionType.RECONCILING: (

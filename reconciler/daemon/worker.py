@@ -275,7 +275,7 @@ class Worker:
         audit = self._is_audit_due()
         snapshot = running.look(audit=audit)
         self._audit_due = False
-        self.knowledge.settle(snapshot.revision)  # a roll-back, once the files have changed
+        self.knowledge.settle(snapshot.revision)  # a rollback, once the files have changed
         holds = self.monitor.keep(snapshot, running.lock, compare=audit)
         self.knowledge.update(lambda known: replace(known, snapshot=snapshot, holds=holds))
         broken = self._to_restore(snapshot, order)
