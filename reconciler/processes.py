@@ -1,7 +1,7 @@
-"""The one way to start a program, to follow it, and to end it with everything it started.
+"""The one way to start a program, follow it, and end it with everything it started.
 
-Each leads a session of its own and dies with this process. Never through a shell, and never
-with our standard input.
+Each program leads its own session and dies with this process. It never runs through a shell
+and never gets our standard input.
 """
 
 import codecs
@@ -21,23 +21,23 @@ from pwd import struct_passwd
 from tempfile import TemporaryFile
 
 KEPT = 1_000_000
-"""How many characters of each output are kept, unless the caller says otherwise: the last ones."""
+"""How many characters of each output are kept by default: the last ones."""
 
 _PR_SET_PDEATHSIG = 1
 _GRACE_SECONDS = 2.0
 _POLL_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 3600.0
-"""poll(2) counts milliseconds in an int, which cannot hold a time limit of weeks."""
+"""poll(2) takes milliseconds as an int, which cannot hold a time limit of weeks."""
 _CHUNK = 65_536
 _MOST_LEFT_CHUNKS = 64
-"""A pipe holds a megabyte at most (pipe(7)); what comes after the end is from somebody else."""
+"""A pipe holds at most a megabyte (pipe(7)); anything after that is from another process."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 OnLine = Callable[[str], None]
 
 
 class Cancelled(Exception):
-    """The pass was asked to end; nothing that was begun is live."""
+    """The pass was asked to end; nothing that it began is live."""
 
 
 class NotStarted(Exception):
@@ -71,7 +71,7 @@ class TookTooLong(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to start, and what it gets to see."""
+    """What to start, and what it can see."""
 
     words: Sequence[str | Path]
     environ: Mapping[str, str] | None = None
@@ -83,13 +83,13 @@ class Program:
     merged: bool = False
     """Standard error goes where standard output does."""
     user: struct_passwd | None = None
-    """As whom it runs; None: as whom we do."""
+    """The user it runs as; None: ours."""
     channel: Callable[[], tuple[int, int]] = os.pipe
-    """Opens what takes its standard output: the descriptor to read, and the one to write."""
+    """Opens the channel for its standard output: the descriptors to read and to write."""
 
 
 class Cancellation:
-    """Tells one pass, at each of its steps, that it should end."""
+    """Tells a pass, at each of its steps, that it should end."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -120,7 +120,7 @@ class Cancellation:
         """End here if asked to.
 
         Raises:
-            Cancelled: Somebody called `cancel`.
+            Cancelled: Someone called `cancel`.
         """
         self.checked_at = time.monotonic()
         if self._event.is_set():
@@ -130,7 +130,7 @@ class Cancellation:
         """Wait, but not past a cancellation.
 
         Raises:
-            Cancelled: Somebody called `cancel`.
+            Cancelled: Someone called `cancel`.
         """
         self._event.wait(seconds)
         self.check()
@@ -159,22 +159,22 @@ def run(
     on_line: OnLine | None = None,
     keep: int = KEPT,
 ) -> Ended:
-    """Start a program, follow it to its end, and end everything that it has started.
+    """Run a program to its end, then end everything that it started.
 
-    A process that it leaves running in a session of its own is not waited for, even if it
-    keeps the output open.
+    A process that it leaves running in another session is not waited for, even if that
+    process keeps the output open.
 
     Args:
         program: What to start.
         limit: The time limit in seconds, or None.
         cancel: Ends it.
-        on_line: Takes each line of its standard error as it comes, on the calling thread.
+        on_line: Gets each line of its standard error as it comes, on the calling thread.
         keep: How many characters of each output to keep.
 
     Raises:
         NotStarted: It could not be started.
         TookTooLong: It ran past `limit`, and was ended.
-        Cancelled: Somebody called `cancel`; it was ended, or not even started.
+        Cancelled: Someone called `cancel`; the program was ended, or not even started.
     """
     cancel = cancel or Cancellation()
     cancel.check()
@@ -197,7 +197,7 @@ def run(
 
 
 class _Output:
-    """One output of a program: its lines are handed on, and the end of it is kept."""
+    """One output of a program: passes on its lines, and keeps the end of it."""
 
     def __init__(self, keep: int, on_line: OnLine | None = None) -> None:
         self._keep = keep
@@ -209,10 +209,10 @@ class _Output:
         self._line = ""
         self.left_out = 0
         self.descriptor = -1
-        """Where to read it; negative once it has ended, or if there is none."""
+        """Where to read it; negative after its end, or if there is none."""
 
     def attach(self, descriptor: int) -> None:
-        """Read it from here on."""
+        """Read from this descriptor."""
         os.set_blocking(descriptor, False)
         self.descriptor = descriptor
 
@@ -223,14 +223,14 @@ class _Output:
         return self._pieces[0]
 
     def read(self) -> bool:
-        """Take what is there; whether anything was."""
+        """Read what is there; return whether there was anything."""
         if self.descriptor < 0:
             return False
         try:
             chunk = os.read(self.descriptor, _CHUNK)
         except BlockingIOError:
             return False
-        except OSError:  # EIO: nobody has the other side of a terminal open any more (pty(7))
+        except OSError:  # EIO: the other side of the terminal is closed (pty(7))
             chunk = b""
         if not chunk:
             self.descriptor = -1
@@ -238,7 +238,7 @@ class _Output:
         return bool(chunk)
 
     def take_the_rest(self) -> None:
-        """Take what lies there, and wait for nothing more."""
+        """Read what is left, without waiting for more."""
         for _ in range(_MOST_LEFT_CHUNKS):
             if not self.read():
                 break
@@ -265,30 +265,30 @@ class _Output:
 
 
 class _Child:
-    """A program that has been started: the leader of its own session, reaped by nobody else."""
+    """A running program: the leader of its own session, reaped only here."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", opened: ExitStack) -> None:
         self._process = process
         self.told = -1
-        """What poll(2) reports when it ends. Some seccomp filters forbid it: then we ask."""
+        """Readable for poll(2) once it has ended. Some seccomp filters forbid it: then we poll."""
         with suppress(OSError):
             self.told = os.pidfd_open(process.pid)
             opened.callback(os.close, self.told)
 
     @property
     def status(self) -> int:
-        """Its exit status, once it was ended."""
+        """Its exit status, after `end`."""
         return self._process.returncode
 
     def has_ended(self) -> bool:
-        """Whether it has; until it is reaped, its number stays its own."""
+        """Whether it has ended; its pid is not reused before it is reaped."""
         with suppress(ChildProcessError):
             how = os.WEXITED | os.WNOHANG | os.WNOWAIT
             return os.waitid(os.P_PID, self._process.pid, how) is not None
         return True
 
     def end(self) -> None:
-        """Make sure that it and all of its session is gone: TERM, a grace, then KILL."""
+        """Make sure that it and its whole session are gone: TERM, a grace period, then KILL."""
         if not self.has_ended():
             self._signal(signal.SIGTERM)
             _follow(self, (), -1, time.monotonic() + _GRACE_SECONDS)
@@ -325,7 +325,7 @@ def _start(program: Program, out: _Output, err: _Output, opened: ExitStack) -> _
                 group=user and user.pw_gid,
                 extra_groups=user and os.getgrouplist(user.pw_name, user.pw_gid),
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 -- it says itself why it is safe
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 -- its docstring says why it is safe
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise NotStarted(error) from error
@@ -333,17 +333,17 @@ def _start(program: Program, out: _Output, err: _Output, opened: ExitStack) -> _
 
 
 def _die_with_parent() -> None:
-    """In a child, before it becomes another program: die when the parent is killed.
+    """In the child, before exec: die when the parent is killed.
 
-    Without this, uv would run on after a `kill -9` of the service (prctl(2),
-    PR_SET_PDEATHSIG). It calls one system call and takes no lock, so it is safe between
-    fork and exec of a threaded program.
+    Without this, uv would keep running after a `kill -9` of the service (prctl(2),
+    PR_SET_PDEATHSIG). It makes one system call and takes no lock, so it is safe between
+    fork and exec in a threaded program.
     """
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _follow(child: _Child, outputs: Sequence[_Output], alarm: int, deadline: float | None) -> bool:
-    """Take what it prints until it ends, is cancelled or is out of time; whether it ended."""
+    """Read its output until it ends, is cancelled or is out of time; whether it ended."""
     while not child.has_ended():
         left = _LONGEST_WAIT_SECONDS if deadline is None else deadline - time.monotonic()
         if left <= 0:

@@ -1,7 +1,7 @@
-"""The configuration: read from TOML, checked as a whole, and then never changed.
+"""The configuration: read from TOML, checked as a whole, and never changed afterwards.
 
-Importing this reads nothing; `load` reads one file. It never guesses at a value that it
-does not understand: whatever is wrong is raised as `ConfigRejected`, all of it at once.
+Importing this reads nothing; `load` reads one file. It never guesses: everything that is wrong
+is raised as one `ConfigRejected`.
 """
 
 from reconciler.config.address import Address, TcpAddress, UnixAddress

@@ -8,7 +8,7 @@ from pathlib import Path
 from reconciler.config.problem import Unfit
 
 LONGEST_SOCKET_PATH = 107
-"""Bytes that fit into sockaddr_un (unix(7)), without the final NUL."""
+"""In bytes: what fits into sockaddr_un (unix(7)), without the final NUL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class TcpAddress:
     """A TCP port on an IP address of this machine, or on `localhost`."""
 
     host: str
-    """Without brackets, also where it is IPv6."""
+    """Without brackets, also for IPv6."""
     port: int
     """0 lets the kernel choose."""
 
@@ -53,7 +53,7 @@ def parse_tcp(text: str) -> TcpAddress:
     """Read `127.0.0.1:8765`, `localhost:8765` or `[::1]:8765`.
 
     Raises:
-        Unfit: it is none of these.
+        Unfit: It is none of these.
     """
     match = _TCP.fullmatch(text)
     if match is None:

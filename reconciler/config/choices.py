@@ -1,24 +1,24 @@
-"""The closed sets among the configuration's values."""
+"""The configuration's values that are one word of a fixed set."""
 
 from enum import StrEnum
 
 
 class Update(StrEnum):
-    """When an installed package that fits is upgraded."""
+    """When an installed package that satisfies its requirement is upgraded."""
 
     NEEDED = "needed"
     LATEST = "latest"
 
 
 class OnError(StrEnum):
-    """What becomes of the rest where one requirement cannot be met."""
+    """What happens to the rest if a requirement cannot be satisfied."""
 
     CONTINUE = "continue"
     ABORT = "abort"
 
 
 class OnHoldBroken(StrEnum):
-    """What follows when someone else changed a held package."""
+    """What to do when someone else changed a held package."""
 
     REPORT = "report"
     RESTORE = "restore"
@@ -32,14 +32,14 @@ class Build(StrEnum):
 
 
 class Mode(StrEnum):
-    """Whether drift is mended or only reported."""
+    """Whether drift is fixed or only reported."""
 
     APPLY = "apply"
     OBSERVE = "observe"
 
 
 class Occasion(StrEnum):
-    """What a notice can be sent on."""
+    """The occasions on which a notice can be sent."""
 
     CHANGED = "changed"
     FAILED = "failed"

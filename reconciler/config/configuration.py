@@ -1,7 +1,7 @@
-"""The configuration as types: `[service]`, `[http]` and all of it together.
+"""The configuration as types: `[service]`, `[http]` and the whole.
 
-A key is described here and nowhere else: the loader, docs/configuration.md and
-config.example.toml are driven by it. `[environments.NAME]` has a file of its own.
+Each key is described here and nowhere else: the loader, docs/configuration.md and
+config.example.toml are generated from it. `[environments.NAME]` is in `environment.py`.
 """
 
 from collections.abc import Mapping
@@ -91,10 +91,10 @@ class HttpConfig(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
 
     def __post_init__(self) -> None:
-        """Refuse to be reachable from elsewhere without a token.
+        """Refuse to be reachable from other machines without a token.
 
         Raises:
-            Unfit: it would be.
+            Unfit: It would be reachable.
         """
         if not self.listen.loopback and self.token_file is None:
             raise Unfit(
@@ -106,15 +106,15 @@ class HttpConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it."""
+    """The whole configuration."""
 
     service: ServiceConfig
     http: HttpConfig
     environments: Mapping[str, EnvironmentConfig]
     path: Path | None
-    """The file that it was read from; None: made up for the current project."""
+    """The file that it was read from; None: generated for the current project."""
 
     @property
     def in_charge(self) -> tuple[Path, ...]:
-        """The files that decide what the service runs: its own, and the uv that it names."""
+        """The files that decide what the service runs: the configuration and the configured uv."""
         return tuple(it for it in (self.path, self.service.uv) if it is not None)

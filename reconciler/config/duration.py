@@ -5,18 +5,18 @@ import re
 from reconciler.config.problem import Unfit
 
 _UNITS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
-"""In milliseconds, so that nothing is lost to binary fractions."""
+"""In milliseconds, to avoid rounding errors of binary fractions."""
 _PART = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|[dhms])")
 _WHOLE = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
 LONGEST = 366 * 86_400.0
-"""Seconds; beyond it a number is a slip, and timers of the system overflow."""
+"""In seconds; a longer duration is a typo, and system timers would overflow."""
 
 
 def parse_duration(text: str, *, minimum: float = 0.0) -> float:
-    """Seconds of `text`: numbers with the units ms, s, m, h, d, largest first.
+    """The seconds in `text`: numbers with the units ms, s, m, h, d, the largest first.
 
     Raises:
-        Unfit: it is no duration, or shorter than `minimum` seconds, or longer than a year.
+        Unfit: It is not a duration, shorter than `minimum` seconds, or longer than a year.
     """
     if not _WHOLE.fullmatch(text):
         raise Unfit('a duration like "300ms" or "10m"')

@@ -1,8 +1,8 @@
-"""`[environments.NAME]` as types: every key with its default, its form and its meaning.
+"""`[environments.NAME]` as types: each key with its default, form and meaning.
 
-A key is described here and nowhere else: the loader, docs/configuration.md and
-config.example.toml are driven by it. Values are final: paths absolute, durations in
-seconds, names normalised.
+Each key is described here and nowhere else: the loader, docs/configuration.md and
+config.example.toml are generated from it. Values are final: absolute paths, durations in
+seconds, normalised names.
 """
 
 from pathlib import Path
@@ -112,7 +112,7 @@ class Notify(msgspec.Struct, frozen=True, kw_only=True):
         """Refuse a notice with no receiver or with two.
 
         Raises:
-            Unfit: it has.
+            Unfit: It has none, or two.
         """
         receivers = [
             name for name in ("command", "url", "url_file") if getattr(self, name) is not None
@@ -126,7 +126,7 @@ class Notify(msgspec.Struct, frozen=True, kw_only=True):
         if self.command is not None and self.token_file is not None:
             raise Unfit(
                 key="token_file",
-                reason="a command is sent no token",
+                reason="a command cannot be sent a token",
                 fix="Remove token_file, or send to a url.",
             )
 
@@ -159,7 +159,7 @@ class EnvironmentConfig(msgspec.Struct, frozen=True, kw_only=True):
             example="/srv/studio/.venv",
         ),
     ]
-    """The interpreter, `bin/python` of the folder unless one was named. Symlinks are kept:
+    """The interpreter: `bin/python` in the folder unless one is configured. Symlinks are kept:
     in a virtual environment they are what makes it one."""
     extras: Annotated[
         tuple[str, ...],
@@ -194,8 +194,8 @@ class EnvironmentConfig(msgspec.Struct, frozen=True, kw_only=True):
         Update,
         key(
             forms.one_of(Update),
-            "needed changes a package only if it does not fit; latest also upgrades those that "
-            "do, as far as the requirements allow.",
+            "needed changes a package only if its requirement is not satisfied; latest also "
+            "upgrades the others, as far as the requirements allow.",
         ),
     ] = Update.NEEDED
     prune: Annotated[
@@ -222,7 +222,7 @@ class EnvironmentConfig(msgspec.Struct, frozen=True, kw_only=True):
         bool,
         key(
             forms.BOOLEAN,
-            "Whether a hold may push another package to a version older than the installed one.",
+            "Whether a hold may force another package to a version older than the installed one.",
         ),
     ] = False
     verify: Annotated[
@@ -231,7 +231,7 @@ class EnvironmentConfig(msgspec.Struct, frozen=True, kw_only=True):
             forms.COMMANDS,
             "A command, or a list of commands, that must succeed in the stage before it goes "
             "live. `python` is the stage's own. An environment that is changed in place has no "
-            "stage: there they run in the changed environment, and the old files are put back if "
+            "stage: the commands run in the changed environment, and the old files are restored if "
             "one fails.",
             example=(("python", "-c", "import torch"),),
         ),
@@ -241,7 +241,10 @@ class EnvironmentConfig(msgspec.Struct, frozen=True, kw_only=True):
     ] = 300.0
     interval: Annotated[
         float,
-        key(forms.duration(minimum=1.0), "How often to look, even if nothing was noticed."),
+        key(
+            forms.duration(minimum=1.0),
+            "How often to check for drift, even if no change was noticed.",
+        ),
     ] = 600.0
     audit_interval: Annotated[
         float,
@@ -268,7 +271,7 @@ class EnvironmentConfig(msgspec.Struct, frozen=True, kw_only=True):
             "wait, true waits as long as it takes, a duration waits that long at most.",
         ),
     ] = None
-    """Seconds; None: never wait; infinity: as long as it takes."""
+    """In seconds; None: do not wait; infinity: as long as it takes."""
     build: Annotated[
         Build,
         key(
@@ -294,15 +297,15 @@ class EnvironmentConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def root(self) -> Path:
-        """The environment's folder, going by the place of the interpreter."""
+        """The environment's folder, derived from the interpreter's path."""
         return self.python.parent.parent
 
     @property
     def identity(self) -> Path:
-        """What two names of one environment have in common: its folder, symlinks followed.
+        """The same for two names of one environment: its folder, with symlinks followed.
 
-        Outside a virtual environment several interpreters share `bin`; there it is the
-        interpreter itself.
+        Outside a virtual environment, several interpreters share `bin`, so it is the interpreter
+        itself.
         """
         root = self.root.resolve()
         shared = self.python.exists() and not (root / "pyvenv.cfg").is_file()

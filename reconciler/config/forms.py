@@ -1,7 +1,7 @@
-"""The forms that a value in the configuration can have: how it is read, named and shown.
+"""The forms that a configuration value can have: how each is read, named and shown.
 
-A form judges one value and knows neither its key nor its file. Nothing here reads a file;
-a path is only asked whether it is a folder.
+A form judges one value and knows neither its key nor its file. Nothing here reads a file; at
+most it checks whether a path is a folder.
 """
 
 import math
@@ -29,16 +29,16 @@ class Form:
     """One kind of value."""
 
     words: str
-    """What it is called in the reference."""
+    """Its name in the reference."""
     read: Callable[[Any, Place], Any]
-    """From what TOML gives to the value proper; raises `Unfit`."""
+    """From the TOML value to ours; raises `Unfit`."""
     write: Callable[[Any], str] = toml_text
-    """From the value proper to TOML."""
+    """From our value to TOML."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """A list of tables, each described by a struct of its own."""
+    """A list of tables, each described by the same struct."""
 
     words: str
     struct: type[msgspec.Struct]
@@ -46,16 +46,16 @@ class Tables:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is known of a key beside its type and its default."""
+    """The description of a key, besides its type and default."""
 
     form: Form | Tables
     meaning: str
     default: str | None
-    """In words, where the default is not a value."""
+    """The default in words, if it is not a value."""
     example: Any
-    """A value proper, for the reference and for mends, where the default shows nothing."""
+    """A sample value for the reference and for fixes, if the default is not a useful one."""
     note: str | None
-    """What else there is to know, in a paragraph."""
+    """Further explanation, in a paragraph."""
 
 
 def key(
@@ -71,10 +71,10 @@ def key(
 
 
 def strict(value: object, wanted: type[T], expected: str) -> T:
-    """`value`, which is of the type `wanted`: nothing is converted.
+    """Return `value` if it has the type `wanted`; never converts.
 
     Raises:
-        Unfit: it is of another type.
+        Unfit: It has another type.
     """
     try:
         return msgspec.convert(value, wanted, strict=True)
@@ -83,14 +83,14 @@ def strict(value: object, wanted: type[T], expected: str) -> T:
 
 
 def one_of(kind: type[E]) -> Form:
-    """One word of a closed set."""
+    """One word of a fixed set."""
     words = [f'"{member}"' for member in kind]
     expected = ", ".join(words[:-1]) + f" or {words[-1]}"
     return Form(expected, lambda value, _: strict(value, kind, expected))
 
 
 def some_of(kind: type[E]) -> Form:
-    """A list, not empty, of words of a closed set."""
+    """A non-empty list of words of a fixed set."""
     expected = "a list of " + ", ".join(f'"{member}"' for member in kind)
 
     def read(value: object, _: Place) -> tuple[E, ...]:
@@ -212,7 +212,7 @@ HOLD = _list("list of names or globs", "a list of package names or globs", names
 HOSTS = _list("list of host names", "a list of host names", names.host)
 USERS = Form("list of user names or uids", _read_users)
 COMMAND = Form("list of words", lambda value, _: _command(value, "a command as a list of words"))
-COMMANDS = Form("list of words, or a list of such", _read_commands, _write_commands)
+COMMANDS = Form("list of words, or a list of such lists", _read_commands, _write_commands)
 WAIT = Form("true, false or duration", _read_wait, _write_wait)
 LISTEN = Form("address", _read_listen, lambda address: toml_text(str(address)))
 URL = Form("http or https address", _text("an address like https://example.org/hook", names.url))

@@ -11,28 +11,28 @@ from reconciler.config.forms import Key, Tables
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A key of a table, with everything that is known of it."""
+    """A key of a table, with its whole description."""
 
     name: str
     key: Key
     default: Any
-    """`msgspec.NODEFAULT` where there is none that could be written down."""
+    """`msgspec.NODEFAULT` if there is no default, or it cannot be written down."""
 
     @property
     def default_text(self) -> str | None:
-        """The default as TOML; None where it is no value, or there is none."""
+        """The default as TOML; None if it is not a value, or there is none."""
         if self.default is msgspec.NODEFAULT or self.key.default is not None:
             return None
         return self._written(self.default)
 
     @property
     def example_text(self) -> str | None:
-        """An example as TOML; None where the default says enough."""
+        """An example as TOML; None if the default is enough."""
         return None if self.key.example is None else self._written(self.key.example)
 
     @property
     def sample(self) -> str:
-        """Something that can be written, as TOML."""
+        """A valid value, as TOML."""
         default = self.default_text
         return self.example_text or "[]" if default in {None, "[]"} else str(default)
 

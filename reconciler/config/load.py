@@ -1,4 +1,4 @@
-"""From a TOML file to a `Config`, or to everything that is wrong with it."""
+"""Turns a TOML file into a `Config`, or into a list of everything that is wrong with it."""
 
 import os
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from reconciler.state.position import positions
 from reconciler.status import Problem
 
 PER_ENVIRONMENT = ("pyproject", "python")
-"""What `[defaults]` cannot say for all."""
+"""The keys that cannot be set in `[defaults]`."""
 HOMES = {
     name: home
     for struct, home in (
@@ -35,11 +35,11 @@ def load(path: Path, env: Mapping[str, str] | None = None) -> Config:
     """Read and check a configuration file.
 
     Args:
-        path: the file.
-        env: the environment variables; by default those of this process.
+        path: The file.
+        env: The environment variables; by default those of this process.
 
     Raises:
-        ConfigRejected: with every problem found, in file order.
+        ConfigRejected: With every problem found, in file order.
     """
     env = os.environ if env is None else env
     path = path.absolute()
@@ -119,7 +119,7 @@ def _environments(
     if table is raw and not table:
         reading.blame(
             ("environments",),
-            "there is no environment to look after",
+            "no environment is configured",
             'Write [environments.NAME], and pyproject = "..." below it.',
         )
     read = (_environment(reading, name, value, defaults) for name, value in table.items())
@@ -152,6 +152,6 @@ def _refuse_twice(reading: Reading, environments: dict[str, EnvironmentConfig]) 
         if owner != name:
             reading.blame(
                 ("environments", name, "python"),
-                f"{environment.root} is looked after as environments.{owner} already",
+                f"{environment.root} is already managed as environments.{owner}",
                 "Name another environment, or remove one of the two tables.",
             )

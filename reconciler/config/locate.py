@@ -1,6 +1,6 @@
-"""Which configuration applies: a named file, the user's, the machine's, or none.
+"""Finds the configuration that applies: a named file, the user's, the system's, or none.
 
-Looks whether files exist and reads none of them.
+Only checks whether files exist; reads none of them.
 """
 
 import os
@@ -22,9 +22,9 @@ def find(
     """The configuration file to read, or None if there is none.
 
     Args:
-        explicit: what `--config` says; taken as it is, whether it exists or not.
-        env: the environment variables.
-        system: the machine's file.
+        explicit: The value of `--config`; used even if the file does not exist.
+        env: The environment variables.
+        system: The system-wide file.
     """
     if explicit is not None:
         return explicit.absolute()
@@ -33,12 +33,12 @@ def find(
 
 
 def for_project(project: Path, python: Path | None, env: Mapping[str, str]) -> Config:
-    """The configuration for one project, where there is no file.
+    """The configuration for one project, if there is no file.
 
     Args:
-        project: its pyproject.toml or its folder.
-        python: the environment; by default `$VIRTUAL_ENV`, or the `.venv` beside it.
-        env: the environment variables.
+        project: Its pyproject.toml or its folder.
+        python: The environment; by default `$VIRTUAL_ENV`, or the `.venv` beside the project.
+        env: The environment variables.
     """
     file = pyproject_of(_absolute(project))
     chosen = python or Path(env.get("VIRTUAL_ENV") or file.parent / ".venv")
@@ -56,21 +56,21 @@ def for_project(project: Path, python: Path | None, env: Mapping[str, str]) -> C
 
 
 def for_nothing(env: Mapping[str, str]) -> Config:
-    """The defaults, without an environment: enough to ask a service, and to look at a machine."""
+    """The defaults, without an environment: enough to query a service or inspect a machine."""
     service = ServiceConfig(state_dir=default_state_dir(env))
     return Config(service=service, http=HttpConfig(), environments={}, path=None)
 
 
 def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))  # noqa: PTH100  # `..` goes, symlinks stay
+    return Path(os.path.abspath(path))  # noqa: PTH100  # resolves `..`, keeps symlinks
 
 
 def default_state_dir(env: Mapping[str, str], *, uid: int | None = None) -> Path:
     """Where state is kept unless the configuration says otherwise.
 
     Args:
-        env: the environment variables; systemd sets STATE_DIRECTORY (systemd.exec(5)).
-        uid: of whom; by default of this process.
+        env: The environment variables; systemd sets STATE_DIRECTORY (systemd.exec(5)).
+        uid: The user id; by default that of this process.
     """
     given = env.get("STATE_DIRECTORY", "").split(":")[0]
     if given:
@@ -87,6 +87,6 @@ def xdg_folder(env: Mapping[str, str], variable: str, below_home: str) -> Path:
 
 
 def home_folder(env: Mapping[str, str]) -> Path:
-    """`$HOME`, or what the user database says."""
+    """`$HOME`, or the home folder from the user database."""
     given = env.get("HOME", "")
     return Path(given) if given.startswith("/") else Path.home()

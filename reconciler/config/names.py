@@ -15,14 +15,14 @@ _HOST = re.compile(r"(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.?)+
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,254}\$?")
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 HIGHEST_UID = 2**32 - 2
-"""The one above means "no user" to the kernel."""
+"""To the kernel, the next number means "no user"."""
 
 
 def normalised(name: str) -> str:
     """The name of a package, an extra or a group, normalised by PEP 503 and PEP 685.
 
     Raises:
-        Unfit: it is no such name.
+        Unfit: It is not such a name.
     """
     if not _NAME.fullmatch(name):
         raise _unfit_name(name, "a name of letters, digits, '-', '_' and '.'")
@@ -30,7 +30,7 @@ def normalised(name: str) -> str:
 
 
 def pattern(text: str) -> str:
-    """The same for a name with `*` and `?` in it."""
+    """The same for a glob with `*` and `?`."""
     if not _PATTERN.fullmatch(text):
         raise _unfit_name(text, "a package name, or a glob with * and ?")
     return canonicalize_name(text)
@@ -45,10 +45,10 @@ def _unfit_name(text: str, expected: str) -> Unfit:
 
 
 def environment(name: str) -> str:
-    """The name of an environment, which is part of addresses and of file names.
+    """The name of an environment; it is used in URLs and file names.
 
     Raises:
-        Unfit: it cannot be.
+        Unfit: It cannot be used there.
     """
     if not _ENVIRONMENT.fullmatch(name):
         raise Unfit(
@@ -60,7 +60,7 @@ def environment(name: str) -> str:
 
 
 def environment_like(text: str) -> str:
-    """The nearest name that an environment can have."""
+    """The nearest valid name for an environment."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip("-._")[:64].rstrip("-")
     return name or "default"
 
@@ -69,7 +69,7 @@ def host(text: str) -> str:
     """A name that a Host header may carry, in lower case, without port.
 
     Raises:
-        Unfit: a wildcard, an address with port or path, or no host name at all.
+        Unfit: It is a wildcard, has a port or a path, or is not a host name.
     """
     lowered = text.lower()
     bracketed = lowered.startswith("[") and lowered.endswith("]")
@@ -77,12 +77,12 @@ def host(text: str) -> str:
         return lowered
     if _is_ip(lowered):
         return f"[{lowered}]"
-    mend = None
+    fix = None
     if "*" in text:
-        mend = "Write each name out; a wildcard would let any page in a browser in."
+        fix = "Write each name out; a wildcard would give any web page access."
     elif re.fullmatch(r".+:\d+", text):
-        mend = "Leave the port out."
-    raise Unfit(reason=f'expected a host name without port, found the entry "{text}"', fix=mend)
+        fix = "Leave out the port."
+    raise Unfit(reason=f'expected a host name without a port, found the entry "{text}"', fix=fix)
 
 
 def _is_ip(text: str) -> bool:
@@ -94,10 +94,10 @@ def _is_ip(text: str) -> bool:
 
 
 def user(entry: str | int) -> str | int:
-    """A local user by name or uid; whether there is one shows later.
+    """A local user by name or uid; not checked for existence here.
 
     Raises:
-        Unfit: nobody can be called so.
+        Unfit: It is not a valid user name or id.
     """
     if isinstance(entry, int):
         if 0 <= entry <= HIGHEST_UID:
@@ -112,10 +112,10 @@ def user(entry: str | int) -> str | int:
 
 
 def url(text: str, expected: str) -> str:
-    """The address of a webhook, without credentials in it.
+    """The URL of a webhook, without credentials.
 
     Raises:
-        Unfit: another scheme, no host, or a user name or password.
+        Unfit: It has another scheme, no host, or a user name or password.
     """
     try:
         parts = urlsplit(text)
@@ -126,7 +126,7 @@ def url(text: str, expected: str) -> str:
         raise Unfit(expected)
     if "@" in parts.netloc:
         raise Unfit(
-            reason="expected an address without user name and password",
-            fix="Put the whole address into a file and name that as url_file.",
+            reason="expected an address without a user name and password",
+            fix="Put the whole address into a file, and set url_file to its path.",
         )
     return text

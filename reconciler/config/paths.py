@@ -1,4 +1,4 @@
-"""Paths as written in a configuration file, made absolute."""
+"""Makes the paths in a configuration file absolute."""
 
 import os
 import re
@@ -13,17 +13,17 @@ _INTERPRETER = re.compile(r"(?:python|pypy)[\d.]*t?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What paths in a file are relative to."""
+    """The folder that paths in a file are relative to."""
 
     folder: Path
     home: Path
 
 
 def absolute(text: str, place: Place) -> Path:
-    """Expand a leading `~`, and take what is relative from the file's folder.
+    """Expand a leading `~`, and resolve relative paths from the file's folder.
 
     Raises:
-        Unfit: empty, or with a NUL, a variable or an unknown user in it.
+        Unfit: It is empty, or has a NUL, a variable or an unknown user in it.
     """
     if not text.strip() or "\0" in text:
         raise Unfit("a path")
@@ -39,22 +39,22 @@ def _expanded(text: str, place: Place) -> Path:
     try:
         return path.expanduser()
     except RuntimeError:
-        raise Unfit("the home of an existing user", fix="Write the path out.") from None
+        raise Unfit("the home folder of an existing user", fix="Write the path out.") from None
 
 
 def pyproject_of(path: Path) -> Path:
-    """A project's pyproject.toml; where a folder is named, the one in it."""
+    """A project's pyproject.toml; for a folder, the one in it."""
     names_file = path.suffix == ".toml" and not path.is_dir()
     return path if names_file else path / "pyproject.toml"
 
 
 def interpreter_of(path: Path) -> Path:
-    """An environment's interpreter; where a folder is named, its `bin/python`.
+    """An environment's interpreter; for a folder, its `bin/python`.
 
-    What does not exist yet is told apart by its name.
+    If the path does not exist yet, its name decides.
     """
     by_name = path.parent.name == "bin" and _INTERPRETER.fullmatch(path.name)
-    # Path.is_file raises where a folder may not be entered; os.path's says no.
+    # Path.is_file raises if a folder cannot be entered; os.path.isfile returns False.
     return path if by_name or os.path.isfile(path) else path / "bin" / "python"  # noqa: PTH113
 
 

@@ -1,9 +1,9 @@
-"""How the configuration says no: as a whole, or to one value."""
+"""The errors of the configuration: for the whole, and for one value."""
 
 from reconciler.status import Problem
 
 
-class ConfigRejected(Exception):  # a verdict, named as the event config.rejected is
+class ConfigRejected(Exception):  # named like the event config.rejected
     """The configuration cannot be used; `problems` has at least one entry, in file order."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
@@ -12,13 +12,13 @@ class ConfigRejected(Exception):  # a verdict, named as the event config.rejecte
 
 
 class Unfit(ValueError):  # read as "raise Unfit(...)"
-    """A value that a key cannot take; the loader adds key, file and place.
+    """A value that a key cannot have; the loader adds the key, the file and the position.
 
     Args:
-        expected: completes "expected ..., found ...".
-        fix: what to do; by default, to write the key with an example.
-        key: the key to blame, where a whole table was judged.
-        reason: replaces "expected ..., found ..." altogether.
+        expected: Completes "expected ..., found ...".
+        fix: What to do; by default, to write the key with an example.
+        key: The key to blame, if a whole table was judged.
+        reason: Replaces "expected ..., found ...".
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Reads tables into structs, going on after a problem so that all are found at once.
+"""Reads tables into structs; continues after a problem, so that all are found at once.
 
-Knows keys only through their descriptions (`fields_of`); what a key means is not known here.
+Knows keys only by their descriptions (`fields_of`), not what they mean.
 """
 
 import difflib
@@ -24,18 +24,18 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 @dataclass(slots=True)
 class Reading:
-    """One walk through a document, with the problems met on the way."""
+    """One walk through a document, with the problems found on the way."""
 
     file: Path
     lines: list[str]
     positions: Positions
     place: Place
     homes: Mapping[str, str] = field(default_factory=dict)
-    """In which table a key is at home, for those that stand in the wrong one."""
+    """The table that each key belongs in, for keys that are in the wrong one."""
     problems: list[Problem] = field(default_factory=list)
 
     def blame(self, path: KeyPath, reason: str, fix: str) -> None:
-        """Note a problem of the key at `path`."""
+        """Record a problem with the key at `path`."""
         at = self.positions.of(path)
         self.problems.append(
             Problem(
@@ -49,7 +49,7 @@ class Reading:
         )
 
     def table(self, raw: object, path: KeyPath) -> dict[str, Any]:
-        """`raw`, if it is a table; else an empty one, and a problem."""
+        """`raw` if it is a table; otherwise an empty one, and a problem."""
         if isinstance(raw, dict):
             return raw
         in_list = isinstance(path[-1], int)
@@ -67,13 +67,13 @@ class Reading:
         """Read a whole table.
 
         Args:
-            struct: what describes it.
-            raw: what tomli found.
-            path: where.
-            complete: adds values for keys that the table does not have.
+            struct: The description of the table.
+            raw: The value from tomli.
+            path: Its position in the document.
+            complete: Adds values for keys that the table does not have.
 
         Returns:
-            None if there was a problem in it.
+            None if there was a problem.
         """
         before = len(self.problems)
         table = self.table(raw, path)
@@ -82,8 +82,8 @@ class Reading:
         values = complete(self.values(struct, table, path))
         for key in fields_of(struct).values():
             if key.default is msgspec.NODEFAULT and key.name not in {*values, *table}:
-                mend = f"Write {key.name} = {key.sample} there."
-                self.blame(path, f"{key.name} is missing", mend)
+                fix = f"Write {key.name} = {key.sample} there."
+                self.blame(path, f"{key.name} is missing", fix)
         if len(self.problems) > before:
             return None
         try:
@@ -95,7 +95,7 @@ class Reading:
     def values(
         self, struct: type[msgspec.Struct], table: dict[str, Any], path: KeyPath
     ) -> dict[str, Any]:
-        """Read the keys that `table` has; those with a problem are left out."""
+        """Read the keys in `table`; keys with a problem are left out."""
         known = fields_of(struct)
         self.only(table, tuple(known), path)
         values = {}
@@ -109,18 +109,18 @@ class Reading:
         return values
 
     def only(self, table: dict[str, Any], known: tuple[str, ...], path: KeyPath) -> None:
-        """Note a problem for every key of `table` that is not `known`."""
+        """Record a problem for every key in `table` that is not `known`."""
         for name in table:
             if name in known:
                 continue
             near = difflib.get_close_matches(name, known, n=1)
             if path and name in self.homes:
-                mend = f"It belongs in {self.homes[name]}."
+                fix = f"It belongs in {self.homes[name]}."
             elif near:
-                mend = f'Did you mean "{near[0]}"?'
+                fix = f'Did you mean "{near[0]}"?'
             else:
-                mend = f"Remove it; there are {', '.join(known)}."
-            self.blame((*path, name), "unknown key" if path else "unknown table", mend)
+                fix = f"Remove it; the known ones are {', '.join(known)}."
+            self.blame((*path, name), "unknown key" if path else "unknown table", fix)
 
     def _value(self, key: Field, raw: object, path: KeyPath) -> Any:
         if isinstance(key.key.form, Tables):
@@ -150,7 +150,7 @@ class Reading:
 
 
 def dotted(path: KeyPath) -> str:
-    """A path as TOML writes it, with the place in a list in brackets, from 1."""
+    """A path as TOML writes it; the index in a list is in brackets, from 1."""
     text = ""
     for part in path:
         if isinstance(part, int):

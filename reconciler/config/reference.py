@@ -1,7 +1,7 @@
-"""The reference of the configuration, written from the types: docs and example file.
+"""Generates the configuration reference from the types: the docs page and the example file.
 
-`python -m reconciler.config.reference` writes both into the current repository; a test
-holds that they are what this writes. What a key means is said in settings.py, not here.
+`python -m reconciler.config.reference` writes both into the current repository; a test checks
+that they are up to date. The meaning of a key is in configuration.py and environment.py.
 """
 
 import inspect

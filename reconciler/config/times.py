@@ -11,10 +11,10 @@ _EPOCH = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 
 
 def cron(text: str, expected: str) -> str:
-    """A cron expression that comes due at some time.
+    """A cron expression that matches at some time.
 
     Raises:
-        Unfit: it cannot be read, or never comes due (30 February).
+        Unfit: It cannot be read, or never matches (30 February).
     """
     if len(text.split()) != 5:
         raise Unfit(expected)
@@ -24,15 +24,15 @@ def cron(text: str, expected: str) -> str:
         reason = str(error)
         raise Unfit(f"{expected} ({reason[:1].lower()}{reason[1:]})") from None
     except StopIteration:
-        raise Unfit(f"{expected} (this day never comes)") from None
+        raise Unfit(f"{expected} (this date does not exist)") from None
     return text
 
 
 def timezone(text: str, expected: str) -> str:
-    """The name of a time zone that this machine knows.
+    """The name of a time zone that exists on this machine.
 
     Raises:
-        Unfit: it knows none of that name.
+        Unfit: There is no such time zone.
     """
     try:
         ZoneInfo(text)

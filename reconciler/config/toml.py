@@ -1,4 +1,4 @@
-"""Values as TOML text, for messages and for the generated files."""
+"""Writes values as TOML, for messages and the generated files."""
 
 import datetime as dt
 import json
@@ -28,7 +28,7 @@ def toml_text(value: object) -> str:
 
 
 def found_text(value: object, *, longest: int = 60) -> str:
-    """The same for a message: shortened, and a table is only called one."""
+    """The same for a message: shortened, and a table is only called "a table"."""
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):

@@ -44,7 +44,7 @@ def check_holds(snapshot: Snapshot) -> Iterator[Finding]:
     """Every hold is intact, every declared one is installed, companions are held too."""
     broken = notices_found(snapshot)
     for notice in broken:
-        yield problem("holds", notice.message, notice.mend)
+        yield problem("holds", notice.message, notice.fix)
     for row in snapshot.drift.rows:
         if row.name in snapshot.holds.held and row.status is not PackageStatus.HELD_MISMATCH:
             continue  # intact, or reported above
@@ -58,7 +58,7 @@ def check_holds(snapshot: Snapshot) -> Iterator[Finding]:
             message, _, fix = (message_of(row) or row.name).partition(". ")
             yield warning("holds", f"{row.name}: {message}", fix)
     for notice in companions(snapshot):
-        yield warning("companions", notice.message, notice.mend)
+        yield warning("companions", notice.message, notice.fix)
     if not broken:
         held = snapshot.holds.held.values()
         listed = ", ".join(f"{h.name} {h.version}" for h in held)
@@ -74,6 +74,6 @@ def check_shared_files(snapshot: Snapshot) -> Iterator[Finding]:
     found = conflicts(snapshot)
     for conflict in found:
         kind = problem if conflict.code and not conflict.held else warning
-        yield kind("shared files", conflict.message, conflict.mend)
+        yield kind("shared files", conflict.message, conflict.fix)
     if not found:
         yield fine("shared files", "no file belongs to two packages")

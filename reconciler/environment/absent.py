@@ -1,7 +1,7 @@
-"""What an environment that is not there yet lacks: everything that is declared.
+"""What an environment that does not exist yet is missing: everything that is declared.
 
-Compares the project with an empty environment for the Python that runs us. Starts nothing,
-and makes nothing.
+Compares the project with an empty environment for the Python that runs us. Starts nothing
+and creates nothing.
 """
 
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ from reconciler.uv.settings import settings_for
 
 
 def snapshot_of_nothing(config: EnvironmentConfig, environ: Mapping[str, str]) -> Snapshot:
-    """What a look would find if the environment were there and empty.
+    """What a look would find if the environment existed and were empty.
 
     Args:
-        config: What the configuration says of it.
+        config: Its configuration.
         environ: The environment variables.
     """
     interpreter = _to_be(config)
@@ -41,7 +41,7 @@ def snapshot_of_nothing(config: EnvironmentConfig, environ: Mapping[str, str]) -
 
 
 def _to_be(config: EnvironmentConfig) -> Interpreter:
-    """The Python that runs us, in the place of the environment's own."""
+    """The Python that runs us, as if it were the environment's own."""
     markers = {key: str(value) for key, value in default_environment().items()}
     prefix = config.python.parent.parent
     site = prefix / "lib" / f"python{markers['python_version']}" / "site-packages"

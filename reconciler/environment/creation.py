@@ -1,6 +1,6 @@
-"""Making an environment that is not there yet: a virtual one, by uv, for the project's Python.
+"""Creates a missing environment: a virtual one, with uv, for the project's Python.
 
-Never made for a project that cannot be read: its folder may just have been moved away.
+Never creates one for a project that cannot be read: its folder may just have been moved away.
 """
 
 import fcntl
@@ -25,17 +25,17 @@ log = get_logger(__name__)
 
 _LOCK_POLL_SECONDS = 0.05
 _NOBODYS = frozenset({NAME, ".lock", ".gitignore", "CACHEDIR.TAG"})
-"""What `rm -rf .venv/*` leaves of an environment: ours, and uv's."""
+"""What `rm -rf .venv/*` leaves in an environment: our files and uv's."""
 
 
 def create_environment(environment: Environment, cancel: Cancellation, on_line: OnLine) -> None:
     """Create the environment's folder with an interpreter and nothing else.
 
     Raises:
-        BadFile: The project's file cannot be used, so it is not known for what Python.
+        BadFile: The project's file cannot be used, so it is not known which Python is needed.
         InterpreterError: Something else is in its place.
         UvError: uv found no Python that fits.
-        OSError: The place cannot be written.
+        OSError: The folder cannot be written.
         Cancelled: The pass was asked to end.
     """
     folder = environment.config.python.parent.parent
@@ -50,12 +50,12 @@ def create_environment(environment: Environment, cancel: Cancellation, on_line: 
                 f"there is no interpreter, but {folder} is not empty",
                 "Move that folder away, or point `python` at an environment.",
             )
-        # By ourselves, since uv's words for a place that cannot be written are not the system's.
+        # We create the folder: uv would hide the system's error if it cannot be written.
         folder.mkdir(exist_ok=True)
         try:
             environment.uv.create_environment(folder, wanted, cancel)
         except UvError:
-            with suppress(OSError):  # uv got further
+            with suppress(OSError):  # not empty: uv got further
                 folder.rmdir()
             raise
     on_line(f"Created {folder}")
@@ -64,7 +64,7 @@ def create_environment(environment: Environment, cancel: Cancellation, on_line: 
 
 @contextmanager
 def _alone_in(folder: Path, cancel: Cancellation) -> Iterator[None]:
-    """Keep others from making an environment in this folder; leaves no file behind."""
+    """Keep others from creating an environment in this folder; leaves no file behind."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         while True:
@@ -79,7 +79,7 @@ def _alone_in(folder: Path, cancel: Cancellation) -> Iterator[None]:
 
 
 def _python_for(environment: Environment) -> str:
-    """Our own interpreter if the project allows it, else what it asks for."""
+    """Our own interpreter if the project allows it, else the version that it asks for."""
     config = environment.config
     markers = {key: str(value) for key, value in default_environment().items()}
     text = read_project(config.pyproject)
@@ -90,5 +90,5 @@ def _python_for(environment: Environment) -> str:
 
 
 def own_python() -> str:
-    """The interpreter that runs us, and no environment of it."""
+    """The interpreter that runs us, outside any virtual environment."""
     return str(getattr(sys, "_base_executable", sys.executable))

@@ -1,7 +1,7 @@
-"""One environment under care, and looking at it: the first step of every pass.
+"""One managed environment, and how to look at it: the first step of every pass.
 
-Keeps what looking needs between two passes (caches, the last good desired state), and
-changes nothing but the copy of the last good project file in its own workspace.
+Keeps what the next look needs (caches, the last good desired state). Changes nothing except
+the copy of the last good project file in its own workspace.
 """
 
 import os
@@ -34,13 +34,13 @@ _MAX_PROJECT_BYTES = 4 * 1024 * 1024
 
 
 class Environment:
-    """One environment: its configuration, and what has been learned of it so far.
+    """One environment: its configuration, and what is known about it so far.
 
     Args:
-        config: What the configuration says of it.
+        config: Its configuration.
         environ: The environment variables.
-        uv: The configured uv; None: the one that came with this package.
-        wary: As root, do not even start an interpreter that somebody else could change.
+        uv: The configured uv; None means the one installed with this package.
+        wary: As root, do not even start an interpreter that someone else could change.
     """
 
     def __init__(
@@ -67,13 +67,13 @@ class Environment:
         self._shared: tuple[Installed, tuple[SharedFiles, ...]] | None = None
         self.audited_at: float | None = None
         self.in_place: str | None = None
-        """Why this environment cannot be changed atomically, once that has shown."""
+        """Why this environment cannot be changed atomically, once that is known."""
         self._last: Snapshot | None = None
         self._last_key: tuple[object, ...] = ()
 
     @property
     def key(self) -> str:
-        """The name that the journal knows it by: the environment's folder."""
+        """Its name in the journal: the environment's folder."""
         return str(self.config.python.parent.parent)
 
     @property
@@ -83,7 +83,7 @@ class Environment:
 
     @property
     def insecure(self) -> Problem | None:
-        """As root: what others may write of that which decides what is installed and run."""
+        """As root: which of the files that decide what is installed and run others may write."""
         config = self.config
         paths = environment_paths(config.pyproject, config.root, config.python)
         return next(iter(check_trust(paths, os.geteuid())), None)
@@ -98,7 +98,7 @@ class Environment:
         """Its workspace; needs the interpreter.
 
         Raises:
-            InterpreterError: There is none that works.
+            InterpreterError: There is no working interpreter.
         """
         return Workspace(self.interpreters.get().prefix)
 
@@ -116,18 +116,18 @@ class Environment:
 
     @property
     def last_revision(self) -> str | None:
-        """The revision that was in force at the last look."""
+        """The revision that was in effect at the last look."""
         return self._last.revision if self._last else None
 
     def look(self, *, audit_files: bool = False, refresh: bool = False) -> Snapshot:
-        """Look at everything anew; what has not changed costs only a few `stat`s.
+        """Look at everything again; unchanged parts cost only a few `stat`s.
 
         Args:
             audit_files: Also check that every recorded file is there.
-            refresh: Compare anew even if nothing seems to have changed.
+            refresh: Compare again even if nothing seems to have changed.
 
         Raises:
-            InterpreterError: There is no interpreter that works.
+            InterpreterError: There is no working interpreter.
             OSError: site-packages cannot be read.
         """
         interpreter = self.interpreters.get()
@@ -172,7 +172,7 @@ class Environment:
         patterns = self.config.hold
         holds = hold_set(patterns, expected(installed, patterns, vault), interpreter.markers)
         defects = {n: d.defect for n, d in installed.distributions.items() if d.defect}
-        doubled = dict.fromkeys(installed.duplicates, "there is a second dist-info folder of it")
+        doubled = dict.fromkeys(installed.duplicates, "it has a second dist-info folder")
         broken = {**doubled, **defects, **self._broken}
         settings: Mapping[str, Any] = {}
         if desired is not None:
@@ -181,7 +181,7 @@ class Environment:
             except BadFile as bad:
                 problem = problem or bad.problem
                 if self._settings is None:
-                    desired = None  # it would come from other places than the user's
+                    desired = None  # packages would come from other places than the user's
                 else:
                     settings = without_holds(self._settings, holds)
             else:
@@ -203,7 +203,7 @@ class Environment:
         return self._shared[1]
 
     def _read_desired(self, interpreter: Interpreter) -> tuple[Desired | None, Problem | None]:
-        """The desired state in force, and what is wrong with the file now, if anything."""
+        """The desired state in effect, and what is wrong with the file now, if anything."""
         file = self.config.pyproject
         last = self._desired[1] if self._desired else None
         try:
@@ -230,7 +230,7 @@ class Environment:
         return desired
 
     def _last_good(self, interpreter: Interpreter) -> Desired | None:
-        """The last good state as an earlier process left it."""
+        """The last good state that an earlier process saved."""
         try:
             return self._parse(self._last_good_file.read_bytes(), interpreter)
         except (OSError, BadFile):
@@ -241,29 +241,31 @@ class Environment:
         return self.workspace.root / "last-good-pyproject.toml"
 
     def forget_broken(self, names: Iterable[NormalizedName]) -> None:
-        """These packages have just been put in anew, and checked."""
+        """These packages have just been reinstalled and checked."""
         self._broken = {n: why for n, why in self._broken.items() if n not in set(names)}
 
     def remember_good(self, snapshot: Snapshot) -> None:
-        """Keep a copy of the project's file, for a start at which the file is bad."""
+        """Keep a copy of the project's file, in case the file is bad at the next start."""
         if snapshot.desired is None or snapshot.problem is not None:
             return
         try:
             text = self.config.pyproject.read_bytes()
             known = self._last_good_file
             if revision_of(text) != snapshot.revision:
-                return  # it has been saved anew since the look, and nobody knows whether it is good
+                return  # saved again since the look: nobody knows whether it is good
             if not known.exists() or known.read_bytes() != text:
-                write_durably(known, text.decode("utf-8"))  # as it is: its revision tells it
+                write_durably(
+                    known, text.decode("utf-8")
+                )  # unchanged, so that its revision stays the same
         except OSError:
-            return  # only a convenience: the pass itself will say what cannot be written
+            return  # only a convenience: the pass itself reports what cannot be written
 
 
 def _identity(file: Path) -> tuple[int, ...]:
-    """What tells an unchanged file, whatever symbolic links lead to it.
+    """What stays the same while a file is unchanged; symbolic links are followed.
 
     Raises:
-        BadFile: There is no such file, or it cannot be read.
+        BadFile: It does not exist, or it cannot be read.
     """
     try:
         found = file.stat()
@@ -278,7 +280,7 @@ def read_project(file: Path) -> bytes:
     """The content of a project's file.
 
     Raises:
-        BadFile: There is none, or it cannot be read.
+        BadFile: It does not exist, or it cannot be read.
     """
     try:
         with file.open("rb") as opened:
@@ -286,7 +288,7 @@ def read_project(file: Path) -> bytes:
     except OSError as error:
         raise _unreadable(file, error) from error
     if len(text) > _MAX_PROJECT_BYTES:
-        raise _bad(file, "the file is larger than 4 MiB", "Is it the right file?")
+        raise _bad(file, "the file is larger than 4 MiB", "Check that it is the right file.")
     return text
 
 
@@ -296,10 +298,10 @@ def _bad(file: Path, reason: str, fix: str) -> BadFile:
 
 def _unreadable(file: Path, error: OSError) -> BadFile:
     if isinstance(error, FileNotFoundError):
-        fix = "Put it back, or correct `pyproject`; it is read again as soon as it is there."
+        fix = "Restore it, or correct `pyproject`. It is read again as soon as it exists."
         return _bad(file, "the file does not exist", fix)
     reason = f"the file cannot be read ({error.strerror})"
-    return _bad(file, reason, "Let the service's user read it.")
+    return _bad(file, reason, "Allow the service's user to read it.")
 
 
 def _same_file(one: Desired, other: Desired) -> bool:
@@ -313,6 +315,6 @@ def _refuse_other_python(desired: Desired, interpreter: Interpreter) -> None:
         raise _bad(
             desired.file,
             f"the project requires Python {wanted}, but the environment has {interpreter.version}",
-            f"Recreate the environment with a Python that fits ({interpreter.prefix}), or "
+            f"Recreate the environment ({interpreter.prefix}) with a matching Python, or "
             "correct `requires-python`.",
         )

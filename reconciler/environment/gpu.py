@@ -1,7 +1,7 @@
-"""The smoke test of a hold: what torch, in the target environment, says of the GPU.
+"""The smoke test of a hold: asks torch in the target environment about the GPU.
 
-Asks in a process of its own, with a time limit. Whatever goes wrong there is an answer,
-never an error; it writes nothing to the environment, not even bytecode.
+Runs in its own process, with a time limit. A failure there is an answer, never an error. It
+writes nothing to the environment, not even bytecode.
 """
 
 import signal
@@ -19,9 +19,9 @@ from reconciler.status import Gpu
 _LONGEST_ERROR = 600
 _KEPT = 100_000
 
-# Works on every Python from 3.8 on. The answer goes to a descriptor that torch does not know,
-# so that whatever an import prints is not part of it; and it does not leave through exit
-# handlers, which with some drivers never end.
+# Works on Python 3.8 and newer. The answer goes to a descriptor that torch does not know, so
+# that nothing an import prints gets into it. It skips the exit handlers, which never return
+# with some drivers.
 _PROBE = """
 import os
 answer = os.dup(1)
@@ -77,7 +77,7 @@ def probe():
     try:
         ask(torch)
     except BaseException as error:
-        return "torch does not say what it sees (%s)" % words(error)
+        return "torch fails to report the GPU (%s)" % words(error)
 
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
@@ -91,12 +91,12 @@ os.write(answer, json.dumps(found).encode())
 os._exit(0)
 """
 
-_MENDS = {
+_FIXES = {
     "torch is not installed": "Install the build for your GPU by hand",
-    "torch fails to import": "Try `python -c 'import torch'` there; if files are damaged, "
-    "`reconciler hold restore torch` puts them back",
+    "torch fails to import": "Run `python -c 'import torch'` there; if files are damaged, "
+    "`reconciler hold restore torch` restores them",
     "torch is built for": "Check the driver, and that this user may open the GPU's device files "
-    "(on Linux the groups `render` and `video`)",
+    "(on Linux: the groups `render` and `video`)",
 }
 
 
@@ -116,23 +116,23 @@ def probe(
     *,
     clock: Callable[[], float] = time.time,
 ) -> Gpu:
-    """Ask torch in the target environment what GPU it sees; nothing but `Cancelled` is raised.
+    """Ask torch in the target environment which GPU it sees; raises nothing except `Cancelled`.
 
     Args:
         interpreter_executable: The environment's interpreter, Python 3.8 or newer.
-        environ: The variables to ask with; those of drivers (`HIP_VISIBLE_DEVICES`,
-            `LD_LIBRARY_PATH`, ...) matter, Python's own are ignored.
-        timeout: Seconds until the answer is given up.
-        cancel: Ends the asking.
-        clock: What time it is, in seconds since the epoch.
+        environ: The environment variables. Drivers need theirs (`HIP_VISIBLE_DEVICES`,
+                `LD_LIBRARY_PATH`, ...); Python's own are ignored.
+        timeout: Seconds to wait for the answer.
+        cancel: Ends the probe.
+        clock: Returns the time, in seconds since the epoch.
 
     Returns:
-        `available` only if there is a GPU that torch can use; `backend` is what torch is
-        built for, whether there is one or not; `error` says why there is none. A
-        build of torch for the CPU only is not an error.
+        `available` is true only if there is a GPU that torch can use. `backend` is what torch is
+        built for, with or without a GPU. `error` says why there is no GPU; a CPU-only build of
+        torch is not an error.
 
     Raises:
-        Cancelled: Somebody called `cancel.cancel()`.
+        Cancelled: Someone called `cancel.cancel()`.
     """
     try:
         answer = _ask(interpreter_executable, environ, timeout, cancel)
@@ -140,7 +140,7 @@ def probe(
         answer = _nothing(f"{interpreter_executable} cannot be asked ({error})")
     except TookTooLong as error:
         said = _last_words(error.ended)
-        answer = _nothing(f"torch gave no answer within {timeout:g} s{said}")
+        answer = _nothing(f"torch did not answer within {timeout:g} s{said}")
     return Gpu(
         available=answer.available,
         name=answer.name,
@@ -160,7 +160,7 @@ def _ask(
     try:
         return msgspec.json.decode(ended.out, type=_Answer)
     except msgspec.DecodeError:
-        return _nothing(f"asking torch {_ending(ended.status)}{_last_words(ended)}")
+        return _nothing(f"the GPU probe {_ending(ended.status)}{_last_words(ended)}")
 
 
 def _nothing(error: str) -> _Answer:
@@ -170,17 +170,19 @@ def _nothing(error: str) -> _Answer:
 def _ending(code: int) -> str:
     if code < 0:
         return f"was ended by signal {-code} ({signal.strsignal(-code)})"
-    return f"ended with {code} and no answer"
+    return f"exited with {code} and no answer"
 
 
 def _last_words(ended: Ended) -> str:
     lines = ended.err.strip().splitlines()
-    return f" (it said last: {lines[-1].strip()})" if lines else ""
+    return f" (its last output: {lines[-1].strip()})" if lines else ""
 
 
 def _explain(error: str) -> str:
     shown = redact(error).strip().rstrip(".")
     if len(shown) > _LONGEST_ERROR:
         shown = shown[:_LONGEST_ERROR] + " ..."
-    mend = next((m for start, m in _MENDS.items() if error.startswith(start)), None)
-    return f"{shown}. {mend}." if mend else f"{shown}. See what `import torch` says there."
+    fix = next((m for start, m in _FIXES.items() if error.startswith(start)), None)
+    return (
+        f"{shown}. {fix}." if fix else f"{shown}. Run `python -c 'import torch'` there to see why."
+    )

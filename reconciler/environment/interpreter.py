@@ -1,7 +1,7 @@
-"""What the target interpreter is: its PEP 508 environment and its folders.
+"""Facts about the target interpreter: its PEP 508 environment and its folders.
 
-Asked of the interpreter itself, in one process, and remembered until the
-interpreter or its `pyvenv.cfg` changes. Nothing of ours is imported there.
+The interpreter itself reports them, in one process. They are remembered until the
+interpreter or its `pyvenv.cfg` changes. None of our code is imported there.
 """
 
 import json
@@ -15,7 +15,7 @@ from reconciler.status import ExpectedEnd, Reason
 
 QUERY_TIMEOUT_SECONDS = 60.0
 
-# Works on every Python from 3.8 on, alone, isolated from PYTHON* and the current folder.
+# Works on Python 3.8 and newer, isolated from PYTHON* variables and the current folder.
 _QUERY = """
 import json, os, platform, sys, sysconfig
 v = sys.implementation.version
@@ -45,7 +45,7 @@ print(json.dumps({
 
 
 class InterpreterError(ExpectedEnd):
-    """The environment's interpreter cannot be used: what is wrong with it, and what to do."""
+    """The environment's interpreter cannot be used; says why, and what to do."""
 
     reason = Reason.INTERPRETER_UNUSABLE
 
@@ -58,11 +58,10 @@ class InterpreterError(ExpectedEnd):
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """The Python that an environment runs.
+    """The Python of an environment.
 
-    `markers` is the environment that PEP 508 markers are evaluated in; all paths
-    are absolute and free of symbolic links, except `executable`, which is the name
-    that scripts will be started by.
+    `markers` is the environment that PEP 508 markers are evaluated in. All paths are absolute
+    and free of symbolic links, except `executable`: scripts are started by that name.
     """
 
     executable: Path
@@ -76,7 +75,7 @@ class Interpreter:
 
     @property
     def version(self) -> str:
-        """The full version, as `platform.python_version()` gives it."""
+        """The full version, as `platform.python_version()` returns it."""
         return self.markers["python_full_version"]
 
     @property
@@ -86,17 +85,17 @@ class Interpreter:
 
     @property
     def site_directories(self) -> tuple[Path, ...]:
-        """The folders that hold distributions: purelib, and platlib where it differs."""
+        """The folders with distributions: purelib, and platlib if it differs."""
         return tuple(dict.fromkeys((self.purelib, self.platlib)))
 
 
 def _identity(executable: Path) -> tuple[object, ...]:
-    """What changes when the interpreter, or the environment around it, is another one."""
+    """What changes when the interpreter, or the environment around it, is replaced."""
     seen: list[object] = []
     for path in (executable, executable.parent.parent / "pyvenv.cfg"):
         try:
             found = path.stat()
-        except OSError:  # gone, a link in a circle, or not to be seen: starting it tells
+        except OSError:  # gone, a loop of links, or unreadable: starting it will tell
             seen.append(None)
         else:
             seen.append((found.st_ino, found.st_mtime_ns, found.st_size))
@@ -104,11 +103,11 @@ def _identity(executable: Path) -> tuple[object, ...]:
 
 
 def inspect(executable: Path) -> Interpreter:
-    """Ask `executable` what it is.
+    """Run `executable` and read what it reports about itself.
 
     Raises:
-        InterpreterError: It is missing, does not start, is not a Python from 3.8 on, or leads
-            to a Python elsewhere.
+        InterpreterError: It is missing, does not start, is not Python 3.8 or newer, or links to
+                a Python elsewhere.
     """
     try:
         program = Program([executable, "-I", "-c", _QUERY], folder=Path("/"))
@@ -124,7 +123,7 @@ def inspect(executable: Path) -> Interpreter:
         said = answer.err.strip() or error
         raise InterpreterError(
             executable,
-            f"the interpreter does not answer as a Python from 3.8 on ({said})",
+            f"the interpreter does not behave like Python 3.8 or newer ({said})",
             "Point `python` at an environment whose interpreter works.",
         ) from error
     prefix = Path(os.path.realpath(facts["prefix"]))
@@ -142,30 +141,30 @@ def inspect(executable: Path) -> Interpreter:
 
 
 def _refuse_stray(executable: Path, prefix: Path) -> None:
-    """A link to a Python is no environment: what is done there would be done to that Python.
+    """Refuse a bare link to a Python: a change there would change that Python.
 
-    So it is for a moment while a virtual environment is made or removed, when `bin/python` is
-    there and `pyvenv.cfg` is not.
+    A virtual environment looks like this for a moment while it is created or removed: `bin/python`
+    exists, but `pyvenv.cfg` does not.
 
     Raises:
-        InterpreterError: The interpreter's packages lie elsewhere than beside it.
+        InterpreterError: The interpreter's packages are not in the folder around it.
     """
     root = Path(os.path.realpath(executable.parent.parent))
     if prefix != root:
         raise InterpreterError(
             executable,
-            f"this is no environment of its own but leads to the Python in {prefix} (there is no "
-            "usable pyvenv.cfg beside it)",
-            f"Recreate the environment (delete {root}), or name that Python itself as `python`.",
+            f"this is not an environment but a link to the Python in {prefix} (there is no "
+            "usable pyvenv.cfg)",
+            f"Recreate the environment (delete {root}), or set `python` to that Python itself.",
         )
 
 
 class InterpreterCache:
-    """Remembers one interpreter until it, or its environment, becomes another one.
+    """Remembers one interpreter until it, or its environment, is replaced.
 
     Args:
-        executable: Which.
-        may_start: Called before it is started; raises `InterpreterError` where it must not be.
+        executable: The interpreter.
+        may_start: Called before it is started; raises `InterpreterError` to refuse.
     """
 
     def __init__(self, executable: Path, may_start: Callable[[], None] = lambda: None) -> None:
@@ -178,7 +177,7 @@ class InterpreterCache:
         """The interpreter as it is now; starts a process only if something changed.
 
         Raises:
-            InterpreterError: As `inspect`.
+            InterpreterError: As for `inspect`.
         """
         identity = _identity(self._executable)
         if self._interpreter is None or identity != self._identity:

@@ -17,10 +17,10 @@ from reconciler.status import Problem
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything as it was found at one moment.
+    """Everything that one look found.
 
-    `problem` says what is wrong with the project's file now; `desired` is then the last
-    good state of it, or None if there never was one.
+    `problem` says what is wrong with the project's file now. `desired` is then its last good
+    state, or None if it has never been good.
     """
 
     interpreter: Interpreter
@@ -36,7 +36,7 @@ class Snapshot:
 
     @property
     def revision(self) -> str | None:
-        """The revision of the desired state that is in force."""
+        """The revision of the desired state that is in effect."""
         return self.desired.revision if self.desired else None
 
     @property

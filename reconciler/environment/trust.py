@@ -1,8 +1,8 @@
-"""Refuses to act as root on files that somebody else may write, as sshd's StrictModes does.
+"""Refuses to act as root on files that someone else may write, like sshd's StrictModes.
 
-Whoever can write a project file, the configuration or a folder above them decides what is
-installed and run, so for root's service that somebody must be root. Only looks at owners
-and modes; changes nothing and opens no file.
+Anyone who can write a project file, the configuration or a folder above them decides what is
+installed and run. For a service running as root, only root may be able to. Looks only at
+owners and modes; changes nothing and opens no file.
 """
 
 import os
@@ -20,22 +20,21 @@ _LOOPS = 40
 
 
 def check_trust(paths: Iterable[Path], uid: int) -> list[Problem]:
-    """What stands in the way of acting on `paths` as `uid`; empty for anyone but root.
+    """Why `uid` should not act on `paths`; empty for everyone except root.
 
-    Every file or folder named, every folder above it up to the root, and every symbolic link
-    on the way with the folders above its target, must be root's and not writable by group or
-    others. (A POSIX ACL that lets another user write shows in the group's bits.) As with
-    sshd nothing excuses the file or folder itself; but a folder *above* it may be writable
-    by all if it has the sticky bit, like /tmp: there only the owner of an entry can rename
-    or remove it, and the next one on the path is root's. What does not exist is no problem:
-    once someone makes it, its owner counts.
+    Each path, each folder above it, and each symbolic link on the way with the folders above
+    its target, must belong to root and not be writable by group or others. (A POSIX ACL that
+    lets another user write shows in the group's bits.) As with sshd, there is no exception for
+    the path itself. A folder *above* it may be writable by all if it has the sticky bit, like
+    /tmp: there only the owner of an entry can rename or remove it, and the next entry on the
+    path is root's. A missing path is not a problem: once someone creates it, its owner counts.
 
     Args:
         paths: absolute paths, such as those of `environment_paths`.
         uid: the user that the service runs as.
 
     Returns:
-        One problem for each path to mend, in the order found.
+        One problem for each path to fix, in the order found.
     """
     if uid != 0:
         return []
@@ -51,7 +50,7 @@ def check_trust(paths: Iterable[Path], uid: int) -> list[Problem]:
 def environment_paths(pyproject: Path, root: Path, python: Path) -> tuple[Path, ...]:
     """The files and folders of an environment that decide what runs in it.
 
-    Not every file: what stands in a trusted folder was put there by its owner.
+    Not every file: whatever is in a trusted folder was put there by the folder's owner.
 
     Args:
         pyproject: the project file.
@@ -65,7 +64,7 @@ def environment_paths(pyproject: Path, root: Path, python: Path) -> tuple[Path, 
 
 
 def _way(path: Path) -> Iterator[tuple[Path, os.stat_result, bool]]:
-    """Every entry that is looked up to reach `path`, and whether the path ends there."""
+    """Each entry on the way to `path`, and whether it is the last one."""
     at, rest, loops = Path("/"), list(path.parts[1:]), 0
     yield at, at.lstat(), not rest
     while rest:
@@ -130,7 +129,7 @@ def _problem(entry: Path, reason: str, fix: str) -> Problem:
 
 
 def _which(entry: Path, path: Path) -> str:
-    """What is at stake; in words that end the sentence."""
+    """What could be changed: the end of the sentence."""
     return f"what{_ACTS}" if entry == path else f"{path}, which{_ACTS}"
 
 

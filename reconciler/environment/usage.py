@@ -1,7 +1,7 @@
 """Which processes use an environment right now, found in /proc (proc(5)).
 
-A process uses it if its program, its script, or a file mapped into its memory lies there.
-Only looks; processes of other users may hide their maps, and then count by their command.
+A process uses it if its program, its script, or a file mapped into its memory is there.
+Read-only. Other users' processes may hide their maps; then only their command counts.
 """
 
 import os
@@ -27,7 +27,7 @@ class User:
 
 
 def users_of(prefix: Path, proc: Path = Path("/proc")) -> list[User]:
-    """The processes that use the environment at `prefix`, but for our own and our children.
+    """The processes that use the environment at `prefix`, except our own and our children.
 
     Args:
         prefix: The environment's folder, links resolved.
@@ -62,7 +62,7 @@ def _read(path: Path) -> bytes:
 
 
 def _is_ours(entry: Path, pid: int) -> bool:
-    """Ourselves, or something that we started: uv, a verify command, a look at the GPU."""
+    """Ourselves, or something that we started: uv, a verify command, the GPU probe."""
     own = os.getpid()
     for _ in range(8):
         if pid == own:
@@ -79,9 +79,9 @@ def _runs(words: list[bytes], start: bytes, workspace: bytes) -> bool:
 
 
 def _typed(entry: Path, command: list[bytes]) -> Iterator[bytes]:
-    """Where what was typed lies: `.venv/bin/python train.py`, or `python train.py` when activated.
+    """The paths behind a command: `.venv/bin/python train.py`, or `python train.py` if activated.
 
-    The kernel does not tell: an environment's python is a link, and resolved in `exe`.
+    The kernel does not say: an environment's python is a link, and `exe` is already resolved.
     """
     with suppress(OSError):
         folder = os.readlink(os.fsencode(entry / "cwd"))  # noqa: PTH115 -- bytes
@@ -93,7 +93,7 @@ def _typed(entry: Path, command: list[bytes]) -> Iterator[bytes]:
 
 
 def _found_in_path(entry: Path, folder: bytes, program: bytes) -> Iterator[bytes]:
-    """What the shell found under that name, by the process's own PATH."""
+    """What the shell found under that name, going by the process's own PATH."""
     for line in _read(entry / "environ").split(b"\0"):
         if line.startswith(b"PATH="):
             for place in line[len(b"PATH=") :].split(b":"):
@@ -104,7 +104,7 @@ def _found_in_path(entry: Path, folder: bytes, program: bytes) -> Iterator[bytes
 
 
 def _absolute(path: bytes) -> bytes:
-    """Its folder without links; not itself, which in an environment is a link to elsewhere."""
+    """The path with links in its folder resolved; its last part may be an environment's link."""
     parent, name = os.path.split(path)
     return os.path.join(os.path.realpath(parent), name)  # noqa: PTH118
 

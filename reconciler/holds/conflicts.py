@@ -70,13 +70,13 @@ def _conflict(shared: SharedFiles, snapshot: Snapshot, found: Intruders) -> Conf
         f"({_listed(shared)})"
     )
     if held:
-        mend = "Whichever was installed last has won: take one of the two out of `hold`."
+        fix = "Whichever was installed last has won: take one of the two out of `hold`."
     else:
-        mend = (
+        fix = (
             "Keep only one of the two: take the other out of what is declared, `uv pip uninstall "
             f"{one.name} {other.name}`, and let `reconciler apply` install the right one again."
         )
-    return Conflict(message, mend, bool(shared.code), bool(held))
+    return Conflict(message, fix, bool(shared.code), bool(held))
 
 
 def _beside_held(
@@ -87,10 +87,10 @@ def _beside_held(
         f"{intruder.name} {intruder.version} claims {_count(shared)} of {held.name} "
         f"{held.version}, which is held, with different contents ({_listed(shared)})"
     )
-    return Conflict(message, _mend(intruder, held, shared, found), bool(shared.code), held=True)
+    return Conflict(message, _fix(intruder, held, shared, found), bool(shared.code), held=True)
 
 
-def _mend(intruder: Distribution, held: Distribution, shared: SharedFiles, found: Intruders) -> str:
+def _fix(intruder: Distribution, held: Distribution, shared: SharedFiles, found: Intruders) -> str:
     if not shared.code:
         return "None of them is code, so both packages work."
     restore = f"`reconciler hold restore {held.name}` removes {intruder.name}"

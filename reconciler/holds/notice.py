@@ -8,7 +8,7 @@ class Notice:
     """Something to know, without a full stop, and what to do about it."""
 
     message: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
-        return f"{self.message}. {self.mend}"
+        return f"{self.message}. {self.fix}"

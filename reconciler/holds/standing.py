@@ -82,7 +82,7 @@ def notice_of(broken: Break, snapshot: Snapshot, vault: Vault) -> Notice:
     """What happened to a hold, what came with it, and what to do."""
     brought = _brought_along(broken, snapshot, vault)
     also = f". It brought along {', '.join(brought)}" if brought else ""
-    return Notice(broken.what + also, broken.mend)
+    return Notice(broken.what + also, broken.fix)
 
 
 def _brought_along(broken: Break, snapshot: Snapshot, vault: Vault) -> list[str]:

@@ -1,1 +1,1 @@
-"""What must outlive the process: past passes, and whether an environment is left alone."""
+"""What must survive a restart: past passes, and whether an environment is left alone."""

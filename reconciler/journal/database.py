@@ -1,7 +1,7 @@
-"""The SQLite file behind the journal: opened, migrated, and begun anew where it is damaged.
+"""The SQLite file behind the journal: opened, migrated, and recreated if it is damaged.
 
-A damaged file is set aside, never deleted; what must outlive the process (a pause, a
-roll-back) is taken over from it as far as it can be read.
+A damaged file is set aside, never deleted. What must survive a restart (a pause, a rollback)
+is copied from it as far as it can be read.
 """
 
 import sqlite3
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY = 0xFF
-"""Of an extended result code, the bits that say what it is about (sqlite.org/rescode.html)."""
+"""The bits of an extended result code with the primary one (sqlite.org/rescode.html)."""
 
 _MIGRATIONS = (
     """
@@ -43,18 +43,18 @@ _TAKEN_OVER = (
 
 
 class JournalDamaged(sqlite3.DatabaseError):
-    """The file is a database, and SQLite's own check has found it damaged."""
+    """The file is a database, but SQLite's own check has found damage."""
 
 
 class Newer(sqlite3.DatabaseError):
-    """The file was written by a newer version, whose history must not be spoiled."""
+    """The file was written by a newer version; its history must not be damaged."""
 
 
 class Database:
     """One file, shared by the threads of a process and by several processes."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, making or mending it as needed.
+        """Open the file; create or fix it as needed.
 
         Raises:
             OSError: Its folder cannot be written.
@@ -72,10 +72,10 @@ class Database:
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise _named(error, path) from error
-            self._begin_anew()
+            self._start_over()
 
     def close(self) -> None:
-        """Close the file; nothing can be asked afterwards."""
+        """Close the file; it cannot be used afterwards."""
         with self._lock:
             self._connection.close()
 
@@ -84,7 +84,7 @@ class Database:
         return self._do(lambda connection: connection.execute(query, values).fetchall())
 
     def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
-        """What `change` returns, made as one transaction; it must be quick and repeatable."""
+        """Run `change` in one transaction; it must be quick and repeatable."""
 
         def transaction(connection: sqlite3.Connection) -> T:
             connection.execute("BEGIN IMMEDIATE")
@@ -107,7 +107,7 @@ class Database:
                 if not is_damage(error):
                     raise
             self._connection.close()
-            self._begin_anew()
+            self._start_over()
             return work(self._connection)
 
     def _open(self) -> sqlite3.Connection:
@@ -128,7 +128,7 @@ class Database:
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         if version_of(connection, self.path) == len(_MIGRATIONS):
-            return  # who only reads needs no lock
+            return  # reading needs no lock
         connection.execute("BEGIN IMMEDIATE")
         try:
             for number in range(version_of(connection, self.path), len(_MIGRATIONS)):
@@ -140,15 +140,15 @@ class Database:
             raise
         connection.execute("COMMIT")
 
-    def _begin_anew(self) -> None:
-        """Set the damaged file aside, and open a new one with what can be taken over."""
+    def _start_over(self) -> None:
+        """Set the damaged file aside, and open a new one with what can be copied."""
         if _inode(self.path) != self._inode:  # another process has done so just now
             self._connection = self._open()
             return
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         aside = self.path.with_name(f"{self.path.name}.corrupt-{stamp}")
         self.path.rename(aside)
-        # What was written last is in the -wal: it belongs to the damaged file, and goes with it.
+        # The latest writes are in the -wal: it belongs to the damaged file and moves with it.
         for suffix in ("-wal", "-shm"):
             with suppress(FileNotFoundError):
                 self.path.with_name(self.path.name + suffix).rename(f"{aside}{suffix}")
@@ -166,7 +166,7 @@ def _inode(path: Path) -> int:
 
 
 def _named(error: sqlite3.DatabaseError, path: Path) -> sqlite3.DatabaseError:
-    """The same error, saying which file it is about."""
+    """The same error, with the path of the file."""
     if isinstance(error, Newer):
         return error
     named = type(error)(f"{path}: {error}")
@@ -175,7 +175,7 @@ def _named(error: sqlite3.DatabaseError, path: Path) -> sqlite3.DatabaseError:
 
 
 def is_damage(error: sqlite3.DatabaseError) -> bool:
-    """Whether it says that the file itself is no sound database."""
+    """Whether it means that the file itself is damaged or not a database."""
     code = getattr(error, "sqlite_errorcode", 0)
     return isinstance(error, JournalDamaged) or code & _PRIMARY in _DAMAGE
 
@@ -184,21 +184,21 @@ def version_of(connection: sqlite3.Connection, path: Path) -> int:
     """How many migrations the file has had.
 
     Raises:
-        Newer: More than are known here.
+        Newer: More than this version knows.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(_MIGRATIONS):
         raise Newer(
-            f"{path} was written by a newer Reconciler (schema {version}). Use that one, or move "
-            "the file away."
+            f"{path} was written by a newer Reconciler (schema {version}). Use that version, or "
+            "move the file away."
         )
     return int(version)
 
 
 def _take_over(damaged: Path, fresh: sqlite3.Connection) -> None:
-    """Copy what must outlive the process; of the passes, only where their numbers end."""
+    """Copy what must survive a restart; of the passes, only the last number."""
     with suppress(sqlite3.Error), closing(sqlite3.connect(damaged, isolation_level=None)) as old:
-        # Else SQLite would read nothing at all of a file that is shorter than it should be.
+        # Otherwise SQLite would read nothing from a truncated file.
         old.execute("PRAGMA writable_schema = ON")
         for query, insert in _TAKEN_OVER:
             with suppress(sqlite3.Error):

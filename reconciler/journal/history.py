@@ -1,7 +1,7 @@
 """The history of passes and the lasting state of each environment.
 
-Every write is one transaction, so a `kill -9` loses at most the pass it interrupted, and
-that one is found again as interrupted.
+Every write is one transaction, so a `kill -9` loses at most the pass it interrupted, and the
+next start recognises that one as interrupted.
 """
 
 import sqlite3
@@ -18,25 +18,25 @@ from reconciler.journal.database import Database
 from reconciler.status import HeldBack, PassDetail, PassStatus, Result, Suspension
 
 JOURNAL = "journal.sqlite3"
-"""Its name in the state folder."""
+"""The name of the file in the state folder."""
 MAX_AGE_SECONDS = 180 * 24 * 3600.0
 MAX_PASSES = 1000
-"""For each environment; older passes are forgotten first."""
+"""Per environment; the oldest passes are removed first."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """What must outlive the process, of one environment. Times are seconds since the epoch."""
+    """What must survive a restart, for one environment. Times are seconds since the epoch."""
 
     last_attempted_revision: str | None = None
     last_applied_revision: str | None = None
     suspension: Suspension | None = None
-    """Why it is left alone: a pause or a roll-back, whichever came last."""
+    """Why it is left alone: a pause or a rollback, whichever came last."""
     beneath: Suspension | None = None
-    """The other of the two, which is in force once that one is over."""
+    """The other of the two; it is in effect once that one is over."""
     suspended_until: float | None = None
-    """When the pause is over; None: when someone resumes."""
+    """When the pause ends; None: when someone resumes."""
     rolled_back_revision: str | None = None
-    """The revision that the roll-back is about; another one ends it."""
+    """The revision that the rollback is about; another one ends it."""
     failures: int = 0
     """How many passes in a row have failed for `last_attempted_revision`."""
     retry_at: float | None = None
@@ -47,7 +47,7 @@ class Journal:
     """One journal file, shared by the threads of a process and by several processes."""
 
     def __init__(self, path: Path) -> None:
-        """Open the journal, making or mending it as needed.
+        """Open the journal; create or fix it as needed.
 
         Raises:
             OSError: Its folder cannot be written.
@@ -56,10 +56,10 @@ class Journal:
         self.path = path
         self._database = Database(path)
         self._states: dict[str, State] = {}
-        """What this process knows, in case the file turns out to be damaged later."""
+        """The states that this process knows, in case the file turns out to be damaged later."""
         self._before_us = self._highest = self._newest()
         self._tell: Callable[[Path], None] = lambda _: None
-        self._database.on_set_aside = self._begun_anew
+        self._database.on_set_aside = self._recreated
 
     @property
     def set_aside(self) -> Path | None:
@@ -67,11 +67,11 @@ class Journal:
         return self._database.set_aside
 
     def when_set_aside(self, tell: Callable[[Path], None]) -> None:
-        """Whom to tell when the file turns out to be damaged later; on any thread."""
+        """Set the callback for when the file turns out to be damaged later; on any thread."""
         self._tell = tell
 
-    def _begun_anew(self, aside: Path) -> None:
-        """The file is a new one: write what this process knows better than the damaged one."""
+    def _recreated(self, aside: Path) -> None:
+        """The file is new: write what this process knows, which is newer than the old file."""
 
         def write(connection: sqlite3.Connection) -> None:
             for environment, state in self._states.items():
@@ -83,7 +83,7 @@ class Journal:
         self._tell(aside)
 
     def _newest(self) -> int:
-        """The highest id that was ever given out."""
+        """The highest id that was ever used."""
         rows = self._database.read("SELECT seq FROM sqlite_sequence WHERE name = 'passes'")
         return int(rows[0][0]) if rows else 0
 
@@ -111,12 +111,12 @@ class Journal:
         return number
 
     def finish(self, environment: str, detail: PassDetail) -> None:
-        """Record the outcome of a pass, and forget the oldest ones."""
+        """Record the outcome of a pass, and remove the oldest passes."""
         blob = msgspec.json.encode(msgspec.structs.replace(detail, log=""))
         started = datetime.fromisoformat(detail.started_at).timestamp()
 
         def replace(connection: sqlite3.Connection) -> None:
-            # Not an update: the journal may have been begun anew since the pass began.
+            # Not an update: the journal may have been recreated since the pass began.
             connection.execute(
                 "INSERT OR REPLACE INTO passes (id, environment, started, result, detail, log) "
                 "VALUES (?, ?, ?, ?, ?, ?)",
@@ -127,18 +127,18 @@ class Journal:
         self._database.write(replace)
 
     def discard(self, pass_id: int) -> None:
-        """Forget a pass in which nothing happened."""
+        """Remove a pass in which nothing happened."""
         self._database.write(lambda c: c.execute("DELETE FROM passes WHERE id = ?", (pass_id,)))
 
     def has_interrupted(self, environment: str) -> bool:
-        """Whether passes of earlier processes still look as if they ran."""
+        """Whether passes of earlier processes still look as if they were running."""
         query = "SELECT 1 FROM passes WHERE environment = ? AND result IS NULL AND id <= ? LIMIT 1"
         return bool(self._database.read(query, environment, self._before_us))
 
     def close_interrupted(self, environment: str) -> list[int]:
-        """Mark passes of earlier processes that never finished as failed; their ids.
+        """Mark unfinished passes of earlier processes as failed; return their ids.
 
-        Call with the pass lock held: none of them can be running then.
+        Call with the pass lock held: none of them can be running.
         """
 
         def close(connection: sqlite3.Connection) -> list[int]:
@@ -164,7 +164,7 @@ class Journal:
         return self._database.write(close)
 
     def history(self, environment: str, limit: int, before: int | None = None) -> list[PassStatus]:
-        """Finished passes, the newest first, of those with an id below `before`."""
+        """Finished passes with an id below `before`, the newest first."""
         rows = self._database.read(
             "SELECT id, started, detail FROM passes WHERE environment = ? "
             "AND result IS NOT NULL AND id < ? ORDER BY id DESC LIMIT ?",
@@ -176,7 +176,7 @@ class Journal:
         ]
 
     def entry(self, pass_id: int) -> PassDetail | None:
-        """One pass with its plan and uv's log, or None if there is none of that id."""
+        """One pass with its plan and uv's log, or None if there is no pass with that id."""
         rows = self._database.read("SELECT started, detail, log FROM passes WHERE id = ?", pass_id)
         if not rows:
             return None
@@ -184,16 +184,16 @@ class Journal:
         return msgspec.structs.replace(_decoded(started, blob), id=pass_id, log=str(log))
 
     def state(self, environment: str) -> State:
-        """The lasting state of an environment; the default for one never seen."""
+        """The lasting state of an environment; the default if it is unknown."""
         state = self._states[environment] = _state(self._database.read(_STATE, environment))
         return state
 
     def update_state(self, environment: str, change: Callable[[State], State]) -> State:
-        """Change the lasting state of an environment in one step; the new one.
+        """Change the lasting state of an environment in one step; return the new state.
 
         Args:
-            environment: Whose.
-            change: From the state as it is to the state as it is to be; must be quick.
+            environment: The environment.
+            change: Returns the new state for the old one; must be quick.
         """
 
         def update(connection: sqlite3.Connection) -> State:
@@ -213,7 +213,7 @@ _STATE = "SELECT state FROM environments WHERE environment = ?"
 
 
 def _state(rows: list[Any]) -> State:
-    # A flipped bit is no damage to SQLite; what cannot be read is as if it had never been said.
+    # SQLite does not notice a flipped bit. An unreadable state counts as none.
     with suppress(msgspec.DecodeError):
         return msgspec.json.decode(rows[0][0], type=State) if rows else State()
     return State()
@@ -232,7 +232,7 @@ def without_log(detail: PassDetail) -> PassStatus:
 
 
 def _forget(connection: sqlite3.Connection, environment: str) -> None:
-    """Whatever is too old, of environments that nobody looks after any more as well."""
+    """Remove passes that are too old or too many; the old ones of other environments too."""
     connection.execute("DELETE FROM passes WHERE started < ?", (time.time() - MAX_AGE_SECONDS,))
     connection.execute(
         "DELETE FROM passes WHERE environment = ? AND id <= "

@@ -1,6 +1,6 @@
-"""Leaving an environment alone: what is remembered of it, from one lasting state to the next.
+"""Leaving an environment alone: how a pause or a rollback changes the lasting state.
 
-Pure. The service and the commands write the same, so either can end what the other began.
+Pure. The service and the commands write the same state, so either can end what the other began.
 """
 
 import msgspec
@@ -10,13 +10,13 @@ from reconciler.status import Suspension
 
 
 def paused(state: State, reason: str | None, duration: float | None, now: float) -> State:
-    """Paused by hand; a roll-back that is in force stays so beneath the pause.
+    """The state after a pause; a rollback that is in effect stays so beneath it.
 
     Args:
-        state: before.
-        reason: in the words of the person who asks.
-        duration: seconds; None: until resumed.
-        now: seconds since the epoch.
+        state: The state before.
+        reason: Given by the caller.
+        duration: Seconds; None: until resumed.
+        now: Seconds since the epoch.
     """
     until = now + duration if duration else None
     pause = Suspension(
@@ -30,7 +30,7 @@ def paused(state: State, reason: str | None, duration: float | None, now: float)
 
 
 def resumed(state: State) -> State:
-    """Managed again."""
+    """The state after a resume: managed again."""
     return msgspec.structs.replace(
         state, suspension=None, beneath=None, suspended_until=None, rolled_back_revision=None
     )
@@ -39,16 +39,16 @@ def resumed(state: State) -> State:
 def rolled_back(
     state: State, generation: int, revision: str | None, reason: str | None, now: float
 ) -> State:
-    """Left as it is after a roll-back, until the files change or someone resumes.
+    """The state after a rollback: left alone until the files change or someone resumes.
 
-    A pause that is in force stays so beneath the roll-back.
+    A pause that is in effect stays so beneath the rollback.
 
     Args:
-        state: before.
-        generation: the one that is live again.
-        revision: of the files now, which is not to be applied again.
-        reason: in the words of the person who asks.
-        now: seconds since the epoch.
+        state: The state before.
+        generation: The generation that is live again.
+        revision: The current revision of the files, which must not be applied again.
+        reason: Given by the caller.
+        now: Seconds since the epoch.
     """
     because = f": {reason}" if reason else ""
     suspension = Suspension(
@@ -62,12 +62,12 @@ def rolled_back(
 
 
 def settled(state: State, revision: str | None, now: float) -> State:
-    """The state without what is over: a pause by its time, a roll-back by an edit.
+    """The state without what is over: a pause that has expired, a rollback ended by an edit.
 
     Args:
-        state: what is remembered.
-        revision: of the files now: another one ends what a roll-back began; None: not known.
-        now: seconds since the epoch.
+        state: The state before.
+        revision: The current revision of the files; a new one ends a rollback. None: unknown.
+        now: Seconds since the epoch.
     """
     if state.suspended_until is not None and state.suspended_until <= now:
         roll_back = _roll_back_of(state)

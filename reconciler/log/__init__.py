@@ -1,1 +1,1 @@
-"""What the program says of itself: records, their names, and the secrets kept out of them."""
+"""Logging: records, event names, and keeping secrets out."""

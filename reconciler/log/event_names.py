@@ -1,7 +1,7 @@
 """The catalogue of event names: what `event` can be in a log record, and what it means.
 
-Names are part of the interface: they are added, never renamed. docs/events.md is written
-from here by `python -m reconciler.log.event_names`.
+Names are part of the interface: they are added, never renamed.
+`python -m reconciler.log.event_names` writes docs/events.md from here.
 """
 
 from pathlib import Path
@@ -23,10 +23,10 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "client.dropped": "A reader of the event stream was too slow and was disconnected.",
         "watch.failed": "Files cannot be watched; changes are found only by the interval.",
         "watch.restored": "Files are watched again.",
-        "worker.failed": "An environment's worker met an unexpected error and carries on.",
+        "worker.failed": "An environment's worker had an unexpected error and continues.",
         "worker.stuck": "An environment's worker did not end in time.",
         "watchdog.starved": "The main loop was late to report that it is alive.",
-        "notify.unheard": "The service manager (systemd) could not be told something.",
+        "notify.unheard": "The service manager (systemd) could not be notified.",
         "library.message": "A library logged something; its text is in `message`.",
     },
     "The project and the environment": {
@@ -40,7 +40,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "environment.paused": "The environment is left alone until someone resumes it.",
         "environment.resumed": "The environment is managed again.",
         "environment.taken": "Another service manages the environment; this one does not.",
-        "environment.unclaimed": "The environment cannot be managed yet; each pass tries again.",
+        "environment.unclaimed": "The environment cannot be managed yet; each pass retries.",
         "environment.busy": "Programs use it, so changes wait, unless `proceeding` is set.",
         "environment.insecure": "Others can write what root would act on; nothing is done.",
         "window.closed": "Changes wait for the next maintenance window.",
@@ -49,10 +49,10 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "pass.requested": "Someone requested a pass.",
         "pass.started": "A pass began.",
         "pass.finished": "A pass ended, with its result.",
-        "pass.failed": "A pass ended without a result; the reason is given.",
-        "pass.unexpected": "A pass ended in an unexpected error; the traceback is given.",
+        "pass.failed": "A pass ended without a result; `reason` says why.",
+        "pass.unexpected": "A pass ended in an unexpected error, with its traceback.",
         "pass.stopped": "A pass was stopped because the service or the command is ending.",
-        "drift.detected": "The environment is not as the project declares.",
+        "drift.detected": "The environment differs from what the project declares.",
         "plan.ready": "The plan is ready: what would change.",
         "held.back": "A hold keeps a package older than its specifier allows.",
         "metadata.unreadable": "uv cannot read an installed package; the plan leaves it out.",
@@ -68,7 +68,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "generation.kept": "An old tree should have been removed, but could not be.",
         "package.changed": "A package was installed, upgraded, downgraded or removed.",
         "package.failed": "A package could not be built, fetched or installed.",
-        "retry.scheduled": "The pass will be tried again later.",
+        "retry.scheduled": "The pass will be retried later.",
         "recovered": "What an interrupted pass left behind was finished, undone or removed.",
     },
     "Holds and the GPU": {
@@ -82,7 +82,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "gpu.checked": "torch was asked whether it sees the GPU.",
     },
     "Records and notices": {
-        "journal.corrupt": "The history could not be read; it was set aside, and a new one begun.",
+        "journal.corrupt": "The history could not be read; it was set aside and a new one started.",
         "journal.failed": "The history could not be written.",
         "notify.sent": "A command or a webhook was notified.",
         "notify.failed": "A command or a webhook could not be notified.",

@@ -1,9 +1,9 @@
-"""Writes log records to systemd's journal with their fields, one event an entry.
+"""Writes log records with their fields to systemd's journal, one entry per event.
 
-It speaks the native journal protocol through `logging-journald`, which is plain Python,
-typed, and hands large entries over in a sealed memory file as the protocol asks
-(`systemd-python` would have to be compiled against libsystemd on installation). A record
-that the journal does not take is lost; logging never fails the code that logs.
+Uses the native journal protocol through `logging-journald`, which is plain, typed Python and
+passes large entries in a sealed memory file, as the protocol requires (`systemd-python` would
+have to be compiled against libsystemd). A record that the journal does not accept is lost:
+logging never fails the code that logs.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ from reconciler.log.levels import LogFormat
 from reconciler.log.logger import Record, Sink
 
 PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
-"""From our levels to syslog(3)'s."""
+"""Our levels as those of syslog(3)."""
 IDENTIFIER = "reconciler"
 _MESSAGE_ONLY = ("message", "exception")
-"""Keys that go into MESSAGE as they are: the one would hide MESSAGE, the other is for reading."""
+"""Keys that are only put into MESSAGE: a field `message` would hide it."""
 _LEFT_OUT = ("timestamp", "level")
-"""What the journal says itself."""
+"""Keys that the journal sets itself."""
 _RESERVED = re.compile(
     r"MESSAGE|MESSAGE_ID|PRIORITY|ERRNO|INVOCATION_ID|USER_INVOCATION_ID|DOCUMENTATION|TID|UNIT|"
     r"USER_UNIT|(CODE|SYSLOG|OBJECT|COREDUMP)_.*"
@@ -38,19 +38,19 @@ _LONGEST_NAME = 64
 
 
 def sink_under_systemd(log_format: LogFormat) -> Sink | None:
-    """The journal, where systemd connected standard error to it and no format was asked for."""
+    """The journal, if systemd connected standard error to it and no format is configured."""
     if log_format is not LogFormat.AUTO or not check_journal_stream():
         return None
     return journal_sink()
 
 
 def journal_sink(socket: Path | None = None) -> Sink:
-    """What writes records to the journal.
+    """A sink that writes records to the journal.
 
     Args:
-        socket: where journald listens; by default where it always does.
+        socket: journald's socket; by default the standard one.
     """
-    # Addressed anew each time, as libsystemd does: journald may be restarted.
+    # Addressed each time, like libsystemd: journald may have been restarted.
     transport = JournaldTransport(socket, connected=False)
     lock = threading.Lock()
 
@@ -62,7 +62,7 @@ def journal_sink(socket: Path | None = None) -> Sink:
 
 
 def journal_fields(record: Record) -> Iterator[tuple[str, str]]:
-    """The entry for a record; its own keys in capitals, so `journalctl ENVIRONMENT=studio`."""
+    """The entry for a record; its keys are in capitals, as in `journalctl ENVIRONMENT=studio`."""
     yield "MESSAGE", _encodable(_message(record))
     yield "PRIORITY", str(PRIORITIES.get(str(record.get("level")), PRIORITIES["info"]))
     yield "SYSLOG_IDENTIFIER", IDENTIFIER
@@ -72,7 +72,7 @@ def journal_fields(record: Record) -> Iterator[tuple[str, str]]:
 
 
 def _message(record: Record) -> str:
-    """One line: the event, what is said of it, and its details; a traceback follows below."""
+    """One line with the event, its message and its details; a traceback follows below."""
     said = [record.get("event", ""), record.get("message")]
     skipped = {"event", "logger", *_LEFT_OUT, *_MESSAGE_ONLY}
     details = [f"{key}={_word(value)}" for key, value in record.items() if key not in skipped]
@@ -94,12 +94,12 @@ def _one_line(text: str) -> str:
 
 
 def _encodable(text: str) -> str:
-    """Paths may hold bytes that are no UTF-8, which Python shows as lone surrogates."""
+    """Paths may contain bytes that are not UTF-8; Python shows them as lone surrogates."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _name(key: str) -> str:
-    """A field of that name; only capitals, digits and underscores, none in front."""
+    """The name of the field: only capitals, digits and underscores, with a capital first."""
     name = re.sub(r"[^A-Z0-9_]", "_", key.upper()).lstrip("_")
     if not name or name[0].isdigit() or _RESERVED.fullmatch(name):
         name = f"RECONCILER_{name}"

@@ -1,4 +1,4 @@
-"""The closed sets behind `log_format` and `log_level`: how records are written, and which."""
+"""The values of `log_format` and `log_level`."""
 
 from enum import StrEnum
 

@@ -1,7 +1,7 @@
-"""Structured logging: every record, ours or a library's, takes the same way out.
+"""Structured logging: every record, ours or a library's, goes through the same sinks.
 
-Records are plain and without secrets before anyone sees them. Writing one never fails the
-code that logs: output that cannot be written is lost.
+Records are reduced to plain values, and secrets are masked, before anyone sees them. Writing
+one never fails the code that logs: output that cannot be written is lost.
 """
 
 import contextlib
@@ -21,8 +21,8 @@ from reconciler.log.levels import LogFormat, LogLevel
 from reconciler.log.redact import plain, redact
 
 Record = Mapping[str, Any]
-"""Keys: event, level, timestamp (UTC, ISO 8601), logger, environment, pass, and the event's
-own; values are what JSON knows."""
+"""Keys: event, level, timestamp (UTC, ISO 8601), logger, environment, pass, and those of the
+event. Values are JSON values."""
 Sink = Callable[[Record], None]
 
 _FIRST = ("timestamp", "level", "event", "environment", "pass")
@@ -32,13 +32,13 @@ _CONTROL = {
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
-    """The logger of a module; made once, at its top."""
+    """The logger of a module; create it once, at the top."""
     return cast("FilteringBoundLogger", structlog.get_logger(name))
 
 
 @contextlib.contextmanager
 def context(environment: str | None = None, pass_id: int | None = None) -> Iterator[None]:
-    """Name the environment and the pass in every record of this thread, or this task."""
+    """Add the environment and the pass to every record of this thread or task."""
     names = {"environment": environment, "pass": pass_id}
     known = {name: value for name, value in names.items() if value is not None}
     with structlog.contextvars.bound_contextvars(**known):
@@ -56,13 +56,13 @@ def configure(
     """Set logging up for the whole process; may be called again, as on a reload.
 
     Args:
-        log_format: how records are written to `stream`.
-        level: the least severe level that is let through. Libraries are let through from
-            WARNING, and at DEBUG from INFO.
-        stream: by default standard error.
-        env: the environment variables, for NO_COLOR, TERM and the secrets that are never to
-            be shown; by default our own.
-        sink: takes the records in place of `stream`, such as the journal's.
+        log_format: How records are written to `stream`.
+        level: The least severe level that is logged. Libraries are logged from WARNING, and
+                from INFO if the level is DEBUG.
+        stream: Standard error by default.
+        env: The environment variables, for NO_COLOR, TERM and the secrets to mask; by default
+                our own.
+        sink: Takes the records instead of `stream`, such as the journal's.
     """
     chosen = sys.stderr if stream is None else stream
     env = os.environ if env is None else env
@@ -85,7 +85,7 @@ def configure(
 
 
 def stream_sink(log_format: LogFormat, stream: TextIO, env: Mapping[str, str]) -> Sink:
-    """What writes records to `stream`, each with one write."""
+    """A sink that writes each record to `stream` with one write."""
     terminal = stream.isatty()
     as_json = log_format is LogFormat.JSON or (log_format is LogFormat.AUTO and not terminal)
     colors = terminal and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
@@ -103,7 +103,7 @@ def stream_sink(log_format: LogFormat, stream: TextIO, env: Mapping[str, str]) -
 
 @contextlib.contextmanager
 def tapped(tap: Sink) -> Iterator[None]:
-    """Hand every record to `tap` as well, on the thread that logs; it must be quick."""
+    """Pass every record to `tap` too, on the thread that logs; it must be quick."""
     _OUTLETS.add(tap)
     try:
         yield
@@ -138,7 +138,7 @@ _OUTLETS = _Outlets()
 
 
 class _Delivery:
-    """The end of structlog's chain of processors: takes finished records, of one logger."""
+    """The end of structlog's chain of processors: takes the finished records of one logger."""
 
     def __init__(self, name: str = "reconciler") -> None:
         self._name = name
@@ -150,7 +150,7 @@ class _Delivery:
 
 
 def _finished(_logger: WrappedLogger, _method: str, record: EventDict) -> EventDict:
-    """Plain values, no secrets, and the keys that people look for first in front."""
+    """Plain values, no secrets, and the most important keys first."""
     values = {key: plain(value, key) for key, value in record.items()}
     first = {key: values[key] for key in _FIRST if key in values}
     return {**first, **values}
@@ -161,10 +161,10 @@ def _json_line(record: Record) -> str:
 
 
 class _Console:
-    """Readable lines, in local time, that cannot take the terminal over."""
+    """Readable lines in local time, without control characters for the terminal."""
 
     def __init__(self, *, colors: bool) -> None:
-        # Plain: the pretty one prints the values of local variables, secrets among them.
+        # Plain: the pretty one prints the values of local variables, including secrets.
         plain_text = structlog.dev.plain_traceback
         self._render = structlog.dev.ConsoleRenderer(
             colors=colors, sort_keys=False, exception_formatter=plain_text
@@ -182,7 +182,7 @@ def _harmless(value: Any) -> Any:
 
 
 class _Bridge(logging.Handler):
-    """Brings what libraries log through the standard library to the same way out."""
+    """Forwards what libraries log through the standard library to the same sinks."""
 
     def emit(self, record: logging.LogRecord) -> None:
         level = max(logging.DEBUG, min(record.levelno // 10 * 10, logging.CRITICAL))

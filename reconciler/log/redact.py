@@ -1,8 +1,8 @@
 """Takes secrets out of text that leaves the process: logs, status, journal rows, errors.
 
-Knows secrets by their place (credentials in an address, `Authorization`, `...token=`) and by
-their value, once registered. It would rather mask too much than too little, but never a
-package name such as `tokenizers`.
+Recognises secrets by their context (credentials in a URL, `Authorization`, `...token=`) and,
+once registered, by their value. It masks too much rather than too little, but never a package
+name such as `tokenizers`.
 """
 
 import re
@@ -15,7 +15,7 @@ import msgspec
 
 MASK = "****"
 SHORTEST = 6
-"""Characters; a shorter secret would be found in ordinary words."""
+"""In characters; a shorter secret would match inside ordinary words."""
 
 _WORDS = r"(?:password|passwd|token|secret|signature|credentials?|api[_-]?key|access[_-]?key)"
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
@@ -44,9 +44,9 @@ class Redactor:
         self._registered: re.Pattern[str] | None = None
 
     def register(self, secret: str) -> None:
-        """Mask `secret` from now on wherever it occurs, percent-encoded too.
+        """Mask `secret` from now on wherever it occurs, including percent-encoded.
 
-        One shorter than `SHORTEST` is only masked by its place.
+        A secret shorter than `SHORTEST` is only masked by its context.
         """
         if len(secret) < SHORTEST:
             return
@@ -58,8 +58,8 @@ class Redactor:
     def register_environment(self, env: Mapping[str, str]) -> None:
         """Register the secrets among environment variables.
 
-        Those are what `UV_INDEX_NAME_PASSWORD` and other names that say so hold, and the
-        passwords in addresses of indexes and proxies.
+        These are the values of `UV_INDEX_NAME_PASSWORD` and similar names, and the passwords in
+        the URLs of indexes and proxies.
         """
         for name, value in env.items():
             if is_secret_name(name):
@@ -80,7 +80,7 @@ class Redactor:
 
 
 def _without_credentials(match: re.Match[str]) -> str:
-    return match[0] if match[0] == "git" else MASK  # git@ is how forges spell ssh, no secret
+    return match[0] if match[0] == "git" else MASK  # git@ is the usual user for ssh, not a secret
 
 
 def _passwords(value: str) -> Iterator[str]:
@@ -95,16 +95,16 @@ def _passwords(value: str) -> Iterator[str]:
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a key, a header or a variable of this name holds a secret."""
+    """Whether a key, a header or a variable with this name contains a secret."""
     return bool(_SECRET_NAME.match(name))
 
 
 redact = Redactor()
-"""The one that the whole process uses: `redact(text)`."""
+"""The process-wide redactor: `redact(text)`."""
 
 
 def in_places(text: str | None) -> str | None:
-    """`text` without the credentials of the addresses in it; what has none is not looked at."""
+    """`text` without the credentials of URLs in it; a text without a URL is returned as it is."""
     return redact(text) if text and "://" in text else text
 
 
@@ -114,11 +114,11 @@ def register_secret(secret: str) -> None:
 
 
 def plain(value: Any, name: str = "") -> Any:
-    """`value` as JSON knows it, without secrets; what JSON does not know becomes its `str()`.
+    """`value` as plain JSON types, without secrets; anything else becomes its `str()`.
 
     Args:
-        value: anything.
-        name: the key that it stands under, which may say that it is secret.
+        value: Anything.
+        name: The key that it belongs to, which may mark it as secret.
     """
     if isinstance(value, bool | int | float) or value is None:
         return value

@@ -81,10 +81,11 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
         incoming.mkdir()
         for manifest in changed:
             _take_out(vault, manifest, incoming)
-        going = {*(NormalizedName(m.name) for m in changed), *(gone.name for gone in found.leaving)}
+        going = {NormalizedName(m.name) for m in changed} | {gone.name for gone in found.leaving}
+        others = _others(snapshot, changed)
         published = make_live(
             running,
-            Replacement(snapshot, frozenset(going), incoming, _others(snapshot, changed)),
+            Replacement(snapshot, frozenset(going), incoming, others),
             staging,
             lambda tree, _: _prove(running, snapshot, tree, changed, found),
         )
@@ -178,11 +179,11 @@ def _others(snapshot: Snapshot, wanted: list[Manifest]) -> HoldSet:
 def _prove(
     running: Pass, snapshot: Snapshot, tree: Tree, wanted: list[Manifest], intruders: Intruders
 ) -> Installed:
-    """Whether every copy is back, whole, and every intruder that was to go is gone."""
+    """Whether every copy is back, whole, and every intruder that should go is gone."""
     found = read_tree(snapshot, tree.folder, running.environment.metadata)
     for gone in intruders.leaving:
         if found.get(gone.name) is not None:
-            message = f"{gone.name} is still in the stage. Try again."
+            message = f"{gone.name} is still in the new tree. Try again."
             raise VerifyFailed(Reason.INCOMPLETE_STAGE, message)
     for manifest in wanted:
         restored = found.get(manifest.name)

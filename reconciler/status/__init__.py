@@ -1,7 +1,7 @@
-"""What the service says of itself: the types behind `GET /status`, `--json` and the page.
+"""What the service reports: the types behind `GET /status`, `--json` and the page.
 
-These structs are the contract with users (docs/http.md); a field is added, never
-renamed or removed. They hold no secret and nothing that cannot be shown.
+These structs are the contract with users (docs/http.md): fields are added, never renamed or
+removed. They contain no secrets and nothing that cannot be shown.
 """
 
 from enum import StrEnum
@@ -15,7 +15,7 @@ SCHEMA = 1
 
 
 class Phase(StrEnum):
-    """Where one environment stands."""
+    """The overall state of one environment."""
 
     IN_SYNC = "InSync"
     DRIFTED = "Drifted"
@@ -96,7 +96,7 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
-    """A package that no reconciliation touches."""
+    """A package that is never changed by a pass."""
 
     name: str
     version: str | None
@@ -104,13 +104,13 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     pinned_by: str | None = None
     message: str | None = None
     vaulted: bool = False
-    """Whether a copy stands ready to be restored offline."""
+    """Whether the vault has a copy that can be restored offline."""
     found: str | None = None
-    """The version found where the hold is broken by another one."""
+    """The installed version, if another version replaced the held one."""
 
 
 class HeldBack(msgspec.Struct, frozen=True, kw_only=True):
-    """A package that a hold keeps older than its specifier would admit."""
+    """A package that a hold keeps older than its specifier allows."""
 
     name: str
     chosen: str | None
@@ -121,12 +121,12 @@ class HeldBack(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def pins(self) -> frozenset[str]:
-        """The same one by one."""
+        """The pins one by one."""
         return frozenset(self.because.split(", "))
 
 
 class Gpu(msgspec.Struct, frozen=True, kw_only=True):
-    """What torch in the target environment says of the GPU."""
+    """What torch in the target environment reports about the GPU."""
 
     available: bool
     name: str | None = None
@@ -146,7 +146,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """A requirement that could not be met, and why."""
+    """A requirement that could not be satisfied, and why."""
 
     name: str
     requirement: str
@@ -175,7 +175,7 @@ class PassStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PassDetail(PassStatus, frozen=True, kw_only=True):
-    """A pass with uv's own words."""
+    """A pass with its plan and uv's output."""
 
     plan: tuple[Change, ...] = ()
     log: str = ""
@@ -196,19 +196,19 @@ class Suspension(msgspec.Struct, frozen=True, kw_only=True):
     since: str
     until: str | None = None
     revision: str | None = None
-    """Set after a rollback: the revision that is not to be applied again."""
+    """Set after a rollback: the revision that must not be applied again."""
 
 
 class GenerationStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A complete tree that was live once, or is."""
+    """A complete tree that is live, or was once."""
 
     number: int
     created_at: str | None
-    """Null for what was there before the first change."""
+    """Null for the tree that was there before the first change."""
     live: bool
     packages: int
     bytes_own: int | None = None
-    """Bytes that no other tree shares: what removing it would free."""
+    """Bytes that no other tree shares: removing it would free them."""
 
 
 class EnvironmentStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -234,7 +234,7 @@ class EnvironmentStatus(msgspec.Struct, frozen=True, kw_only=True):
     holds: tuple[Hold, ...] = ()
     held_back: tuple[HeldBack, ...] = ()
     planned: tuple[Change, ...] = ()
-    """What would change, where it may not now: observed, paused, or waiting."""
+    """What would change, if changes are not allowed now: observing, paused, or waiting."""
     warnings: tuple[str, ...] = ()
     gpu: Gpu | None = None
     last_pass: PassStatus | None = None
@@ -260,7 +260,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: int = SCHEMA
     generation: int
-    """Rises by one with every change of this document; what `since` is compared with."""
+    """Goes up by one with every change of this document; `since` is compared with it."""
     service: ServiceStatus
     ready: bool
     environments: tuple[EnvironmentStatus, ...]

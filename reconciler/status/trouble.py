@@ -1,6 +1,6 @@
-"""What goes wrong, in the one language that every part speaks.
+"""What can go wrong, in one form for the whole program.
 
-The reason in one word, the problem of a file with its place, and the expected end of a pass.
+The one-word reason, the problem of a file with its position, and the expected end of a pass.
 """
 
 from enum import StrEnum
@@ -12,10 +12,10 @@ from reconciler.log.redact import redact
 
 
 class Reason(StrEnum):
-    """Why something is as it is, in one word for scripts and alerts; a sentence goes with it.
+    """A reason in one word, for scripts and alerts; a sentence always goes with it.
 
-    Everything that ends a pass, leaves a requirement out or explains a condition is here, and
-    in docs/troubleshooting.md. What HTTP refuses has its own words (`Refusal`, `HttpReason`).
+    Every reason that ends a pass, leaves out a requirement or explains a condition is here and in
+    docs/troubleshooting.md. Refused HTTP requests have their own (`Refusal`, `HttpReason`).
     """
 
     # A requirement is left out.
@@ -33,7 +33,7 @@ class Reason(StrEnum):
     BUSY = "Busy"
     JOURNAL_FAILED = "JournalFailed"
     UV_MISSING = "UvMissing"
-    # A pass cannot do what it was asked for.
+    # A pass cannot do what was requested.
     NO_COPY = "NoCopy"
     VAULT_DAMAGED = "VaultDamaged"
     NOTHING_TO_ACCEPT = "NothingToAccept"
@@ -54,7 +54,7 @@ class Reason(StrEnum):
     INCONSISTENT_STAGE = "InconsistentStage"
     VERIFY_FAILED = "VerifyFailed"
     KEEPS_CHANGING = "KeepsChanging"
-    # The machine fails, or we do.
+    # The machine or Reconciler itself fails.
     DISK_FULL = "DiskFull"
     NOT_WRITABLE = "NotWritable"
     FILE_SYSTEM = "FileSystemError"
@@ -78,7 +78,7 @@ class Reason(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
-        """Keep a reason that only a newer service, or an older history, knows as it is."""
+        """Keep a reason that only a newer service or an older history knows."""
         if not isinstance(value, str):
             return None
         unknown = str.__new__(cls, value)
@@ -87,21 +87,21 @@ class Reason(StrEnum):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wrong with a file, and where; secrets are masked as soon as it is made.
+    """What is wrong with a file, and where; secrets are masked on creation.
 
-    `str()` is all of it in one line, for people.
+    `str()` is the whole problem in one line, for people.
     """
 
     file: str
     line: int | None = None
-    """Counted from 1, as columns are; None means the file as a whole."""
+    """Lines and columns count from 1; None means the file as a whole."""
     column: int | None = None
     reason: str
-    """What is wrong, in words, without a full stop."""
+    """What is wrong, without a full stop."""
     fix: str = msgspec.field(name="mend")
-    """What to do: whole sentences."""
+    """What to do, in whole sentences."""
     text: str | None = None
-    """The line itself."""
+    """The text of the line."""
 
     def __post_init__(self) -> None:
         for name in ("reason", "fix", "text"):
@@ -114,28 +114,28 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def place(self) -> str:
-        """`FILE:LINE:COLUMN`, as editors understand it."""
+        """`FILE:LINE:COLUMN`, which editors understand."""
         return ":".join(str(part) for part in (self.file, self.line, self.column) if part)
 
     @property
     def sentence(self) -> str:
-        """What is wrong and what to do, where the place is said otherwise."""
+        """What is wrong and what to do, without the position."""
         return f"{self.reason}. {self.fix}"
 
     def with_line(self) -> str:
-        """All of it, with the line itself below."""
+        """The whole problem, with the text of the line below."""
         return f"{self}\n    {self.text.strip()}" if self.text else str(self)
 
 
 class ExpectedEnd(Exception):
-    """Everything that the code foresees to end a pass; raised where the facts are known.
+    """The base of all errors that are expected to end a pass; raised where the facts are known.
 
     Args:
-        message: What is wrong, and what to do. What it says of the environment is known.
-        reason: The same in one word; by default the class's own.
-        retry_after: Seconds after which it is tried again, where the pass only waits; else
-            the back-off decides.
-        problem: What is wrong with a file of the project, where that is why.
+        message: What is wrong, and what to do. It only claims what is known.
+        reason: The reason in one word; by default the class's own.
+        retry_after: Seconds until the retry, if the pass only waits; otherwise the back-off
+                decides.
+        problem: What is wrong with a file of the project, if that is the cause.
     """
 
     reason: Reason

@@ -1,1 +1,1 @@
-"""The trees of an environment: cloned, changed, exchanged, kept."""
+"""The trees of an environment: how they are cloned, changed, exchanged and kept."""

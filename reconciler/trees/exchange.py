@@ -1,9 +1,8 @@
-"""The moment of truth: a staged tree and the live one change places.
+"""The commit: a staged tree and the live one change places.
 
-Each top-level folder of an environment that differs is exchanged by one system call,
-`lib` last: that is the commit. A durable record of the intent tells the next start which
-way to finish if the power goes between two of them; after it, the live environment is
-wholly the old one or wholly the new one.
+Each top-level folder that differs is exchanged by one system call. `lib` comes last: that is
+the commit. If the power fails between two exchanges, a durable record tells the next start
+which way to finish. After that, the live environment is completely old or completely new.
 """
 
 import ctypes
@@ -22,26 +21,26 @@ from reconciler.trees.workspace import Workspace, remove_tree, sync_folder, writ
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 COMMIT_ROOT = "lib"
-"""Exchanged last: it holds site-packages, and so decides which tree is live."""
+"""Exchanged last: it has site-packages, so it decides which tree is live."""
 
 META = "generation.json"
-"""In each generation's folder: its label."""
+"""The file with the label, in each generation's folder."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _KNOWS_NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class ExchangeImpossible(ExpectedEnd):
-    """These folders cannot change places, for instance on an overlay's lower layer."""
+    """These folders cannot be exchanged, for instance on an overlay's lower layer."""
 
     reason = Reason.FILE_SYSTEM
 
 
 def rename_exchange(one: Path, other: Path) -> None:
-    """Let two paths change places in one step (renameat2(2), RENAME_EXCHANGE).
+    """Exchange two paths in one step (renameat2(2), RENAME_EXCHANGE).
 
     Raises:
-        OSError: EINVAL where the file system knows no exchange, EXDEV between mounts or on
+        OSError: EINVAL if the file system cannot exchange, EXDEV between mounts or on
             the lower layer of an overlay, EBUSY on a mount point.
     """
     failed = _libc.renameat2(
@@ -53,9 +52,9 @@ def rename_exchange(one: Path, other: Path) -> None:
 
 
 def sync_file_system(path: Path) -> None:
-    """Write out everything of the file system that `path` is on (syncfs(2)).
+    """Flush the whole file system that `path` is on (syncfs(2)).
 
-    Without it a power cut after the exchange could leave a live tree of empty files.
+    Without this, a power cut after the exchange could leave a live tree of empty files.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -66,12 +65,12 @@ def sync_file_system(path: Path) -> None:
 
 
 ABSENT = 0
-"""The inode of what is not there; no file system gives it out."""
+"""The inode of a missing path; no file system uses it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """One top-level entry of the environment that changes places, by its inodes."""
+    """One top-level entry of the environment that is exchanged, by its inodes."""
 
     name: str
     old: int
@@ -80,16 +79,16 @@ class Root:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """An exchange that is about to happen: everything needed to finish it, either way."""
+    """An exchange that is about to happen: everything needed to finish or undo it."""
 
     stage: str
     roots: tuple[Root, ...]
     live: dict[str, Any]
-    """What `live.json` says once the exchange is done."""
+    """What `live.json` says after the exchange."""
     old: dict[str, Any]
-    """What `live.json` said of the tree that goes: the label of its generation."""
+    """What `live.json` said before: the label of the old tree's generation."""
     archive: str
-    """The generation's folder that the old tree becomes."""
+    """The name of the generation's folder that the old tree becomes."""
 
     def to_json(self) -> str:
         """For the durable record."""
@@ -123,27 +122,29 @@ def exchange(
 ) -> bool:
     """Make the staged `roots` live, and the live ones an archived generation.
 
-    The caller holds uv's lock and has made sure that the live tree did not change.
+    The caller holds uv's lock and has checked that the live tree has not changed.
 
     Args:
-        workspace: The environment's.
+        workspace: The environment's workspace.
         stage: The stage's folder; it is gone afterwards.
         roots: Top-level names that differ; each must exist in the stage or in the
             environment.
         live: The new content of `live.json`.
-        old: The present content of `live.json`.
+        old: The current content of `live.json`.
         archive: Where the old tree is kept, below the workspace's generations.
 
     Returns:
-        Whether each folder changed places in one step; else by renames, one after another.
+        Whether each folder was exchanged in one step; if not, by several renames.
 
     Raises:
-        ExchangeImpossible: Nothing has changed; another way is needed here.
-        OSError: Nothing has changed, or the next start puts it back; the reason is in the error.
+        ExchangeImpossible: Nothing has changed; the caller needs another way.
+        OSError: Nothing has changed, or the next start undoes it; the error says why.
     """
     mounted = mount_point_below(workspace.prefix)
     if mounted is not None:
-        raise ExchangeImpossible(f"{mounted} is a mount point, and would go with the old tree")
+        raise ExchangeImpossible(
+            f"{mounted} is a mount point and would move away with the old tree"
+        )
     ordered = sorted(roots, key=lambda name: name == COMMIT_ROOT)
     differing = (_root(workspace, stage, name) for name in ordered)
     intent = Intent(
@@ -173,7 +174,7 @@ def _root(workspace: Workspace, stage: Path, name: str) -> Root:
 
 
 def _swap(live: Path, staged: Path) -> bool:
-    """Let both sides change places; whether that was one step."""
+    """Exchange both sides; return whether it took one step."""
     if not os.path.lexists(live):
         staged.rename(live)
     elif not os.path.lexists(staged):
@@ -190,7 +191,7 @@ def _swap(live: Path, staged: Path) -> bool:
 
 
 def _swap_by_renames(live: Path, staged: Path) -> None:
-    """Where the file system knows no exchange (NFS); the intent tells how to finish it."""
+    """For file systems that cannot exchange (NFS); the intent tells how to finish."""
     aside = _aside(staged)
     live.rename(aside)
     staged.rename(live)
@@ -198,7 +199,7 @@ def _swap_by_renames(live: Path, staged: Path) -> None:
 
 
 def _undo(workspace: Workspace, intent: Intent) -> None:
-    """Put everything back; if that cannot be, the intent stays for the next start."""
+    """Put everything back; if that fails, the intent stays for the next start."""
     stage = workspace.root / intent.stage
     for root in intent.roots:
         _settle(workspace.prefix / root.name, stage / root.name, root, forward=False)
@@ -211,7 +212,7 @@ def _aside(staged: Path) -> Path:
 
 
 def _finish(workspace: Workspace, intent: Intent) -> None:
-    """After the commit: say which generation is live, keep the old tree, forget the intent."""
+    """After the commit: record which generation is live, keep the old tree, drop the intent."""
     sync_folder(workspace.prefix)
     stage = workspace.root / intent.stage
     write_durably(workspace.live, json.dumps(intent.live))
@@ -234,7 +235,7 @@ def finish_interrupted(workspace: Workspace) -> str | None:
         "completed" or "undone", or None if nothing was interrupted.
 
     Raises:
-        OSError: The file system does not let it be finished.
+        OSError: The file system prevents it.
     """
     try:
         intent = Intent.from_json(workspace.intent.read_text(encoding="utf-8"))
@@ -252,9 +253,9 @@ def finish_interrupted(workspace: Workspace) -> str | None:
 
 
 def _is_committed(workspace: Workspace, intent: Intent) -> bool:
-    """The last root decides: once it is live, everything of the new tree is to be."""
+    """The last root decides: once it is live, the whole new tree must go live."""
     if not (workspace.root / intent.stage).exists():
-        return True  # archived already: only the last steps of `_finish` are missing
+        return True  # already archived: only the last steps of `_finish` are missing
     if not intent.roots:
         return True
     last = intent.roots[-1]
@@ -262,7 +263,7 @@ def _is_committed(workspace: Workspace, intent: Intent) -> bool:
 
 
 def _settle(live: Path, staged: Path, root: Root, *, forward: bool) -> None:
-    """Bring one root to the side where it belongs, wherever the crash left it."""
+    """Move one root to where it belongs, wherever the crash left it."""
     aside = _aside(staged)
     if os.path.lexists(aside):  # between two of the three renames
         aside.rename(staged if os.path.lexists(live) else live)

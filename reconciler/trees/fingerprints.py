@@ -1,17 +1,17 @@
-"""What tells that files are the very same: a clone shares the inode, and so the bytes."""
+"""Fingerprints show that files are unchanged: a clone shares the inode, and so the bytes."""
 
 import os
 from collections.abc import Iterable, Mapping
 from stat import S_ISLNK
 
 Fingerprints = Mapping[str, tuple[int, int, int]]
-"""Of each file, relative to the environment: inode, size in bytes, modification time in ns."""
+"""For each path relative to the environment: inode, size in bytes, modification time in ns."""
 
 
 def fingerprints(paths: Iterable[str], folder: os.PathLike[str]) -> Fingerprints:
     """Take the fingerprints of files.
 
-    A clone makes symbolic links again, so a link is told by where it leads.
+    A clone recreates symbolic links, so a link is identified by its target.
 
     Args:
         paths: The files, relative to `folder`; a file that is missing has no fingerprint.

@@ -1,7 +1,7 @@
-"""The trees that were live once: which there are, which is live, and which may go.
+"""The trees that were live once: which ones exist, which one is live, which may be removed.
 
-Each is a complete environment by hard links, in a folder named by its number. The live
-one is never among them, and never pruned.
+Each is a complete environment made of hard links, in a folder named after its number. The
+live one is never among them and is never pruned.
 """
 
 import json
@@ -30,8 +30,8 @@ class Generation:
     previous: int | None = None
     """The generation that it replaced: what a plain rollback goes to."""
     activation: int = 0
-    """Counts up each time that a tree goes live, by a change or by a rollback: which of two
-    trees was live later, whatever their numbers and the clock say."""
+    """Goes up each time a tree goes live, by a change or a rollback. It tells which of two trees
+    was live later, regardless of their numbers and the clock."""
 
     def to_dict(self) -> dict[str, Any]:
         """As it is written."""
@@ -46,7 +46,7 @@ class Generation:
 
 
 def live(workspace: Workspace) -> Generation:
-    """The live generation; number 0 for an environment that we never changed."""
+    """The live generation; number 0 if we have never changed the environment."""
     return _read(workspace.live) or Generation()
 
 
@@ -59,12 +59,12 @@ def _read(path: Path) -> Generation | None:
 
 
 def kept(workspace: Workspace) -> list[Generation]:
-    """The generations that can be rolled back to, the one that was live last first."""
+    """The generations available for a rollback, the most recently live one first."""
     found = []
     with suppress(FileNotFoundError):
         for path in workspace.generations.iterdir():
             if path.name.isdigit():
-                number = int(path.name)  # the folder's name counts: a label can be older
+                number = int(path.name)  # the folder's name counts: its label can be older
                 meta = _read(path / META) or Generation()
                 found.append(replace(meta, number=number))
     return sorted(found, key=lambda g: (-g.activation, -g.number))
@@ -73,7 +73,7 @@ def kept(workspace: Workspace) -> list[Generation]:
 def before_live(workspace: Workspace) -> Generation | None:
     """The generation that a plain rollback goes to: the one that the live one replaced.
 
-    Where that one is not kept, it is the one of a lower number that was live last.
+    If that one is not kept, it is the most recently live one with a lower number.
     """
     known, current = kept(workspace), live(workspace)
     replaced = next((g for g in known if g.number == current.previous), None)
@@ -81,29 +81,29 @@ def before_live(workspace: Workspace) -> Generation | None:
 
 
 def next_number(workspace: Workspace) -> int:
-    """A number that no generation has, or had."""
+    """A number that no generation has or ever had."""
     numbers = [live(workspace).number, *(g.number for g in kept(workspace))]
     return max(numbers) + 1
 
 
 def folder_of(workspace: Workspace, number: int) -> Path:
-    """Where the generation of that number lies."""
+    """The folder of the generation with that number."""
     return workspace.generations / str(number)
 
 
 def prune(workspace: Workspace, keep: int) -> list[int]:
-    """Remove the generations beyond `keep`, those first that were live the longest time ago.
+    """Remove the generations beyond `keep`, the least recently live ones first.
 
     Never the one that a plain rollback goes to.
 
     Returns:
-        The numbers of those that went.
+        The numbers of the removed ones.
     """
     target = before_live(workspace)
     rest = [g for g in kept(workspace) if target is None or g.number != target.number]
     gone = [g.number for g in rest[keep - (target is not None) :]]
     for number in gone:
-        # Renamed first: half a tree must never look like one that can go live.
+        # Renamed first: half a tree must never look like a tree that can go live.
         dying = workspace.new_work() / str(number)
         folder_of(workspace, number).rename(dying)
         remove_tree(dying.parent)
@@ -111,11 +111,11 @@ def prune(workspace: Workspace, keep: int) -> list[int]:
 
 
 def listed(workspace: Workspace, *, sizes: bool = False) -> tuple[GenerationStatus, ...]:
-    """All generations, the live one first, for people to look at.
+    """All generations, the live one first, for display.
 
     Args:
         workspace: The environment's.
-        sizes: Also count the bytes that only that tree holds: a `stat` for each file.
+        sizes: Also count the bytes that only that tree has: one `stat` for each file.
     """
     current = live(workspace)
     rows = [_generation(current, is_live=True, own=None)]
@@ -136,7 +136,7 @@ def _generation(meta: Generation, *, is_live: bool, own: int | None) -> Generati
 
 
 def own_bytes(folder: Path) -> int:
-    """Bytes on the disk that removing this tree would free: its folders, and files not shared."""
+    """Bytes that removing this tree would free: its folders, and files that it does not share."""
     return sum(s.st_blocks * 512 for s in _stats(folder) if s.st_nlink == 1 or S_ISDIR(s.st_mode))
 
 
@@ -148,7 +148,7 @@ def _stats(folder: Path) -> Iterator[os.stat_result]:
 
 
 def differing_roots(one: Path, other: Path) -> list[str]:
-    """The top-level names in which two trees differ (bytecode aside)."""
+    """The top-level names in which two trees differ (ignoring bytecode)."""
     names = {*_roots(one), *_roots(other)} - {META}
     return sorted(n for n in names if _inodes(one / n) != _inodes(other / n))
 
@@ -172,7 +172,7 @@ def _inodes(path: Path) -> dict[str, dict[str, int]] | int | str | None:
 
 
 def _inode(path: str) -> int:
-    # Symbolic links are made anew by a clone, so they are told by where they lead.
+    # A clone recreates symbolic links, so they are identified by their target.
     if os.path.islink(path):  # noqa: PTH114
         return hash(os.readlink(path))  # noqa: PTH115
     return os.lstat(path).st_ino

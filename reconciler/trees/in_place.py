@@ -1,8 +1,8 @@
-"""A change of the live tree itself, where no stage can take its place: undone unless complete.
+"""A change of the live tree itself, for when a stage is impossible: complete, or undone.
 
-Old files are moved aside, never deleted, before new ones take their places, and metadata
-folders are changed last. A durable record written before the first move tells how to undo
-all of it, now or at the next start. Held files are never moved.
+Old files are moved aside, not deleted, before new ones replace them. Metadata folders come
+last. A durable record, written before the first move, tells how to undo everything, now or at
+the next start. Held files are never moved.
 """
 
 import errno
@@ -26,14 +26,14 @@ _SITES = ("/site-packages", "/dist-packages")
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is needed to undo a change that was interrupted."""
+    """Everything needed to undo an interrupted change."""
 
     aside: str
-    """The folder, in the workspace, that the old files are in; it mirrors the environment."""
+    """The folder in the workspace with the old files; it mirrors the environment."""
     new: tuple[str, ...]
     """The files that were not there before."""
     copied: tuple[str, ...]
-    """The files that may have a half copy beside them."""
+    """The files that may have half a copy beside them."""
     folders: tuple[str, ...]
     """The folders that were not there before, the deepest first."""
 
@@ -46,7 +46,7 @@ class InPlaceChange:
         workspace: The environment's.
         tree: The live tree.
         going: The packages that leave.
-        incoming: What comes, in a folder that mirrors the environment; None: nothing.
+        incoming: The new files, in a folder that mirrors the environment; None: none.
     """
 
     workspace: Workspace
@@ -54,13 +54,13 @@ class InPlaceChange:
     going: frozenset[NormalizedName]
     incoming: Path | None
     _known: set[str] = field(default_factory=set)
-    """Folders that are known to be folders inside the tree."""
+    """Paths known to be folders inside the tree."""
 
     def begin(self) -> None:
-        """Make the change. Whatever ends it halfway, `undo` puts the old files back.
+        """Make the change. If it fails halfway, `undo` puts the old files back.
 
         Raises:
-            OSError: Something could not be moved.
+            OSError: A file could not be moved.
         """
         outgoing = [d for name in self.going for d in self.tree.installed.copies(name)]
         leaving = [path for d in outgoing for path in self.tree.leaving(d, self.going)]
@@ -79,7 +79,7 @@ class InPlaceChange:
             self._remove_empty(folder)
 
     def commit(self) -> None:
-        """The change is complete and right: make it durable, and forget the old files."""
+        """The change is complete and correct: make it durable, and remove the old files."""
         sync_file_system(self.workspace.prefix)
         self.workspace.in_place.unlink()
         sync_folder(self.workspace.root)
@@ -89,7 +89,7 @@ class InPlaceChange:
         """Put every old file back.
 
         Raises:
-            OSError: That is not possible now; `undo_interrupted` tries again at the next start.
+            OSError: It failed; `undo_interrupted` tries again at the next start.
         """
         undo_interrupted(self.workspace)
 
@@ -101,7 +101,7 @@ class InPlaceChange:
         return self.workspace.root / "aside"
 
     def _coming(self) -> Iterator[str]:
-        """The files that come, except held ones, which are there already and the very same."""
+        """The new files, except held ones: those are already there, unchanged."""
         if self.incoming is None:
             return
         folders = [""]
@@ -115,7 +115,7 @@ class InPlaceChange:
 
     def _write_record(self, coming: list[str]) -> None:
         if self._aside.exists():
-            remove_tree(self._aside)  # an old change left it, and its record is gone
+            remove_tree(self._aside)  # left by an old change whose record is gone
         self._aside.mkdir(mode=0o700)
         new = [path for path in coming if not os.path.lexists(self._live(path))]
         above = {folder for path in coming for folder in _folders_above(path)}
@@ -127,7 +127,7 @@ class InPlaceChange:
         write_durably(self.workspace.in_place, msgspec.json.encode(record).decode())
 
     def _copied(self, coming: list[str]) -> Iterator[str]:
-        """What lies on another file system than its place, so that it is copied there."""
+        """The files that must be copied because their target is on another file system."""
         if self.incoming is None:
             return
         here, devices = self.incoming.stat().st_dev, dict[str, int]()
@@ -143,7 +143,7 @@ class InPlaceChange:
         return f"{self.workspace.prefix}/{path}"
 
     def _is_folder(self, path: str) -> bool:
-        """Whether there is a folder that belongs to the tree: no link that leads out of it."""
+        """Whether this is a folder inside the tree, not a link that leads out of it."""
         return os.path.isdir(self._live(path)) and self.tree.is_inside(path)  # noqa: PTH112
 
     def _put_aside(self, path: str) -> None:
@@ -152,7 +152,7 @@ class InPlaceChange:
             return
         self._mirror(path.rpartition("/")[0])
         if os.path.isdir(target) and not os.path.islink(source):  # noqa: PTH112, PTH114
-            for name in os.listdir(source):  # noqa: PTH208 -- some of it is aside already
+            for name in os.listdir(source):  # noqa: PTH208 -- some entries are already aside
                 self._put_aside(f"{path}/{name}")
             os.rmdir(source)  # noqa: PTH106
         else:
@@ -166,7 +166,7 @@ class InPlaceChange:
                 make_folder_like(self._live(above), target)
 
     def _place(self, path: str) -> None:
-        """Put one new file where it belongs; what is there goes aside first."""
+        """Move one new file into place; an existing file goes aside first."""
         self._make_folder(path.rpartition("/")[0])
         self._put_aside(path)
         source, target = f"{self.incoming}/{path}", self._live(path)
@@ -204,9 +204,9 @@ class InPlaceChange:
 
 
 def undo_interrupted(workspace: Workspace) -> bool:
-    """Put the old files of a change in place back, if one was not completed.
+    """Put the old files back if a change in place was not completed.
 
-    Call with the pass lock held. It can itself be interrupted, and done again.
+    Call with the pass lock held. It can itself be interrupted and repeated.
 
     Returns:
         Whether there was one.
@@ -238,7 +238,7 @@ def _put_back(aside: Path, live: Path) -> None:
     with os.scandir(aside) as entries:
         for entry in entries:
             if entry.name.endswith(_ARRIVING):
-                continue  # half a copy: the whole one is still in its place
+                continue  # half a copy: the original is still in place
             target = live / entry.name
             if entry.is_dir(follow_symlinks=False):
                 if not target.is_dir():
@@ -273,12 +273,12 @@ def _unlink(path: Path) -> None:
         path.unlink(missing_ok=True)
     except (IsADirectoryError, NotADirectoryError, PermissionError):
         if not path.parent.is_dir() or path.is_dir():
-            return  # an old folder, or below an old file: nothing new ever came here
+            return  # an old folder, or below an old file: nothing new was put here
         raise
 
 
 def _remove_if_empty(folder: Path, prefix: Path) -> None:
-    """Remove a folder that was not there before, with the bytecode that programs wrote."""
+    """Remove a folder that did not exist before, with the bytecode that programs wrote."""
     inside = os.path.realpath(folder).startswith(f"{os.path.realpath(prefix)}/")
     if folder.is_symlink() or not folder.is_dir() or not inside:
         return

@@ -1,4 +1,4 @@
-"""Mount points inside an environment: renaming a folder would take them along (proc(5))."""
+"""Finds mount points inside an environment: renaming a folder would move them (proc(5))."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 _MOUNTS = Path("/proc/self/mountinfo")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 _MOUNT_POINT = 4
-"""Its place among the fields of a line."""
+"""The index of the mount point among the fields of a line."""
 
 
 def mount_point_below(folder: Path, table: Path = _MOUNTS) -> Path | None:
@@ -19,7 +19,7 @@ def mount_point_below(folder: Path, table: Path = _MOUNTS) -> Path | None:
     try:
         lines = table.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
-        return None  # without /proc nothing is known, and the exchange itself answers EBUSY
+        return None  # nothing is known without /proc; the exchange itself fails with EBUSY
     start = f"{folder}/"
     for line in lines:
         fields = line.split(" ")

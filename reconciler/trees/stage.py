@@ -1,6 +1,6 @@
-"""Cloning the live environment by hard links, and telling later whether it has changed since.
+"""Clones the live environment with hard links, and checks later whether it has changed.
 
-Costs no data blocks, and never opens a file that the live environment shares.
+Uses no data blocks, and never opens a file that the live environment shares.
 """
 
 import errno
@@ -21,10 +21,10 @@ _BYTECODE = "__pycache__"
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """What was where in a tree, in little memory: 46,000 names and inodes would take 6 MB.
+    """The contents of a tree, in little memory: 46,000 names and inodes would take 6 MB.
 
-    `roots` has the inode of each top-level file, and 0 for a folder; `folders` of each folder
-    below (as a relative path) a digest of its names and inodes.
+    `roots` has the inode of each top-level file, and 0 for a folder. `folders` has, for each
+    folder below (as a relative path), a digest of its names and inodes.
     """
 
     roots: dict[str, int] = field(default_factory=dict)
@@ -32,20 +32,20 @@ class Census:
 
 
 class StagingImpossible(Exception):
-    """The environment cannot be cloned by hard links; the reason is the message."""
+    """The environment cannot be cloned with hard links; the message says why."""
 
 
 def clonable_roots(prefix: Path) -> Iterator[str]:
-    """The top-level names of an environment that a clone has."""
+    """The top-level names of an environment that are cloned."""
     with os.scandir(prefix) as entries:
         yield from sorted(e.name for e in entries if e.name not in _NOT_CLONED)
 
 
 def clone(prefix: Path, stage: Path, cancel: Cancellation) -> Census:
-    """Clone an environment by hard links into the folder `stage`; costs no data blocks.
+    """Clone an environment with hard links into the folder `stage`; uses no data blocks.
 
     Returns:
-        What was where in the live tree, to tell later whether it has changed since.
+        The contents of the live tree, to check later whether it has changed.
 
     Raises:
         StagingImpossible: Hard links cannot be made here.
@@ -55,7 +55,7 @@ def clone(prefix: Path, stage: Path, cancel: Cancellation) -> Census:
     mounted = mount_point_below(prefix)
     if mounted is not None:
         raise StagingImpossible(
-            f"{mounted} is a mount point inside the environment, and cannot change places with a "
+            f"{mounted} is a mount point inside the environment and cannot be exchanged with a "
             "folder. Unmount it for atomic changes"
         )
     try:
@@ -80,7 +80,7 @@ def _clone_entry(
         try:
             inode = source.lstat().st_ino
         except FileNotFoundError:
-            inode = -1  # vanished, so it is a change
+            inode = -1  # it vanished, which counts as a change
         _link(str(source), str(stage / name), is_link=is_link)
         census.roots[name] = inode
 
@@ -107,7 +107,7 @@ def _clone_folder(
     except FileNotFoundError:
         if os.path.lexists(source):
             raise
-        # Somebody is changing the tree right now: the census will tell before the exchange.
+        # Someone is changing the tree right now: the census shows it before the exchange.
     census.folders[relative] = _digest(names)
 
 
@@ -116,7 +116,7 @@ def _digest(names: dict[str, int]) -> int:
 
 
 def make_folder_like(source: str, target: str) -> None:
-    """Make a folder with the mode of another one, and its group where that may be."""
+    """Make a folder with the mode of another one, and with its group if that is allowed."""
     like = os.stat(source)  # noqa: PTH116 -- thousands of times
     os.mkdir(target, like.st_mode & 0o1777)  # noqa: PTH102
     made = os.stat(target)  # noqa: PTH116
@@ -138,27 +138,27 @@ def _link(source: str, target: str, *, is_link: bool) -> None:
             os.link(source, target)
     except FileNotFoundError:
         if os.path.lexists(source):
-            raise  # else it has vanished just now, which the census will tell
+            raise  # otherwise it has just vanished, which the census will show
 
 
 def _why_not(error: OSError) -> str:
     if error.errno in (errno.EPERM, errno.EACCES):
         return (
-            f"{error.filename} belongs to another user, and the kernel lets nobody hard-link "
-            "files of others (fs.protected_hardlinks). Run as their owner, or change the owner "
-            "of the whole environment"
+            f"{error.filename} belongs to another user, and the kernel does not allow hard links "
+            "to other users' files (fs.protected_hardlinks). Run as their owner, or change the "
+            "owner of the whole environment"
         )
     if error.errno == errno.EXDEV:
-        return f"{error.filename} lies on another file system than the environment"
+        return f"{error.filename} is on a different file system than the environment"
     if error.errno == errno.EMLINK:
         return f"{error.filename} has as many hard links as the file system allows"
     return f"hard links cannot be made here ({error.strerror}: {error.filename})"
 
 
 def has_changed(prefix: Path, census: Census) -> str | None:
-    """The first folder of the live tree whose content is not as it was cloned, or None.
+    """The first folder of the live tree that has changed since it was cloned, or None.
 
-    Compiled bytecode does not count: running programs write it all the time.
+    Compiled bytecode does not count: running programs write it at any time.
     """
     now = _listing(str(prefix))
     for name, inode in census.roots.items():

@@ -1,7 +1,7 @@
-"""A tree that packages are taken out of and put into: the stage, or in place the live one.
+"""A tree whose packages are replaced: the stage or, in place, the live one.
 
-uv writes only into an empty folder of its own; what it put there is moved in here, whole
-folders at a time. What another package must not overwrite is seen before anything is moved.
+uv writes only into an empty folder of its own. What it put there is moved in here, whole
+folders at a time. Conflicts with held files are found before anything is moved.
 """
 
 import errno
@@ -27,7 +27,7 @@ _UV_LOCK = ".lock"
 
 @dataclass(eq=False)
 class HoldConflict(Exception):
-    """A package brings files that a held one owns, with other content."""
+    """A package brings files that a held one owns, with different content."""
 
     package: NormalizedName
     hold: NormalizedName
@@ -36,12 +36,12 @@ class HoldConflict(Exception):
     def __str__(self) -> str:
         return (
             f"{self.package} would overwrite {self.path}, a file of {self.hold}, which is held. "
-            f"Remove {self.package} from what is required, or stop holding {self.hold}."
+            f"Remove {self.package} from the requirements, or stop holding {self.hold}."
         )
 
 
 def recorded_paths(distribution: Distribution, prefix: Path) -> Iterator[str]:
-    """A distribution's files relative to the environment; those outside it are left alone."""
+    """A distribution's files, relative to the environment; files outside it are skipped."""
     start = f"{prefix}/"
     try:
         paths = () if distribution.legacy else read_recorded_paths(distribution.info)
@@ -54,14 +54,14 @@ def recorded_paths(distribution: Distribution, prefix: Path) -> Iterator[str]:
 
 @dataclass
 class Tree:
-    """A tree that mirrors an environment, or is it.
+    """A tree that mirrors an environment, or the environment itself.
 
     Args:
         folder: The tree.
-        prefix: The live environment, which the recorded paths are in.
+        prefix: The live environment; recorded paths are inside it.
         installed: What is installed there.
-        holds: Whose files stay the very same.
-        touched: The top-level names that have been changed.
+        holds: Packages whose files stay unchanged.
+        touched: The changed top-level names.
     """
 
     folder: Path
@@ -74,9 +74,9 @@ class Tree:
 
     @cached_property
     def held_files(self) -> Mapping[str, NormalizedName]:
-        """Of each file of a hold, the hold; where someone else replaced it, of what is there.
+        """The hold of each held file; if someone replaced the package, the files that are there.
 
-        Compiled bytecode aside: whoever imports the package may write it anew at any time.
+        Without compiled bytecode: any program that imports the package may rewrite it at any time.
         """
         return {
             path: name
@@ -98,7 +98,7 @@ class Tree:
         return frozenset(found)
 
     def _shared(self, going: frozenset[NormalizedName]) -> frozenset[str]:
-        """The files of what goes that somebody who stays owns too, by the RECORDs."""
+        """The files of departing packages that a remaining package also owns, by the RECORDs."""
         if going not in self._known_shared:
             own = {
                 path
@@ -115,9 +115,9 @@ class Tree:
     def replace(
         self, going: frozenset[NormalizedName], incoming: Path | None, cancel: Cancellation
     ) -> None:
-        """Take packages out, then put in what is in the folder `incoming`.
+        """Remove packages, then move in what is in the folder `incoming`.
 
-        Only for a tree that nobody uses yet: between the two it is not whole.
+        Only for a tree that nobody uses yet: between the two steps it is incomplete.
 
         Raises:
             Cancelled: The pass was asked to end.
@@ -129,10 +129,10 @@ class Tree:
             self.add(incoming, cancel)
 
     def leaving(self, distribution: Distribution, going: frozenset[NormalizedName]) -> list[str]:
-        """The files that leave with a distribution, its compiled bytecode among them.
+        """The files that leave with a distribution, including its compiled bytecode.
 
-        Not among them: its metadata folder, what lies outside the tree, and what belongs to a
-        package that stays.
+        Without its metadata folder, files outside the tree, and files that a remaining package
+        also owns.
         """
         shared = self._shared(going)
         info = f"{self.info_of(distribution)}/"
@@ -146,7 +146,7 @@ class Tree:
         return str(distribution.info.relative_to(self.prefix))
 
     def remove(self, distribution: Distribution, going: frozenset[NormalizedName]) -> None:
-        """Take a distribution's files out, except those that a package that stays owns too."""
+        """Remove a distribution's files, except those that a remaining package also owns."""
         info = self.info_of(distribution)
         gone = self.leaving(distribution, going)
         for path in gone:
@@ -161,7 +161,7 @@ class Tree:
             os.unlink(f"{self.folder}/{path}")  # noqa: PTH108 -- thousands of times
 
     def _compiled(self, paths: Iterable[str]) -> Iterator[str]:
-        """The compiled bytecode of modules: it goes with them."""
+        """The compiled bytecode of modules, which goes with them."""
         modules: dict[str, set[str]] = {}
         for path in paths:
             folder, _, name = path.rpartition("/")
@@ -201,13 +201,13 @@ class Tree:
         tops = {path.partition("/")[0] for path in paths} - self._seen_tops
         self._seen_tops |= tops
         for top in tops:
-            # What goes through `lib64` changes `lib`, and that is what must be exchanged.
+            # A path through `lib64` changes `lib`, so `lib` must be exchanged.
             there = Path(os.path.realpath(self.folder / top))
             beside = there.parent == Path(os.path.realpath(self.folder))
             self.touched.add(there.name if beside else top)
 
     def add(self, incoming: Path, cancel: Cancellation) -> None:
-        """Move everything of the folder `incoming` in; a held file that is the same stays.
+        """Move everything in the folder `incoming` in; identical held files stay.
 
         Raises:
             Cancelled: The pass was asked to end.
@@ -221,7 +221,7 @@ class Tree:
             path = f"{folder}/{entry.name}" if folder else entry.name
             target = self.folder / path
             if path in self.held_files and os.path.lexists(target):
-                continue  # known to be the same, by `conflict`
+                continue  # `conflict` has checked that it is identical
             shared = path in self._held_folders or (target.is_dir() and self.is_inside(path))
             in_parts = shared and entry.is_dir(follow_symlinks=False)
             if in_parts or not _moved(incoming / path, target):
@@ -229,7 +229,7 @@ class Tree:
                 self._add_folder(incoming, path, cancel)
 
     def is_inside(self, relative: str) -> bool:
-        """Whether a folder is in this tree; what a link leads to elsewhere is not ours."""
+        """Whether a folder is in this tree; the target of a link elsewhere is not ours."""
         top = os.path.realpath(self.folder)
         return f"{os.path.realpath(self.folder / relative)}/".startswith(f"{top}/")
 
@@ -237,15 +237,15 @@ class Tree:
         if folder.is_dir():
             return
         if os.path.lexists(folder):
-            folder.unlink()  # a file of a version that had a module where now a package is
+            folder.unlink()  # the old version had a module where the new one has a package
         folder.mkdir(parents=True)
 
     def conflict(self, incoming: Path, packages: Iterable[Distribution]) -> HoldConflict | None:
-        """The first of `incoming` that would replace a file of a held package, or None.
+        """The first file in `incoming` that would replace a file of a held package, or None.
 
         Args:
             incoming: What uv installed into a folder of its own.
-            packages: The distributions in it, one of which brings the file.
+            packages: The distributions in that folder; one of them brings the file.
         """
         for path in self._held_within(incoming, ""):
             there = self.prefix / path
@@ -256,7 +256,7 @@ class Tree:
         return None
 
     def _held_within(self, incoming: Path, folder: str) -> Iterator[str]:
-        """What of `incoming` lies where a hold has a file, or a file where it has a folder."""
+        """The paths in `incoming` where a hold has a file, and files where it has a folder."""
         for entry in entries_of(incoming, folder):
             path = f"{folder}/{entry.name}" if folder else entry.name
             if path in self._held_folders and entry.is_dir(follow_symlinks=False):
@@ -265,15 +265,15 @@ class Tree:
                 yield path
 
     def _hold_at(self, path: str) -> NormalizedName:
-        """The hold that has this file, or a file in this folder."""
+        """The hold that owns this file, or a file in this folder."""
         inside = (n for p, n in self.held_files.items() if p.startswith(f"{path}/"))
         return self.held_files.get(path) or next(inside)
 
 
 def follow_links(incoming: Path, prefix: Path) -> None:
-    """Put what is for a link of the environment where that leads: with some Pythons, `lib64`.
+    """Move folders that are links in the environment to the link's target, such as `lib64`.
 
-    uv makes a folder of it in any other prefix.
+    In any other prefix, uv creates a real folder instead.
     """
     for entry in entries_of(incoming, ""):
         meant = Path(os.path.realpath(prefix / entry.name))
@@ -320,7 +320,7 @@ def _remove(path: Path) -> None:
 
 
 def _moved(source: Path, target: Path) -> bool:
-    """Put a file or a whole folder in place of what is there; False if it must go in parts."""
+    """Replace what is there by a file or a whole folder; False if it must go in parts."""
     if target.is_dir() and not target.is_symlink():
         shutil.rmtree(target)
     elif source.is_dir():

@@ -1,7 +1,7 @@
-"""Where everything of ours lies that belongs to one environment, and who may use it now.
+"""The folder with our files for one environment, and the locks that decide who may use it.
 
-A folder `.reconciler` within the environment, on the same file system and mount as its
-packages, so that hard links and renames work. Never holds anything that Python imports.
+The folder `.reconciler` is inside the environment, on the same file system and mount as its
+packages, so that hard links and renames work. It never contains anything that Python imports.
 """
 
 import fcntl
@@ -21,9 +21,9 @@ from reconciler.status import ExpectedEnd, Reason
 NAME = ".reconciler"
 _STAGE, _WORK = "stage-", "work-"
 _ASIDE = "aside"
-"""Old files of a change in place; without a record of it, nobody needs them any more."""
+"""Old files of a change in place; without its record, they are no longer needed."""
 _UNFINISHED = ".new"
-"""The end of the name of a file that is being written (`write_durably`)."""
+"""The suffix of a file that is being written (`write_durably`)."""
 _LOCK_POLL_SECONDS = 0.05
 
 
@@ -41,18 +41,18 @@ class Busy(ExpectedEnd):
 class PassLock:
     """Proof that the caller holds an environment's pass lock.
 
-    `Workspace.pass_lock` gives it out, and it is worth nothing once that lock is released.
-    What may be written under the lock only asks for it. `PassLock()` proves nothing.
+    `Workspace.pass_lock` returns it; it expires when that lock is released. Code that may only
+    write under the lock requires it. `PassLock()` proves nothing.
     """
 
     def __init__(self, prefix: Path | None = None) -> None:
         self._prefix = prefix
 
     def require(self, prefix: Path) -> None:
-        """Return if the lock of the environment at `prefix` is held.
+        """Check that the lock of the environment at `prefix` is held.
 
         Raises:
-            RuntimeError: It is not: a defect of the caller.
+            RuntimeError: It is not held: a bug in the caller.
         """
         if self._prefix != prefix:
             raise RuntimeError(f"the pass lock of {prefix} is not held")
@@ -95,24 +95,24 @@ class Workspace:
 
     @property
     def live(self) -> Path:
-        """The number of the live generation, and since when."""
+        """The label of the live generation."""
         return self.root / "live.json"
 
     @property
     def service_lock_file(self) -> Path:
-        """Locked by the service that looks after this environment."""
+        """Locked by the service that manages this environment."""
         return self.root / "service.lock"
 
     def create(self) -> None:
-        """Make the folder; private, since uv's settings with credentials pass through it."""
+        """Make the folder; it is private because uv settings with credentials are written there."""
         self.root.mkdir(mode=0o700, exist_ok=True)
 
     def new_work(self) -> Path:
-        """A new, empty folder for what uv reads and writes in one pass."""
+        """A new, empty folder for the files that uv reads and writes in one pass."""
         return Path(tempfile.mkdtemp(prefix=_WORK, dir=self.root))
 
     def leftovers(self) -> list[Path]:
-        """What nobody will finish: stages, work folders, half-written files.
+        """What a crash left behind: stages, work folders, half-written files.
 
         Call with the pass lock held.
         """
@@ -125,7 +125,7 @@ class Workspace:
         ]
 
     def clean_up(self) -> int:
-        """Remove what a crash left behind; how many files and folders that were."""
+        """Remove what a crash left behind; return the number of files and folders."""
         found = self.leftovers()
         for path in found:
             if path.is_dir():
@@ -136,7 +136,7 @@ class Workspace:
 
     @contextmanager
     def service_lock(self) -> Iterator[None]:
-        """Held by a service for as long as it looks after this environment.
+        """Held by a service as long as it manages this environment.
 
         Raises:
             Busy: Another service does.
@@ -164,7 +164,7 @@ class Workspace:
         """uv's own lock on the environment: keeps every other uv out (uv-facts 17).
 
         Raises:
-            Busy: Another uv was at work for longer than `timeout` seconds.
+            Busy: Another uv was running for longer than `timeout` seconds.
             Cancelled: The pass was asked to end while it waited.
         """
         with _waited(self.prefix / ".lock", cancel, timeout):
@@ -187,7 +187,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _sign(descriptor: int) -> None:
-    """Say who holds the lock, unless it is there already: a pass should write nothing in vain."""
+    """Write down who holds the lock, if it is not there yet: a pass avoids needless writes."""
     signature = json.dumps({"pid": os.getpid()}).encode()
     if os.pread(descriptor, 100, 0) != signature:
         os.ftruncate(descriptor, 0)
@@ -218,7 +218,7 @@ def _holder(descriptor: int) -> str:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder of ours, wholly; what vanishes meanwhile is as good as removed."""
+    """Remove one of our folders completely; files that vanish meanwhile are fine."""
     shutil.rmtree(path, onerror=_ignore_vanished)
 
 
@@ -230,7 +230,7 @@ def _ignore_vanished(
 
 
 def write_durably(path: Path, text: str) -> None:
-    """Replace a small file so that a power cut leaves the old or the new one."""
+    """Replace a small file; a power cut leaves either the old or the new one."""
     fresh = path.with_name(path.name + _UNFINISHED)
     with fresh.open("w", encoding="utf-8") as file:
         file.write(text)

@@ -1,1 +1,1 @@
-"""Driving uv: what it is told, how it is run, and what its answers mean."""
+"""Driving uv: what it is asked, how it is run, and what its answers mean."""

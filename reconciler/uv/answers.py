@@ -1,4 +1,4 @@
-"""What uv answers, as types: plans, and every kind of failure by uv's own words.
+"""uv's answers as types: plans, and each kind of failure, recognised from uv's output.
 
 Pure: text in, values and exceptions out. Starts nothing.
 """
@@ -15,11 +15,11 @@ from packaging.version import Version
 from reconciler.status import ExpectedEnd, Reason
 
 EFFECTIVE_NAME = "reconciler-effective"
-"""The name of the generated project that uv is given."""
+"""The name of the generated project that is passed to uv."""
 
 
 class UvError(ExpectedEnd):
-    """uv did not do what it was asked; `log` has uv's own words."""
+    """uv did not do what it was asked; `log` has uv's output."""
 
     reason = Reason.UV_FAILED
 
@@ -29,13 +29,13 @@ class UvError(ExpectedEnd):
 
 
 class UvMissing(UvError):
-    """There is no uv to start, or one that is too old."""
+    """There is no uv to start, or it is too old."""
 
     reason = Reason.UV_MISSING
 
 
 class NoSolution(UvError):
-    """What is asked for cannot be had together; the message is uv's explanation."""
+    """The requirements conflict, or something does not exist; the message is uv's explanation."""
 
     reason = Reason.NO_SOLUTION
 
@@ -51,13 +51,13 @@ class BuildFailed(UvError):
 
 
 class Unusable(BuildFailed):
-    """What there is of a package is damaged, gone, or not what it says it is."""
+    """The files of a package are damaged, gone, or not the package they claim to be."""
 
     reason = Reason.UNUSABLE
 
 
 class Unreadable(UvError):
-    """uv cannot read what is installed: a package, or a folder, is named."""
+    """uv cannot read an installed package; names the package or its folder."""
 
     reason = Reason.UNREADABLE
 
@@ -71,26 +71,26 @@ class Unreadable(UvError):
 
 
 class NetworkTrouble(UvError):
-    """An index did not answer, or refused: nobody's requirement is to blame."""
+    """An index did not answer, or refused: no requirement is to blame."""
 
     reason = Reason.NETWORK_TROUBLE
 
 
 class DiskFull(UvError):
-    """There is no space left for uv's cache or for the stage."""
+    """There is no space left for uv's cache or the stage."""
 
     reason = Reason.DISK_FULL
 
 
 class TimedOut(UvError):
-    """uv took longer than the configured time limit and was ended."""
+    """uv took longer than the configured time limit and was stopped."""
 
     reason = Reason.TIMED_OUT
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One package that uv would install: an exact version, or the place that it comes from."""
+    """One package that uv would install: an exact version, or the URL that it comes from."""
 
     name: NormalizedName
     version: Version | None
@@ -98,7 +98,7 @@ class Planned:
 
     @property
     def commit(self) -> str | None:
-        """The commit, of a package that comes from git."""
+        """The commit, if the package comes from git."""
         git = self.url is not None and self.url.startswith("git+")
         return self.url.rpartition("@")[2].partition("#")[0] if git and self.url else None
 
@@ -107,7 +107,7 @@ class Planned:
 class Plan:
     """What uv would do, complete before anything is done.
 
-    `install` is what would be put in, `remove` the versions that would go.
+    `install` is what would be installed, `remove` the versions that would be removed.
     """
 
     install: Mapping[NormalizedName, Planned]
@@ -122,7 +122,7 @@ _URL_LINE = re.compile(
 
 
 def read_plan(out: str, log: str) -> Plan:
-    """Read the dry run's JSON; the places of packages without a version stand in the log."""
+    """Read the dry run's JSON; the URLs of packages without a version are in the log."""
     urls = {canonicalize_name(m["name"]): m["url"] for m in _URL_LINE.finditer(log)}
     install: dict[NormalizedName, Planned] = {}
     remove: dict[NormalizedName, Version | None] = {}
@@ -136,8 +136,8 @@ def read_plan(out: str, log: str) -> Plan:
                 remove[name] = version
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UvError(
-            f"the answer of uv's dry run is not understood ({error}). This uv is newer than "
-            "Reconciler knows: set `uv` in [service] to the one that it was installed with.",
+            f"the output of uv's dry run cannot be read ({error}). This uv is newer than "
+            "Reconciler knows: set `uv` in [service] to the one installed with Reconciler.",
             log,
         ) from error
     downloads = _DOWNLOADS.search(log)
@@ -168,25 +168,25 @@ _NETWORK = re.compile(
 )
 
 
-# Also a dependent that names the very file which something else must be taken from.
+# Also a package that pins another one to a file that differs from the required one.
 _UNFIT = re.compile(
     r"not found|does not exist|\b(?:404|410)\b|conflicting URLs|as a URL dependency"
 )
 
-# uv tells of the generated project by its name; to the user it is what he requires.
+# uv uses the name of the generated project; to users it is their own requirement.
 _OUR_NEED = re.compile(rf"\b{EFFECTIVE_NAME}(?:==0)? depends on")
 _OURS = re.compile(rf"\b{EFFECTIVE_NAME}\b")
 
 
 def failure(code: int, log: str) -> UvError:
-    """Tell from uv's words what kind of failure this was (uv-facts 25 to 29)."""
+    """Tell from uv's output what kind of failure this was (uv-facts 25 to 29)."""
     words = _explanation(log)
     if "No space left on device" in log or "Disk quota exceeded" in log:
         return DiskFull(f"{words} Free some space.", log)
     unread = _UNREADABLE.search(words)
     if unread:
         name = unread["package"] or unread["expected"]
-        fix = "Remove it (`uv pip uninstall`, or the folder by hand) and it is installed again."
+        fix = "Remove it (`uv pip uninstall`, or delete the folder), and it is installed again."
         known = canonicalize_name(name) if name else None
         return Unreadable(f"{words} {fix}", log, known, unread["info"] or "")
     if _NETWORK.search(words):
@@ -195,19 +195,19 @@ def failure(code: int, log: str) -> UvError:
     if built:
         return BuildFailed(canonicalize_name(built["name"]), words, log)
     unusable = _UNUSABLE.match(words)
-    asked_for = unusable is not None and " @ " in unusable[0]  # at an address that is not there
+    asked_for = unusable is not None and " @ " in unusable[0]  # at a URL that does not exist
     if unusable and not (asked_for and _UNFIT.search(words)):
         name = next(group for group in unusable.groups() if group)
         return Unusable(canonicalize_name(name), words, log)
     if "No solution found" in words or _UNFIT.search(words):
         return NoSolution(words, log)
     if code < 0:
-        return UvError(f"uv was ended by {signal.Signals(-code).name}.", log)
-    return UvError(words or f"uv ended with {code} and said nothing.", log)
+        return UvError(f"uv was killed by {signal.Signals(-code).name}.", log)
+    return UvError(words or f"uv exited with {code} and printed nothing.", log)
 
 
 def _explanation(log: str) -> str:
-    """uv's error, without what it said before, as running text."""
+    """uv's error as running text, without the output before it."""
     start = re.search(r"^error: ", log, re.MULTILINE)
     text = log[start.end() :] if start else log
     lines = [line.strip().removeprefix("cause:").strip() for line in text.splitlines()]

@@ -1,9 +1,8 @@
-"""The effective project: what uv is really asked for, instead of the project's own file.
+"""The effective project: what uv really gets, instead of the project's own file.
 
-The requirements that apply, with held names taken out; each installed hold asked for by
-the address of a metadata-only stub wheel, so that the resolution rests on its metadata
-alone and no index is asked for it (uv-facts 7 to 8d); missing holds excluded. Writes only
-into the folder it is given.
+It has the requirements that apply, without held names. Each installed hold is required by the
+URL of a metadata-only stub wheel, so that uv resolves with its metadata alone and asks no
+index for it (uv-facts 7 to 8d). Missing holds are excluded. Writes only into the given folder.
 """
 
 import base64
@@ -29,10 +28,10 @@ _HELD_WEIGHT = 1000
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One requirement that uv is asked to meet, and where it comes from.
+    """One requirement that uv is asked to satisfy, and where it comes from.
 
-    `weight` tells how dear it is when not everything can be had: what a hold itself
-    requires is worth more than anything that the project declares.
+    `weight` is what leaving it out costs when not everything can be installed: what a hold
+    itself requires weighs more than anything that the project declares.
     """
 
     name: NormalizedName
@@ -45,9 +44,9 @@ class Item:
 def items_of(
     declared: Iterable[Declared], holds: HoldSet, markers: Mapping[str, str]
 ) -> tuple[Item, ...]:
-    """The declared requirements that uv is asked for: all but the held ones.
+    """The declared requirements that uv is asked for: all except the held ones.
 
-    Of a held one what its extras bring is asked for all the same (`torch[opt-einsum]`).
+    What the extras of a held one require is asked for anyway (`torch[opt-einsum]`).
     """
     found: list[Item] = []
     for one in declared:
@@ -72,7 +71,7 @@ def _of_extras(one: Declared, holds: HoldSet, markers: Mapping[str, str]) -> Ite
 
 
 def items_of_holds(holds: HoldSet, markers: Mapping[str, str]) -> tuple[Item, ...]:
-    """What the held packages themselves require: bounds that only they declare (uv-facts 8d)."""
+    """What the held packages themselves require: bounds that nobody else declares (uv-facts 8d)."""
     items: dict[str, Item] = {}
     for held in holds.held.values():
         for requirement in requires_of(held.distribution, markers, sorted(held.extras)):
@@ -85,7 +84,7 @@ def items_of_holds(holds: HoldSet, markers: Mapping[str, str]) -> tuple[Item, ..
 
 
 def without_marker(requirement: Requirement) -> str:
-    """The requirement as text, its marker (already evaluated) left out."""
+    """The requirement as text, without its marker (already evaluated)."""
     bare = Requirement(str(requirement))
     bare.marker = None
     return str(bare)
@@ -93,12 +92,12 @@ def without_marker(requirement: Requirement) -> str:
 
 @dataclass(frozen=True)
 class EffectiveProject:
-    """Writes what uv is told, for one pass.
+    """Writes uv's input for one pass.
 
     Args:
         folder: A private folder of this pass; credentials may end up in its files.
         python: The target interpreter.
-        settings: The sifted uv settings (`settings_for`).
+        settings: The filtered uv settings (`settings_for`).
         holds: The hold set.
         missing: Names that are held but not installed: uv may not install them.
         build: Whether source distributions may be built.
@@ -122,13 +121,13 @@ class EffectiveProject:
         upgrade: bool = False,
         free: bool = False,
     ) -> Ask:
-        """What the dry run is told.
+        """The input of the dry run.
 
         Args:
-            items: The requirements to meet.
+            items: The requirements to satisfy.
             constraints: Further constraints, such as what must stay as it is.
-            reinstall: Packages to put in anew though their version is right.
-            upgrade: Whether to look for newer versions of what is satisfied already.
+            reinstall: Packages to reinstall even if their version is right.
+            upgrade: Whether to look for newer versions of what is already satisfied.
             free: Whether to plan as if nothing were held, to see what the holds hold back.
         """
         folder = self._new_folder("plan")
@@ -137,7 +136,7 @@ class EffectiveProject:
         settings = self._settings(folder, stubs=held)
         requirements = [item.text for item in items] + self._stubs(folder, held)
         arguments = [
-            # The stubs pin already; constraints make uv's reasons name the pins.
+            # The stubs already pin; the constraints make uv's explanations name the pins.
             *self._list(folder, "-c", "constraints.txt", [*(h.pin for h in held), *constraints]),
             *self._list(folder, "--excludes", "excludes.txt", excluded),
             *self._build_arguments(folder),
@@ -148,10 +147,10 @@ class EffectiveProject:
         return self._ask(folder, project, settings, arguments)
 
     def to_install(self, planned: Sequence[Planned], items: Sequence[Item]) -> Ask:
-        """What the installation is told: exactly the planned versions, nothing held.
+        """The input of the installation: exactly the planned versions, nothing held.
 
-        Sources of declared requirements apply as they did in the plan; a package that only
-        the plan took from a URL is asked for by that URL.
+        Sources of declared requirements apply as they did in the plan. A package that only the
+        plan took from a URL is required by that URL.
         """
         folder = self._new_folder("install")
         declared = {item.name: item for item in items if item.source or " @ " in item.text}
@@ -170,7 +169,7 @@ class EffectiveProject:
 
     def _settings(self, folder: Path, stubs: Sequence[Held] = ()) -> Path:
         settings = dict(self.settings)
-        if settings.get("no-binary") is True:  # the stubs are wheels all the same
+        if settings.get("no-binary") is True:  # the stubs are wheels anyway
             named = [*settings.get("no-build-package", ()), *(h.name for h in stubs)]
             settings["no-build-package"] = named
         path = folder / "uv.toml"
@@ -178,7 +177,7 @@ class EffectiveProject:
         return path
 
     def _stubs(self, folder: Path, held: Sequence[Held]) -> list[str]:
-        """What asks for each hold: by its address there is one candidate, and no index is asked."""
+        """One requirement for each hold, by URL: one candidate, and no index is asked."""
         stubs = folder / "stubs"
         stubs.mkdir()
         return [
@@ -186,10 +185,10 @@ class EffectiveProject:
         ]
 
     def _build_arguments(self, folder: Path) -> list[str]:
-        """A build must not fetch another torch either: it fails loudly instead (uv-facts 8f).
+        """Keep a build from fetching another torch: it fails with an error instead (uv-facts 8f).
 
-        Nor is a source for a hold of account that a project of the user's own (`path = ...`)
-        declares.
+        A source for a hold that one of the user's own projects (`path = ...`) declares is ignored
+        too.
         """
         names = [*self.holds.held, *sorted(self.missing)]
         pins = [h.pin for h in self.holds.held.values()] + [f"{n}<0" for n in sorted(self.missing)]
@@ -209,8 +208,8 @@ def _write_project(folder: Path, requirements: Sequence[str], items: Iterable[It
     sources = {item.name: dict(item.source) for item in items if item.source}
     document: dict[str, Any] = {
         "project": {"name": EFFECTIVE_NAME, "version": "0", "dependencies": requirements},
-        # A workspace of its own: else uv looks for one further up, and reads the user's project,
-        # which may be half saved just now.
+        # A workspace of its own: otherwise uv looks for one further up and reads the project of the
+        # user, which may be half saved right now.
         "tool": {"uv": {"workspace": {}, "sources": sources}},
     }
     path = folder / "pyproject.toml"
@@ -219,10 +218,10 @@ def _write_project(folder: Path, requirements: Sequence[str], items: Iterable[It
 
 
 def _exact(planned: Planned, declared: Item | None) -> str:
-    """What asks for just this.
+    """The requirement for exactly this.
 
-    A place is asked for in the words of the project: a branch is recorded as such (PEP 610), and
-    `check_packages` sees to it that it still leads to the commit that was planned.
+    A URL is required as the project writes it, so that a branch is recorded as a branch
+    (PEP 610). `check_packages` makes sure that it still leads to the planned commit.
     """
     if planned.version is not None and planned.url is None:
         return f"{planned.name}=={planned.version}"
@@ -232,10 +231,10 @@ def _exact(planned: Planned, declared: Item | None) -> str:
 
 
 def write_stub(folder: Path, distribution: Distribution, holds: HoldSet) -> Path:
-    """Write a metadata-only wheel: same name and version, no files.
+    """Write a metadata-only wheel: the same name and version, no files.
 
-    What a held package requires of other held ones is left out: those are pinned, or
-    excluded, in their own right. What it requires of the rest is asked for openly.
+    Its requirements on other held packages are left out: those are pinned or excluded
+    themselves. Its other requirements are passed to uv as items.
     """
     name = distribution.name.replace("-", "_")
     version = str(distribution.version)

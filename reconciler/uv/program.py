@@ -1,7 +1,7 @@
-"""The only module that starts uv; what uv answers comes back as types.
+"""The only module that starts uv; returns uv's answers as types.
 
-uv never writes to a live environment from here: it plans by a dry run, and installs
-into a prefix of its own that a pass merges and checks afterwards.
+uv never writes to a live environment from here: it plans with a dry run, and installs into
+a separate prefix, which a pass checks and merges afterwards.
 """
 
 import errno
@@ -39,22 +39,22 @@ from reconciler.uv.answers import (
 )
 
 OLDEST = Version("0.13.0")
-"""The oldest uv whose dry run answers in JSON as it is read here."""
+"""The oldest uv whose dry run prints the JSON that is read here."""
 
 _KEPT = 64_000_000
-"""Characters; a plan is read whole or not at all."""
+"""In characters; a plan is read completely or not at all."""
 _VERSION_WITHIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Ask:
-    """One run of `uv pip install`: everything that it is told, nothing that it finds."""
+    """One run of `uv pip install`: its complete input, so that it finds nothing by itself."""
 
     python: Path
     project: Path
     """The generated project file."""
     settings: Path
-    """The generated uv.toml, in place of every file that uv would find by itself."""
+    """The generated uv.toml, instead of every file that uv would find by itself."""
     folder: Path
     arguments: tuple[str, ...] = ()
     timeout: float | None = None
@@ -68,8 +68,8 @@ class Uv:
         """Remember which uv, and the environment variables it may see.
 
         Args:
-            executable: The configured uv, or None for the one that came with this package.
-            environ: The variables for uv, already sifted (`effective.environ_for_uv`).
+            executable: The configured uv, or None for the one installed with this package.
+            environ: The variables for uv, already filtered (`settings.environ_for_uv`).
         """
         self._executable = executable
         self._environ = dict(environ)
@@ -80,13 +80,13 @@ class Uv:
         """The program.
 
         Raises:
-            UvMissing: There is none.
+            UvMissing: It does not exist.
         """
         try:
             found = self._executable or Path(find_uv_bin())
         except FileNotFoundError as error:
             raise UvMissing(
-                "uv is not found beside this package. Install Reconciler again (uv comes with "
+                "uv was not found beside this package. Reinstall Reconciler (uv comes with "
                 "it), or set `uv` in [service]."
             ) from error
         if not (found.is_file() and os.access(found, os.X_OK)):
@@ -94,10 +94,10 @@ class Uv:
         return found
 
     def version(self) -> str:
-        """Its version, asked once.
+        """Its version; uv is asked once.
 
         Raises:
-            UvMissing: There is none, it does not start, or it is older than `OLDEST`.
+            UvMissing: It does not exist, does not start, or is older than `OLDEST`.
         """
         if self._version is None:
             try:
@@ -109,14 +109,14 @@ class Uv:
                 raise UvMissing(f"uv does not start ({error}). Reinstall it.") from error
             if said.status != 0:
                 raise UvMissing(
-                    f"uv does not start (`uv --version` ended with {said.status}). Reinstall it."
+                    f"uv does not start (`uv --version` exited with {said.status}). Reinstall it."
                 )
             version = said.out.removeprefix("uv ").partition(" ")[0].strip()
             try:
                 too_old = Version(version) < OLDEST
             except InvalidVersion:
                 raise UvMissing(
-                    f"{self.executable} is not uv: it says {said.out[:100]!r} as its version. "
+                    f"{self.executable} is not uv: its version is {said.out[:100]!r}. "
                     "Correct `uv` in [service]."
                 ) from None
             if too_old:
@@ -128,12 +128,12 @@ class Uv:
         return self._version
 
     def create_environment(self, folder: Path, python: str, cancel: Cancellation) -> None:
-        """Make a new virtual environment.
+        """Create a virtual environment.
 
         Raises:
-            UvError: It could not be made.
+            UvError: It could not be created.
         """
-        # What is ours may lie there already: `rm -rf .venv/*` leaves it, and the vault with it.
+        # Our folder may already be there: `rm -rf .venv/*` leaves it, and the vault with it.
         self._run(["venv", "--no-config", "--no-project", "--allow-existing",
                    "--python", python, str(folder)], Path("/"), cancel)  # fmt: skip
 
@@ -146,17 +146,17 @@ class Uv:
         offline: bool = False,
         prefix: Path | None = None,
     ) -> Plan:
-        """Ask what would change, by a dry run.
+        """Ask uv what would change, with a dry run.
 
         Args:
-            ask: What it is told.
+            ask: Its input.
             cancel: Ends it.
-            on_line: Follows what it says.
-            offline: By its cache alone.
-            prefix: Where to look for what is installed, if not in the environment itself.
+            on_line: Gets each line that it prints.
+            offline: Whether to use only its cache.
+            prefix: Where to look for installed packages, if not in the environment itself.
 
         Raises:
-            NoSolution: The requirements exclude each other, or something does not exist.
+            NoSolution: The requirements conflict, or something does not exist.
             BuildFailed: Metadata of a source distribution could not be built.
             NetworkTrouble: An index did not answer.
             UvError: uv failed for any other reason.
@@ -178,7 +178,7 @@ class Uv:
         """Install exactly what `ask` names, without dependencies, into `prefix`.
 
         Raises:
-            UvError: As `plan`.
+            UvError: As for `plan`.
         """
         flags = ["--prefix", str(prefix), "--no-deps", *_offline(offline)]
         self._install(ask, flags, cancel, on_line)
@@ -198,7 +198,7 @@ class Uv:
         on_line: OnLine | None = None,
         timeout: float | None = None,
     ) -> tuple[str, str]:
-        """Start uv, follow its words line by line, and wait for it; (stdout, log)."""
+        """Run uv, follow its output line by line, and return (stdout, log)."""
         program = Program(
             [str(self.executable), "--color", "never", "--no-progress", *arguments],
             environ=self._environ,
@@ -211,7 +211,7 @@ class Uv:
             raise self._not_started(refused) from refused
         except TookTooLong as error:
             raise TimedOut(
-                f"uv took longer than {error.limit:.0f} s and was ended. Raise `timeout` if the "
+                f"uv took longer than {error.limit:.0f} s and was stopped. Raise `timeout` if the "
                 "network is slow.",
                 _redacted(error.ended.err),
             ) from None
@@ -220,7 +220,7 @@ class Uv:
         return _redacted(said.out), _redacted(said.err)
 
     def _not_started(self, refused: NotStarted) -> Exception:
-        """Whether it is uv that does not start, or the machine that is in trouble."""
+        """The error: uv itself does not start, or the machine is in trouble."""
         error = refused.error
         if isinstance(error, OSError) and error.errno in (errno.ENOEXEC, errno.EACCES):
             return UvMissing(

@@ -1,8 +1,8 @@
-"""The user's own uv configuration: read, and sifted for what could defeat a hold.
+"""The user's own uv configuration, without the settings that could defeat a hold.
 
-Every setting about *where* packages come from is kept (indexes, credentials,
-certificates, proxies, caches, build settings); nothing that could replace, remove or
-look elsewhere for a held package is passed on (uv-facts 6 to 12). Read-only.
+Settings about *where* packages come from are kept (indexes, credentials, certificates,
+proxies, caches, build settings). Settings that could replace or remove a held package, or
+look elsewhere for it, are dropped (uv-facts 6 to 12). Read-only.
 """
 
 import os
@@ -62,8 +62,8 @@ _ENVIRON_DROPPED = ("UV_", "PIP_", "PYTHON", "VIRTUAL_ENV", "CONDA_", "__PYVENV"
 def environ_for_uv(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment variables that uv may see.
 
-    Of uv's own variables only those about where packages come from; of Python's and
-    pip's none; everything else as it is (proxies, certificates, HOME).
+    Of uv's own variables, only those about where packages come from. None of Python's or
+    pip's. Everything else unchanged (proxies, certificates, HOME).
     """
     return {
         key: value
@@ -80,13 +80,13 @@ def settings_for(
     holds: HoldSet,
     environ: Mapping[str, str],
 ) -> dict[str, Any]:
-    """One table of uv settings, as uv itself would have merged them, sifted.
+    """One table of uv settings, merged as uv would merge them, and filtered.
 
     Args:
         project_file: The project's `pyproject.toml`.
         project_uv: Its `[tool.uv]` table.
         holds: What no setting may name.
-        environ: The service's environment variables, for the places of the files.
+        environ: The service's environment variables; they decide where the files are.
 
     Raises:
         BadFile: A uv configuration file is not TOML.
@@ -101,7 +101,7 @@ def settings_for(
 
 
 def stamp_of(project_file: Path, environ: Mapping[str, str]) -> tuple[object, ...]:
-    """What changes when any file that could take part in `settings_for` does."""
+    """What changes when any file that `settings_for` could read changes."""
     user, system = _places(environ)
     files = [d / "uv.toml" for d in project_file.parents]
     files += [d / "pyproject.toml" for d in project_file.parents[1:]]
@@ -118,7 +118,7 @@ def _identity(file: Path) -> tuple[int, ...] | None:
 
 
 def _places(environ: Mapping[str, str]) -> tuple[Path, tuple[Path, ...]]:
-    """The user's uv.toml, and those of the system, of which uv reads the first that is there."""
+    """The user's uv.toml, and the system's; uv reads the first of those that exists."""
     home = Path(environ.get("HOME") or "~").expanduser()
     user = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
     system = [Path(d) for d in environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":") if d]
@@ -128,7 +128,7 @@ def _places(environ: Mapping[str, str]) -> tuple[Path, tuple[Path, ...]]:
 def _layers(
     project_file: Path, project_uv: Mapping[str, Any], environ: Mapping[str, str]
 ) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-    """The configurations that uv would read, the strongest first (uv's own order)."""
+    """The configurations that uv would read, the strongest first (in uv's own order)."""
     if environ.get("UV_CONFIG_FILE"):
         named = Path(environ["UV_CONFIG_FILE"])
         yield named.parent, _read(named)
@@ -184,7 +184,7 @@ def _table(value: object) -> dict[str, Any]:
 
 
 def _of_pip(table: Mapping[str, Any]) -> dict[str, Any]:
-    """`[tool.uv.pip]` in the words of `[tool.uv]`: pip's lists of names or `:all:` are its own."""
+    """`[tool.uv.pip]` in the form of `[tool.uv]`: pip has its own lists of names and `:all:`."""
     flat = {key: value for key, value in table.items() if key not in _PIP_LISTS}
     for key, names_key in _PIP_LISTS.items():
         names = table.get(key)
@@ -197,7 +197,7 @@ def _of_pip(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _combine(stronger: Any, weaker: Any) -> Any:
-    """As uv merges: lists are joined, tables filled up, of anything else the stronger stays."""
+    """Merge like uv: lists are joined, tables completed; otherwise the stronger value wins."""
     if stronger is None:
         return weaker
     if isinstance(stronger, list) and isinstance(weaker, list):
@@ -208,7 +208,7 @@ def _combine(stronger: Any, weaker: Any) -> Any:
 
 
 def _absolute(key: str, value: Any, folder: Path) -> Any:
-    """Paths in a setting start from its file's folder; the generated file lies elsewhere."""
+    """Paths in a setting are relative to its file's folder; the generated file is elsewhere."""
     if key == "find-links":
         return [_place(v, folder) for v in value] if isinstance(value, list) else value
     if key in ("index-url", "cache-dir"):
@@ -227,7 +227,7 @@ def _place(value: Any, folder: Path) -> Any:
 
 
 def without_holds(settings: Mapping[str, Any], holds: HoldSet) -> dict[str, Any]:
-    """The settings with every mention of a held package taken out."""
+    """The settings without any mention of a held package."""
     kept = dict(settings)
     for key in (*_NAME_LISTS, *_REQUIREMENT_LISTS):
         if isinstance(kept.get(key), list):
@@ -249,7 +249,7 @@ def without_holds(settings: Mapping[str, Any], holds: HoldSet) -> dict[str, Any]
 
 
 def _entries_without(entries: Iterable[Any], holds: HoldSet) -> Iterator[Any]:
-    """Names and requirements but for the held ones, in what is said of one package alone too."""
+    """Names and requirements without the held ones, also within entries for a single package."""
     for entry in entries:
         scope = _table(_table(entry).get("package")).get("name")
         if scope is not None and isinstance(entry.get("dependencies"), list):
@@ -261,12 +261,12 @@ def _entries_without(entries: Iterable[Any], holds: HoldSet) -> Iterator[Any]:
 
 
 def _unmatched(entry: Any, holds: HoldSet) -> Any:
-    """Without `match-runtime`: of a hold the plan has only a stub, which no build can use."""
+    """Without `match-runtime`: the plan only has a stub of a hold, which no build can use."""
     return entry["requirement"] if isinstance(entry, dict) and _names_held(entry, holds) else entry
 
 
 def _names_held(requirement: object, holds: HoldSet) -> bool:
-    """Whether a name or a requirement, however it goes on, begins with the name of a hold."""
+    """Whether a name or a requirement begins with the name of a hold."""
     text = requirement.get("requirement") if isinstance(requirement, dict) else requirement
     named = _NAME.match(text) if isinstance(text, str) else None
     return named is not None and holds.covers(canonicalize_name(named[1]))

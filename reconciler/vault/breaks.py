@@ -60,7 +60,7 @@ class Break:
         return f"{count} gone or changed ({shown})"
 
     @property
-    def mend(self) -> str:
+    def fix(self) -> str:
         """What to do."""
         restore = f"`reconciler hold restore {self.name}` restores {self.expected}, offline"
         accept = f"`reconciler hold accept {self.name}` holds what is installed instead."

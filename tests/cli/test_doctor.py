@@ -250,7 +250,7 @@ def test_a_journal_of_a_newer_version(applied: Studio) -> None:
     found = one(applied, 1, "state")
 
     assert "was written by a newer Reconciler (schema 99)" in found["message"]
-    assert found["mend"] == "Use that one, or move the file away."
+    assert found["mend"] == "Use that version, or move the file away."
 
 
 def test_an_address_that_is_taken(studio: Studio) -> None:

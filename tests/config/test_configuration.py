@@ -116,15 +116,15 @@ allowed_hosts = "x"
     ["status.example.org"].
 
 allowed_hosts = ["*.example.org"]
-    allowed_hosts: expected a host name without port, found the entry "*.example.org". Write
-    each name out; a wildcard would let any page in a browser in.
+    allowed_hosts: expected a host name without a port, found the entry "*.example.org". Write
+    each name out; a wildcard would give any web page access.
 
 allowed_hosts = ["example.org:80"]
-    allowed_hosts: expected a host name without port, found the entry "example.org:80".
-    Leave the port out.
+    allowed_hosts: expected a host name without a port, found the entry "example.org:80".
+    Leave out the port.
 
 allowed_hosts = ["https://example.org/"]
-    allowed_hosts: expected a host name without port, found the entry
+    allowed_hosts: expected a host name without a port, found the entry
     "https://example.org/". Write allowed_hosts = ["status.example.org"].
 
 allowed_users = [-1]

@@ -115,7 +115,7 @@ python = "$HOME/.venv"
     it with "~/".
 
 python = "~nobody-of-this-name/x"
-    python: expected the home of an existing user, found "~nobody-of-this-name/x". Write the
+    python: expected the home folder of an existing user, found "~nobody-of-this-name/x". Write the
     path out.
 
 extras = "gpu"

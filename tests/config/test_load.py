@@ -32,7 +32,7 @@ def test_everything_wrong_is_said_at_once_in_file_order(problems):
 DOCUMENTS = [
     (
         "",
-        "environments: there is no environment to look after.",
+        "environments: no environment is configured.",
         'Write [environments.NAME], and pyproject = "..." below it.',
     ),
     (

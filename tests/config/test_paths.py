@@ -82,8 +82,8 @@ pyproject = "b"
 python = "link/bin/python3"
 """
     message = (
-        f"7:1: environments.b.python: {file.parent}/link is looked after as environments.a "
-        "already. Name another environment, or remove one of the two tables."
+        f"7:1: environments.b.python: {file.parent}/link is already managed as environments.a"
+        ". Name another environment, or remove one of the two tables."
     )
     assert problems(text) == [message]
 

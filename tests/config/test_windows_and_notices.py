@@ -62,7 +62,7 @@ windows = [{ cron = "@daily", duration = "2h" }]
     = "0 3 * * *".
 
 windows = [{ cron = "* * */20 * 1L", duration = "2h" }]
-    windows[1].cron: expected five cron fields like "0 3 * * *" (this day never comes),
+    windows[1].cron: expected five cron fields like "0 3 * * *" (this date does not exist),
     found "* * */20 * 1L". Write cron = "0 3 * * *".
 
 windows = [{ cron = "0 3 * * *" }]
@@ -81,7 +81,7 @@ windows = [{ cron = "0 3 * * *", duration = "2h", timezone = "../etc/passwd" }]
     Write timezone = "Europe/Berlin".
 
 windows = [{ cron = "0 3 * * *", duration = "2h", tz = "UTC" }]
-    windows[1].tz: unknown key. Remove it; there are cron, duration, timezone.
+    windows[1].tz: unknown key. Remove it; the known ones are cron, duration, timezone.
 
 notify = [{ on = [], command = ["x"] }]
     notify[1].on: expected a list of "changed", "failed", "hold-broken", at least one, found
@@ -100,7 +100,8 @@ notify = [{ on = ["failed"], command = ["x"], url = "https://x" }]
     them in each notify table.
 
 notify = [{ on = ["failed"], command = ["x"], token_file = "t" }]
-    notify[1].token_file: a command is sent no token. Remove token_file, or send to a url.
+    notify[1].token_file: a command cannot be sent a token. Remove token_file, or send to a
+    url.
 
 notify = [{ on = ["failed"], command = [] }]
     notify[1].command: expected a command as a list of words, each with at least the
@@ -115,8 +116,8 @@ notify = [{ on = ["failed"], url = "https://[::1" }]
     Write url = "https://hooks.example.org/reconciler".
 
 notify = [{ on = ["failed"], url = "https://me:secret@example.org" }]
-    notify[1].url: expected an address without user name and password. Put the whole address
-    into a file and name that as url_file.
+    notify[1].url: expected an address without a user name and password. Put the whole address
+    into a file, and set url_file to its path.
 
 notify = [{ on = ["failed"], url = "https://x", timeout = "0s" }]
     notify[1].timeout: expected a duration of at least "100ms", found "0s". Write timeout =

@@ -254,7 +254,7 @@ def test_an_interpreter_that_does_not_answer_is_told(project, tmp_path):
     python.parent.mkdir(parents=True)
     python.write_text("#!/bin/sh\necho hello\n")
     python.chmod(0o755)
-    with pytest.raises(InterpreterError, match="does not answer as a Python"):
+    with pytest.raises(InterpreterError, match="does not behave like Python"):
         make(project, tmp_path).look()
     python.write_text("#!/bin/sh\necho broken >&2\nexit 1\n")
     with pytest.raises(InterpreterError, match="broken"):

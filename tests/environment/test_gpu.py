@@ -141,7 +141,7 @@ class TestTrouble:
         (site_packages(venv) / "torch" / "lib").mkdir(parents=True)
         found = ask(venv)
         assert not found.available
-        assert "torch does not say what it sees" in found.error
+        assert "torch fails to report the GPU" in found.error
 
     def test_noise_is_no_answer(self, venv, tmp_path):
         install(venv, fake_torch(tmp_path))
@@ -163,9 +163,9 @@ class TestTrouble:
         [
             ("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)", "signal 11"),
             ("print('bad luck')\nimport os, sys\nsys.stdout.flush()\nos._exit(3)", "bad luck"),
-            ("import os\nos._exit(0)", "ended with 0 and no answer"),
+            ("import os\nos._exit(0)", "exited with 0 and no answer"),
             ("raise SystemExit('not today')", "not today"),
-            ("import os\nos.write(3, b'x')\nos.closerange(3, 64)", "asking torch ended with 1"),
+            ("import os\nos.write(3, b'x')\nos.closerange(3, 64)", "the GPU probe exited with 1"),
         ],
         ids=["crash", "exit", "silent-exit", "sys-exit", "spoiled-answer"],
     )
@@ -188,7 +188,7 @@ class TestTrouble:
         started = time.monotonic()
         found = ask(venv, timeout=2)
         assert time.monotonic() - started < 10
-        assert "no answer within 2 s (it said last: initializing)" in found.error
+        assert "did not answer within 2 s (its last output: initializing)" in found.error
         _assert_gone(int(marker.read_text()))
 
     def test_a_child_that_stays_is_not_waited_for(self, venv, tmp_path):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.passes.outcome import Outcome
-from reconciler.passes.reconcile import Pass
 from reconciler.passes.restore import restore
+from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
 from reconciler.status import Result
 from tests.holds.stand import BESIDE, HELD, Stand

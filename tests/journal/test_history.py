@@ -150,7 +150,7 @@ def test_what_a_newer_version_wrote_is_left_alone(path):
         connection.execute("PRAGMA user_version = 99")
     connection.close()
 
-    with pytest.raises(Newer, match=r"schema 99\). Use that one, or move the file away"):
+    with pytest.raises(Newer, match=r"schema 99\). Use that version, or move the file away"):
         Journal(path)
 
     assert [p.name for p in path.parent.iterdir() if "corrupt" in p.name] == []

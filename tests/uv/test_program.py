@@ -199,7 +199,7 @@ def test_what_is_no_program_is_refused(tmp_path, asker, make):
                                     '{"changes": [{"name": "a", "version": "x y"}]}'])  # fmt: skip
 def test_an_answer_that_means_nothing_is_an_error_and_no_plan(tmp_path, asker, answer):
     uv = Uv(fake_uv(tmp_path, f"echo '{answer}'"), {})
-    with pytest.raises(UvError, match="not understood"):
+    with pytest.raises(UvError, match="cannot be read"):
         uv.plan(asker.ask("thing"), Cancellation())
 
 
