@@ -258,7 +258,7 @@ def test_an_address_that_is_taken(studio: Studio) -> None:
     listen = f'listen = "unix:{studio.socket}"'
     studio.config.write_text(text.replace(listen, 'listen = "192.0.2.1:80"\ntoken_file = "t"'))
 
-    assert "192.0.2.1:80 cannot be listened at" in one(studio, 1, "address")["message"]
+    assert "cannot listen on 192.0.2.1:80" in one(studio, 1, "address")["message"]
 
 
 def test_a_token_that_others_may_read(studio: Studio) -> None:
