@@ -1,6 +1,6 @@
-"""Packages that are built against one GPU build of torch, and so are worth holding with it.
+"""Packages that are built for one GPU build of torch and should be held with it.
 
-Pure: names what is installed and not held; decides nothing.
+Pure: names installed packages that are not held; decides nothing.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from reconciler.state.installed import Installed
 
 COMPANIONS = {
     "torchaudio": "it is compiled against one version of torch",
-    "triton": "torch compiles kernels with just the version that it was built for",
+    "triton": "torch only works with the version that it was built for",
     "pytorch-triton-rocm": "it is the triton of ROCm builds of torch",
     "xformers": "its kernels are compiled against one version of torch",
     "flash-attn": "its kernels are compiled against one version of torch",
@@ -29,23 +29,23 @@ COMPANIONS = {
     "causal-conv1d": "its kernels are compiled against one version of torch",
     "auto-gptq": "its kernels are compiled against one version of torch",
 }
-"""Name to the reason for which an index's newest version would not do."""
+"""Name to the reason why the newest version from an index would not work."""
 
 
 RIVALS = {
     "triton": ("pytorch-triton-rocm", "pytorch-triton", "pytorch-triton-xpu", "triton-rocm"),
     "onnxruntime": ("onnxruntime-gpu", "onnxruntime-rocm", "onnxruntime-directml"),
 }
-"""Name to the builds that own the same files: beside one of these it is an intruder."""
+"""Name to the builds that own the same files: it must not be installed beside one of them."""
 
 
 def warnings_for(installed: Installed, holds: HoldSet) -> tuple[str, ...]:
-    """What to know about the installed packages that depend on the GPU build."""
+    """Warnings about installed packages that depend on the GPU build."""
     return (*_rivals(installed, holds), *_unheld(installed, holds))
 
 
 def _rivals(installed: Installed, holds: HoldSet) -> Iterator[str]:
-    """Packages that own files of a held one, and so have overwritten them, or will."""
+    """Packages that own files of a held one, so they have overwritten them or will."""
     for name, builds in RIVALS.items():
         beside = [b for b in builds if b in holds.held]
         if beside and installed.get(name) is not None and name not in holds.held:

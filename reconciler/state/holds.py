@@ -16,14 +16,14 @@ from reconciler.state.installed import Distribution, Installed
 from reconciler.state.markers import applies
 
 _FULL_RELEASE = 3
-"""Numbers in a version from which on a prefix of it may be all of it."""
+"""The number of parts from which a version's prefix may count as the whole version."""
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """An installed package that is held; `pinned_by` is the hold that needs just this version.
+    """An installed package that is held; `pinned_by` is the hold that needs exactly this version.
 
-    `extras` are those of its extras that other holds ask for.
+    `extras` are its extras that other holds require.
     """
 
     distribution: Distribution
@@ -42,27 +42,27 @@ class Held:
 
     @property
     def pin(self) -> str:
-        """The requirement that only this version meets."""
+        """The requirement that only this version satisfies."""
         return f"{self.name}=={self.version}"
 
 
 @dataclass(frozen=True)
 class HoldSet:
-    """Everything held in one environment at one moment.
+    """Everything that is held in one environment.
 
-    `patterns` are the configured names and globs; a name that matches one is held even
-    where nothing of that name is installed: then it is never installed either.
+    `patterns` are the configured names and globs. A name that matches one is held even if it is
+    not installed: then it is never installed either.
     """
 
     patterns: tuple[str, ...]
     held: Mapping[NormalizedName, Held]
 
     def covers(self, name: NormalizedName) -> bool:
-        """Whether nothing may be done to the package of that name."""
+        """Whether the package of that name must not be changed."""
         return name in self.held or matches(name, self.patterns)
 
     def missing(self, names: Iterable[NormalizedName]) -> frozenset[NormalizedName]:
-        """Those of `names` that are held but not installed; plain configured names always."""
+        """Those of `names` that are held but not installed, and all plain configured names."""
         plain = {NormalizedName(p) for p in self.patterns if not _is_glob(p)}
         return frozenset(n for n in plain | set(names) if n not in self.held and self.covers(n))
 
@@ -98,7 +98,7 @@ def hold_set(patterns: Sequence[str], installed: Installed, markers: Mapping[str
                 continue
             known = held.get(pinned.name)
             found = known or Held(pinned, pinned_by=holder.name)
-            # torch asks for `cuda-toolkit[cublas]==13.0.3`, and that pins the library.
+            # torch requires `cuda-toolkit[cublas]==13.0.3`, which pins the library.
             extras = found.extras | {canonicalize_name(e) for e in requirement.extras}
             held[pinned.name] = replace(found, extras=extras)
             if held[pinned.name] != known:
@@ -107,7 +107,7 @@ def hold_set(patterns: Sequence[str], installed: Installed, markers: Mapping[str
 
 
 def companions_of(name: NormalizedName, holds: Iterable[Held]) -> list[Held]:
-    """What is held on account of one hold: what it pins, and what that pins in turn."""
+    """What is held because of one hold: what it pins, and what that pins in turn."""
     found: list[Held] = []
     waiting = [name]
     for holder in waiting:
@@ -120,7 +120,7 @@ def companions_of(name: NormalizedName, holds: Iterable[Held]) -> list[Held]:
 def requires_of(
     distribution: Distribution, markers: Mapping[str, str], extras: Iterable[str] = ()
 ) -> list[Requirement]:
-    """What a distribution requires on the target, with the given extras of it."""
+    """What a distribution requires on the target, with the given extras."""
     asked = ("", *extras)
     return [
         r
@@ -130,9 +130,9 @@ def requires_of(
 
 
 def _pins(requirement: Requirement, version: Version) -> bool:
-    """Whether `requirement` is an exact pin which `version` meets (PEP 440, `==` and `===`).
+    """Whether `requirement` is an exact pin that `version` satisfies (PEP 440, `==` and `===`).
 
-    So is `==13.1.1.3.*` for 13.1.1.3, as NVIDIA's metadata has it; `==2.3.*` for 2.3.1 is not.
+    `==13.1.1.3.*` is one for 13.1.1.3 (NVIDIA's metadata has this); `==2.3.*` is not for 2.3.1.
     """
     clauses = list(requirement.specifier)
     if len(clauses) != 1 or clauses[0].operator not in ("==", "==="):
