@@ -1,1 +1,1 @@
-"""A pass, from looking to a recorded outcome, and the one door to the live tree."""
+"""A pass, from the first look to the recorded outcome, and the only way to the live tree."""

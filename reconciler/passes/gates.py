@@ -1,6 +1,6 @@
-"""When a new tree may go live: inside the maintenance windows, and not under a running job.
+"""When a new tree may go live: inside the maintenance windows, and not while a job is running.
 
-Decides from the clock and from /proc; puts nothing off by itself, but says how long to wait.
+Decides from the clock and /proc. Does not wait by itself, but says how long to wait.
 """
 
 import datetime as dt
@@ -29,10 +29,10 @@ _AT_ONCE = "`reconciler trigger --apply` does not wait; without a service, `appl
 
 @dataclass
 class Gates:
-    """The gate of one environment; remembers since when it is in use."""
+    """The gate of one environment; remembers how long it has been in use."""
 
     suspension: Callable[[], Suspension | None] = lambda: None
-    """Why the environment is left alone now, if it is: someone may pause it during a pass."""
+    """Why the environment is left alone right now, if it is: someone may pause it during a pass."""
     now: Callable[[], float] = time.time
     users: Callable[[Path], list[User]] = users_of
     _in_use_since: float | None = field(default=None)
@@ -41,7 +41,7 @@ class Gates:
         """Return if the new tree may go live now.
 
         Raises:
-            Postponed: It may not, and for how long.
+            Postponed: It may not; says how long to wait.
             Cancelled: The pass was asked to end.
         """
         cancel.check()
@@ -52,7 +52,7 @@ class Gates:
             self._check_use(environment, limit)
 
     def went_live(self) -> None:
-        """A change has gone live: the next one waits for running jobs as long as this one did."""
+        """A change has gone live: the next one starts a new wait for running jobs."""
         self._in_use_since = None
 
     def _check_suspension(self) -> None:
@@ -61,7 +61,7 @@ class Gates:
             raise Postponed(
                 Reason.PAUSED,
                 f"the environment is left alone: {suspension.reason}. `reconciler resume` ends "
-                f"that. {_AT_ONCE}",
+                f"this. {_AT_ONCE}",
                 _LOOK_AGAIN_SECONDS,
             )
 
@@ -91,7 +91,7 @@ class Gates:
         named += f" and {len(users) - _SHOWN} more" if len(users) > _SHOWN else ""
         if waited >= limit:
             log.warning("environment.busy", users=named, waited=round(waited), proceeding=True)
-            return  # not forgotten: the same pass asks again before its exchange
+            return  # not reset: the same pass asks again before its exchange
         log.info("environment.busy", users=named, waited=round(waited), proceeding=False)
         left = "until it ends" if limit == float("inf") else f"for {limit - waited:.0f} s at most"
         raise Postponed(
@@ -102,13 +102,13 @@ class Gates:
 
 
 def seconds_until_open(window: Window, now: float) -> float:
-    """How long until the window is open: 0 while it is.
+    """The seconds until the window opens; 0 while it is open.
 
     Args:
         window: When it opens, by cron and time zone, and for how long.
         now: Seconds since the epoch.
     """
-    # Not backward from now: CronSim then loses the hour that the end of summer time repeats.
+    # Not backward from now: CronSim would lose the hour that repeats when summer time ends.
     if _opening_after(now - window.duration, window) <= now:
         return 0.0
     return _opening_after(now, window) - now
@@ -117,7 +117,7 @@ def seconds_until_open(window: Window, now: float) -> float:
 def _opening_after(moment: float, window: Window) -> float:
     zone = ZoneInfo(window.timezone) if window.timezone else None
     local = dt.datetime.fromtimestamp(moment, zone)
-    # In a repeated hour CronSim begins with the first one, and so with what is past.
+    # In a repeated hour, CronSim begins with the first one, which may be over.
     openings = (
         it.timestamp() for it in CronSim(window.cron, local if zone else local.astimezone())
     )

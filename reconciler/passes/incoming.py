@@ -1,7 +1,7 @@
-"""What comes in: uv prepares the planned packages in a folder of their own, and nothing live.
+"""Lets uv prepare the planned packages in a separate folder; nothing is live yet.
 
-A package that does not build, or that may not come in, is left out, and so is what depends on
-it; the rest goes on.
+A package that does not build, or must not be installed, is left out together with everything
+that depends on it. The rest continues.
 """
 
 import shutil
@@ -29,7 +29,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """The packages that came, by the decision that is left, and what the holds held back."""
+    """The prepared packages, the remaining decision, and what the holds held back."""
 
     decision: Decision
     folder: Path
@@ -39,17 +39,17 @@ class Incoming:
 def prepare(
     running: Pass, unheld: Unheld, decision: Decision, work: Path, pool: ThreadPoolExecutor
 ) -> Incoming:
-    """Let uv prepare what is planned, as far as it can be.
+    """Let uv prepare as much of the plan as possible.
 
     Args:
         running: The pass.
-        unheld: Explains what the holds hold back; knows the planner.
+        unheld: Explains what the holds hold back; has the planner.
         decision: What is planned.
         work: The folder of this attempt.
-        pool: Where the explaining runs meanwhile.
+        pool: Runs the explanation in the meantime.
 
     Returns:
-        An empty decision if nothing of it may come in.
+        An empty decision if nothing can be installed.
     """
     planner = unheld.planner
     for attempt in range(len(decision.install) + 2):
@@ -108,7 +108,7 @@ def _decide_without(
 def _unpack(
     running: Pass, planner: Planner, decision: Decision, folder: Path
 ) -> Mapping[NormalizedName, Distribution]:
-    """Run uv into `folder`, and see whether any file of it would hit a held one."""
+    """Let uv install into `folder`, and check whether any file would replace a held one."""
     snapshot = planner.snapshot
     prefix = snapshot.interpreter.prefix
     if not decision.install:
@@ -128,7 +128,7 @@ def _download_and_unpack(running: Pass, planner: Planner, decision: Decision, fo
     uv = running.environment.uv
     ask = planner.project.to_install(list(decision.install.values()), decision.kept)
     if not decision.to_download:
-        # The plan has just asked the index for all of it: no need to ask again.
+        # The plan has just asked the index for everything: no need to ask again.
         try:
             uv.install(ask, folder, running.cancel, running.line, offline=True)
         except (DiskFull, TimedOut):

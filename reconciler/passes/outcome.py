@@ -1,6 +1,6 @@
-"""How a pass may end: with an outcome, or with the reason why there is none; and who follows it.
+"""How a pass can end: with an outcome, or with the reason why there is none; and its listeners.
 
-Plain values. What becomes of them in words is `recording`'s part.
+Plain values; `runner` turns them into words.
 """
 
 from collections.abc import Sequence
@@ -15,23 +15,23 @@ from reconciler.status import Change, ExpectedEnd, Failure, HeldBack, Problem, R
 
 
 class Listener(Protocol):
-    """Who follows a pass while it runs; called from several threads."""
+    """Follows a pass while it runs; called from several threads."""
 
     def step(self, name: str) -> None:
-        """A step begins: look, plan, install, verify, exchange."""
+        """A step has begun: look, plan, install, verify, exchange."""
 
     def planned(self, changes: Sequence[Change]) -> None:
         """The pass knows what is to change; a later call replaces an earlier one."""
 
     def line(self, text: str) -> None:
-        """uv said something."""
+        """uv printed a line."""
 
 
 class Gate(Protocol):
-    """Who may put off the moment in which a new tree goes live."""
+    """Decides when a new tree may go live."""
 
     def wait_until_open(self, environment: Environment, cancel: Cancellation) -> None:
-        """Return when the tree may go live; raise `Postponed` if that will not be soon."""
+        """Return if the tree may go live; otherwise raise `Postponed`."""
 
 
 class Postponed(ExpectedEnd):
@@ -59,34 +59,34 @@ class NotUndone(ExpectedEnd):
 
     def __init__(self, first: BaseException, then: OSError) -> None:
         super().__init__(
-            f"the change in place failed ({first}), and the old files could not all be put back "
-            f"({then}). They are kept: the next pass puts them back before it does anything else."
+            f"the change in place failed ({first}), and not all of the old files could be restored "
+            f"({then}). They are kept: the next pass restores them before it does anything else."
         )
 
 
 class Unready(BadFile):
-    """There is nothing to go by: the project's file never was good."""
+    """There is no desired state: the project's file cannot be used and has never been good."""
 
 
 class KeepsChanging(ExpectedEnd):
-    """The live tree changed under every attempt."""
+    """The live tree changed during every attempt."""
 
     reason = Reason.KEEPS_CHANGING
 
     def __init__(self, where: str) -> None:
         super().__init__(
-            f"the environment kept changing while it was being reconciled (last in {where}). "
-            "Another installer is at work; this is tried again when it is done."
+            f"the environment kept changing during the pass (last in {where}). Another "
+            "installer is probably running; the pass is retried when it is done."
         )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a pass ended, with everything there is to tell of it."""
+    """How a pass ended, with all details."""
 
     result: Result
     snapshot: Snapshot
-    """The environment as it is afterwards."""
+    """The environment after the pass."""
     changes: tuple[Change, ...] = ()
     plan: tuple[Change, ...] = ()
     failed: tuple[Failure, ...] = ()
@@ -98,11 +98,11 @@ class Outcome:
     message: str | None = None
     """What else there is to know, in a sentence."""
     attempted: bool = True
-    """Whether this was an attempt to reach what is declared, rather than a look at it."""
+    """Whether this was an attempt to reach the desired state, not only a look."""
 
 
 class LiveTreeChanged(Exception):
-    """Somebody else changed the live tree since it was cloned: the attempt starts over."""
+    """Someone else changed the live tree since it was cloned: the attempt starts over."""
 
     def __init__(self, where: str) -> None:
         super().__init__(where)

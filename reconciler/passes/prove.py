@@ -1,7 +1,7 @@
-"""Is a changed tree fit to go live? Files, dependencies, holds, and the user's own commands.
+"""Checks that a changed tree may go live: files, dependencies, holds, and verify commands.
 
-Only looks, and runs the configured commands inside the tree: a stage, which is a virtual
-environment of its own (uv-facts 13b), or the live tree while its old files are still aside.
+Only looks, and runs the configured commands inside the tree: either a stage, which is a virtual
+environment itself (uv-facts 13b), or the live tree while its old files are still aside.
 """
 
 import os
@@ -33,7 +33,7 @@ _KEPT_OUTPUT = 20_000
 
 
 class VerifyFailed(ExpectedEnd):
-    """The stage may not go live; `output` is what a command printed."""
+    """The stage must not go live; `output` is what a command printed."""
 
     def __init__(self, reason: Reason, message: str, output: str = "") -> None:
         super().__init__(message, reason=reason)
@@ -46,7 +46,7 @@ def read_tree(snapshot: Snapshot, tree: Path, metadata: MetadataCache | None = N
     Args:
         snapshot: The environment.
         tree: A stage, a generation, or what uv prepared.
-        metadata: What is parsed already.
+        metadata: Metadata that is already parsed.
     """
     prefix = snapshot.interpreter.prefix
     folders = [tree / d.relative_to(prefix) for d in snapshot.interpreter.site_directories]
@@ -56,17 +56,17 @@ def read_tree(snapshot: Snapshot, tree: Path, metadata: MetadataCache | None = N
 def prove(
     running: Pass, snapshot: Snapshot, decision: Decision, tree: Tree, held: Fingerprints
 ) -> Installed:
-    """Say what is in a changed tree, if it may go live.
+    """Check a changed tree, and return what is installed in it.
 
     Args:
         running: The pass.
         snapshot: The environment before.
-        decision: What was to be changed.
+        decision: The planned changes.
         tree: The changed tree.
         held: The fingerprints of the held files before.
 
     Raises:
-        VerifyFailed: It may not.
+        VerifyFailed: It must not go live.
         Cancelled: The pass was asked to end.
     """
     metadata = running.environment.metadata
@@ -77,7 +77,7 @@ def prove(
     drift = staged_drift(snapshot, found, broken)
     check_consistency(snapshot, drift, failing, decision.install)
     if running.environment.config.verify:
-        check_holds(tree.held_files, held, tree.folder)  # else the commands would be blamed
+        check_holds(tree.held_files, held, tree.folder)  # otherwise the commands would be blamed
         whole = audit(found)
         _run_verify_commands(running, tree)
         check_holds(tree.held_files, held, tree.folder, commands_ran=True)
@@ -99,10 +99,10 @@ def check_packages(
     install: Mapping[NormalizedName, Planned],
     remove: Iterable[NormalizedName],
 ) -> None:
-    """Everything that was planned is there, whole, and nothing that was to go.
+    """Check that planned packages are there and complete, and that removed ones are gone.
 
     Raises:
-        VerifyFailed: It is not.
+        VerifyFailed: They are not.
     """
     for name, planned in install.items():
         found = staged.get(name)
@@ -116,8 +116,8 @@ def check_packages(
         commit = found.direct_url.commit if found.direct_url else None
         if planned.commit is not None and commit != planned.commit:
             message = (
-                f"{name} was planned at the commit {planned.commit}, but what is asked for leads "
-                f"to {commit} by now. This is tried again."
+                f"{name} was planned at commit {planned.commit}, but the requested revision now "
+                f"points to {commit}. The pass is retried."
             )
             raise VerifyFailed(Reason.NOT_AS_PLANNED, message)
         defect = defect_of(found, staged)
@@ -147,16 +147,16 @@ def check_consistency(
     expected: Iterable[NormalizedName],
     install: Iterable[NormalizedName] = (),
 ) -> None:
-    """Nothing that was right before is wrong in the stage, except what is reported anyway.
+    """Check that nothing in the stage is worse than before, except what is reported anyway.
 
     Args:
-        snapshot: The environment as it is.
+        snapshot: The current environment.
         drift: How the stage differs from what is declared.
-        expected: What is reported as failed.
-        install: What has just been put in: it must have what it requires.
+        expected: The packages that are reported as failed.
+        install: The packages just installed: their requirements must be satisfied.
 
     Raises:
-        VerifyFailed: Some requirement that was met is not met any more.
+        VerifyFailed: A requirement that was satisfied no longer is.
     """
     known = {row.name for row in snapshot.drift.rows if not row.ok} | set(expected)
     parents = known - (set(install) - set(expected))
@@ -167,45 +167,45 @@ def check_consistency(
         words = "; ".join(f"{row.name}: {message_of(row)}" for row in worse[:5])
         raise VerifyFailed(
             Reason.INCONSISTENT_STAGE,
-            f"the new tree would not fit together ({words}). The old one stays; look at the "
-            "packages named, or pin them.",
+            f"the packages in the new tree do not fit together ({words}). The old tree stays; "
+            "check these packages, or pin them.",
         )
 
 
 def check_holds(
     held_files: Iterable[str], before: Fingerprints, folder: Path, *, commands_ran: bool = False
 ) -> None:
-    """Every file of every held package is the very same: the inode, and so the bytes.
+    """Check that every file of every held package is unchanged: the same inode, the same bytes.
 
     Raises:
-        VerifyFailed: One is not.
+        VerifyFailed: A file differs.
     """
     after = fingerprints(held_files, folder)
     if after == before:
         return
     changed = sorted(p for p in {*before, *after} if before.get(p) != after.get(p))
-    mend = "Find out which package brings them, and take it out of what is required."
+    fix = "Find out which package brings them, and remove it from the requirements."
     if commands_ran:
-        mend = "Correct `verify`: a verify command must not change what it looks at."
+        fix = "Correct `verify`: a verify command must not change what it checks."
     raise VerifyFailed(
         Reason.HOLD_VIOLATION,
         f"files of a held package would change ({', '.join(changed[:3])}), so nothing went live. "
-        f"{mend}",
+        f"{fix}",
     )
 
 
 def check_untouched(
     before: Installed, whole: Mapping[NormalizedName, str], after: Installed
 ) -> None:
-    """The verify commands have left the packages of the stage as they were.
+    """Check that the verify commands did not change the packages in the stage.
 
     Args:
-        before: What was in the stage.
-        whole: What was wrong with it then already.
-        after: What is in it now.
+        before: The packages in the stage before.
+        whole: The packages that were already broken then.
+        after: The packages in the stage now.
 
     Raises:
-        VerifyFailed: A package came, went or lost files.
+        VerifyFailed: A package was added, removed or lost files.
     """
     names = {*before.distributions, *after.distributions}
     changed = {name for name in names if before.version(name) != after.version(name)}
@@ -213,8 +213,8 @@ def check_untouched(
     if changed:
         raise VerifyFailed(
             Reason.VERIFY_FAILED,
-            f"the verify commands have changed what they look at ({', '.join(sorted(changed)[:3])})"
-            ", so the old tree stays. Correct `verify`: nothing but what was planned goes live.",
+            f"the verify commands changed packages in the stage ({', '.join(sorted(changed)[:3])})"
+            ", so the old tree stays. Correct `verify`: only planned changes may go live.",
         )
 
 
@@ -226,7 +226,7 @@ def run_commands(
     cancel: Cancellation,
     said: Callable[[str], None],
 ) -> None:
-    """Run the configured commands inside the stage, one after the other.
+    """Run the configured commands inside the stage, one after another.
 
     Args:
         commands: Each as a list of words; `python` and scripts are the stage's.
@@ -234,7 +234,7 @@ def run_commands(
         environ: The variables to start from.
         timeout: Seconds for each command.
         cancel: Ends a running command.
-        said: Takes what each printed, below its command line, however it ended.
+        said: Gets the output of each command, below its command line, even if it failed.
 
     Raises:
         VerifyFailed: One failed, took too long, or could not be started.
@@ -257,7 +257,7 @@ def run_commands(
 
 
 def _in_stage(command: tuple[str, ...], tree: Path) -> list[str]:
-    """The command with the stage's own programs; scripts name the live interpreter inside."""
+    """The command with the stage's own programs; its scripts would start the live interpreter."""
     program = tree / "bin" / command[0]
     if "/" in command[0] or not program.exists():
         return list(command)
@@ -276,7 +276,7 @@ def _run_one(program: Program, shown: str, timeout: float, cancel: Cancellation)
     except TookTooLong as error:
         raise _not_fit(shown, f"took longer than {error.limit:.0f} s", error.ended) from error
     if ended.status != 0:
-        raise _not_fit(shown, f"ended with {ended.status}", ended)
+        raise _not_fit(shown, f"exited with {ended.status}", ended)
     return _printed_by(ended)
 
 
@@ -290,7 +290,7 @@ def _not_fit(shown: str, how: str, ended: Ended) -> VerifyFailed:
 
 
 def _printed_by(ended: Ended) -> str:
-    """The end of what was printed, where the reason is; it says if that is not all."""
+    """The end of the output, which has the reason; says if the beginning is left out."""
     text = redact(ended.out)
     omitted = ended.left_out
     return f"[the first {omitted} characters are left out]\n{text}" if omitted else text

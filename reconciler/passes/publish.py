@@ -1,9 +1,9 @@
-"""The one door to the live tree: whatever goes live goes through `publish`.
+"""The only way to the live tree: every change goes live through `publish`.
 
-Every safety is asked there, once, in this order: the gate (windows, running jobs, a pause),
+It makes every safety check once, in this order: the gate (windows, running jobs, a pause),
 uv's lock, who may write, whether the live tree is still the one that was looked at, whether
-the held files are the very same, a request to stop. After that nothing but an error ends it,
-and an error puts the old tree back.
+the held files are unchanged, a request to stop. After that, only an error ends it, and an
+error puts the old tree back.
 """
 
 import time
@@ -33,11 +33,11 @@ from reconciler.trees.workspace import Workspace, remove_tree
 log = get_logger(__name__)
 
 STARTS = 4
-"""How often a pass starts over because the live tree changed under it."""
+"""How often a pass starts over because the live tree changed."""
 
 _TWO_RENAMES = (
-    "the file system cannot exchange two folders in one step, so two renames do it, with a record "
-    "by which the next start finishes them if they are interrupted. Put the environment on an "
+    "the file system cannot exchange two folders in one step, so they are renamed one after the "
+    "other; if that is interrupted, the next start finishes it. Put the environment on an "
     "ordinary local file system for atomic changes"
 )
 _CANNOT_EXCHANGE = (
@@ -48,7 +48,7 @@ _CANNOT_EXCHANGE = (
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What is live now, and how it came there."""
+    """What is live now, and how it went live."""
 
     generation: int
     atomic: bool = True
@@ -57,14 +57,14 @@ class Published:
 
 
 class LiveChange(Protocol):
-    """What is to go live."""
+    """A change that is to go live."""
 
     @property
     def snapshot(self) -> Snapshot:
-        """The environment that it was made for."""
+        """The environment that the change was made for."""
 
     def changed_since(self, prefix: Path) -> str | None:
-        """Where the live tree differs from the one that the change was made for, if it does."""
+        """The first place where the live tree has changed since then, or None."""
 
     def check_holds(self, prefix: Path) -> None:
         """Compare the held files with the live ones; raises `VerifyFailed` if one differs."""
@@ -80,8 +80,8 @@ class StagedTree:
     Attributes:
         tree: The stage, and which of its top-level folders differ.
         held: The fingerprints of the held files before anything was replaced.
-        census: What was where in the live tree when it was cloned.
-        packages: How many packages it has.
+        census: The contents of the live tree when it was cloned.
+        packages: The number of packages.
     """
 
     snapshot: Snapshot
@@ -91,11 +91,11 @@ class StagedTree:
     packages: int
 
     def changed_since(self, prefix: Path) -> str | None:
-        """By the census: any folder whose content is not as it was cloned."""
+        """Going by the census: any folder whose content has changed since it was cloned."""
         return has_changed(prefix, self.census)
 
     def check_holds(self, prefix: Path) -> None:
-        """Those of the stage are the very same inodes, with the same size and time."""
+        """The held files in the stage must be the same inodes, with the same size and time."""
         _ = prefix
         check_holds(self.tree.held_files, self.held, self.tree.folder)
 
@@ -119,18 +119,18 @@ class StagedTree:
 
 @dataclass(frozen=True)
 class KeptTree:
-    """A generation that is to be live again."""
+    """A generation that is to go live again."""
 
     snapshot: Snapshot
     generation: Generation
 
     def changed_since(self, prefix: Path) -> str | None:
-        """Nothing of the live tree is kept in it, so the packages are all that counts."""
+        """It keeps nothing of the live tree, so only the packages count."""
         _ = prefix
         return None
 
     def check_holds(self, prefix: Path) -> None:
-        """The holds come back as they were in that generation: nothing to compare."""
+        """The holds return to their state in that generation: there is nothing to compare."""
 
     def go_live(self, running: Pass, workspace: Workspace) -> Published:
         """Exchange it with the live tree, which becomes a generation itself."""
@@ -142,15 +142,15 @@ class KeptTree:
 
 @dataclass(frozen=True)
 class LiveEdit:
-    """Packages replaced in the live tree itself, where nothing can be staged.
+    """Packages replaced in the live tree itself, if nothing can be staged.
 
     Attributes:
         tree: The live tree.
         held: The fingerprints of the held files before.
         going: The packages that leave.
-        incoming: What comes, in a folder of its own.
+        incoming: The new packages, in a separate folder.
         reason: Why it is not atomic.
-        prove: Raises if the changed tree may not stay.
+        prove: Raises if the changed tree must not stay.
     """
 
     snapshot: Snapshot
@@ -162,16 +162,16 @@ class LiveEdit:
     prove: Callable[[Tree], object]
 
     def changed_since(self, prefix: Path) -> str | None:
-        """No stage was cloned, so the packages are all that counts."""
+        """No stage was cloned, so only the packages count."""
         _ = prefix
         return None
 
     def check_holds(self, prefix: Path) -> None:
-        """Compare with how they were when the pass began."""
+        """The held files must be as they were when the pass began."""
         check_holds(self.tree.held_files, self.held, prefix)
 
     def go_live(self, running: Pass, workspace: Workspace) -> Published:
-        """Move old files aside and new ones in; unless all is well, put the old ones back."""
+        """Move old files aside and new ones in; if anything fails, put the old ones back."""
         change = InPlaceChange(workspace, self.tree, self.going, self.incoming)
         try:
             change.begin()
@@ -201,14 +201,14 @@ def publish(running: Pass, change: LiveChange) -> Published:
 
     Raises:
         Postponed: It may not go live now.
-        Busy: Another uv was at work for too long.
-        Insecure: As root: somebody else can write what decides what is installed.
-        LiveTreeChanged: The live tree is not the one that the change was made for.
-        VerifyFailed: A held file would change, or the changed tree may not stay.
-        ExchangeImpossible: These folders cannot change places.
+        Busy: Another uv was running for too long.
+        Insecure: As root: someone else can write files that decide what is installed.
+        LiveTreeChanged: The live tree has changed since the change was prepared.
+        VerifyFailed: A held file would change, or the changed tree failed a check.
+        ExchangeImpossible: These folders cannot be exchanged.
         Cancelled: The pass was asked to end.
         NotUndone: A change in place failed, and so did putting the old files back.
-        OSError: Something could not be written.
+        OSError: A file could not be written.
     """
     running.wait_until_open()
     environment = running.environment
@@ -239,24 +239,24 @@ def _go_live(running: Pass, change: LiveChange, workspace: Workspace) -> Publish
 
 
 def refuse_changed(environment: Environment, snapshot: Snapshot) -> None:
-    """Go on only if the live tree has the packages that it had.
+    """Check that the live tree still has the same packages.
 
     Raises:
-        LiveTreeChanged: It has others.
+        LiveTreeChanged: It has not.
     """
     if environment.look().installed is not snapshot.installed:
         raise LiveTreeChanged("site-packages")
 
 
 def until_unchanged(running: Pass, attempt: Callable[[], Outcome]) -> Outcome:
-    """Run `attempt`, and start over while the live tree changes under it.
+    """Run `attempt`, and start over if the live tree changes meanwhile.
 
     That includes a file that is removed while it is read.
 
     Where folders turn out not to be exchangeable it starts over as well: in place.
 
     Raises:
-        KeepsChanging: The live tree changed under every attempt.
+        KeepsChanging: The live tree changed during every attempt.
     """
     where, left = "", STARTS
     while left:
@@ -299,18 +299,18 @@ def recover(environment: Environment) -> str | None:
     undone = undo_interrupted(workspace)
     removed = workspace.clean_up()
     if undone:
-        return "a change in place that was interrupted has been undone"
+        return "an interrupted change in place was undone"
     if finished:
-        return f"an exchange that was interrupted has been {finished}"
+        return f"an interrupted exchange was {finished}"
     folders = "1 folder" if removed == 1 else f"{removed} folders"
-    return f"unfinished work has been removed ({folders})" if removed else None
+    return f"unfinished work was removed ({folders})" if removed else None
 
 
 def _exchange(
     workspace: Workspace, snapshot: Snapshot, tree: Path, roots: list[str], after: Generation
 ) -> Published:
     live = generations.live(workspace)
-    # Others may have changed it since it went live; as a generation nobody does.
+    # Others may have changed it since it went live; nobody changes it as a generation.
     before = replace(live, packages=len(snapshot.installed.distributions))
     in_one_step = exchange(
         workspace,

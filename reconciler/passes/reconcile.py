@@ -1,8 +1,7 @@
-"""One pass: from looking to a tree that is live.
+"""One pass: from the first look to a live tree.
 
 Reads top to bottom in the order of `docs/how-it-works.md`: look, diff, plan, guard, install,
-stage, prove, publish. Until it is published nothing of it is live; recording it is the
-caller's part.
+stage, prove, publish. Nothing is live before it is published. The caller records the outcome.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -32,13 +31,13 @@ log = get_logger(__name__)
 
 
 def create(running: Pass) -> None:
-    """Make the environment, where there is none yet: a change like any other.
+    """Create the environment if it does not exist: a change like any other.
 
     Raises:
         Unready: The project's file cannot be used.
-        Postponed: It may not be made now.
+        Postponed: It may not be created now.
         UvError: uv found no Python that fits.
-        OSError: The place cannot be written.
+        OSError: The folder cannot be written.
     """
     running.wait_until_open()
     with running.step("create"):
@@ -49,23 +48,23 @@ def create(running: Pass) -> None:
 
 
 def reconcile(running: Pass, *, audit: bool) -> Outcome:
-    """Bring the environment to what is declared, if it is not.
+    """Bring the environment to its desired state, if it differs.
 
     Args:
         running: The pass.
-        audit: Check the presence of every recorded file first.
+        audit: Whether to check first that every recorded file exists.
 
     Raises:
-        Unready: The project's file cannot be used and never could.
-        Insecure: As root: somebody else can write what decides what is installed.
-        InterpreterError: There is no interpreter that works.
+        Unready: The project's file cannot be used and has never been good.
+        Insecure: As root: someone else can write files that decide what is installed.
+        InterpreterError: There is no working interpreter.
         HoldViolation: The plan would change a held package.
-        VerifyFailed: The changed tree is not fit to go live.
+        VerifyFailed: The changed tree failed a check.
         Postponed: It may not go live now.
-        KeepsChanging: The live tree changed under every attempt.
+        KeepsChanging: The live tree changed during every attempt.
         UvError: uv failed.
         Cancelled: The pass was asked to end.
-        OSError: Something could not be written.
+        OSError: A file could not be written.
     """
     audits = iter([audit])
 
@@ -79,7 +78,7 @@ def reconcile(running: Pass, *, audit: bool) -> Outcome:
 
 
 def plan(running: Pass, *, audit: bool = True) -> Outcome:
-    """Find out what `reconcile` would do, and change nothing."""
+    """Find out what `reconcile` would do, without changing anything."""
     snapshot = running.look(audit=audit)
     if _nothing_to_do(running, snapshot):
         return unchanged(snapshot)
@@ -99,7 +98,7 @@ def plan(running: Pass, *, audit: bool = True) -> Outcome:
 
 
 def observe(snapshot: Snapshot) -> Outcome:
-    """Only report what a look found."""
+    """Only report the result of a look."""
     return replace(unchanged(snapshot), attempted=False)
 
 
@@ -118,10 +117,10 @@ def _nothing_to_do(running: Pass, snapshot: Snapshot) -> bool:
 
 
 def _attempt(running: Pass, snapshot: Snapshot) -> Outcome:
-    """Plan, install, stage, prove, publish: all of it on one view of the environment."""
+    """Plan, install, stage, prove, publish: all based on one snapshot of the environment."""
     drifted = [row.name for row in snapshot.drift.drifted]
     log.info("drift.detected", packages=drifted, revision=snapshot.revision)
-    running.wait_until_open()  # asked again at the door; here it saves the work
+    running.wait_until_open()  # checked again in `publish`; here it saves the work
     with running.work_folder(snapshot) as work, ThreadPoolExecutor(3, "pass") as pool:
         staging = pool.submit(clone_live, running, snapshot, work)
         planner = _planner(running, snapshot, work)
@@ -179,7 +178,7 @@ def _changed(
     running.environment.forget_broken({*decision.install, *decision.remove})
     return Outcome(
         result=Result.PARTIAL if decision.failed else Result.CHANGED,
-        snapshot=running.environment.look(),  # no step: it is live, and a stop comes too late
+        snapshot=running.environment.look(),  # not a step: it is live, and too late for a stop
         changes=changes,
         plan=changes,
         failed=decision.failed,

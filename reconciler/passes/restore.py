@@ -41,32 +41,32 @@ class NothingToRestore(ExpectedEnd):
     def __init__(self, name: str, known: list[str]) -> None:
         listed = ", ".join(known) or "none"
         super().__init__(
-            f"the vault has no copy of {name}; it has: {listed}. A copy is taken when a held "
-            "package is first seen whole; install that build by hand once more."
+            f"the vault has no copy of {name}; it has: {listed}. A copy is made when a held "
+            "package is first seen complete; install that build by hand again."
         )
         self.name = name
 
 
 def restore(running: Pass, name: NormalizedName) -> Outcome:
-    """Put the held build of a package back, and of everything that it pins.
+    """Restore the held build of a package, and of everything that it pins.
 
     Raises:
-        NothingToRestore: There is no copy of it.
-        CopyDamaged: The copy is not what was put into the vault.
-        VerifyFailed: The changed tree is not as it should be.
-        Exception: As `publish`.
+        NothingToRestore: The vault has no copy of it.
+        CopyDamaged: The copy in the vault has changed.
+        VerifyFailed: The changed tree failed a check.
+        Exception: As for `publish`.
     """
     return until_unchanged(running, lambda: _attempt(running, name))
 
 
 def _attempt(running: Pass, name: NormalizedName) -> Outcome:
-    """Check the copy, stage it, and make it live: all of it on one view of the environment."""
+    """Check the copy, stage it, and publish it: all based on one snapshot of the environment."""
     snapshot = running.look(audit=True)
     vault = Vault(Workspace(snapshot.interpreter.prefix))
     wanted = vault.companions(name)
     if not wanted:
         raise NothingToRestore(name, sorted(vault.current()))
-    running.wait_until_open()  # asked again at the door; here it saves the work
+    running.wait_until_open()  # checked again in `publish`; here it saves the work
     with running.work_folder(snapshot) as work, ThreadPoolExecutor(1, "check") as pool:
         checking = [pool.submit(vault.check, manifest) for manifest in wanted]
         staging = clone_live(running, snapshot, work)
@@ -109,7 +109,7 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
 
 
 def _is_in_place(snapshot: Snapshot, vault: Vault, manifest: Manifest) -> bool:
-    """Whether what would be put back is there already: the very same files, and no other copy."""
+    """Whether what would be restored is already there: the same files, and no other copy."""
     prefix, source = snapshot.interpreter.prefix, vault.folder(manifest)
     copies = list(snapshot.installed.copies(NormalizedName(manifest.name)))
     try:
@@ -118,7 +118,7 @@ def _is_in_place(snapshot: Snapshot, vault: Vault, manifest: Manifest) -> bool:
             for file in vault.files(manifest)
         )
         linked = all((prefix / path).readlink() == Path(to) for path, to in manifest.links.items())
-    except OSError:  # one is missing, or is no link
+    except OSError:  # a file is missing, or is not a link
         return False
     return len(copies) == 1 and same and linked
 
@@ -142,7 +142,7 @@ def _removals(found: Intruders) -> tuple[Change, ...]:
 
 
 def _take_out(vault: Vault, manifest: Manifest, incoming: Path) -> None:
-    """Put a copy into the folder of what comes in, by hard links."""
+    """Hard-link a copy into the folder of incoming packages."""
     source = vault.folder(manifest)
     folders: set[str] = set()
     for file in vault.files(manifest):
@@ -166,7 +166,7 @@ def _make_folder(incoming: Path, path: str, known: set[str]) -> None:
 
 
 def _others(snapshot: Snapshot, wanted: list[Manifest]) -> HoldSet:
-    """The holds that are not restored: their files must stay the very same."""
+    """The holds that are not restored: their files must stay unchanged."""
     names = {m.name for m in wanted}
     held = {
         n: h
@@ -191,7 +191,7 @@ def _prove(
         if restored is None or defect or restored.version != Version(manifest.version):
             raise VerifyFailed(
                 Reason.INCOMPLETE_STAGE,
-                f"{manifest.name} {manifest.version} could not be put back whole ({defect}). "
+                f"{manifest.name} {manifest.version} could not be restored completely ({defect}). "
                 "Nothing has changed; install that build by hand.",
             )
     return found

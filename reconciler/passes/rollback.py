@@ -1,7 +1,7 @@
-"""Going back to a tree that was live once: one exchange, offline, everything included.
+"""Rolls back to a tree that was live before: one exchange, offline, with everything in it.
 
-Held, editable, local and VCS packages come back as they were, since whole trees change
-places. That the environment is then left alone is the caller's part.
+Whole trees are exchanged, so held, editable, local and VCS packages return as they were. The
+caller makes sure that the environment is left alone afterwards.
 """
 
 from typing import Literal
@@ -31,8 +31,8 @@ class NoSuchGeneration(ExpectedEnd):
 
     def __init__(self, number: int | None, known: list[int]) -> None:
         listed = ", ".join(map(str, known)) or "none"
-        asked = "an older generation" if number is None else f"generation {number}"
-        super().__init__(f"there is no {asked} to go back to. Kept are: {listed}.")
+        asked = "older generation" if number is None else f"generation {number}"
+        super().__init__(f"there is no {asked} to roll back to. Kept generations: {listed}.")
         self.number = number
 
 
@@ -49,16 +49,16 @@ class CannotExchange(ExpectedEnd):
 
     def __init__(self, target: Generation, why: ExchangeImpossible) -> None:
         super().__init__(
-            f"generation {target.number} cannot change places with the live tree ({why}). Nothing "
+            f"generation {target.number} cannot be exchanged with the live tree ({why}). Nothing "
             "has changed. Put the environment on an ordinary local file system."
         )
 
 
 def choose(workspace: Workspace, number: int | None) -> Generation:
-    """The generation of that number; None: the one that the live one replaced.
+    """The generation with that number; None: the one that the live one replaced.
 
     Raises:
-        NoSuchGeneration: There is none.
+        NoSuchGeneration: It does not exist.
     """
     kept = {generation.number: generation for generation in generations.kept(workspace)}
     found = generations.before_live(workspace) if number is None else kept.get(number)
@@ -75,10 +75,10 @@ def roll_back(running: Pass, number: int | None) -> Outcome:
         number: The generation; None: the one that the live one replaced.
 
     Raises:
-        NoSuchGeneration: There is none of that number.
-        GenerationBroken: Files of it are gone.
-        CannotExchange: The folders cannot change places here.
-        Exception: As `publish`.
+        NoSuchGeneration: It does not exist.
+        GenerationBroken: Some of its files are gone.
+        CannotExchange: The folders cannot be exchanged here.
+        Exception: As for `publish`.
     """
     return until_unchanged(running, lambda: _attempt(running, number))
 
@@ -117,19 +117,19 @@ def _refuse_broken(target: Generation, snapshot: Snapshot, staged: Installed) ->
     broken = {n: why for n, why in audit(staged).items() if n not in known}
     if len(staged.distributions) < target.packages:
         raise GenerationBroken(
-            f"generation {target.number} is not whole any more (it had {target.packages} packages, "
-            f"and has {len(staged.distributions)}), so it is not made live. Choose another one."
+            f"generation {target.number} is no longer complete (it had {target.packages} packages, "
+            f"now {len(staged.distributions)}), so it does not go live. Choose another one."
         )
     if broken:
         name, why = next(iter(broken.items()))
         raise GenerationBroken(
-            f"generation {target.number} is not whole any more ({name}: {why}), so it is not made "
+            f"generation {target.number} is no longer complete ({name}: {why}), so it does not go "
             "live. Choose another one."
         )
 
 
 def difference(before: Installed, after: Installed) -> tuple[Change, ...]:
-    """What changes between two installed states, by name."""
+    """The changes between two installed states, by name."""
     names: set[NormalizedName] = {*before.distributions, *after.distributions}
     found = []
     for name in sorted(names):

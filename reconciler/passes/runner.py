@@ -1,8 +1,7 @@
-"""Runs one pass under the environment's lock and records how it ended.
+"""Runs one pass under the environment's lock, and records how it ended.
 
-Shared by the service and by the one-shot commands: what is written to the journal, and
-when a failed pass is tried again, is the same for both. Turns every way a pass can end
-into words; nothing is swallowed.
+Shared by the service and the one-shot commands: both write the same to the journal and retry
+failed passes in the same way. Every way a pass can end is put into words; no error is hidden.
 """
 
 import errno
@@ -51,24 +50,24 @@ class Trouble:
     message: str
     problem: Problem | None = None
     retry_after: float | None = None
-    """Seconds after which it is tried again, where that is known; else the back-off rules."""
+    """Seconds until the retry, if that is known; otherwise the back-off decides."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A pass that is over: what the journal says of it, and what it found."""
+    """A finished pass: its entry in the journal, and what it found."""
 
     detail: PassDetail
     outcome: Outcome | None
     trouble: Trouble | None
     state: State
     holds: tuple[Hold, ...] | None = None
-    """The holds as they are afterwards; None if the pass did not get that far."""
+    """The holds after the pass; None if the pass did not get that far."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """How the work of a pass ended, and what followed it under the lock."""
+    """How the work of a pass ended, and what was done afterwards under the lock."""
 
     outcome: Outcome | None = None
     trouble: Trouble | None = None
@@ -104,14 +103,14 @@ class PassRunner:
         """Run `work` as one pass.
 
         Args:
-            work: What to do with the pass; usually `reconcile`.
-            trigger: What woke it up.
-            pass_id: Its id, if one was given out already.
+            work: What the pass does; usually `reconcile`.
+            trigger: What triggered it.
+            pass_id: Its id, if it already has one.
             cancel: Ends it.
             listener: Who follows it.
             reason_given: Why it was asked for, in the words of the person who asked.
             keep_unchanged: Whether to record a pass even if nothing happened.
-            may_create: Whether to make the environment first if there is none.
+            may_create: Whether to create the environment first if it does not exist.
         """
         key = self.environment.key
         started = self.clock()
@@ -150,15 +149,15 @@ class PassRunner:
                 if done:
                     log.warning("recovered", what=done)
                 return self._finish(work(running), running.lock)
-        except Exception as error:  # noqa: BLE001 -- one of the two places that keep it alive
+        except Exception as error:  # noqa: BLE001 -- one of the two places that keep the service alive
             return _Ended(trouble=trouble_of(error, untouched=running.untouched))
 
     def _finish(self, outcome: Outcome, lock: PassLock) -> _Ended:
-        """What follows the work while the lock is still held: nobody else writes meanwhile."""
+        """Finish up while the lock is still held, so that nobody else writes meanwhile."""
         try:
             self.environment.remember_good(outcome.snapshot)
             holds = self.monitor.keep(outcome.snapshot, lock, compare=bool(outcome.changes))
-        except (OSError, CopyDamaged) as error:  # the work is done, whatever the vault says
+        except (OSError, CopyDamaged) as error:  # the work is done, even if the vault failed
             return _Ended(outcome, trouble_of(error))
         return _Ended(outcome, holds=holds)
 
@@ -208,23 +207,25 @@ class PassRunner:
         return None
 
     def _new_state(self, state: State, outcome: Outcome | None, trouble: Trouble | None) -> State:
-        """What must be remembered: revisions, held back packages, and when to try again."""
+        """What must be remembered: revisions, held-back packages, and when to retry."""
         if outcome is None:
             if trouble is not None and trouble.reason == Reason.STOPPED:
                 return state
             after = trouble.retry_after if trouble else None
             if trouble is not None and trouble.reason == Reason.BUSY:
-                after = FIRST_RETRY_SECONDS  # costs nothing, and may be over at any time
+                after = (
+                    FIRST_RETRY_SECONDS  # a retry costs nothing, and the cause may end at any time
+                )
             return self._after_failure(state, self.environment.last_revision, after)
         revision = outcome.snapshot.revision
         fresh = outcome.held_back or ()
-        # uv tells it only of what it would change, so what is known already is kept.
+        # uv only reports this for what it would change, so earlier entries are kept.
         told = {entry.name for entry in fresh}
         known = tuple(entry for entry in state.held_back if entry.name not in told)
         held_back = (*fresh, *still_held_back(known, outcome.snapshot))
         state = msgspec.structs.replace(state, held_back=held_back)
         if not outcome.attempted and not outcome.snapshot.drift.in_sync:
-            return state  # looking neither ends a back-off nor draws it out
+            return state  # a look neither ends a back-off nor extends it
         if outcome.failed or not outcome.snapshot.drift.in_sync:
             return self._after_failure(state, revision, None)
         return msgspec.structs.replace(
@@ -238,9 +239,9 @@ class PassRunner:
     def _after_failure(
         self, state: State, revision: str | None, retry_after: float | None
     ) -> State:
-        """The back-off: 5 s, doubling, at most 10 min, with full jitter; anew for each revision."""
+        """The back-off: 5 s, doubling, at most 10 min, jitter; starts over for each revision."""
         failures = state.failures if state.last_attempted_revision == revision else 0
-        if retry_after is None:  # else it only waits, which is no failure
+        if retry_after is None:  # otherwise it only waits, which is not a failure
             failures += 1
             longest = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** (min(failures, 20) - 1))
             retry_after = max(1.0, self.jitter(0.0, longest))
@@ -260,7 +261,7 @@ class PassRunner:
                      because=entry.because)  # fmt: skip
         if trouble is not None and trouble.reason == Reason.STOPPED:
             log.info("pass.stopped", message=trouble.message, duration=detail.duration_seconds)
-        elif trouble is not None and trouble.retry_after is None:  # who waits has not failed
+        elif trouble is not None and trouble.retry_after is None:  # waiting is not a failure
             log.error("pass.failed", reason=trouble.reason, message=trouble.message,
                       duration=detail.duration_seconds)  # fmt: skip
         log.info("pass.finished", result=str(detail.result), duration=detail.duration_seconds,
@@ -274,10 +275,10 @@ class PassRunner:
 
 
 def is_worth_telling(detail: PassDetail, trouble: Trouble | None) -> bool:
-    """Whether something happened in a pass that nobody asked for.
+    """Whether something happened in a pass that nobody requested.
 
-    One that only found that changes must still wait is none: a job that runs for days would
-    fill the history with them, and drive everything else out.
+    A pass that only found that changes must still wait does not count: a job that runs for days
+    would fill the history with such passes and push out everything else.
     """
     if trouble is not None:
         return trouble.retry_after is None
@@ -285,13 +286,13 @@ def is_worth_telling(detail: PassDetail, trouble: Trouble | None) -> bool:
 
 
 def trouble_of(error: Exception, *, untouched: bool = False) -> Trouble:
-    """What ended a pass; what nobody foresaw is logged with its traceback.
+    """Why a pass ended; an unexpected error is logged with its traceback.
 
     Args:
         error: What was raised.
-        untouched: Whether the environment is known to be as it was.
+        untouched: Whether the environment is known to be unchanged.
     """
-    known = " The environment is as it was." if untouched else ""
+    known = " The environment is unchanged." if untouched else ""
     match error:
         case ExpectedEnd():
             _tell_facts(error)
@@ -305,13 +306,13 @@ def trouble_of(error: Exception, *, untouched: bool = False) -> Trouble:
     log.error("pass.unexpected", exc_info=error)
     return Trouble(
         Reason.UNEXPECTED,
-        f"{type(error).__name__}: {redact(str(error))}. This is a defect of Reconciler: please "
-        f"report it with the traceback in the journal.{known}",
+        f"{type(error).__name__}: {redact(str(error))}. This is a bug in Reconciler: please "
+        f"report it with the traceback in the log.{known}",
     )
 
 
 def _tell_facts(error: ExpectedEnd) -> None:
-    """Log what does not go into the sentence."""
+    """Log the details that are not in the sentence."""
     message = redact(error.message)
     match error:
         case VerifyFailed():
@@ -321,7 +322,7 @@ def _tell_facts(error: ExpectedEnd) -> None:
 
 
 def _reason_of(error: OSError) -> tuple[Reason, str]:
-    """Why the system refused something, and what to do."""
+    """The reason for an error of the system, and what to do."""
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return Reason.DISK_FULL, "Free some space."
@@ -332,9 +333,9 @@ def _reason_of(error: OSError) -> tuple[Reason, str]:
             )
         case errno.EACCES | errno.EPERM:
             return Reason.NOT_WRITABLE, (
-                "Let the service's user write the environment, or run as its owner."
+                "Allow the service's user to write the environment, or run as its owner."
             )
-    return Reason.FILE_SYSTEM, "Check that file and the file system it is on."
+    return Reason.FILE_SYSTEM, "Check the file and its file system."
 
 
 __all__ = [

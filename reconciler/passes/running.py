@@ -1,6 +1,6 @@
-"""A pass while it runs: its environment, how it is ended, who follows it, and what it has said.
+"""A running pass: its environment, cancellation, listener, and log.
 
-Knows nothing of what the pass is for; `reconcile`, `restore` and `rollback` are that.
+Does not know what the pass is for; `reconcile`, `restore` and `rollback` do.
 """
 
 import shutil
@@ -25,34 +25,34 @@ log = get_logger(__name__)
 class Pass:
     """One pass over one environment.
 
-    The caller holds the environment's pass lock. `log` and `steps` can be read however the
-    pass ends.
+    The caller holds the environment's pass lock. `log` and `steps` can be read even if the pass
+    fails.
     """
 
     environment: Environment
     cancel: Cancellation
     listener: Listener
     gate: Gate | None = None
-    """Decides when a change may go live; None: now."""
+    """Decides when a change may go live; None: at any time."""
     lock: PassLock = field(default_factory=PassLock)
-    """The pass lock, from when the caller holds it: whoever writes to the vault needs it."""
+    """The pass lock, once the caller holds it; needed to write to the vault."""
     log: list[str] = field(default_factory=list)
     steps: dict[str, float] = field(default_factory=dict)
     """Seconds spent in each step."""
     planned: tuple[Change, ...] = ()
-    """What was to change, whatever came of it."""
+    """The planned changes, even if the pass failed."""
     untouched: bool = True
-    """Whether the live tree is known to be as it was. Only `publish` says otherwise."""
+    """Whether the live tree is known to be unchanged. Only `publish` sets it to False."""
 
     def look(self, *, audit: bool) -> Snapshot:
-        """The first step: desired, installed, holds, and how they differ.
+        """The first step: the desired state, what is installed, the holds, and the drift.
 
         Args:
-            audit: Check the presence of every recorded file.
+            audit: Whether to check that every recorded file exists.
 
         Raises:
-            Unready: The project's file cannot be used and never could.
-            InterpreterError: There is no interpreter that works.
+            Unready: The project's file cannot be used and has never been good.
+            InterpreterError: There is no working interpreter.
         """
         with self.step("look"):
             snapshot = self.environment.look(audit_files=audit)
@@ -64,16 +64,16 @@ class Pass:
         """Return if a change may go live now.
 
         Raises:
-            Postponed: It may not, and for how long.
+            Postponed: It may not; says how long to wait.
         """
         if self.gate is not None:
             self.gate.wait_until_open(self.environment, self.cancel)
 
     def refuse_insecure(self) -> None:
-        """As root, act only on files that nobody else can write (as sshd does with keys).
+        """As root, only act on files that nobody else can write (like sshd with keys).
 
         Raises:
-            Insecure: Somebody else can.
+            Insecure: Someone else can.
         """
         problem = self.environment.insecure
         if problem is not None:
@@ -82,7 +82,7 @@ class Pass:
 
     @contextmanager
     def work_folder(self, snapshot: Snapshot) -> Iterator[Path]:
-        """A private folder for this attempt, gone afterwards."""
+        """A private folder for this attempt, removed afterwards."""
         workspace = Workspace(snapshot.interpreter.prefix)
         workspace.create()
         work = workspace.new_work()
@@ -93,7 +93,7 @@ class Pass:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """A step of the pass: the listener is told of it, and it is timed."""
+        """A step of the pass: it is reported to the listener and timed."""
         self.cancel.check()
         self.listener.step(name)
         started = time.monotonic()
@@ -107,6 +107,6 @@ class Pass:
         self.steps[name] = self.steps.get(name, 0.0) + seconds
 
     def line(self, text: str) -> None:
-        """Add a line to the pass's log, and tell the listener."""
+        """Add a line to the pass's log, and pass it to the listener."""
         self.log.append(text + "\n")
         self.listener.line(text)

@@ -1,6 +1,6 @@
-"""Builds the tree that is to go live, in a stage where there can be one, else in place.
+"""Builds the tree that is to go live: in a stage if possible, otherwise in place.
 
-Nothing here is live before `publish`.
+Nothing goes live before `publish`.
 """
 
 import time
@@ -23,21 +23,21 @@ from reconciler.trees.tree import Tree
 log = get_logger(__name__)
 
 Staging = tuple[Path, Census] | StagingImpossible
-"""A clone of the live tree and what was where in it, or why there can be none."""
+"""A clone of the live tree and its census, or the reason why there cannot be one."""
 
 Prove = Callable[[Tree, Fingerprints], Installed]
-"""Says what is in a changed tree, if that may go live; else raises `VerifyFailed`. It is given
-the fingerprints that the held files had before."""
+"""Checks a changed tree and returns what is installed in it, or raises `VerifyFailed`. Its
+argument is the fingerprints of the held files before the change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """Packages that leave, and what comes.
+    """The packages that leave, and the new ones.
 
     Attributes:
         going: The packages that leave.
-        incoming: What comes, in a folder that mirrors the environment; None: nothing.
-        holds: Whose files stay the very same.
+        incoming: The new packages, in a folder that mirrors the environment; None: none.
+        holds: Packages whose files stay unchanged.
     """
 
     snapshot: Snapshot
@@ -47,7 +47,7 @@ class Replacement:
 
 
 def clone_live(running: Pass, snapshot: Snapshot, work: Path) -> Staging:
-    """Clone the live tree by hard links; meant to run while uv resolves.
+    """Clone the live tree with hard links; meant to run while uv resolves.
 
     Raises:
         Cancelled: The pass was asked to end.
@@ -58,7 +58,7 @@ def clone_live(running: Pass, snapshot: Snapshot, work: Path) -> Staging:
         return StagingImpossible(running.environment.in_place)
     if not snapshot.interpreter.is_venv:
         return StagingImpossible(
-            f"{prefix} is not a virtual environment, and the tree of a whole Python cannot be "
+            f"{prefix} is not a virtual environment, and a whole Python installation cannot be "
             "exchanged. Use a virtual environment (uv venv) for atomic changes"
         )
     stage = work / "stage"
@@ -73,11 +73,11 @@ def clone_live(running: Pass, snapshot: Snapshot, work: Path) -> Staging:
 
 
 def make_live(running: Pass, replacement: Replacement, staging: Staging, prove: Prove) -> Published:
-    """Replace packages in the stage, prove it, and publish it; without one, in place.
+    """Replace packages in the stage, prove it, and publish it; without a stage, in place.
 
     Raises:
-        VerifyFailed: The changed tree is not fit to go live.
-        Exception: As `publish`.
+        VerifyFailed: The changed tree failed a check.
+        Exception: As for `publish`.
     """
     snapshot = replacement.snapshot
     prefix, installed = snapshot.interpreter.prefix, snapshot.installed
@@ -90,7 +90,9 @@ def make_live(running: Pass, replacement: Replacement, staging: Staging, prove: 
         )  # fmt: skip
         return publish(running, change)
     stage, census = staging
-    refuse_changed(running.environment, snapshot)  # before it was cloned, but after the plan
+    refuse_changed(
+        running.environment, snapshot
+    )  # it may have changed after the plan but before the clone
     tree = Tree(stage, prefix, installed, replacement.holds)
     held = fingerprints(tree.held_files, prefix)
     tree.replace(replacement.going, replacement.incoming, running.cancel)

@@ -1,1 +1,1 @@
-"""From drift to a plan that may be applied; decides, and changes nothing."""
+"""From drift to a plan that may be applied. It only decides; it changes nothing."""

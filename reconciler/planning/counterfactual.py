@@ -1,6 +1,6 @@
 """What the holds cost: which packages are older than they would be without them, and why.
 
-Asks uv for the plan as if nothing were held, while the plan itself is being installed; it is
+Asks uv for the plan without holds while the real plan is being installed. That plan is only
 compared, never applied.
 """
 
@@ -23,7 +23,7 @@ from reconciler.uv.effective import Item, items_of_holds
 from reconciler.uv.program import BuildFailed, NetworkTrouble, NoSolution, Plan, UvError
 
 _MOST_EXPLAINED = 8
-"""How many packages that are held back are explained by a run of uv of their own."""
+"""How many held-back packages get a uv run of their own for the explanation."""
 
 
 _FROM_ABOVE = frozenset({"<", "<=", "==", "===", "~=", "!="})
@@ -32,20 +32,20 @@ _FROM_ABOVE = frozenset({"<", "<=", "==", "===", "~=", "!="})
 
 @dataclass
 class Unheld:
-    """The plan as if nothing were held.
+    """The plan without holds.
 
-    Asked for after the plan itself, never beside it: two that ask an index at the same time
-    make it stall. By then uv's cache mostly has all that is needed.
+    Requested after the real plan, never at the same time: two concurrent runs make an index
+    stall. By then, uv's cache mostly has everything.
     """
 
     planner: Planner
     _plans: dict[tuple[str, ...], Plan] = field(default_factory=dict)
 
     def _free_plan(self, decision: Decision) -> Plan:
-        """What would be planned without the holds.
+        """The plan without the holds.
 
         Raises:
-            UvError: uv could not be asked, or there is no such plan.
+            UvError: uv failed, or there is no such plan.
         """
         items = [item for item in decision.kept if item.weight == 1]
         wanted = tuple(item.text for item in items)
@@ -55,11 +55,10 @@ class Unheld:
         return self._plans[wanted]
 
     def _from_cache(self, items: Sequence[Item], decision: Decision) -> Plan | None:
-        """The plan by uv's cache alone, where that is known to be the whole truth.
+        """The plan from uv's cache alone, if the cache is known to be sufficient.
 
-        A version that was refused on account of a hold has been looked at, so the cache knows
-        it, and this plan would take it. What a hold itself bounds from above uv need not have
-        looked at.
+        uv has looked at a version that was refused because of a hold, so the cache has it, and
+        this plan would take it. uv may not have looked at a version above a hold's own bound.
         """
         snapshot = self.planner.snapshot
         bounds = (Requirement(i.text) for i in items_of_holds(snapshot.holds, snapshot.markers))
@@ -72,10 +71,10 @@ class Unheld:
         return None if self._older(plan, decision) else plan
 
     def held_back(self, decision: Decision) -> tuple[HeldBack, ...]:
-        """What of the decision is older than without the holds, each with the hold's name.
+        """The packages that are older than without the holds, each with the hold's name.
 
         Raises:
-            UvError: uv could not be asked.
+            UvError: uv failed.
         """
         holds = self.planner.snapshot.holds
         if not holds.held:
@@ -83,7 +82,7 @@ class Unheld:
         try:
             free = self._free_plan(decision)
         except (NoSolution, BuildFailed):
-            return ()  # without the holds there is no plan at all
+            return ()  # there is no plan without the holds either
         older = self._older(free, decision)
         return tuple(
             self._explain(name, chosen, newest, ask=number < _MOST_EXPLAINED)
@@ -93,7 +92,7 @@ class Unheld:
     def _older(
         self, free: Plan, decision: Decision
     ) -> list[tuple[NormalizedName, Version, Version]]:
-        """Name, chosen version, and the newer one that there would be without the holds."""
+        """Name, chosen version, and the newer version that would be chosen without the holds."""
         snapshot = self.planner.snapshot
         found: list[tuple[NormalizedName, Version, Version]] = []
         for name in sorted({*free.install, *decision.install}):
@@ -119,13 +118,13 @@ class Unheld:
         holds = [h for h in held if mentions(reason, h.name)]
         holds = holds or [h for h in held if h.pinned_by is None]
         because = ", ".join(h.pin for h in holds)
-        message = f"{name} {newest} is out, but {because} is held. {reason}".strip()
+        message = f"{name} {newest} is available, but {because} is held. {reason}".strip()
         return HeldBack(
             name=name, chosen=str(chosen), newest=str(newest), because=because, message=message
         )
 
     def _bounds(self, name: NormalizedName, version: Version) -> str:
-        """Which holds themselves say that they do not go together with this version."""
+        """The holds that declare themselves that they are incompatible with this version."""
         snapshot = self.planner.snapshot
         return " ".join(
             f"{held.name} {held.version} needs {name}{requirement.specifier}."
@@ -136,8 +135,8 @@ class Unheld:
         )
 
     def _refusal(self, items: Sequence[Item]) -> str | None:
-        """Why these do not go beside the holds, in uv's words; None if they do."""
-        for offline in (True, False):  # the index has just been asked, so the cache may do
+        """uv's explanation why these conflict with the holds; None if they do not."""
+        for offline in (True, False):  # the index has just been asked, so the cache may be enough
             try:
                 self.planner.plan_beside_holds(items, offline=offline)
             except NetworkTrouble:
@@ -152,14 +151,14 @@ class Unheld:
         held_back: Iterable[HeldBack],
         incoming: Mapping[NormalizedName, Distribution],
     ) -> list[Failure]:
-        """Which of the planned versions a hold has pushed too far back to be wanted silently.
+        """The planned versions that a hold has pushed too far back to be accepted silently.
 
         Args:
-            held_back: What the holds keep older.
-            incoming: The distributions that uv has prepared, not live yet.
+            held_back: The packages that the holds keep older.
+            incoming: The distributions that uv has prepared; they are not live yet.
 
         Raises:
-            UvError: uv could not be asked.
+            UvError: uv failed.
         """
         found: list[Failure] = []
         for entry in held_back:
@@ -168,16 +167,16 @@ class Unheld:
             coming = incoming.get(name)
             if coming is None:
                 continue
-            fate = f"only {name} {coming.version} fits"
+            fate = f"only {name} {coming.version} works"
             if before is not None and coming.version < before:
                 reason, fate = (
                     Reason.WOULD_DOWNGRADE,
-                    f"{name} stays at {before}; only {coming.version} fits",
+                    f"{name} stays at {before}; only {coming.version} works",
                 )
             elif self._forgets_the_holds(coming, entry.newest, incoming):
                 reason, fate = (
                     Reason.HELD_BACK_TOO_FAR,
-                    f"{fate}, from before it declared what it needs",
+                    f"{fate}, which is so old that it does not declare what it needs",
                 )
             else:
                 continue
@@ -190,11 +189,11 @@ class Unheld:
         newest: str,
         incoming: Mapping[NormalizedName, Distribution],
     ) -> bool:
-        """Whether the newest version depends on a hold, and the one that was chosen knows none."""
+        """Whether the newest version depends on a hold, but the chosen one does not."""
         snapshot = self.planner.snapshot
         if _knows_a_hold(coming, snapshot, incoming):
             return False
-        # Without what the holds ask for: what is refused now, is on account of what it asks for.
+        # Without the holds' requirements: a refusal is then due to this package's own.
         item = Item(coming.name, f"{coming.name}=={newest}", "held back")
         return self._refusal([item]) is not None
 
@@ -202,7 +201,7 @@ class Unheld:
 def _knows_a_hold(
     distribution: Distribution, snapshot: Snapshot, incoming: Mapping[NormalizedName, Distribution]
 ) -> bool:
-    """Whether it requires a hold, be it through others."""
+    """Whether it requires a hold, directly or not."""
     waiting = [(distribution, frozenset[str]())]
     seen = {(distribution.name, frozenset[str]())}
     for one, extras in waiting:
@@ -223,15 +222,15 @@ def _objection(entry: HeldBack, reason: Reason, fate: str) -> Failure:
         name=entry.name,
         requirement=f"{entry.name}=={entry.newest}",
         reason=reason,
-        message=f"{fate} beside {entry.because}, which is held. Set allow_downgrade = true "
-        f"to let it through, or change the hold. {entry.message}",
+        message=f"{fate} with {entry.because}, which is held. Set allow_downgrade = true "
+        f"to allow it, or change the hold. {entry.message}",
     )
 
 
 def still_held_back(known: tuple[HeldBack, ...], snapshot: Snapshot) -> tuple[HeldBack, ...]:
-    """Of what was held back, what is still so: the same version beside the same holds.
+    """The packages that are still held back: the same version, because of the same holds.
 
-    And needed still, in a version that the project itself does not exclude.
+    They must also still be needed, and the project itself must allow the newest version.
     """
     pins = {held.pin for held in snapshot.holds.held.values()}
     return tuple(
@@ -245,7 +244,7 @@ def still_held_back(known: tuple[HeldBack, ...], snapshot: Snapshot) -> tuple[He
 
 
 def _admitted(entry: HeldBack, declared: Iterable[Declared]) -> bool:
-    """Whether what the project declares of a package allows its newest version."""
+    """Whether the project's own requirements allow the newest version of a package."""
     return all(
         d.requirement.specifier.contains(entry.newest, prereleases=True)
         for d in declared

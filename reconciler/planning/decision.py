@@ -1,4 +1,4 @@
-"""What is to be done, complete before anything is done, and guarded: it never touches a hold."""
+"""What a pass will do, decided completely before it does anything. It never touches a hold."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from reconciler.uv.program import Plan, Planned
 
 
 class HoldViolation(ExpectedEnd):
-    """uv would change a held package; nothing has been written."""
+    """uv would change a held package; nothing has been changed."""
 
     reason = Reason.HOLD_VIOLATION
 
@@ -27,10 +27,10 @@ class HoldViolation(ExpectedEnd):
 
 @dataclass(frozen=True)
 class Decision:
-    """What is to be done, complete before anything is done.
+    """What a pass will do, decided completely before it does anything.
 
-    `install` are exact versions, none of them held; `remove` are installed packages that
-    go without a successor; `failed` is what cannot be installed, and why.
+    `install` has exact versions, none of them held. `remove` has installed packages that are
+    removed without a replacement. `failed` has what cannot be installed, and why.
     """
 
     install: Mapping[NormalizedName, Planned]
@@ -38,7 +38,7 @@ class Decision:
     kept: tuple[Item, ...]
     failed: tuple[Failure, ...] = ()
     to_download: bool = True
-    """Whether anything of it is not in uv's cache yet, as far as uv says."""
+    """Whether anything is not in uv's cache yet, as far as uv says."""
 
     @property
     def is_empty(self) -> bool:
@@ -46,7 +46,7 @@ class Decision:
         return not self.install and not self.remove
 
     def changes(self, installed: Installed) -> tuple[Change, ...]:
-        """The decision as changes from what is installed, by name."""
+        """The decision as changes to the installed packages, by name."""
         names = sorted({*self.install, *self.remove})
         return tuple(_change(name, self.install.get(name), installed) for name in names)
 
@@ -66,10 +66,10 @@ def _change(name: NormalizedName, planned: Planned | None, installed: Installed)
 
 
 def without_stubs(plan: Plan, holds: HoldSet) -> dict[NormalizedName, Planned]:
-    """What the plan installs, without the stubs of the holds.
+    """The packages that the plan installs, without the stubs of the holds.
 
     Raises:
-        HoldViolation: It names a held package in any other way.
+        HoldViolation: It changes a held package in any other way.
     """
     install = dict(plan.install)
     for name in [n for n in install if holds.covers(n)]:

@@ -1,6 +1,6 @@
-"""What cannot be installed, and why: uv's refusals as failures of single requirements.
+"""Turns uv's refusals into failures of single requirements: what cannot be installed, and why.
 
-Pure: takes uv's words and what was asked, and returns values.
+Pure: takes uv's output and the requested items, and returns values.
 """
 
 import re
@@ -17,12 +17,12 @@ from reconciler.uv.program import BuildFailed, Planned
 
 
 def mentions(text: str, name: str) -> bool:
-    """Whether uv's words are about the package of that name."""
+    """Whether uv's output mentions the package of that name."""
     return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text) is not None
 
 
 def suspects(reason: str, items: Sequence[Item]) -> frozenset[int]:
-    """The indices of the items that uv's words are about."""
+    """The indices of the items that uv's output mentions."""
     return frozenset(i for i, item in enumerate(items) if mentions(reason, item.name))
 
 
@@ -32,10 +32,10 @@ def failure_of(
     """Why this item is left out.
 
     Args:
-        item: What is left out.
-        core: What it does not go together with, and uv's reason.
-        items: Everything that was asked for.
-        excluded: Packages that were left out before, which it may need.
+        item: The item that is left out.
+        core: The items that it conflicts with, and uv's reason.
+        items: All requested items.
+        excluded: Packages that were left out earlier; it may need them.
     """
     causes = [failure for name, failure in excluded.items() if mentions(core.reason, name)]
     if causes:
@@ -47,7 +47,7 @@ def failure_of(
         )
     others = [items[i] for i in sorted(core.items) if items[i] != item]
     beside = ", ".join(f"{redact(o.text)} ({o.origin})" for o in others)
-    message = core.reason + (f" It does not go together with {beside}." if beside else "")
+    message = core.reason + (f" It conflicts with {beside}." if beside else "")
     return Failure(
         name=item.name,
         requirement=redact(item.text),
@@ -59,7 +59,7 @@ def failure_of(
 def failures_of_excluded(
     excluded: Mapping[NormalizedName, Failure], declared: Sequence[Item]
 ) -> list[Failure]:
-    """The failures of what was left out before, with the requirements as they are declared."""
+    """The failures of packages left out earlier, with their requirements as declared."""
     texts = {item.name: item.text for item in declared}
     return [
         Failure(
@@ -75,12 +75,12 @@ def failures_of_excluded(
 def build_failure(
     error: BuildFailed, planned: Mapping[NormalizedName, Planned], holds: HoldSet
 ) -> Failure:
-    """A package that does not build, with what to do if that is on account of a hold."""
+    """The failure of a package that does not build; says what to do if a hold is the cause."""
     version = planned[error.name].version if error.name in planned else None
     wants = next((h for h in holds.held.values() if _misses(error.message, h)), None)
     hint = "" if wants is None else (
-        f" It is built against {wants.name}, which is held and is not in the build's own "
-        f"environment: put {error.name} into `no-build-isolation-package` of [tool.uv]."
+        f" It is built against {wants.name}, which is held and not available in the build's "
+        f"own environment: add {error.name} to `no-build-isolation-package` in [tool.uv]."
     )  # fmt: skip
     return Failure(
         name=error.name,

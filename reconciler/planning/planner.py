@@ -1,7 +1,7 @@
 """From drift to a decision: ask uv, leave out what cannot be installed, and guard the holds.
 
-Decides, and changes nothing. If not everything goes together, the largest installable subset
-is planned, and every requirement left out is reported with uv's reason.
+It only decides; it changes nothing. If the requirements conflict, it plans the largest
+installable subset and reports every requirement left out with uv's reason.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ from reconciler.uv.program import BuildFailed, NoSolution, Plan
 
 @dataclass
 class Planner:
-    """Plans one pass; what is found out on the way (`exclude`) shapes the next plan of it."""
+    """Plans one pass; what the pass finds out (`exclude`) changes its next plan."""
 
     environment: Environment
     snapshot: Snapshot
@@ -40,14 +40,14 @@ class Planner:
 
     @property
     def project(self) -> EffectiveProject:
-        """What uv is told in this pass."""
+        """uv's input in this pass."""
         return self.resolver.project
 
     def exclude(self, failure: Failure, settled: Decision | None) -> None:
-        """From now on, plan without this package: it does not build, or may not come in.
+        """From now on, plan without this package: it does not build, or must not be installed.
 
-        Everything else of `settled` stays at its planned version, so that what depends on
-        the package is left out too rather than pushed back to some ancient version.
+        Everything else in `settled` stays at its planned version. That way, packages that depend
+        on this one are left out too, instead of being pushed back to an ancient version.
         """
         name = canonicalize_name(failure.name)
         self.excluded[name] = failure
@@ -59,18 +59,18 @@ class Planner:
             )
 
     def decide(self) -> Decision:
-        """Find what to do about the drift.
+        """Decide what to do about the drift.
 
         Raises:
             HoldViolation: uv would change a held package.
-            NoSolution: There is none, and the configuration says to abort.
-            BuildFailed: As that; otherwise the package is left out.
-            UvError: uv failed for a reason that is nobody's requirement.
+            NoSolution: There is no solution, and the configuration says to abort.
+            BuildFailed: A build failed, and the configuration says to abort.
+            UvError: uv failed, and no requirement is to blame.
         """
         while True:
             try:
                 return self._decide()
-            except BuildFailed as error:  # even its metadata needs a build
+            except BuildFailed as error:  # even its metadata has to be built
                 abort = self.environment.config.on_error is OnError.ABORT
                 if abort or error.name in self.excluded:
                     raise
@@ -88,16 +88,16 @@ class Planner:
         install = without_stubs(plan, snapshot.holds)
         return Decision(
             install=install,
-            # What new packages will need is known only when they are there.
+            # What new packages need is only known once they are installed.
             remove=frozenset() if install or failed else self._prunable(),
             kept=tuple(kept),
             failed=tuple(failed),
-            # The stubs of the holds are local files, and nothing of them is installed.
+            # The stubs of the holds are local files and are not installed.
             to_download=plan.downloads > sum(snapshot.holds.covers(n) for n in plan.install),
         )
 
     def _largest_plan(self, items: Sequence[Item]) -> tuple[Plan, list[Item], dict[int, Core]]:
-        """The plan of the whole set, or of the largest part of it that has one."""
+        """The plan for all items, or for the largest part of them that has one."""
         plans: dict[tuple[int, ...], Plan] = {}
         refusals: dict[tuple[int, ...], Unsatisfiable] = {}
 
@@ -115,7 +115,7 @@ class Planner:
             except NoSolution as refused:
                 return Unsatisfiable(refused.message, suspects(refused.message, items))
             except BuildFailed as refused:
-                # A requirement wants another build of a hold, which is not available there.
+                # A requirement needs another build of a hold, which is not available there.
                 if not self.snapshot.holds.covers(refused.name):
                     raise
                 return Unsatisfiable(refused.message, suspects(refused.message, items))
@@ -134,10 +134,10 @@ class Planner:
         return plans[division.kept], [items[i] for i in division.kept], division.left_out
 
     def plan(self, items: Sequence[Item]) -> Plan:
-        """The plan that meets these within the holds, and within what this pass has settled.
+        """The plan for these items, given the holds and what this pass has settled.
 
         Raises:
-            UvError: There is none.
+            UvError: There is no plan.
         """
         asked = self._question(items)
         return self.resolver.answer(
@@ -145,19 +145,19 @@ class Planner:
         )
 
     def plan_without_holds(self, items: Sequence[Item], *, offline: bool) -> Plan:
-        """The plan that would meet these if nothing were held: to compare, never to apply.
+        """The plan for these items without holds: for comparison, never applied.
 
         Raises:
-            UvError: There is none.
+            UvError: There is no plan.
         """
         asked = self._question(items)
         return self.resolver.answer(replace(asked, held=False, apart=True, offline=offline))
 
     def plan_beside_holds(self, items: Sequence[Item], *, offline: bool) -> Plan:
-        """The plan that meets these within the holds alone, whatever this pass has settled.
+        """The plan for these items given only the holds, not what this pass has settled.
 
         Raises:
-            UvError: There is none.
+            UvError: There is no plan.
         """
         return self.resolver.answer(replace(self._question(items), offline=offline))
 
@@ -166,10 +166,10 @@ class Planner:
         return Question(tuple(items), reinstall=reinstall)
 
     def _to_reinstall(self) -> Iterator[NormalizedName]:
-        """What uv might take for right, though it is not.
+        """Packages that uv may consider right although they are not.
 
-        To uv a commit is as good as the branch that leads to it; here the declaration counts,
-        or a new tag would go unnoticed.
+        uv accepts a commit for a branch that points to it. Here the declaration counts;
+        otherwise a new tag would go unnoticed.
         """
         for row in self.snapshot.drift.drifted:
             found = self.snapshot.installed.get(row.name)
@@ -191,9 +191,9 @@ class Planner:
     def to_remove(
         self, decision: Decision, incoming: Mapping[NormalizedName, Distribution]
     ) -> Decision:
-        """The decision with what `prune` removes, now that it is known what is put in.
+        """The decision, with what `prune` removes now that the new packages are known.
 
-        While something cannot be installed nothing is removed: it might need it.
+        Nothing is removed while something cannot be installed: that might need it.
         """
         if not self.environment.config.prune or decision.failed:
             return decision

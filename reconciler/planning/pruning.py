@@ -1,7 +1,7 @@
-"""What may go because nothing needs it: only where `prune` is set, and never a hold.
+"""Finds packages that nothing needs, for `prune`; never a hold.
 
-Pure except for one small file: `pyvenv.cfg` tells whether somebody asked for pip in the
-environment, and then it stays, as with `uv pip sync`.
+Pure, except for one small file: `pyvenv.cfg` says whether the environment was created with
+pip. Then pip stays, as with `uv pip sync`.
 """
 
 import re
@@ -21,11 +21,11 @@ _SEEDS = frozenset(NormalizedName(name) for name in ("pip", "setuptools", "wheel
 def prunable(
     snapshot: Snapshot, incoming: Mapping[NormalizedName, Distribution] | None = None
 ) -> frozenset[NormalizedName]:
-    """The installed packages that nothing declared needs, directly or not.
+    """The installed packages that no declared requirement needs, directly or not.
 
     Args:
-        snapshot: The environment as it is.
-        incoming: What is about to be put in; what it requires is needed.
+        snapshot: The current environment.
+        incoming: The packages about to be installed; what they require is needed.
     """
     if snapshot.desired is None or snapshot.problem is not None:
         return frozenset()
@@ -41,7 +41,7 @@ def prunable(
 
 
 def _seeds_of(prefix: Path) -> frozenset[NormalizedName]:
-    """The tools that an environment was made with; uv makes one with none, unless asked to."""
+    """The tools that the environment was created with; none if uv created it, unless requested."""
     try:
         config = (prefix / "pyvenv.cfg").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

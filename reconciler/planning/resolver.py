@@ -1,6 +1,6 @@
-"""Asks uv for plans, and learns from what it refuses for the rest of the pass.
+"""Asks uv for plans, and remembers what it learns from refusals for the rest of the pass.
 
-A plan is a dry run: nothing is installed, and nothing of the environment is written.
+A plan is a dry run: nothing is installed, and the environment is not written to.
 """
 
 from collections.abc import Iterator
@@ -24,42 +24,42 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One dry run: what uv is asked for, and within what bounds."""
+    """One dry run: what uv is asked for, and with which limits."""
 
     items: tuple[Item, ...]
-    """The requirements to meet."""
+    """The requirements to satisfy."""
     constraints: tuple[str, ...] = ()
     reinstall: tuple[NormalizedName, ...] = ()
-    """What to put in again though its version is right."""
+    """Packages to reinstall even if their version is right."""
     held: bool = True
-    """Whether the holds bind; if not, as if nothing were held."""
+    """Whether the holds apply; if not, plan as if nothing were held."""
     followed: bool = False
-    """Whether the pass shows what uv says."""
+    """Whether the pass shows uv's output."""
     offline: bool = False
-    """By what uv has in its cache alone."""
+    """Whether to use only uv's cache."""
     apart: bool = False
-    """Beside another run, so not at the environment itself, which uv would lock."""
+    """Whether another run is active; then uv must not use the environment itself and lock it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What answers have taught; it only grows."""
+    """What uv's answers have taught us; it only grows."""
 
     missing: frozenset[NormalizedName]
-    """Names that a glob holds and that are not installed: uv may not install them."""
+    """Names that match a held glob but are not installed: uv must not install them."""
     hidden: frozenset[str] = frozenset()
-    """Names of the dist-infos that uv cannot read: it is not shown them, or it would refuse all."""
+    """Names of dist-infos that uv cannot read: they are hidden, or uv would refuse everything."""
 
 
 class Resolver:
     """Asks uv, from any thread, on behalf of one pass.
 
     Args:
-        environment: Whose uv is asked.
+        environment: The environment; its uv is used.
         snapshot: The environment as it is.
-        project: What uv is told.
+        project: uv's input.
         cancel: Ends a running uv.
-        on_line: Takes what uv says, where the question is followed.
+        on_line: Gets uv's output, if the question is followed.
     """
 
     def __init__(
@@ -79,10 +79,10 @@ class Resolver:
         self._learned = Learned(project.missing)
 
     def answer(self, question: Question) -> Plan:
-        """The plan; asked again as long as a refusal teaches something.
+        """The plan; uv is asked again as long as a refusal teaches something new.
 
-        What a glob holds and nobody knew of is excluded. What uv cannot read of the
-        environment is hidden from it, as if it were not installed.
+        A new name that matches a held glob is excluded. An installed package that uv cannot read
+        is hidden from it, as if it were not installed.
 
         Raises:
             UvError: There is no plan.
@@ -117,16 +117,16 @@ class Resolver:
         )
 
     def _elsewhere(self, question: Question, learned: Learned) -> Path | None:
-        """Where uv looks for what is installed, if not in the environment itself."""
+        """Where uv looks for installed packages, if not in the environment itself."""
         if not question.apart and not learned.hidden:
             return None
         return shadow_of(self._snapshot, self.project.folder, learned.hidden)
 
     def _hide(self, error: Unreadable, learned: Learned) -> None:
-        """From now on, uv is not shown what it has just failed on.
+        """From now on, hide from uv what it has just failed on.
 
         Raises:
-            Unreadable: It was not shown that, and fails anyway.
+            Unreadable: It was already hidden, and uv fails anyway.
         """
         copies = self._snapshot.installed.copies(error.name) if error.name else ()
         found = {c.info.name for c in copies} | ({error.info} if error.info else set())

@@ -1,6 +1,6 @@
-"""A stand-in for an environment that has its metadata alone, for uv to look at while it plans.
+"""A copy of an environment's metadata that uv looks at while it plans.
 
-Made of symbolic links within the folder of one pass; never anything that is installed into.
+It is made of symbolic links in the folder of one pass. Nothing is ever installed into it.
 """
 
 import os
@@ -13,10 +13,10 @@ from reconciler.environment.snapshot import Snapshot
 
 
 def shadow_of(snapshot: Snapshot, folder: Path, hidden: Collection[str] = ()) -> Path | None:
-    """A prefix with nothing but the metadata of what is installed, or None for a whole Python.
+    """A prefix with only the metadata of what is installed; None outside a virtual environment.
 
-    uv locks the environment that it looks at even for a dry run (uv-facts 17), so of two
-    runs side by side one must look elsewhere.
+    uv locks the environment that it looks at, even for a dry run (uv-facts 17). So one of two
+    concurrent runs must look elsewhere.
 
     Args:
         snapshot: The environment.

@@ -1,1 +1,1 @@
-"""Pure parts: what is declared, what is installed, and how the two differ."""
+"""The pure part: what is declared, what is installed, and how the two differ."""

@@ -1,6 +1,6 @@
-"""What the user's uv settings make of requirements: overridden, left out, bounded, replaced.
+"""How the user's uv settings change requirements: they override, exclude, bound or replace them.
 
-Pure. Without it a package that uv is told to see differently would be drift for ever.
+Pure. Without this, a package with changed requirements would be drift forever.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,15 +20,15 @@ from reconciler.state.requires import Requires
 
 _ByName = Mapping[NormalizedName, tuple[Requirement, ...]]
 _Scope = tuple[NormalizedName, Version | None]
-"""A package, in one version or in any (None)."""
+"""A package, in one version or in any version (None)."""
 
 
 @dataclass(frozen=True)
 class Adjustments:
     """uv's `override-`, `exclude-` and `constraint-dependencies`, and `dependency-metadata`.
 
-    `metadata` is what the user says that a package requires; `scoped` is what holds only for
-    what one package requires.
+    `metadata` has the requirements that the user declares for a package. `scoped` applies only
+    to the requirements of one package.
     """
 
     overrides: _ByName = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Adjustments:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Adjustments":
-        """From sifted uv settings; what uv would not understand is uv's to report."""
+        """From filtered uv settings; uv itself reports what it does not understand."""
         overrides = settings.get("override-dependencies", ())
         excluded = settings.get("exclude-dependencies", ())
         return cls(
@@ -78,12 +78,12 @@ class Adjustments:
         return adjusted.apply(requires_of(distribution, markers, extras), markers)
 
     def within(self, scoped: "Adjustments") -> "Adjustments":
-        """These, and those of one package, which win."""
+        """These together with those of one package, which take precedence."""
         overrides = {**self.overrides, **scoped.overrides}
         return replace(self, overrides=overrides, excluded=self.excluded | scoped.excluded)
 
     def out_of_bounds(self, found: Distribution, markers: Mapping[str, str]) -> OutOfBounds | None:
-        """How an installed distribution is outside what the constraints allow, or None."""
+        """How an installed distribution violates the constraints, or None."""
         for constraint in self.constraints.get(found.name, ()):
             if applies(constraint.marker, markers) and not constraint.specifier.contains(
                 found.version, prereleases=True
@@ -112,7 +112,7 @@ def _names(entries: Iterable[object]) -> frozenset[NormalizedName]:
 
 
 def _scoped(overrides: Iterable[object], exclusions: Iterable[object]) -> dict[_Scope, Adjustments]:
-    """Of the entries `{package = {name = ..., version = ...}, dependencies = [...]}`."""
+    """Those from entries like `{package = {name = ..., version = ...}, dependencies = [...]}`."""
     found: dict[_Scope, Adjustments] = {}
     for key, dependencies in _scopes(overrides):
         more = Adjustments(overrides=_by_name(dependencies))

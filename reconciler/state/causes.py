@@ -1,6 +1,6 @@
-"""Why a package stands as it does, as values; `state.words` turns them into sentences.
+"""Why a package has its status, as values; `state.words` turns them into sentences.
 
-Each knows which status it leads to, so that the two cannot disagree.
+Each cause knows its status, so the two cannot disagree.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Met:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """uv is told to leave it out (`exclude-dependencies`)."""
+    """It is excluded in uv's settings (`exclude-dependencies`)."""
 
     status: ClassVar = PackageStatus.OK
 
@@ -36,7 +36,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """It is not whole."""
+    """Its files are not complete."""
 
     status: ClassVar = PackageStatus.BROKEN
     defect: str
@@ -44,7 +44,7 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """Another version is installed than the requirement admits."""
+    """The installed version does not satisfy the requirement."""
 
     status: ClassVar = PackageStatus.MISMATCH
     found: Version
@@ -53,7 +53,7 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class OutOfBounds:
-    """uv's `constraint-dependencies` do not admit the installed version."""
+    """uv's `constraint-dependencies` do not allow the installed version."""
 
     status: ClassVar = PackageStatus.MISMATCH
     found: Version
@@ -72,7 +72,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class WrongSource:
-    """It is installed from another place than the one declared; None is an index."""
+    """It is installed from another place than the declared one; None means an index."""
 
     status: ClassVar = PackageStatus.MISMATCH
     version: Version
@@ -82,11 +82,11 @@ class WrongSource:
 
 @dataclass(frozen=True, slots=True)
 class WrongKind:
-    """It is an editable install and should not be one, or the other way round."""
+    """It is an editable install but should not be, or the other way round."""
 
     status: ClassVar = PackageStatus.MISMATCH
     editable: bool
-    """What it is."""
+    """Whether it is editable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +100,11 @@ class WrongRevision:
 
 @dataclass(frozen=True, slots=True)
 class NeedsAnotherHeld:
-    """It needs a held package in another version, and so has to give way to the hold."""
+    """It needs another version of a held package, so it must be replaced: the hold stays."""
 
     status: ClassVar = PackageStatus.MISMATCH
     version: Version
-    """Its own."""
+    """Its own version."""
     needs: str
     """What it requires, as in `torch>=2.4`."""
     held: NormalizedName
@@ -120,7 +120,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class HeldMissing:
-    """It is to be held and is not installed."""
+    """It is held but not installed."""
 
     status: ClassVar = PackageStatus.HELD_MISSING
     wanted: str
@@ -128,7 +128,7 @@ class HeldMissing:
 
 @dataclass(frozen=True, slots=True)
 class HeldBroken:
-    """It is held and not whole."""
+    """It is held, but its files are not complete."""
 
     status: ClassVar = PackageStatus.BROKEN
     defect: str
@@ -146,7 +146,7 @@ class HeldReplaced:
 
 @dataclass(frozen=True, slots=True)
 class HeldMismatch:
-    """It is held in another version than the requirement admits."""
+    """It is held in a version that does not satisfy the requirement."""
 
     status: ClassVar = PackageStatus.HELD_MISMATCH
     found: Version

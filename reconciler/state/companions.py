@@ -1,6 +1,6 @@
 """Packages that are built against one GPU build of torch, so they are worth holding with it.
 
-Pure: names what is installed and not held; decides nothing.
+Pure: names installed packages that are not held; decides nothing.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from reconciler.state.installed import Installed
 
 COMPANIONS = {
     "torchaudio": "it is compiled against one version of torch",
-    "triton": "torch compiles kernels with just the version that it was built for",
+    "triton": "torch only works with the version that it was built for",
     "pytorch-triton-rocm": "it is the triton of ROCm builds of torch",
     "xformers": "its kernels are compiled against one version of torch",
     "flash-attn": "its kernels are compiled against one version of torch",

@@ -1,8 +1,8 @@
 """What the project's file declares for one environment (PEP 621, 508, 735).
 
-Takes the file's bytes and the target's marker environment, returns frozen values;
-touches no disk and starts no process. A file that cannot be understood raises
-`BadFile`, which says where and how to fix it.
+Takes the file's bytes and the target's marker environment, and returns frozen values. Does not
+touch the disk or start a process. A bad file raises `BadFile`, which says where the problem is
+and how to fix it.
 """
 
 import codecs
@@ -30,7 +30,7 @@ _LOOKS_LIKE = 'A requirement looks like "numpy>=1.24,<2.0" (PEP 508).'
 
 
 class BadFile(ExpectedEnd):
-    """A file cannot be used: where, why, and what to do."""
+    """A file cannot be used; says where, why, and what to do."""
 
     reason = Reason.BAD_FILE
     problem: Problem
@@ -41,14 +41,14 @@ class BadFile(ExpectedEnd):
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """One requirement that the project declares, and where it stands."""
+    """One requirement that the project declares, and where."""
 
     requirement: Requirement
     origin: str
     source: Source | None = None
     line: int | None = None
     specifier: str = ""
-    """The version specifier as it is written, its clauses in that order."""
+    """The version specifier as written, with its clauses in that order."""
 
     @property
     def name(self) -> NormalizedName:
@@ -57,7 +57,7 @@ class Declared:
 
     @property
     def text(self) -> str:
-        """The requirement without its marker, as it is written."""
+        """The requirement as written, without its marker."""
         requirement = self.requirement
         extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
         place = f" @ {requirement.url}" if requirement.url else self.specifier
@@ -68,7 +68,7 @@ class Declared:
 class Desired:
     """Everything that the project declares for one target.
 
-    `revision` is `sha256:` and the digest of the file's bytes: what `sha256sum` prints.
+    `revision` is `sha256:` and the digest of the file's bytes, as `sha256sum` prints it.
     """
 
     file: Path
@@ -77,11 +77,11 @@ class Desired:
     requirements: tuple[Declared, ...]
     requires_python: SpecifierSet | None
     uv: Mapping[str, Any]
-    """The `[tool.uv]` table as it stands."""
+    """The `[tool.uv]` table, unchanged."""
 
 
 def revision_of(text: bytes) -> str:
-    """The name of this content of the project's file."""
+    """The revision of the project's file with this content."""
     return "sha256:" + hashlib.sha256(text).hexdigest()
 
 
@@ -96,25 +96,25 @@ def parse(
     """Read a `pyproject.toml`.
 
     Args:
-        file: Where `text` came from: the base of relative paths, and named in errors.
+        file: The file of `text`: the base of relative paths, named in errors.
         text: The file's bytes.
         markers: The PEP 508 environment of the *target* interpreter.
         extras: Extras of the project to include (`project.optional-dependencies`).
         groups: Dependency groups to include (PEP 735).
 
     Raises:
-        BadFile: The file is not TOML, not a project's, or a requirement is malformed.
+        BadFile: The file is not TOML, is not a project's, or has a malformed requirement.
     """
     return _Reader(file, text, markers).read(extras, groups)
 
 
 class _Reader:
-    """One reading of one file; knows the text, so that it can point into it."""
+    """One reading of one file; keeps the text to point into it."""
 
     def __init__(self, file: Path, text: bytes, markers: Mapping[str, str]) -> None:
         self.file = file
         self.revision = revision_of(text)
-        self.bytes = text.removeprefix(codecs.BOM_UTF8)  # some editors write one, and uv reads on
+        self.bytes = text.removeprefix(codecs.BOM_UTF8)  # some editors write one, and uv ignores it
         self.markers = {**markers, "extra": ""}
         self.places = Places(self._decode())
         self.document = self._toml()
@@ -139,7 +139,7 @@ class _Reader:
         except tomli.TOMLDecodeError as error:
             raise self._bad(
                 f"not valid TOML: {error.msg}",
-                "Correct the line; until then the last good state of the file stays in force.",
+                "Correct the line; until then, the last good state of the file stays in effect.",
                 Position(error.lineno, error.colno),
             ) from error
 
@@ -185,8 +185,8 @@ class _Reader:
         if table is None:
             raise self._bad(
                 f"there is no [{shown}] table",
-                "Declare the project by PEP 621: a [project] table with `name`, `version` and "
-                "`dependencies`. (If the file is just being written, it will be read again.)",
+                "Declare the project as in PEP 621: a [project] table with `name`, `version` and "
+                "`dependencies`. (If the file is being written right now, it will be read again.)",
             )
         raise self._bad(
             f"`{shown}` must be a table, not {_kind(table)}",
@@ -198,9 +198,9 @@ class _Reader:
         dynamic = project.get("dynamic", [])
         if isinstance(dynamic, list) and "dependencies" in dynamic:
             raise self._bad(
-                "`dependencies` is declared dynamic, so only the project's build backend, which "
-                "is code of the project, could tell them",
-                "List them in `project.dependencies`, and take them out of `dynamic`.",
+                "`dependencies` is dynamic, so they are unknown without running the project's "
+                "build backend, which Reconciler never does",
+                "List them in `project.dependencies`, and remove `dependencies` from `dynamic`.",
                 self.places.key(("project", "dynamic")),
             )
 
@@ -212,8 +212,8 @@ class _Reader:
             return SpecifierSet(value)
         except (InvalidSpecifier, TypeError, AttributeError) as error:
             raise self._bad(
-                f"`requires-python` is no version specifier: {value!r}",
-                'Write it by PEP 440, for example ">=3.11".',
+                f"`requires-python` is not a version specifier: {value!r}",
+                'Write it as in PEP 440, for example ">=3.11".',
                 self.places.key(("project", "requires-python")),
             ) from error
 
@@ -252,7 +252,7 @@ class _Reader:
         except InvalidRequirement as error:
             reason = str(error).splitlines()[0].rstrip(".")
             raise self._bad(
-                f"`{place}` is no valid requirement, {value!r}: {reason}", _LOOKS_LIKE, at
+                f"`{place}` is not a valid requirement, {value!r}: {reason}", _LOOKS_LIKE, at
             ) from error
 
     def _applies(self, marker: Marker | None, place: str, at: Position | None) -> bool:
@@ -261,12 +261,12 @@ class _Reader:
         except (UndefinedComparison, UndefinedEnvironmentName) as error:
             raise self._bad(
                 f"the marker of `{place}` cannot be evaluated: {marker}",
-                "Compare a variable of PEP 508 with a string, by an operator that both know.",
+                "Compare a variable of PEP 508 with a string, using an operator that suits both.",
                 at,
             ) from error
 
     def _is_own(self, requirement: Requirement) -> bool:
-        """Whether it is `project[extra]` within the project: those extras, not a package."""
+        """Whether it is `project[extra]` within the project itself: extras, not a package."""
         return bool(requirement.extras) and canonicalize_name(requirement.name) == self.name
 
     def _source(self, requirement: Requirement, path: KeyPath) -> Source | None:
@@ -276,7 +276,7 @@ class _Reader:
             )
         except BadSource as error:
             at = self.places.key(("tool", "uv", "sources", error.key))
-            fix = "Write it as uv's documentation of sources shows."
+            fix = "Write it as shown in uv's documentation on sources."
             raise self._bad(f"`tool.uv.sources.{error.key}` {error.reason}", fix, at) from error
 
     def _extras(
@@ -319,7 +319,7 @@ _SPECIFIER = re.compile(
 
 
 def _specifier_in(literal: str) -> str:
-    """The specifier of a valid requirement, in the order in which it is written."""
+    """The specifier of a valid requirement, in its written order."""
     found = _SPECIFIER.match(literal)
     return re.sub(r"\s+", "", found[1]) if found else ""
 

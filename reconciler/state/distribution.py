@@ -1,7 +1,7 @@
-"""One installed distribution, as its dist-info, egg-info or egg-link tells.
+"""One installed distribution, read from its dist-info, egg-info or egg-link.
 
-Names and versions are read where uv reads them, so that both speak of the same package: from
-the folder's name. What is damaged becomes a `defect`; nothing of it stops anybody.
+Names and versions are read from the folder's name, as uv does, so that both mean the same
+package. Damage becomes a `defect`; it is never an error.
 """
 
 import base64
@@ -23,7 +23,7 @@ from reconciler.state.requires import NOTHING, Requires
 from reconciler.state.sources import DirectUrl
 
 EGG_LINK = ".egg-link"
-"""What `setup.py develop` leaves: a file that says where the project, and its egg-info, lies."""
+"""The file that `setup.py develop` leaves: it says where the project and its egg-info are."""
 
 _OLD_DIST_INFO = re.compile(r"(?P<name>.+?)-(?P<version>[^-]+)")
 _EGG_INFO = re.compile(r"^(?P<name>[^-]+)(-(?P<version>[^-]+))?(-py[\d.]+)?.*\.egg-info$")
@@ -32,7 +32,7 @@ _FOLD = re.compile(r"\r?\n[ \t]+")
 
 
 class RecordedFile(NamedTuple):
-    """A row of a RECORD (PEP 627): `path` is absolute; hash as `sha256=...`, size in bytes."""
+    """A row of a RECORD (PEP 627): absolute path, hash as `sha256=...`, size in bytes."""
 
     path: str
     hash: str | None
@@ -57,10 +57,10 @@ class RecordedFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """One installed distribution, as its metadata tells.
+    """One installed distribution, according to its metadata.
 
-    `defect` says in a few words why it cannot be whole, when that shows from its
-    folder alone: no RECORD, no METADATA or a damaged one, a name that is not the folder's.
+    `defect` says in a few words why it cannot be complete, if its folder alone shows it: no
+    RECORD, no METADATA or a damaged one, a name that differs from the folder's.
     """
 
     name: NormalizedName
@@ -71,10 +71,10 @@ class Distribution:
     direct_url: DirectUrl | None = None
     defect: str | None = None
     legacy: bool = False
-    """An egg-info or an egg-link, which has no RECORD and never had one."""
+    """Whether it is an egg-info or an egg-link, which never have a RECORD."""
 
     def files(self) -> tuple[RecordedFile, ...]:
-        """The files that RECORD lists, read from the disk at each call; legacy has no such list.
+        """The files that RECORD lists, read from disk on each call; legacy ones have no such list.
 
         Raises:
             OSError: There is no RECORD, or it cannot be read.
@@ -84,11 +84,11 @@ class Distribution:
 
 
 def read_record(info: Path) -> tuple[RecordedFile, ...]:
-    """The rows of `info`/RECORD, with the paths made absolute and normal.
+    """The rows of `info`/RECORD, with absolute, normalised paths.
 
     Raises:
         OSError: It cannot be read.
-        ValueError: A row is malformed, there is none, or the file is not UTF-8.
+        ValueError: A row is malformed, there are no rows, or the file is not UTF-8.
     """
     site = str(info.parent)
     with (info / "RECORD").open(encoding="utf-8", newline="") as record:
@@ -105,7 +105,7 @@ def read_record(info: Path) -> tuple[RecordedFile, ...]:
 
 
 def read_recorded_paths(info: Path) -> tuple[str, ...]:
-    """Only the paths of `read_record`, in a fifth of the time.
+    """Only the paths of `read_record`, five times as fast.
 
     Raises:
         OSError: It cannot be read.
@@ -120,14 +120,14 @@ def read_recorded_paths(info: Path) -> tuple[str, ...]:
 
 
 def _placed(site: str, path: str) -> str:
-    """A recorded path made absolute and normal; most are normal already."""
+    """A recorded path, absolute and normalised; most are normalised already."""
     if "/." in path or "//" in path or path[:1] in (".", "/", ""):
         return os.path.normpath(os.path.join(site, path))  # noqa: PTH118
     return f"{site}/{path}"
 
 
 def read_distribution(info: Path) -> Distribution:
-    """Read one dist-info, egg-info or egg-link; what is wrong with it becomes its `defect`."""
+    """Read one dist-info, egg-info or egg-link; any damage becomes its `defect`."""
     if info.name.endswith(EGG_LINK):
         return _read_egg_link(info)
     if info.name.endswith(".egg-info"):
@@ -143,19 +143,19 @@ def read_distribution(info: Path) -> Distribution:
         defect = "its RECORD is missing: an install or a removal was interrupted"
         return replace(found, defect=found.defect or defect)
     if named is None:
-        return replace(found, defect=found.defect or "its dist-info folder has no proper name")
+        return replace(found, defect=found.defect or "its dist-info folder has an invalid name")
     return found
 
 
 def _named(stem: str) -> tuple[NormalizedName, Version] | None:
-    """The name and the version that a folder's name tells, read as uv does (PEP 427)."""
+    """The name and version in a folder's name, read like uv (PEP 427)."""
     name, _, version = stem.partition("-")
     known = _version(version)
     return (canonicalize_name(name), known) if known and _is_name(name) else None
 
 
 def _named_in_old_ways(info: Path) -> tuple[NormalizedName, Version]:
-    """The same where the folder's name is none that uv would read: METADATA may know better."""
+    """The same for a folder's name that uv would not read: METADATA may have both."""
     matched = _OLD_DIST_INFO.fullmatch(info.stem)
     name, version = (matched["name"], matched["version"]) if matched else (info.stem, "")
     try:
@@ -167,7 +167,7 @@ def _named_in_old_ways(info: Path) -> tuple[NormalizedName, Version]:
 
 
 def _read_egg_info(info: Path) -> Distribution:
-    """Legacy: a folder with PKG-INFO, or the PKG-INFO itself."""
+    """Legacy: a folder with PKG-INFO, or PKG-INFO itself."""
     matched = _EGG_INFO.match(info.name)
     name = matched["name"] if matched else info.stem
     try:
@@ -184,7 +184,7 @@ def _read_egg_info(info: Path) -> Distribution:
 
 
 def _read_egg_link(link: Path) -> Distribution:
-    """Legacy: a project that was installed by `setup.py develop`."""
+    """Legacy: a project installed with `setup.py develop`."""
     name = canonicalize_name(link.stem)
     try:
         project = Path(link.read_text(encoding="utf-8").partition("\n")[0].strip())
@@ -195,7 +195,7 @@ def _read_egg_link(link: Path) -> Distribution:
         found = _read_egg_info(info)
         if found.name == name:
             return replace(found, info=link)
-    gone = "the project that its egg-link leads to is gone"
+    gone = "the project that its egg-link points to is gone"
     return Distribution(name, Version("0"), link, defect=gone, legacy=True)
 
 
@@ -214,7 +214,7 @@ def _from_metadata(
     told = _text(head, "Name")
     defect = None
     if not _is_name(told) or _version(_text(head, "Version")) is None:
-        defect = "its METADATA is damaged: it tells no name and version"
+        defect = "its METADATA is damaged: it has no name and version"
     elif canonicalize_name(told) != name:
         defect = f"its METADATA is that of {told}"
     return Distribution(

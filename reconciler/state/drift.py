@@ -1,8 +1,8 @@
 """How the installed state differs from the desired one, requirement by requirement.
 
-Pure. Declared requirements and, transitively, what the installed distributions require
-(extras included) are each compared with what is there: a dependency of a dependency
-that somebody uninstalled is drift too.
+Pure. Compares declared requirements and, transitively, the requirements of the installed
+distributions (with extras) with what is installed: a dependency of a dependency that someone
+uninstalled is drift too.
 """
 
 from collections import deque
@@ -43,9 +43,9 @@ _FIXABLE = frozenset({Status.MISSING, Status.MISMATCH, Status.BROKEN})
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One package compared: what is required of it, what is there, and what follows.
+    """One package compared: what is required, what is installed, and the cause of its status.
 
-    `required_by` is None for what the project declares; otherwise the installed package
+    `required_by` is None for what the project declares; otherwise it is the installed package
     that requires it, in the version `dependent_version`.
     """
 
@@ -59,7 +59,7 @@ class Row:
 
     @property
     def status(self) -> Status:
-        """The cause in one word."""
+        """The status, in one word."""
         return self.cause.status
 
     @property
@@ -69,16 +69,16 @@ class Row:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is left to do for this package."""
+        """Whether there is nothing left to do for this package."""
         return self.status in (Status.OK, Status.HELD)
 
 
 @dataclass(frozen=True)
 class Drift:
-    """The difference at one moment.
+    """The difference found by one look.
 
-    `rows` has every declared requirement, in declared order, and behind them what is
-    wrong further down. `reachable` is everything that the declared set needs.
+    `rows` has every declared requirement, in declared order, followed by what is wrong further
+    down. `reachable` is everything that the declared set needs.
     """
 
     rows: tuple[Row, ...]
@@ -91,17 +91,17 @@ class Drift:
 
     @property
     def unfit(self) -> tuple[Row, ...]:
-        """The rows that are not right and that a hold keeps so."""
+        """The rows that are wrong and stay so because of a hold."""
         return tuple(r for r in self.rows if not r.ok and not r.fixable)
 
     @property
     def broken(self) -> tuple[Row, ...]:
-        """The rows of packages that must be put in anew, though their version may be right."""
+        """The rows of packages that must be reinstalled even if their version is right."""
         return tuple(r for r in self.rows if r.status is Status.BROKEN and r.fixable)
 
     @property
     def in_sync(self) -> bool:
-        """Whether there is nothing that a reconciliation could change."""
+        """Whether there is nothing for a reconciliation to change."""
         return not self.drifted
 
 
@@ -118,10 +118,10 @@ def diff(
     Args:
         desired: The project's declaration, markers already evaluated.
         installed: The environment.
-        holds: What may not be touched, and is reported in its own words.
-        broken: Packages that are not whole, and why (from `installed.audit`).
+        holds: Packages that must not be touched; they have their own statuses.
+        broken: Packages with missing files, and why (from `installed.audit`).
         markers: The target's PEP 508 environment.
-        adjustments: What the user tells uv to see differently.
+        adjustments: The changes to requirements from the user's uv settings.
     """
     return _Comparison(installed, holds, broken, markers, adjustments or Adjustments()).run(desired)
 
@@ -172,7 +172,7 @@ class _Comparison:
         *,
         by_commit: bool = False,
     ) -> Cause:
-        """How one requirement is met; `by_commit` as `_mismatch` has it."""
+        """How one requirement is satisfied; `by_commit` as in `_mismatch`."""
         name = canonicalize_name(requirement.name)
         if self.holds.covers(name):
             return self._judge_held(requirement, found)
@@ -197,7 +197,7 @@ class _Comparison:
         return Kept()
 
     def _transitive(self, desired: Desired, reachable: set[NormalizedName]) -> Iterator[Row]:
-        """Walk what the installed distributions require; yield what is not as it should be."""
+        """Walk the requirements of the installed distributions; yield what is wrong."""
         extras_done: dict[NormalizedName, set[str]] = {}
         waiting = deque((d.name, frozenset(d.requirement.extras)) for d in desired.requirements)
         waiting.extend((name, frozenset[str]()) for name in self.holds.held)
@@ -222,14 +222,14 @@ class _Comparison:
                     yield row
 
     def _dependency(self, requirement: Requirement, parent: Distribution) -> Row | None:
-        """The row of one edge, or None where all is well."""
+        """The row of one edge, or None if nothing is wrong."""
         name = canonicalize_name(requirement.name)
         found = self.installed.distributions.get(name)
         cause = self._judge(requirement, None, found, by_commit=True)
         if isinstance(cause, Met | Kept):
             return None
         if isinstance(cause, HeldMismatch) and parent.name not in self.holds.held:
-            # The hold stays, so it is the dependent that has to give way.
+            # The hold stays, so the dependent has to change.
             conflict = NeedsAnotherHeld(parent.version, cause.wanted, name, cause.found)
             return Row(parent.name, None, str(parent.version), conflict)
         installed = str(found.version) if found else None
@@ -237,7 +237,7 @@ class _Comparison:
         return Row(name, _bare(requirement), installed, cause, parent.name, parent.version, held)
 
     def _held_but_broken(self, shown: set[NormalizedName]) -> Iterator[Row]:
-        """Holds that nothing requires, and that are not whole: silence would hide them."""
+        """Holds that nothing requires and that are broken: otherwise they would go unnoticed."""
         for name, held in self.holds.held.items():
             if name in self.broken and name not in shown:
                 cause = HeldBroken(self.broken[name])
@@ -255,9 +255,9 @@ def _mismatch(
     *,
     by_commit: bool = False,
 ) -> Mismatch | WrongSource | WrongKind | WrongRevision | None:
-    """How an installed distribution fails to meet a requirement, or None.
+    """How an installed distribution fails to satisfy a requirement, or None.
 
-    With `by_commit`, one that was installed by its very commit will do for any branch or tag.
+    With `by_commit`, one that was installed by its exact commit satisfies any branch or tag.
     """
     if requirement.url:
         source = Source.of_reference(requirement.url)
@@ -282,7 +282,7 @@ def _place_mismatch(
     if source.is_editable not in (None, origin.editable):
         return WrongKind(origin.editable)
     if by_commit and origin.commit is not None and origin.vcs_revision == origin.commit:
-        return None  # what no project declares itself is asked for by the commit that uv planned
+        return None  # an undeclared package is requested by the commit that uv planned
     if source.revision not in (None, origin.vcs_revision, origin.commit):
         return WrongRevision(origin.vcs_revision or origin.commit, source.revision)
     return None

@@ -43,13 +43,13 @@ class Held:
 
     @property
     def pin(self) -> str:
-        """The requirement that only this version meets."""
+        """The requirement that only this version satisfies."""
         return f"{self.name}=={self.version}"
 
 
 @dataclass(frozen=True)
 class HoldSet:
-    """Everything held in one environment at one moment.
+    """Everything that is held in one environment.
 
     `patterns` are the configured names and globs. A name that matches one is held even if
     nothing of that name is installed: it is never installed either.
@@ -99,7 +99,7 @@ def hold_set(patterns: Sequence[str], installed: Installed, markers: Mapping[str
                 continue
             known = held.get(pinned.name)
             found = known or Held(pinned, pinned_by=holder.name)
-            # torch asks for `cuda-toolkit[cublas]==13.0.3`, and that pins the library.
+            # torch requires `cuda-toolkit[cublas]==13.0.3`, which pins the library.
             extras = found.extras | {canonicalize_name(e) for e in requirement.extras}
             held[pinned.name] = replace(found, extras=extras)
             if held[pinned.name] != known:

@@ -1,8 +1,7 @@
-"""What an environment's site-packages holds, looked at again and again.
+"""Reads what is installed in an environment's site-packages, again and again.
 
-In-process and cached by inode and modification time: looking again at an unchanged
-environment costs one `stat` for each package. Imports nothing from the environment and
-never writes to it.
+In-process and cached by inode and modification time: another look at an unchanged environment
+costs one `stat` per package. Imports nothing from the environment and never writes to it.
 """
 
 import os
@@ -33,14 +32,14 @@ _FORMS = (".dist-info", ".egg-info", EGG_LINK)
 
 @dataclass(frozen=True)
 class Installed:
-    """The distributions of one environment at one moment.
+    """The distributions of one environment, as one look found them.
 
-    Equal objects mean that nothing a look at the folders can see has changed.
+    Equal objects mean that nothing visible in the folders has changed.
     """
 
     distributions: Mapping[NormalizedName, Distribution]
     duplicates: Mapping[NormalizedName, tuple[Distribution, ...]] = field(default_factory=dict)
-    """Further dist-info folders of a name that is there already: an install was interrupted."""
+    """Additional dist-info folders for a name, left by an interrupted install."""
 
     def get(self, name: str) -> Distribution | None:
         """The distribution of that name, in any spelling."""
@@ -52,13 +51,13 @@ class Installed:
         return found.version if found else None
 
     def copies(self, name: NormalizedName) -> Iterator[Distribution]:
-        """Every dist-info of that name: one, or none, or several after an interrupted install."""
+        """Every dist-info of that name: none, one, or several after an interrupted install."""
         if name in self.distributions:
             yield self.distributions[name]
             yield from self.duplicates.get(name, ())
 
     def all(self) -> Iterator[Distribution]:
-        """Every distribution, duplicates too."""
+        """Every distribution, including duplicates."""
         yield from self.distributions.values()
         for extra in self.duplicates.values():
             yield from extra
@@ -68,16 +67,16 @@ _Stamp = tuple[int, ...]
 
 
 class MetadataCache:
-    """Parsed metadata by the identity of its files, wherever they are linked or moved to.
+    """Parsed metadata by the identity of its files, even if they are linked or moved elsewhere.
 
-    What uv prepared is read there, then in the stage, then in the live tree: once.
+    The same files appear in uv's output, the stage and the live tree, but are read only once.
     """
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, _Stamp], Distribution] = {}
 
     def read(self, path: str, stamp: _Stamp) -> Distribution:
-        """The distribution whose dist-info folder is `path`."""
+        """The distribution with the dist-info folder `path`."""
         key = path.rpartition("/")[2], stamp
         info = Path(path)
         found = self._known.get(key) or read_distribution(info)
@@ -85,13 +84,13 @@ class MetadataCache:
         return self._known[key]
 
     def keep(self, distributions: Iterable[Distribution]) -> None:
-        """Forget all others."""
+        """Keep only these."""
         kept = {id(d) for d in distributions}
         self._known = {key: d for key, d in self._known.items() if id(d) in kept}
 
 
 class InstalledReader:
-    """Reads one environment again and again, each dist-info only when it has changed."""
+    """Reads one environment repeatedly; reads each dist-info only when it has changed."""
 
     def __init__(
         self, site_directories: Sequence[Path], metadata: MetadataCache | None = None
@@ -102,7 +101,7 @@ class InstalledReader:
         self._last: Installed | None = None
 
     def read(self) -> Installed:
-        """The installed state as it is now; the same object while nothing changed.
+        """The installed state now; the same object while nothing has changed.
 
         Raises:
             OSError: A site-packages folder cannot be read.
@@ -135,9 +134,9 @@ class InstalledReader:
 
 
 def _stamp(path: str) -> _Stamp | None:
-    """What tells an unchanged dist-info: its METADATA's and RECORD's identity.
+    """The identity of METADATA and RECORD: the same while a dist-info is unchanged.
 
-    Not the folder's own, so that a clone by hard links counts as unchanged.
+    Not the folder's own, so that a clone made of hard links counts as unchanged.
     """
     stamp: list[int] = []
     for name in ("METADATA", "RECORD"):
@@ -156,14 +155,14 @@ def _stamp(path: str) -> _Stamp | None:
 
 
 def collect(found: Iterable[Distribution]) -> Installed:
-    """Sort distributions by name; of several of one name the whole one comes first."""
+    """Sort distributions by name; among duplicates, the most complete one comes first."""
     by_name: dict[NormalizedName, list[Distribution]] = {}
     for distribution in found:
         by_name.setdefault(distribution.name, []).append(distribution)
     first: dict[NormalizedName, Distribution] = {}
     duplicates: dict[NormalizedName, tuple[Distribution, ...]] = {}
     for name, candidates in by_name.items():
-        if len(candidates) > 1:  # else no file is looked at: this runs at every look
+        if len(candidates) > 1:  # otherwise no file is checked: this runs at every look
             candidates.sort(key=_wholeness)
             duplicates[name] = tuple(candidates[1:])
         first[name] = candidates[0]
@@ -171,13 +170,13 @@ def collect(found: Iterable[Distribution]) -> Installed:
 
 
 def _wholeness(distribution: Distribution) -> tuple[bool, bool, float, str]:
-    """Sorts the living of several dist-infos first."""
+    """The sort key that puts the intact dist-info first."""
     is_defect = distribution.defect is not None
     return is_defect, distribution.legacy, -_presence(distribution), str(distribution.info)
 
 
 def _presence(distribution: Distribution) -> float:
-    """The share of recorded files that are there."""
+    """The share of recorded files that exist."""
     try:
         files = distribution.files()
     except (OSError, ValueError):
@@ -186,10 +185,10 @@ def _presence(distribution: Distribution) -> float:
 
 
 def missing_files(distribution: Distribution) -> tuple[str, ...]:
-    """The recorded files that are not there, or that a power cut left empty (uv-facts 22).
+    """The recorded files that are missing, or that a power cut left empty (uv-facts 22).
 
-    Compiled bytecode does not count. Other differences in size are somebody's edit, which
-    is not ours to undo. No file is opened.
+    Compiled bytecode does not count. Other differences in size are someone's edits, which we do
+    not undo. No file is opened.
     """
     if distribution.legacy:
         return ()
@@ -209,9 +208,9 @@ def _is_there(file: RecordedFile) -> bool:
 
 
 def audit(installed: Installed) -> dict[NormalizedName, str]:
-    """Every distribution that is not whole, and why, in words.
+    """Every distribution that is not complete, and why, in words.
 
-    Costs a `stat` for each recorded file: 46,000 files take about 0.2 s.
+    Costs one `stat` per recorded file: 46,000 files take about 0.2 s.
     """
     broken: dict[NormalizedName, str] = {}
     for name, distribution in installed.distributions.items():
@@ -222,7 +221,7 @@ def audit(installed: Installed) -> dict[NormalizedName, str]:
 
 
 def defect_of(distribution: Distribution, installed: Installed) -> str | None:
-    """Why this distribution is not whole, or None."""
+    """Why this distribution is not complete, or None."""
     if distribution.name in installed.duplicates:
         others = ", ".join(d.info.name for d in installed.duplicates[distribution.name])
         return f"there is a second dist-info folder beside {distribution.info.name}: {others}"

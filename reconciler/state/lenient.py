@@ -1,8 +1,7 @@
-"""Requirements of installed packages as uv reads them: old mistakes are mended. Pure.
+"""Reads requirements of installed packages like uv, which fixes common old mistakes. Pure.
 
-Much that is on an index was built before anybody checked (`torch (>=1.7.*)`, `pytz (>dev)`).
-uv mends these few things, in this order; a dependency that we left out in its place would be
-missing for us and nobody would say so.
+Many packages were built before anyone checked (`torch (>=1.7.*)`, `pytz (>dev)`). uv makes
+these few fixes, in this order. Without them, we would silently miss a dependency that uv sees.
 """
 
 import re
@@ -22,7 +21,7 @@ _STRAY_QUOTES = re.compile(r"['\"]([*\d])|([*\d])['\"]")  # >='2.0'
 
 
 def requirement_of(line: str) -> Requirement | None:
-    """What a `Requires-Dist` line means, or None if uv makes nothing of it either."""
+    """The requirement in a `Requires-Dist` line, or None if uv cannot read it either."""
     found = _parsed(line)
     if found is not None:
         return found
@@ -35,7 +34,7 @@ def requirement_of(line: str) -> Requirement | None:
 
 
 def _without_stray_quotes(line: str) -> str:
-    """Those of a marker are none."""
+    """The quotes in a marker are not stray."""
     requirement, semicolon, marker = line.partition(";")
     return _STRAY_QUOTES.sub(r"\1\2", requirement) + semicolon + marker
 

@@ -1,4 +1,4 @@
-"""Whether a PEP 508 marker holds on the target. Pure."""
+"""Whether a PEP 508 marker is true on the target. Pure."""
 
 from collections.abc import Mapping
 
@@ -6,15 +6,15 @@ from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentN
 
 
 def applies(marker: Marker | None, markers: Mapping[str, str], *, extra: str = "") -> bool:
-    """Whether what carries this marker counts on the target.
+    """Whether a requirement with this marker applies on the target.
 
-    A marker that compares what cannot be compared does not hold, as with uv: somebody
-    else's metadata must not stop a reconciliation.
+    A marker that cannot be evaluated is false, as with uv: someone else's metadata must not
+    stop a reconciliation.
 
     Args:
-        marker: The marker, or None where there is none.
+        marker: The marker, or None if there is none.
         markers: The target's PEP 508 environment.
-        extra: The extra that is asked for.
+        extra: The requested extra.
     """
     try:
         return marker is None or marker.evaluate({**markers, "extra": extra})

@@ -1,7 +1,7 @@
-"""Where in a TOML file a key or a string stands, so that a problem can point at it.
+"""Finds the position of a key or a string in a TOML file, so that a problem can point at it.
 
-Pure. tomli gives no positions for values, so they are looked for in the text; what is not
-found has no place, and never a wrong one.
+Pure. tomli does not report positions of values, so they are searched for in the text. What
+is not found gets no position, never a wrong one.
 """
 
 import re
@@ -20,13 +20,13 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True)
 class Places:
-    """Answers for one text."""
+    """Finds positions in one text."""
 
     text: str
     _lines: list[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # Only what ends a line in TOML, and in an editor: not U+2028 and its like.
+        # Only the line endings of TOML and editors: not U+2028 and the like.
         object.__setattr__(self, "_lines", self.text.replace("\r\n", "\n").split("\n"))
 
     @cached_property
@@ -34,21 +34,21 @@ class Places:
         return positions(self.text)
 
     def line(self, number: int | None) -> str | None:
-        """The line of that number, from 1."""
+        """The line with that number, counted from 1."""
         known = number is not None and 0 < number <= len(self._lines)
         return self._lines[number - 1] if known and number else None
 
     def key(self, path: KeyPath) -> Position | None:
-        """Where a key or its table begins; else the nearest one around it."""
+        """Where a key or its table begins; otherwise the nearest key around it."""
         return self._keys.of(path)
 
     def string(self, value: str, *, within: KeyPath, occurrence: int = 0) -> Position | None:
-        """Where a string of that value stands, at or after the key `within`.
+        """The position of a string with that value, at or after the key `within`.
 
         Args:
-            value: What the string means, escapes resolved.
-            within: The key whose value it is part of.
-            occurrence: How many equal ones come before it.
+            value: The string's value, with escapes resolved.
+            within: The key whose value contains it.
+            occurrence: How many equal strings come before it.
         """
         key = self.key(within)
         start = self._offset(key) if key else 0

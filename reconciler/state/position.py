@@ -1,7 +1,7 @@
-"""Where a key stands in a TOML file, which tomli does not tell.
+"""Finds the position of a key in a TOML file, which tomli does not report.
 
-A search by lines that understands headers, dotted keys and multi-line strings. It may miss
-a key (inside an inline table); then the nearest key around it answers. It never fails.
+Searches line by line and understands headers, dotted keys and multi-line strings. It may miss
+a key (inside an inline table); then it returns the nearest key around it. It never fails.
 """
 
 import re
@@ -22,7 +22,7 @@ _CLOSING = {'"""': re.compile(r'\\.|"{3,5}'), "'''": re.compile(r"'{3,5}")}
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in a file; both count from 1."""
+    """A position in a file; both numbers count from 1."""
 
     line: int
     column: int
@@ -30,14 +30,14 @@ class Position:
 
 @dataclass(slots=True)
 class Positions:
-    """The places of all keys and headers that were found."""
+    """The positions of all keys and headers that were found."""
 
     places: dict[KeyPath, Position] = field(default_factory=dict)
     lists: dict[KeyPath, int] = field(default_factory=dict)
-    """How many `[[header]]`s of a name came so far."""
+    """How many `[[header]]`s with a name came so far."""
 
     def of(self, path: KeyPath) -> Position | None:
-        """Where `path` stands, or the nearest key around it; None for the file as a whole."""
+        """The position of `path` or the nearest key around it; None for the file as a whole."""
         for end in range(len(path), 0, -1):
             if path[:end] in self.places:
                 return self.places[path[:end]]
@@ -68,7 +68,7 @@ def _enter(found: Positions, header: re.Match[str], number: int) -> KeyPath:
         if path in found.lists and len(path) < len(_parts(header[3])):
             path += (found.lists[path] - 1,)
     position = Position(number, len(header[1]) + 1)
-    for end in range(1, len(path)):  # [a.b] is where `a` begins, unless it had its own
+    for end in range(1, len(path)):  # [a.b] is where `a` begins, unless `a` has its own header
         found.places.setdefault(path[:end], position)
     if header[2] == "[[":
         found.places.setdefault(path, position)

@@ -1,7 +1,7 @@
 """What one distribution requires: its `Requires-Dist` lines (PEP 508). Pure.
 
-Most of them apply to an extra that nobody asks for, and parsing those was two thirds of
-the work of reading an environment: they stay text until somebody wants to know.
+Most of them belong to an extra that nobody requests, and parsing those was two thirds of the
+work of reading an environment. They stay text until they are needed.
 """
 
 import re
@@ -14,7 +14,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 from reconciler.state.lenient import requirement_of
 
 _NAME = re.compile(r"\s*(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
-# A marker whose last clause, joined to all the others by `and`, names just one extra.
+# A marker whose last clause, joined to the others by `and`, names exactly one extra.
 _FOR_EXTRA = re.compile(
     r"[^;]*;\s*(?:(?:(?!\bor\b|[()]).)*\band\s+|\((?:(?![()]).)*\)\s*and\s+)?"
     r"extra\s*==\s*(?P<quote>[\"'])(?P<extra>[A-Za-z0-9._-]+)(?P=quote)\s*"
@@ -25,8 +25,8 @@ _FOR_EXTRA = re.compile(
 class Requires:
     """The requirements of one distribution; iterating gives all of them.
 
-    `always` are those that some marker may switch off, but no extra on; `for_extras` are
-    the lines that apply only with the extra named beside them.
+    `always` are those without an extra, though a marker may exclude them. `for_extras` are the
+    lines that apply only with the extra beside them.
     """
 
     always: tuple[Requirement, ...] = ()
@@ -34,7 +34,7 @@ class Requires:
 
     @classmethod
     def of(cls, lines: Iterable[str]) -> "Requires":
-        """From lines of METADATA; what is no requirement is left out."""
+        """From lines of METADATA; a line that is not a requirement is left out."""
         always: list[Requirement] = []
         for_extras: list[tuple[NormalizedName, str]] = []
         for line in lines:
@@ -46,13 +46,13 @@ class Requires:
         return cls(tuple(always), tuple(for_extras))
 
     def with_extras(self, extras: Iterable[str]) -> Iterator[Requirement]:
-        """Those that can apply when just these extras are asked for; markers still count."""
+        """Those that can apply with exactly these extras; markers still have to be evaluated."""
         yield from self.always
         asked = {canonicalize_name(extra) for extra in extras}
         yield from _parsed(line for extra, line in self.for_extras if extra in asked)
 
     def names(self) -> Iterator[NormalizedName]:
-        """Every package that is named, with whatever extra."""
+        """Every package that is named, with any extra."""
         for requirement in self.always:
             yield canonicalize_name(requirement.name)
         for _, line in self.for_extras:

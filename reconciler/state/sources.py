@@ -1,7 +1,7 @@
-"""Where a single requirement is to come from, when not simply from the indexes.
+"""Where a single requirement comes from, if not simply from the indexes.
 
-`[tool.uv.sources]` and PEP 508 direct references, with paths made absolute, and how
-an installed copy shows the same origin (PEP 610).
+`[tool.uv.sources]` and PEP 508 direct references, with absolute paths, and the recorded
+origin of an installed copy (PEP 610).
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,24 +23,24 @@ _PLACE_KEYS = ("path", "url", "git")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One `[tool.uv.sources]` entry that applies to the target, paths absolute."""
+    """One `[tool.uv.sources]` entry that applies to the target, with absolute paths."""
 
     table: Mapping[str, Any]
 
     @property
     def is_direct(self) -> bool:
-        """Whether it names the package's very place, not an index to look in."""
+        """Whether it names the exact location of the package, not an index to search."""
         return any(key in self.table for key in _PLACE_KEYS)
 
     @property
     def is_editable(self) -> bool | None:
-        """Whether the package is to be an editable one; None where either will do."""
+        """Whether the package should be editable; None if either is fine."""
         editable = self.table.get("editable", False)
         return None if editable is None else bool(editable)
 
     @property
     def url(self) -> str | None:
-        """The place as the URL that PEP 610 would record; None for an index."""
+        """The location as the URL that PEP 610 would record; None for an index."""
         if "path" in self.table:
             return Path(self.table["path"]).as_uri()
         place = self.table.get("url", self.table.get("git"))
@@ -48,13 +48,13 @@ class Source:
 
     @property
     def revision(self) -> str | None:
-        """The tag, branch or commit asked for, of a git source."""
+        """The requested tag, branch or commit of a git source."""
         found = (self.table.get(key) for key in ("rev", "tag", "branch"))
         return next((str(revision) for revision in found if revision is not None), None)
 
     @property
     def subdirectory(self) -> str | None:
-        """The folder of the package within what is at the place."""
+        """The folder of the package within the source."""
         folder = self.table.get("subdirectory")
         return str(folder) if folder is not None else None
 
@@ -75,7 +75,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class DirectUrl:
-    """What PEP 610's `direct_url.json` records of an installed distribution."""
+    """What PEP 610's `direct_url.json` records about an installed distribution."""
 
     url: str
     editable: bool = False
@@ -85,7 +85,7 @@ class DirectUrl:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "DirectUrl":
-        """Read a decoded `direct_url.json`; what it does not know is ignored."""
+        """Read a decoded `direct_url.json`; unknown keys are ignored."""
         vcs = _table(data.get("vcs_info"))
         return cls(
             url=str(data.get("url", "")),
@@ -101,7 +101,7 @@ def _table(value: object) -> Mapping[str, Any]:
 
 
 class BadSource(Exception):
-    """An entry of `[tool.uv.sources]` that cannot be understood; `reason` follows its key."""
+    """An invalid entry of `[tool.uv.sources]`; `reason` completes the sentence after its key."""
 
     def __init__(self, key: str, reason: str) -> None:
         super().__init__(key, reason)
@@ -111,14 +111,14 @@ class BadSource(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """The extra or the group that a requirement stands in, if any; names by PEP 503."""
+    """The extra or group that a requirement belongs to, if any; names by PEP 503."""
 
     extra: NormalizedName | None = None
     group: NormalizedName | None = None
 
 
 def section_of(path: Sequence[str | int]) -> Section:
-    """The section of the list of requirements at that key of a `pyproject.toml`."""
+    """The section of the list of requirements at that key in a `pyproject.toml`."""
     name = canonicalize_name(str(path[-1]))
     if path[0] == "dependency-groups":
         return Section(group=name)
@@ -133,13 +133,13 @@ def sources_for(
     Args:
         name: The required package, in any spelling.
         sources: The `[tool.uv.sources]` table.
-        base: The folder that relative paths start from.
+        base: The folder that paths are relative to.
         markers: The target's PEP 508 environment.
-        section: Where the requirement stands, to match `extra` and `group`.
+        section: The requirement's section, to match `extra` and `group`.
 
     Raises:
-        BadSource: The entry cannot be understood. To go on without it would be to take a
-            package of that name from somewhere else.
+        BadSource: The entry is invalid. Ignoring it would take a package of that name from
+                somewhere else.
     """
     wanted = canonicalize_name(name)
     for key, entry in sources.items():
@@ -162,7 +162,7 @@ def _applies(
     try:
         return "marker" not in table or Marker(table["marker"]).evaluate(dict(markers))
     except (InvalidMarker, UndefinedComparison, UndefinedEnvironmentName, TypeError) as error:
-        raise BadSource(key, f"has a marker that means nothing: {table['marker']!r}") from error
+        raise BadSource(key, f"has an invalid marker: {table['marker']!r}") from error
 
 
 def _absolute(table: Mapping[str, Any], base: Path) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def _absolute(table: Mapping[str, Any], base: Path) -> dict[str, Any]:
 
 
 def same_place(asked: str, installed: str) -> bool:
-    """Whether two URLs mean the same place; fragments, credentials and `git+` aside."""
+    """Whether two URLs mean the same place, ignoring fragments, credentials and `git+`."""
     return _plain(asked) == _plain(installed)
 
 

@@ -1,4 +1,4 @@
-"""From the cause of a drift to the sentence that people read. The only place that does so."""
+"""Turns the cause of a drift into a sentence. The only place that does so."""
 
 from typing import assert_never
 
@@ -25,7 +25,7 @@ from reconciler.state.drift import Row
 
 
 def message_of(row: Row) -> str | None:
-    """Why the package stands as it does, and what to do; None where there is nothing to say."""
+    """Why the package has its status, and what to do; None if there is nothing to say."""
     if isinstance(row.cause, Met):
         return None
     words = _held(row, row.cause)
@@ -35,29 +35,29 @@ def message_of(row: Row) -> str | None:
 
 
 def _held(row: Row, cause: Cause) -> str:
-    """What is said of a held package; all others are said by `_free`."""
+    """The sentence for a held package; `_free` has those for all others."""
     by = f"{row.required_by} requires" if row.required_by else "the project declares"
     match cause:
         case Kept():
             return "held: never installed, replaced or removed"
         case HeldMissing(wanted):
             return (
-                f"held and not installed, though {by} {wanted}. A held package is never installed "
+                f"held but not installed, though {by} {wanted}. A held package is never installed "
                 f"for you: install the build for your GPU by hand (uv pip install {wanted!r} with "
-                "the index that has it), or take it out of `hold`."
+                "the index that has it), or remove it from `hold`."
             )
         case HeldBroken(defect):
             return (
-                f"{defect}. It is held, so it is not reinstalled: put it back with `reconciler "
-                f"hold restore {row.name}`, or install that build by hand once more."
+                f"{defect}. It is held, so it is not reinstalled: restore it with `reconciler "
+                f"hold restore {row.name}`, or install that build by hand again."
             )
         case HeldReplaced(found, held, pinned_by):
             keep = f", `reconciler hold accept {row.name}` keeps the new one"
             if pinned_by is not None:
-                keep = f"; {pinned_by} needs just that version"
+                keep = f"; {pinned_by} needs exactly that version"
             return (
-                f"{found} is installed in place of {held}, which is held: someone else replaced "
-                f"it. `reconciler hold restore {row.name}` puts it back{keep}."
+                f"{found} is installed instead of {held}, which is held: someone else replaced "
+                f"it. `reconciler hold restore {row.name}` restores it{keep}."
             )
         case HeldMismatch(found, wanted):
             return (
@@ -88,12 +88,12 @@ def _free(
         case Mismatch(found, wanted):
             return f"{found} is installed, {wanted} is required"
         case OutOfBounds(found, bound):
-            return f"{found} is installed, constraint-dependencies says {bound}"
+            return f"{found} is installed, but constraint-dependencies requires {bound}"
         case WrongSource(version, place, declared):
             where = _origin(place) if place else "an index"
             return f"{version} is installed from {where}, {_origin(declared)} is required"
         case WrongKind(editable):
-            return f"it is installed {'as' if editable else 'not as'} an editable"
+            return f"it is {'' if editable else 'not '}installed as an editable package"
         case WrongRevision(revision, asked):
             return f"revision {revision} is installed, {asked} is required"
         case NeedsAnotherHeld(version, needs, held, held_version):

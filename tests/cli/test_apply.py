@@ -133,7 +133,7 @@ def test_a_held_package_that_is_not_there_is_told_and_not_installed(
     ran = studio.run("apply")
 
     assert ran.returncode == 0
-    assert "torch: held and not installed" in ran.stdout
+    assert "torch: held but not installed" in ran.stdout
     assert snapshot(tmp_path / "fresh") == {"alpha": "2.0"}
 
 

@@ -134,13 +134,13 @@ def test_rollback_to_a_damaged_tree_is_refused(applied: Studio) -> None:
     (kept,) = applied.venv.glob(".reconciler/generations/1/lib/python*/site-packages")
     shutil.rmtree(kept / "alpha")
 
-    assert "generation 1 is not whole any more (alpha: " in applied.run("rollback", "1").stderr
+    assert "generation 1 is no longer complete (alpha: " in applied.run("rollback", "1").stderr
     shutil.rmtree(kept)
     kept.mkdir()
     ran = applied.run("rollback", "1")
 
     assert ran.returncode == 1
-    assert "it had 4 packages, and has 0" in ran.stderr
+    assert "it had 4 packages, now 0" in ran.stderr
     assert tree_fingerprint(applied.venv) == before
 
 
@@ -148,7 +148,7 @@ def test_rollback_to_what_is_not_kept_is_refused(applied: Studio) -> None:
     ran = applied.run("rollback", "77")
 
     assert ran.returncode == 1
-    assert "there is no generation 77 to go back to" in ran.stderr
+    assert "there is no generation 77 to roll back to" in ran.stderr
     assert len(applied.json("history")["passes"]) == 1
 
 

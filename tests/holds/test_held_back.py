@@ -33,7 +33,7 @@ class TestTold:
             ("sympy", "1.12.1", "1.13.1", PIN),
         }
         messages = {entry.name: entry.message or "" for entry in outcome.held_back or ()}
-        assert f"accelerate 1.0 is out, but {PIN} is held" in messages["accelerate"]
+        assert f"accelerate 1.0 is available, but {PIN} is held" in messages["accelerate"]
         assert "torch>=2.4" in messages["accelerate"]
         assert "sympy<1.13" in messages["sympy"]
         assert stand.packages() == REACHED
@@ -165,7 +165,7 @@ class TestDowngrade:
         stand.project.write(["accelerate", "numpy<2"])
         message = refuse(stand, "accelerate", "0.9")
         stand.assert_untouched(before)
-        assert message.startswith("WouldDowngrade: accelerate stays at 1.0; only 0.9 fits")
+        assert message.startswith("WouldDowngrade: accelerate stays at 1.0; only 0.9 works")
         assert "allow_downgrade" in message
         assert stand.packages()["accelerate"] == "1.0"
         assert stand.packages()["numpy"] == "1.26.4"

@@ -358,7 +358,7 @@ def test_verify_commands_run_in_place_too_and_a_failure_puts_the_old_files_back(
         door.environment.config, verify=(("python", "-c", code),)
     )
     before = tree_fingerprint(door.venv)
-    with pytest.raises(VerifyFailed, match="ended with 1"):
+    with pytest.raises(VerifyFailed, match="exited with 1"):
         door.go()
     assert tree_fingerprint(door.venv) == before
     door.assert_old()

@@ -60,7 +60,7 @@ def test_of_two_that_exclude_each_other_the_later_one_goes(project, venv, world)
     project.write(["a", "b", "fine"])
     outcome = reconcile(environment_for(project))
     assert failed(outcome) == {"b": "NoSolution"}
-    assert "It does not go together with a" in outcome.failed[0].message
+    assert "It conflicts with a" in outcome.failed[0].message
     assert snapshot(venv) == {"a": "1.0", "c": "1.0", "fine": "1.0"}
     project.write(["b", "a", "fine"])
     outcome = reconcile(environment_for(project))

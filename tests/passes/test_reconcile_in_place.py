@@ -230,8 +230,8 @@ def test_a_death_in_place_is_undone_by_the_next_start(
     )  # fmt: skip
     assert child.returncode == -signal.SIGKILL, child.stderr
     assert recover(in_place) == (
-        "a change in place that was interrupted has been undone" if number < 1000
-        else "unfinished work has been removed (1 folder)"
+        "an interrupted change in place was undone" if number < 1000
+        else "unfinished work was removed (1 folder)"
     )  # fmt: skip
     if number < 1000:
         assert tree_fingerprint(venv) == before

@@ -195,10 +195,10 @@ def test_bytecode_that_a_program_writes_meanwhile_disturbs_nobody(project, venv,
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (("python", "-c", "import sys; print('no good'); sys.exit(3)"), "ended with 3"),
-        (("python", "-c", "import a, not_there"), "ended with 1"),
+        (("python", "-c", "import sys; print('no good'); sys.exit(3)"), "exited with 3"),
+        (("python", "-c", "import a, not_there"), "exited with 1"),
         (("no-such-program",), "does not start"),
-        (("python", "-c", "import os, signal; os.kill(os.getpid(), 9)"), "ended with -9"),
+        (("python", "-c", "import os, signal; os.kill(os.getpid(), 9)"), "exited with -9"),
     ],
 )
 def test_a_verify_command_that_fails_keeps_the_old_tree(project, venv, world, command, words):
@@ -232,7 +232,7 @@ def test_verify_commands_change_nothing_that_goes_live(project, venv, world):
     project.write(["a", "b"])
     before = tree_fingerprint(venv)
     code = "import os, b; os.unlink(b.__file__)"
-    with pytest.raises(VerifyFailed, match=r"have changed what they look at \(b\)"):
+    with pytest.raises(VerifyFailed, match=r"changed packages in the stage \(b\)"):
         reconcile(environment_for(project, verify=(("python", "-c", code),)))
     assert tree_fingerprint(venv) == before
 

@@ -89,5 +89,5 @@ def test_what_nobody_foresaw_is_a_defect_and_no_secret_is_in_it():
 
 @pytest.mark.parametrize("error", [refused(errno.ENOSPC), Cancelled(), ValueError("what")])
 def test_it_says_that_the_environment_is_as_it_was_only_where_that_is_known(error):
-    assert "The environment is as it was." in trouble_of(error, untouched=True).message
-    assert "as it was" not in trouble_of(error, untouched=False).message
+    assert "The environment is unchanged." in trouble_of(error, untouched=True).message
+    assert "is unchanged" not in trouble_of(error, untouched=False).message

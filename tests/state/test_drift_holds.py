@@ -102,7 +102,7 @@ def test_a_hold_that_somebody_replaced_is_told_as_broken(site):
     drift = compare(site, "torch", held={"torch": Held(was)})
     [row] = drift.rows
     assert (row.status, row.installed) == ("broken", "2.8.0")
-    assert "in place of 2.3.1+rocm5.7" in message_of(row)
+    assert "instead of 2.3.1+rocm5.7" in message_of(row)
     assert drift.in_sync
 
 

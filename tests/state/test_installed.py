@@ -54,7 +54,7 @@ def test_a_folder_that_uv_cannot_read_is_defect_and_its_metadata_tells(site, rea
     site.add("zope-interface", told, info=folder)
     found = reader.read().get("zope.interface")
     assert found.version == Version(told)
-    assert "no proper name" in found.defect
+    assert "an invalid name" in found.defect
 
 
 @pytest.mark.parametrize("version", ["2.3.1+rocm5.7", "1!2.0", "1.0.dev3", "2024.07.04", "1.0-1"])

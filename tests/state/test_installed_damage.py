@@ -30,7 +30,7 @@ def test_without_metadata_the_folder_tells_and_it_is_defect(site, reader):
 
 def test_a_folder_without_a_proper_name_is_defect(site, reader):
     site.add("thing", info="thing.dist-info")
-    assert "no proper name" in reader.read().get("thing").defect
+    assert "an invalid name" in reader.read().get("thing").defect
 
 
 def test_an_empty_shell_is_defect(site, reader):

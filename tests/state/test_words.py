@@ -15,14 +15,17 @@ V1, V2 = Version("1.0"), Version("2.0")
 TORCH = NormalizedName("torch")
 GIT, WHEELS = "git+https://example.org/numpy", "https://example.org/numpy.whl"
 
-REPLACED = "2.0 is installed in place of 1.0, which is held: someone else replaced it. "
+REPLACED = "2.0 is installed instead of 1.0, which is held: someone else replaced it. "
 
 SENTENCES = [
     (causes.LeftOut(), "left out by uv's exclude-dependencies"),
     (causes.Missing(), "not installed"),
     (causes.Broken("its RECORD is gone"), "its RECORD is gone"),
     (causes.Mismatch(V1, SpecifierSet(">=2")), "1.0 is installed, >=2 is required"),
-    (causes.OutOfBounds(V1, "numpy>=2"), "1.0 is installed, constraint-dependencies says numpy>=2"),
+    (
+        causes.OutOfBounds(V1, "numpy>=2"),
+        "1.0 is installed, but constraint-dependencies requires numpy>=2",
+    ),
     (
         causes.WrongSource(V1, None, causes.Origin(WHEELS)),
         f"1.0 is installed from an index, {WHEELS} is required",
@@ -31,8 +34,8 @@ SENTENCES = [
         causes.WrongSource(V1, causes.Origin(WHEELS), causes.Origin(GIT, "python")),
         f"1.0 is installed from {WHEELS}, {GIT} (folder python) is required",
     ),
-    (causes.WrongKind(editable=True), "it is installed as an editable"),
-    (causes.WrongKind(editable=False), "it is installed not as an editable"),
+    (causes.WrongKind(editable=True), "it is installed as an editable package"),
+    (causes.WrongKind(editable=False), "it is not installed as an editable package"),
     (causes.WrongRevision("v1", "v2"), "revision v1 is installed, v2 is required"),
     (
         causes.NeedsAnotherHeld(V2, "torch>=2", TORCH, V1),
@@ -41,17 +44,17 @@ SENTENCES = [
     (causes.Kept(), "held: never installed, replaced or removed"),
     (
         causes.HeldMissing("numpy>=2"),
-        "held and not installed, though the project declares numpy>=2",
+        "held but not installed, though the project declares numpy>=2",
     ),
     (causes.HeldBroken("its RECORD is gone"), "its RECORD is gone. It is held, so it is not"),
     (
         causes.HeldReplaced(V2, V1, None),
         REPLACED
-        + "`reconciler hold restore numpy` puts it back, `reconciler hold accept numpy` keeps",
+        + "`reconciler hold restore numpy` restores it, `reconciler hold accept numpy` keeps",
     ),
     (
         causes.HeldReplaced(V2, V1, TORCH),
-        REPLACED + "`reconciler hold restore numpy` puts it back; torch needs just that version.",
+        REPLACED + "`reconciler hold restore numpy` restores it; torch needs exactly that version.",
     ),
     (
         causes.HeldMismatch(V1, "numpy>=2"),
