@@ -32,7 +32,7 @@ _MOST_REASONS = 10
 
 @dataclass
 class Order:
-    """One pass that is to be: asked for by somebody, or due to events."""
+    """One pass that is to be: asked for by someone, or due to events."""
 
     trigger: Trigger
     request: Request | None = None
@@ -74,7 +74,7 @@ class Order:
         self.reasons = [*self.reasons, *fresh][:_MOST_REASONS]
 
 
-class Emptied(Exception):  # no defect: somebody else is to be asked
+class Emptied(Exception):  # no defect: someone else is to be asked
     """This worker has ended, and another has taken over."""
 
 

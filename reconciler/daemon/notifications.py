@@ -106,7 +106,7 @@ def _run(command: tuple[str, ...], body: bytes, timeout: float) -> None:
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect would hand the token to somebody else."""
+    """A redirect would hand the token to someone else."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         return None

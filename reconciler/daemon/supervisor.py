@@ -82,7 +82,7 @@ class Supervisor:
         self.stopping = False
         self.on_status: Callable[[Status], None] = lambda _: None
         self._started = asyncio.Event()
-        # With socket activation somebody asks before the first worker is there.
+        # With socket activation someone asks before the first worker is there.
         for environment in config.environments.values():
             self._board.put(environment_status(Known(environment), None, time.time()))
 
