@@ -15,12 +15,12 @@ from packaging.utils import NormalizedName
 from reconciler.log.logger import get_logger
 from reconciler.passes.prove import read_tree
 from reconciler.passes.running import Pass
-from reconciler.planning.counterfactual import Unheld
+from reconciler.planning.counterfactual import Unheld, Withheld
 from reconciler.planning.decision import Decision
 from reconciler.planning.failures import build_failure
 from reconciler.planning.planner import Planner
 from reconciler.state.installed import Distribution
-from reconciler.status import Failure, HeldBack, Reason
+from reconciler.status import Failure, Reason
 from reconciler.trees.tree import HoldConflict, Tree, follow_links
 from reconciler.uv.program import BuildFailed, DiskFull, TimedOut, UvError
 
@@ -33,7 +33,7 @@ class Incoming:
 
     decision: Decision
     folder: Path
-    held_back: tuple[HeldBack, ...] = ()
+    held_back: tuple[Withheld, ...] = ()
 
 
 def prepare(

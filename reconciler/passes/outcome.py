@@ -9,9 +9,10 @@ from typing import Protocol
 
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
+from reconciler.planning.counterfactual import Withheld
 from reconciler.processes import Cancellation
 from reconciler.state.desired import BadFile
-from reconciler.status import Change, ExpectedEnd, Failure, HeldBack, Problem, Reason, Result
+from reconciler.status import Change, ExpectedEnd, Failure, Problem, Reason, Result
 
 
 class Listener(Protocol):
@@ -90,7 +91,7 @@ class Outcome:
     changes: tuple[Change, ...] = ()
     plan: tuple[Change, ...] = ()
     failed: tuple[Failure, ...] = ()
-    held_back: tuple[HeldBack, ...] | None = None
+    held_back: tuple[Withheld, ...] | None = None
     """None if this pass did not find out."""
     generation: int = 0
     atomic: bool = True

@@ -31,7 +31,7 @@ from reconciler.passes.running import Pass
 from reconciler.planning.counterfactual import still_held_back
 from reconciler.planning.decision import HoldViolation
 from reconciler.processes import Cancellation, Cancelled
-from reconciler.status import ExpectedEnd, Hold, PassDetail, Problem, Reason, Result
+from reconciler.status import ExpectedEnd, HeldBack, Hold, PassDetail, Problem, Reason, Result
 from reconciler.trees import generations
 from reconciler.trees.workspace import PassLock
 from reconciler.vault.copies import CopyDamaged
@@ -198,7 +198,7 @@ class PassRunner:
             changes=outcome.changes,
             plan=outcome.plan,
             failed=outcome.failed,
-            held_back=outcome.held_back or (),
+            held_back=_served(outcome),
         )
 
     def _live_generation(self) -> int | None:
@@ -218,7 +218,7 @@ class PassRunner:
                 )
             return self._after_failure(state, self.environment.last_revision, after)
         revision = outcome.snapshot.revision
-        fresh = outcome.held_back or ()
+        fresh = _served(outcome)
         # uv only reports this for what it would change, so earlier entries are kept.
         told = {entry.name for entry in fresh}
         known = tuple(entry for entry in state.held_back if entry.name not in told)
@@ -272,6 +272,10 @@ class PassRunner:
         seconds = state.retry_at - self.clock() if state.retry_at is not None else 0.0
         if seconds > 0:
             log.info("retry.scheduled", seconds=round(seconds, 1), failures=state.failures)
+
+
+def _served(outcome: Outcome) -> tuple[HeldBack, ...]:
+    return tuple(entry.served() for entry in outcome.held_back or ())
 
 
 def is_worth_telling(detail: PassDetail, trouble: Trouble | None) -> bool:

@@ -30,6 +30,30 @@ _FROM_ABOVE = frozenset({"<", "<=", "==", "===", "~=", "!="})
 """Operators that can keep a package older than the newest."""
 
 
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """A package that the holds keep older than it would be without them."""
+
+    name: NormalizedName
+    chosen: Version
+    newest: Version
+    because: tuple[str, ...]
+    """The pins of the holds that keep it."""
+    message: str
+
+    def served(self) -> HeldBack:
+        """The same, as the status shows it and the journal keeps it."""
+        return HeldBack(
+            name=self.name, chosen=str(self.chosen), newest=str(self.newest),
+            because=listed(self.because), message=self.message,
+        )  # fmt: skip
+
+
+def listed(pins: tuple[str, ...]) -> str:
+    """Pins in one line."""
+    return ", ".join(pins)
+
+
 @dataclass
 class Unheld:
     """The plan without holds.
@@ -70,7 +94,7 @@ class Unheld:
             return None
         return None if self._older(plan, decision) else plan
 
-    def held_back(self, decision: Decision) -> tuple[HeldBack, ...]:
+    def held_back(self, decision: Decision) -> tuple[Withheld, ...]:
         """The packages that are older than without the holds, each with the hold's name.
 
         Raises:
@@ -106,7 +130,7 @@ class Unheld:
 
     def _explain(
         self, name: NormalizedName, chosen: Version, newest: Version, *, ask: bool
-    ) -> HeldBack:
+    ) -> Withheld:
         held = self.planner.snapshot.holds.held.values()
         reason = self._bounds(name, newest)
         if not reason and ask:
@@ -117,11 +141,9 @@ class Unheld:
             )
         holds = [h for h in held if mentions(reason, h.name)]
         holds = holds or [h for h in held if h.pinned_by is None]
-        because = ", ".join(h.pin for h in holds)
-        message = f"{name} {newest} is available, but {because} is held. {reason}".strip()
-        return HeldBack(
-            name=name, chosen=str(chosen), newest=str(newest), because=because, message=message
-        )
+        because = tuple(h.pin for h in holds)
+        message = f"{name} {newest} is available, but {listed(because)} is held. {reason}".strip()
+        return Withheld(name, chosen, newest, because, message)
 
     def _bounds(self, name: NormalizedName, version: Version) -> str:
         """The holds that declare themselves that they are incompatible with this version."""
@@ -148,7 +170,7 @@ class Unheld:
 
     def objections(
         self,
-        held_back: Iterable[HeldBack],
+        held_back: Iterable[Withheld],
         incoming: Mapping[NormalizedName, Distribution],
     ) -> list[Failure]:
         """The planned versions that a hold has pushed too far back to be accepted silently.
@@ -162,7 +184,7 @@ class Unheld:
         """
         found: list[Failure] = []
         for entry in held_back:
-            name = canonicalize_name(entry.name)
+            name = entry.name
             before = self.planner.snapshot.installed.version(name)
             coming = incoming.get(name)
             if coming is None:
@@ -186,7 +208,7 @@ class Unheld:
     def _forgets_the_holds(
         self,
         coming: Distribution,
-        newest: str,
+        newest: Version,
         incoming: Mapping[NormalizedName, Distribution],
     ) -> bool:
         """Whether the newest version depends on a hold, but the chosen one does not."""
@@ -217,12 +239,12 @@ def _knows_a_hold(
     return False
 
 
-def _objection(entry: HeldBack, reason: Reason, fate: str) -> Failure:
+def _objection(entry: Withheld, reason: Reason, fate: str) -> Failure:
     return Failure(
         name=entry.name,
         requirement=f"{entry.name}=={entry.newest}",
         reason=reason,
-        message=f"{fate} with {entry.because}, which is held. Set allow_downgrade = true "
+        message=f"{fate} with {listed(entry.because)}, which is held. Set allow_downgrade = true "
         f"to allow it, or change the hold. {entry.message}",
     )
 

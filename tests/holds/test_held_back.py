@@ -3,7 +3,7 @@
 import pytest
 
 from reconciler.config import Update
-from reconciler.status import HeldBack, Result
+from reconciler.status import Result
 from tests.holds.stand import DECLARED, HELD, REACHED, Stand, failed_names
 from tests.support.environments import install, uninstall
 from tests.support.torch import TORCH, fake_torch
@@ -12,8 +12,9 @@ from tests.support.wheels import make_wheel
 PIN = f"torch=={TORCH}"
 
 
-def told(entries: tuple[HeldBack, ...] | None) -> set[tuple[str, str | None, str, str]]:
-    return {(e.name, e.chosen, e.newest, e.because) for e in entries or ()}
+def told(entries: tuple[Withheld, ...] | None) -> set[tuple[str, str | None, str, str]]:
+    served = [entry.served() for entry in entries or ()]
+    return {(e.name, e.chosen, e.newest, e.because) for e in served}
 
 
 def refuse(stand: Stand, name: str, version: str) -> str:

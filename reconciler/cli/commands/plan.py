@@ -73,7 +73,7 @@ def _document(target: EnvironmentConfig, outcome: Outcome) -> PlanDocument:
         revision=snapshot.revision,
         changes=outcome.plan,
         failed=outcome.failed,
-        held_back=outcome.held_back or (),
+        held_back=tuple(entry.served() for entry in outcome.held_back or ()),
         holds=holds_found(snapshot),
         problem=snapshot.problem,
     )
