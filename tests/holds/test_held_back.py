@@ -3,6 +3,7 @@
 import pytest
 
 from reconciler.config import Update
+from reconciler.planning.counterfactual import Withheld
 from reconciler.status import Result
 from tests.holds.stand import DECLARED, HELD, REACHED, Stand, failed_names
 from tests.support.environments import install, uninstall
