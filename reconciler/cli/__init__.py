@@ -1,6 +1,6 @@
-"""The command line: one file for each command; the only place that knows the terminal.
+"""The command line: one file for each command. Nothing else knows about the terminal.
 
-A command's module is imported only when that command runs, so that `check` is quick.
+A command's module is only imported when that command runs, so that `check` is quick.
 """
 
 from reconciler.cli.app import main

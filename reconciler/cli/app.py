@@ -1,6 +1,6 @@
-"""The `reconciler` command: which commands there are, and how each run of one ends.
+"""The `reconciler` command: lists the commands, runs one, and returns its exit status.
 
-Imports a command's module only when it is asked for.
+A command's module is only imported when it runs.
 """
 
 import os
@@ -19,37 +19,37 @@ from reconciler.cli.shared_options import common_options
 
 COMMANDS = {
     "run": "Run the service in the foreground.",
-    "check": "Say whether the environment is as declared.",
+    "check": "Check whether the environment is as declared.",
     "plan": "Show what would change, and what is held back.",
-    "apply": "Bring the environment to what is declared, now.",
+    "apply": "Make the environment match what is declared, now.",
     "status": "Show the service's status.",
     "history": "Show past passes and kept generations, or one pass in full.",
     "rollback": "Go back to an earlier tree.",
     "pause": "Leave the environment alone for a while.",
-    "resume": "Manage the environment again, after a pause or a roll-back.",
+    "resume": "Manage the environment again, after a pause or a rollback.",
     "trigger": "Ask the service for a pass now.",
-    "hold": "Show held packages, put a broken one back, or accept what is there.",
-    "doctor": "Find what could stand in the way, each with its mend.",
-    "demo": "Show what this is for, on a throw-away environment.",
+    "hold": "Show held packages, restore a broken one, or accept what is installed.",
+    "doctor": "Find anything that could get in the way, and say how to fix it.",
+    "demo": "Show what Reconciler is for, on a throw-away environment.",
     "service": "Install, remove or show the systemd service.",
     "completion": "Print the completion script for SHELL: bash, zsh or fish.",
 }
-"""Name to what `--help` says of it; each lives in the module of its name."""
+"""Name to its line in `--help`; each command lives in the module of the same name."""
 
 INTERRUPTED = 130
 ERROR = 1
 
 
 class RootGroup(click.Group):
-    """All commands, each loaded when it is asked for."""
+    """All commands, each loaded when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Their names, in the order of the table."""
+        """The names, in the order of the table."""
         _ = ctx
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load one."""
+        """Load a command."""
         _ = ctx
         if cmd_name not in COMMANDS:
             return None
@@ -60,20 +60,20 @@ class RootGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, but a mistyped name is answered with the nearest one."""
+        """Do what click does, but suggest the nearest name for a mistyped one."""
         name = args[0]
         if not name.startswith("-") and name not in COMMANDS and not ctx.resilient_parsing:
             ctx.fail(f"There is no command {name!r}. {nearest(name, COMMANDS)}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """From the table, without loading them."""
+        """List the commands from the table, without loading them."""
         _ = ctx
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Likewise."""
+        """Complete command names from the table, without loading them."""
         found = [
             CompletionItem(name, help=words)
             for name, words in COMMANDS.items()
@@ -88,15 +88,15 @@ class RootGroup(click.Group):
         ("config", "pyproject", "python", "environment", "json", "quiet", "verbose")
     ),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 92},
-    epilog="`reconciler COMMAND --help` says more, with examples. Start with `reconciler demo`.",
+    epilog="`reconciler COMMAND --help` has details and examples. Start with `reconciler demo`.",
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
 def reconciler(context: click.Context) -> None:
     """Keep a Python environment equal to its pyproject.toml; never touch the GPU build of torch.
 
-    Without a configuration it is about ./pyproject.toml, and $VIRTUAL_ENV or the .venv beside
-    it. The options below may also follow the command.
+    Without a configuration, commands work on ./pyproject.toml, and on $VIRTUAL_ENV or the .venv
+    beside it. The options below may also come after the command.
     """
     options = context.ensure_object(Options)
     places = {
@@ -104,7 +104,7 @@ def reconciler(context: click.Context) -> None:
         for name in ("config", "pyproject", "python")
         if (path := getattr(options, name)) is not None
     }
-    # The service's commands have options of their own for these.
+    # The `service` commands have their own options for these.
     context.default_map = {"service": {"install": places, "show": places}}
 
 
@@ -114,9 +114,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def status_of(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status. 1 for any error, that of usage included.
+    """Run one command and return its exit status: 1 for any error, including wrong usage.
 
-    (2, which click takes for usage errors, means drift or changes here.)
+    (click uses 2 for wrong usage, which means drift or changes here.)
     """
     try:
         status: Any = reconciler.main(arguments, prog_name="reconciler", standalone_mode=False)
@@ -126,7 +126,7 @@ def status_of(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has had enough
+    except BrokenPipeError:  # the reader of our output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ERROR
     except Exception as error:

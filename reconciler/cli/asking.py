@@ -1,4 +1,4 @@
-"""Waits for a pass that the service was asked for."""
+"""Waits for a pass that the service was asked to run."""
 
 import time
 
@@ -12,9 +12,9 @@ _POLL_SECONDS = 0.2
 
 
 def show_outcome(served: Served, number: int, output: Output) -> int:
-    """Wait for a pass of the service, show how it ended, and return the exit status.
+    """Wait for a pass of the service, show its result, and return the exit status.
 
-    Ctrl-C ends the waiting, not the pass.
+    Ctrl-C stops the waiting, not the pass.
     """
     with following(output, f"{served.name}, pass {number}", lines=False) as follower:
         follower.step("service")
@@ -33,5 +33,5 @@ def _finished(served: Served, number: int) -> PassDetail:
 
 
 def exit_status(detail: PassDetail) -> int:
-    """0, or 1 where the pass or a package of it failed."""
+    """0, or 1 if the pass or one of its packages failed."""
     return 1 if detail.result is Result.FAILED or detail.failed else 0

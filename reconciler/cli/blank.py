@@ -1,6 +1,6 @@
-"""Stands in for an environment that is not there yet: a new, empty one in a temporary folder.
+"""Stands in for an environment that does not exist yet: an empty one in a temporary folder.
 
-What would be installed into the real one can be planned on it; the real one is not made.
+A plan for the real environment can be made with it. The real one is not created.
 """
 
 import tempfile
@@ -21,12 +21,12 @@ from reconciler.state.desired import BadFile
 def stand_in(
     target: EnvironmentConfig, environ: Mapping[str, str], uv: Path | None
 ) -> Iterator[Environment]:
-    """An empty environment for the project's Python, gone afterwards.
+    """An empty environment for the project's Python, removed on exit.
 
-    Where the project's file is bad it is for any Python: looking at it reports the file.
+    If the project's file is bad, our own Python is used: looking at it then reports the file.
 
     Raises:
-        UvError: uv found no Python that fits.
+        UvError: uv found no suitable Python.
     """
     with tempfile.TemporaryDirectory(prefix="reconciler-") as folder:
         python = Path(folder, "environment", "bin", "python")

@@ -1,6 +1,6 @@
-"""Asks the running service over HTTP, on its TCP port or its unix socket.
+"""Talks to the running service over HTTP, on its TCP port or its unix socket.
 
-Sends the bearer token only where the configuration says so, and never shows it.
+Sends the bearer token only if the configuration names one, and never shows it.
 """
 
 import http.client
@@ -15,28 +15,48 @@ from urllib.parse import quote
 import msgspec
 
 from reconciler.config import Address, Config, TcpAddress, UnixAddress
+from reconciler.daemon.actions import Action
+from reconciler.daemon.requests import (
+    Accept,
+    CheckGpu,
+    Pause,
+    Reconcile,
+    Request,
+    Restore,
+    Resume,
+    Rollback,
+)
 from reconciler.status import PassDetail, PassStatus, Status
 
 T = TypeVar("T")
 
 _TIMEOUT = 30.0
 _SILENCE = 60.0
-"""Seconds without so much as a heartbeat after which an event stream counts as dead."""
+"""Seconds without even a heartbeat after which an event stream counts as dead."""
+_ACTIONS: dict[type[Request], Action] = {
+    Reconcile: Action.RECONCILE,
+    Pause: Action.PAUSE,
+    Resume: Action.RESUME,
+    Rollback: Action.ROLLBACK,
+    Restore: Action.RESTORE,
+    Accept: Action.ACCEPT,
+    CheckGpu: Action.GPU,
+}
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- to connect, not to bind
 
 
 class NotRunning(Exception):
-    """Nobody answers at the configured address."""
+    """Nothing answers at the configured address."""
 
     def __init__(self, address: Address, reason: str) -> None:
         super().__init__(
             f"the service does not answer at {address} ({reason}). Start it with `reconciler run`, "
-            "or have it started at boot with `reconciler service install`."
+            "or install it to start at boot with `reconciler service install`."
         )
 
 
 class RefusedByService(Exception):
-    """The service answered with an error."""
+    """The service returned an error."""
 
     def __init__(self, status: int, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -45,11 +65,11 @@ class RefusedByService(Exception):
 
 
 class Foreign(Exception):
-    """Somebody else answers at the configured address."""
+    """Another program answers at the configured address."""
 
     def __init__(self, address: Address) -> None:
         super().__init__(
-            f"what answers at {address} is no Reconciler. Set another address as `listen` in "
+            f"what answers at {address} is not Reconciler. Set another address as `listen` in "
             "[http], or name the right configuration with --config."
         )
 
@@ -77,39 +97,39 @@ class _History(msgspec.Struct):
 
 
 class Client:
-    """The service at one address."""
+    """A client for the service at one address."""
 
     def __init__(self, config: Config) -> None:
         self.address = config.http.listen
         self._token_file = config.http.token_file
 
     def status(self) -> Status:
-        """All of it."""
+        """The whole status."""
         return self._get("/status", Status)
 
     def history(self, environment: str | None, limit: int) -> tuple[PassStatus, ...]:
-        """Passes, the newest first."""
+        """Past passes, newest first."""
         which = f"&environment={quote(environment)}" if environment else ""
         return self._get(f"/history?limit={limit}{which}", _History).passes
 
     def entry(self, number: int) -> PassDetail:
-        """One pass."""
+        """One pass in full."""
         return self._get(f"/history/{number}", PassDetail)
 
-    def ask(self, environment: str, what: str, **body: Any) -> int:
+    def ask(self, environment: str, asked: Request) -> int:
         """Ask for something; the id of the pass that does it.
 
         Args:
             environment: its name, as the service knows it.
-            what: `reconcile`, `pause`, `holds/torch/restore`, ...
-            body: the fields that are given; None is left out.
+            asked: what to do.
         """
-        given = {name: value for name, value in body.items() if value is not None}
-        path = f"/environments/{quote(environment)}/{what}"
+        path = f"/environments/{quote(environment)}/{_place(asked)}"
+        given = msgspec.to_builtins(asked)
+        given.pop("package", None)  # the path has it
         return self._request("POST", path, _Accepted, given).pass_
 
     def events(self, last_id: str | None) -> Iterator[ServerEvent]:
-        """What happens, until the connection ends; first of all `connected`."""
+        """Events until the connection ends; the first is always `connected`."""
         headers = {"Accept": "text/event-stream"}
         if last_id is not None:
             headers["Last-Event-ID"] = last_id
@@ -152,7 +172,7 @@ class Client:
         if content is not None:
             headers = {**headers, "Content-Type": "application/json", **self._authorization()}
         try:
-            # The name under which the service always knows itself, whatever the address.
+            # The service accepts this name at any address.
             connection.request(method, path, content, {"Host": "localhost", **headers})
             response = connection.getresponse()
         except PermissionError as error:
@@ -168,7 +188,7 @@ class Client:
             connection.close()
 
     def _authorization(self) -> dict[str, str]:
-        """The token, where there is one that this user may read."""
+        """The token, if there is one that this user may read."""
         if self._token_file is None:
             return {}
         with suppress(OSError, UnicodeDecodeError):
@@ -177,9 +197,16 @@ class Client:
         return {}
 
 
+def _place(asked: Request) -> str:
+    """The path of a request, below its environment."""
+    if isinstance(asked, Restore | Accept):
+        return f"holds/{quote(asked.package)}/{_ACTIONS[type(asked)]}"
+    return _ACTIONS[type(asked)]
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
-        return "there is no such socket"
+        return "the socket does not exist"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""A click command that takes the shared options, and shows them apart in its help."""
+"""A click command with the shared options, listed separately in its help."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,8 +15,8 @@ class Command(click.Command):
     """One command.
 
     Args:
-        takes: the shared options that mean something to it.
-        examples: command lines for its help, each with what it does.
+        takes: the shared options that it accepts.
+        examples: command lines for its help, each with a description.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Command(click.Command):
         self._exit_codes = exit_codes
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Its own options first, then the shared ones."""
+        """Write its own options first, then the shared ones."""
         shared = {id(option) for option in self._common}
         own = [
             p for p in self.get_params(ctx) if isinstance(p, click.Option) and id(p) not in shared
@@ -44,7 +44,7 @@ class Command(click.Command):
         _write(ctx, formatter, "Common options", self._common)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Examples and exit codes."""
+        """Write the examples and exit codes."""
         _ = ctx
         if self._examples:
             with formatter.section("Examples"):

@@ -1,6 +1,6 @@
-"""Passes that a command runs by itself, without the service, and records as the service does.
+"""Passes that a command runs itself, without the service, and records as the service does.
 
-One at a time for each environment: the pass lock keeps the service and other commands out.
+They run one at a time in each environment: the pass lock keeps the service and other commands out.
 """
 
 import os
@@ -19,8 +19,9 @@ from reconciler.config import Config, EnvironmentConfig, Mode, OnHoldBroken
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
 from reconciler.holds.monitor import HoldMonitor
-from reconciler.journal.history import Journal, State
-from reconciler.journal.suspension import rolled_back, settled
+from reconciler.journal.history import Journal, State, iso
+from reconciler.journal.suspension import paused, resumed, rolled_back, settled
+from reconciler.log.redact import redact
 from reconciler.passes.gates import Gates
 from reconciler.passes.outcome import Gate, Outcome
 from reconciler.passes.reconcile import observe, reconcile
@@ -29,13 +30,13 @@ from reconciler.passes.rollback import roll_back
 from reconciler.passes.runner import PassRunner, Recorded, Work
 from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
-from reconciler.status import Reason, Trigger
+from reconciler.status import PassDetail, Reason, Result, Trigger
 from reconciler.trees.workspace import Busy
 
 
 @dataclass
 class Direct:
-    """One environment in the hands of a command."""
+    """One environment that a command works on itself, without the service."""
 
     environment: Environment
     journal: Journal
@@ -43,15 +44,46 @@ class Direct:
 
     @property
     def state(self) -> State:
-        """What is remembered of it."""
+        """The state that the journal has of it."""
         return self.journal.state(self.environment.key)
 
     def change(self, how: Callable[[State], State]) -> State:
-        """Remember something else."""
+        """Update that state."""
         return self.journal.update_state(self.environment.key, how)
 
-    def reconcile(self, follower: Follower, *, force: bool) -> Recorded:
-        """One pass; before it, if that is configured, one that puts a broken hold back."""
+    def pause(self, reason: str | None, duration: float | None) -> State:
+        """Leave the environment alone, and record why in the history."""
+        said = _without_passwords(reason)
+        state = self.change(lambda before: paused(before, said, duration, time.time()))
+        self._note(Trigger.MANUAL, "paused without the service; nothing was looked at", reason)
+        return state
+
+    def resume(self, reason: str | None) -> State:
+        """Manage the environment again, and record why in the history."""
+        state = self.change(resumed)
+        self._note(Trigger.RESUME, "resumed without the service; nothing was looked at", reason)
+        return state
+
+    def _note(self, trigger: Trigger, message: str, reason: str | None) -> None:
+        """Record something that was done without a pass."""
+        key, now = self.environment.key, time.time()
+        number = self.journal.begin(key, trigger, now)
+        self.journal.finish(
+            key,
+            PassDetail(
+                id=number,
+                trigger=trigger,
+                result=Result.UNCHANGED,
+                started_at=iso(now),
+                duration_seconds=0.0,
+                revision=self.environment.last_revision,
+                message=message,
+                reason_given=_without_passwords(reason),
+            ),
+        )
+
+    def reconcile(self, follower: Follower, *, force: bool, reason: str | None = None) -> Recorded:
+        """Run one pass; before it, if configured, one for each broken hold that restores it."""
         gate = None if force else Gates(suspension=lambda: self.state.suspension)
         restores = self.environment.config.on_hold_broken is OnHoldBroken.RESTORE
         while True:
@@ -66,50 +98,65 @@ class Direct:
                 to_restore.append(broken)  # noqa: B023 -- run before the next round begins
                 return restore(running, broken)
 
-            recorded = self.run(work, Trigger.MANUAL, follower, gate, may_create=True)
+            recorded = self.run(work, Trigger.MANUAL, follower, reason, gate, may_create=True)
             if not to_restore or recorded.trouble is not None:
                 return recorded
 
     def roll_back(self, number: int | None, reason: str | None, follower: Follower) -> Recorded:
-        """Make an older tree live again, and leave it alone until the files change."""
+        """Make an older tree live again, and leave it alone until the project's files change."""
+        said = _without_passwords(reason)
 
         def work(running: Pass) -> Outcome:
             outcome = roll_back(running, number)
             revision = outcome.snapshot.revision
             self.change(
-                lambda state: rolled_back(state, outcome.generation, revision, reason, time.time())
+                lambda state: rolled_back(state, outcome.generation, revision, said, time.time())
             )
             self.monitor.accept_what_is(outcome.snapshot, running.lock)
             return outcome
 
-        return self.run(work, Trigger.ROLLBACK, follower)
+        return self.run(work, Trigger.ROLLBACK, follower, reason)
 
-    def restore(self, name: NormalizedName, follower: Follower) -> Recorded:
-        """Put a broken hold back from the vault."""
-        return self.run(lambda running: restore(running, name), Trigger.RESTORE, follower)
+    def restore(
+        self, name: NormalizedName, follower: Follower, reason: str | None = None
+    ) -> Recorded:
+        """Restore a broken hold from the vault."""
+        return self.run(lambda running: restore(running, name), Trigger.RESTORE, follower, reason)
 
-    def accept(self, name: NormalizedName, follower: Follower) -> Recorded:
-        """Take what is installed as the held build from now on."""
+    def accept(
+        self, name: NormalizedName, follower: Follower, reason: str | None = None
+    ) -> Recorded:
+        """Make the installed build the held one."""
 
         def work(running: Pass) -> Outcome:
             self.monitor.accept(running.look(audit=True), name, running.lock)
             return observe(self.environment.look(refresh=True))
 
-        return self.run(work, Trigger.ACCEPT, follower)
+        return self.run(work, Trigger.ACCEPT, follower, reason)
 
     def run(
         self,
         work: Work,
         trigger: Trigger,
         follower: Follower,
+        reason: str | None = None,
         gate: Gate | None = None,
         *,
         may_create: bool = False,
     ) -> Recorded:
-        """Run and record one pass; Ctrl-C ends it.
+        """Run and record one pass; Ctrl-C stops it.
+
+        Args:
+            work: What to do.
+            trigger: What started it, for the history.
+            follower: Shows its progress.
+            reason: The reason that the caller gave.
+            gate: May postpone it.
+            may_create: Whether to create the environment if there is none.
 
         Raises:
-            KeyboardInterrupt: it was ended; the environment is as it was.
+            KeyboardInterrupt: it was stopped before the change was complete, and every old file
+                is back in its place.
         """
         recorder = PassRunner(self.environment, self.journal, self.monitor, gate)
 
@@ -124,6 +171,7 @@ class Direct:
                 pass_id=None,
                 cancel=cancel,
                 listener=follower,
+                reason_given=_without_passwords(reason),
                 may_create=may_create,
             )
 
@@ -133,29 +181,33 @@ class Direct:
         return recorded
 
     def _close_interrupted(self) -> None:
-        """What a killed command left unfinished in the history; a service sees to its own."""
+        """Close the passes that a killed command left open in the history.
+
+        A running service closes its own.
+        """
         if self.journal.has_interrupted(self.environment.key):
             with suppress(Busy), self.environment.workspace.service_lock():
                 self.journal.close_interrupted(self.environment.key)
 
     def refuse_suspended(self) -> None:
-        """What is paused, rolled back or only observed is not changed without --force.
+        """Refuse to change what is paused, rolled back or only observed.
 
         Raises:
-            click.ClickException: it is.
+            click.ClickException: it is one of these.
         """
         name = self.environment.config.name
         if self.environment.config.mode is Mode.OBSERVE:
             raise click.ClickException(
                 f'{name} is only observed (mode = "observe"). `reconciler plan` shows what would '
-                "change; `reconciler apply --force` changes it all the same."
+                "change; `reconciler apply --force` changes it anyway."
             )
         revision, now = self._revision(), time.time()
         suspension = settled(self.state, revision, now).suspension
         if suspension is not None:
             until = f" until {suspension.until}" if suspension.until else ""
             raise click.ClickException(
-                f"{name} is left alone since {suspension.since}{until}: {suspension.reason}. "
+                f"{name} has been left alone since {suspension.since}{until}: "
+                f"{suspension.reason}. "
                 "`reconciler resume` ends that; `reconciler apply --force` changes it once."
             )
         if self.state.suspension is not None:
@@ -168,8 +220,12 @@ class Direct:
             return None
 
 
+def _without_passwords(reason: str | None) -> str | None:
+    return redact(reason) if reason else None
+
+
 def open_journal(config: Config) -> Journal:
-    """The journal; whoever looks is told where a damaged one went."""
+    """Open the journal; if the old one was damaged, say where it went."""
     journal = Journal(config.service.state_dir / "journal.sqlite3")
     journal.when_set_aside(_tell_set_aside)
     if journal.set_aside is not None:
@@ -178,12 +234,15 @@ def open_journal(config: Config) -> Journal:
 
 
 def _tell_set_aside(aside: Path) -> None:
-    click.echo(f"The history was damaged: it is now {aside}, and a new one begins.", err=True)
+    click.echo(
+        f"The history was damaged. It has been moved to {aside}, and a new one was started.",
+        err=True,
+    )
 
 
 @contextmanager
 def direct(config: Config, target: EnvironmentConfig) -> Iterator[Direct]:
-    """The environment and its journal, while inside.
+    """Open the environment and its journal.
 
     Raises:
         OSError: the state folder cannot be written.

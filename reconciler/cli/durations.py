@@ -9,10 +9,10 @@ from reconciler.config.problem import Unfit
 def seconds_of(
     _context: click.Context, _parameter: click.Parameter, value: str | None
 ) -> float | None:
-    """A click callback: `90s`, `10m` or `1h30m` in seconds.
+    """A click callback that turns `90s`, `10m` or `1h30m` into seconds.
 
     Raises:
-        click.BadParameter: it is no duration.
+        click.BadParameter: it is not a duration.
     """
     if value is None:
         return None

@@ -1,4 +1,4 @@
-"""Runs what takes long so that Ctrl-C ends it cleanly, in the middle of anything."""
+"""Runs long work so that Ctrl-C stops it cleanly at any point."""
 
 import signal
 from collections.abc import Callable
@@ -13,7 +13,7 @@ _NOTICED_WITHIN_SECONDS = 0.1
 
 
 def cancellable(work: Callable[[Cancellation], T]) -> T:
-    """The result of `work`, done on a thread of its own; signals cancel it.
+    """Run `work` on its own thread and return its result; signals cancel it.
 
     Raises:
         KeyboardInterrupt: it was cancelled, and has ended.
@@ -21,7 +21,7 @@ def cancellable(work: Callable[[Cancellation], T]) -> T:
     cancel = Cancellation()
 
     def stop(_number: int, _frame: object) -> None:
-        for number in _SIGNALS:  # a second one, while `cancel` holds its lock, would wait for ever
+        for number in _SIGNALS:  # a second one would deadlock while `cancel` holds its lock
             signal.signal(number, lambda _number, _frame: None)
         cancel.cancel()
 

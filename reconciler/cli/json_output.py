@@ -1,15 +1,15 @@
-"""What `--json` prints, beside the structs of the status: stable, written down in docs/cli.md.
+"""The documents that `--json` prints, apart from the status structs; docs/cli.md lists them.
 
-A field is added, never renamed or removed.
+Fields may be added, but are never renamed or removed.
 """
 
 import msgspec
 
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.snapshot import Snapshot
+from reconciler.holds.conflicts import warnings_of
 from reconciler.holds.standing import holds_found
 from reconciler.log.redact import in_places
-from reconciler.state.companions import warnings_for
 from reconciler.state.drift import Row
 from reconciler.state.words import message_of
 from reconciler.status import (
@@ -26,7 +26,7 @@ from reconciler.status import (
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of `check`."""
+    """What `check` prints."""
 
     environment: str
     pyproject: str
@@ -35,15 +35,15 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     in_sync: bool
     """Whether everything is as declared, holds included: exit status 0."""
     packages: tuple[Package, ...]
-    """Every declared package, and behind them whatever is wrong further down."""
+    """Every declared package, then any of their dependencies that are wrong."""
     holds: tuple[Hold, ...]
     warnings: tuple[str, ...]
     problem: Problem | None
-    """What is wrong with the project's file; the rest is then about its last good state."""
+    """What is wrong with the project's file; everything else is then about its last good state."""
 
 
 class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of `plan`."""
+    """What `plan` prints."""
 
     environment: str
     revision: str | None
@@ -55,32 +55,32 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of `pause` and `resume`."""
+    """What `pause` and `resume` print."""
 
     environment: str
     suspension: Suspension | None
-    """None: it is looked after."""
+    """None: it is managed."""
 
 
 class Holds(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of `hold list`."""
+    """What `hold list` prints."""
 
     environment: str
     holds: tuple[Hold, ...]
 
 
 class HistoryDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of `history`."""
+    """What `history` prints."""
 
     environment: str
     passes: tuple[PassStatus, ...]
-    """The newest first."""
+    """Newest first."""
     generations: tuple[GenerationStatus, ...]
-    """The live one first, then those that can be rolled back to."""
+    """The live one first, then those that you can roll back to."""
 
 
 def package_of(row: Row) -> Package:
-    """A compared package as the status shows it."""
+    """A row of the comparison as the status shows it."""
     return Package(
         name=row.name,
         required=in_places(row.required),
@@ -93,7 +93,7 @@ def package_of(row: Row) -> Package:
 
 
 def check_of(target: EnvironmentConfig, snapshot: Snapshot) -> Check:
-    """What a look found."""
+    """The document for a snapshot."""
     packages = tuple(package_of(row) for row in snapshot.drift.rows)
     holds = holds_found(snapshot)
     well = all(p.ok for p in packages) and all(h.intact for h in holds)
@@ -105,6 +105,6 @@ def check_of(target: EnvironmentConfig, snapshot: Snapshot) -> Check:
         in_sync=well and snapshot.problem is None,
         packages=packages,
         holds=holds,
-        warnings=warnings_for(snapshot.installed, snapshot.holds),
+        warnings=warnings_of(snapshot),
         problem=snapshot.problem,
     )

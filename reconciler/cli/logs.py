@@ -1,6 +1,6 @@
-"""What becomes of the log while a command runs: with --verbose it is shown, else it is silent.
+"""The log while a command runs: shown with --verbose, silent otherwise.
 
-The service's log is the service's; a command says itself what people need to know.
+Commands print what people need to know themselves.
 """
 
 import sys
@@ -11,7 +11,7 @@ from reconciler.log.logger import Record, configure
 
 
 def configure_log(options: Options) -> None:
-    """Set logging up for one command. Call before anything that logs."""
+    """Set up logging for one command. Call this before anything logs."""
     if options.verbose:
         configure(LogFormat.CONSOLE, LogLevel.INFO, stream=sys.stderr)
     else:
@@ -19,4 +19,4 @@ def configure_log(options: Options) -> None:
 
 
 def _drop(_record: Record) -> None:
-    """Nobody asked."""
+    """Discard it."""

@@ -1,4 +1,4 @@
-"""Opens the environment that a command is about, or an empty one in its place."""
+"""Opens the environment that a command works on, or an empty one in its place."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from reconciler.environment.environment import Environment
 
 
 def opened(config: Config, target: EnvironmentConfig) -> Environment:
-    """The environment, whether it is there or not."""
+    """The environment, whether it exists or not."""
     return Environment(target, os.environ, config.service.uv)
 
 
@@ -18,7 +18,7 @@ def opened(config: Config, target: EnvironmentConfig) -> Environment:
 def opened_or_blank(
     config: Config, target: EnvironmentConfig, options: Options
 ) -> Iterator[Environment]:
-    """The environment, or an empty one in its place where there is none yet."""
+    """The environment, or an empty one in its place if it does not exist yet."""
     environment = opened(config, target)
     if environment.exists:
         yield environment

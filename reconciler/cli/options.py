@@ -1,4 +1,4 @@
-"""What the command line says about where, and how to answer."""
+"""The shared options: what a command works on, and how it prints its result."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ EVERYWHERE = ("config", "pyproject", "python", "environment", "json", "quiet", "
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says about where, and how to answer."""
+    """What a command works on, and how it prints its result."""
 
     config: Path | None = None
     pyproject: Path | None = None

@@ -1,4 +1,4 @@
-"""Whether a service looks after an environment; if one does, it is asked, and nobody else acts."""
+"""Finds the service that manages an environment; if there is one, only it makes changes."""
 
 import os
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from reconciler.trees.workspace import Busy
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """An environment that a running service looks after."""
+    """An environment that a running service manages."""
 
     client: Client
     environment: EnvironmentStatus
@@ -28,7 +28,7 @@ class Served:
 
 
 def served(config: Config, target: EnvironmentConfig) -> Served | None:
-    """The service that looks after this environment, if it answers."""
+    """The service that manages this environment, if it answers."""
     client = Client(config)
     try:
         status = client.status()
@@ -39,7 +39,7 @@ def served(config: Config, target: EnvironmentConfig) -> Served | None:
 
 
 def matching(status: Status, target: EnvironmentConfig) -> EnvironmentStatus | None:
-    """The environment as the service knows it, perhaps by another name."""
+    """The environment as the service knows it, possibly under another name."""
     root = os.path.realpath(target.root)
     for environment in status.environments:
         if os.path.realpath(Path(environment.python.executable).parent.parent) == root:
@@ -48,11 +48,11 @@ def matching(status: Status, target: EnvironmentConfig) -> EnvironmentStatus | N
 
 
 def required(config: Config, target: EnvironmentConfig) -> Served:
-    """The service that looks after this environment.
+    """The service that manages this environment.
 
     Raises:
-        NotRunning: nobody answers.
-        click.ClickException: a service answers, but does not look after it.
+        NotRunning: nothing answers.
+        click.ClickException: a service answers, but does not manage it.
     """
     client = Client(config)
     status = client.status()
@@ -60,14 +60,14 @@ def required(config: Config, target: EnvironmentConfig) -> Served:
     if found is None:
         known = ", ".join(e.name for e in status.environments) or "nothing"
         raise click.ClickException(
-            f"the service at {client.address} does not look after {target.root} (but after "
+            f"the service at {client.address} does not manage {target.root} (it manages "
             f"{known}). Name its configuration with --config, or start one for this project."
         )
     return Served(client, found)
 
 
 def refuse_observed(target: EnvironmentConfig, service: Served | None) -> None:
-    """What is only observed is changed by nobody who does not say that he means it.
+    """Refuse to change an environment that is only observed, without --force.
 
     Raises:
         click.ClickException: it is only observed.
@@ -75,15 +75,15 @@ def refuse_observed(target: EnvironmentConfig, service: Served | None) -> None:
     mode = Mode(service.environment.mode) if service is not None else target.mode
     if mode is Mode.OBSERVE:
         raise click.ClickException(
-            f'{target.name} is only observed (mode = "observe"); --force changes it all the same.'
+            f'{target.name} is only observed (mode = "observe"); --force changes it anyway.'
         )
 
 
 def refuse_claimed(config: Config, target: EnvironmentConfig) -> None:
-    """Nobody acts behind the back of a service that does not answer here.
+    """Refuse to change an environment whose service does not answer here.
 
     Raises:
-        click.ClickException: one looks after this environment.
+        click.ClickException: one manages this environment.
     """
     environment = Environment(target, os.environ, config.service.uv)
     try:
@@ -95,6 +95,6 @@ def refuse_claimed(config: Config, target: EnvironmentConfig) -> None:
         return
     except Busy as busy:
         raise click.ClickException(
-            f"a service ({busy.holder}) looks after {target.name}, but does not answer at "
+            f"a service ({busy.holder}) manages {target.name}, but does not answer at "
             f"{config.http.listen}. Name its configuration with --config, or stop it."
         ) from busy

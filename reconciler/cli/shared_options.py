@@ -15,12 +15,12 @@ _PATH = click.Path(path_type=Path)
 
 
 def common_options(names: Sequence[str]) -> list[click.Option]:
-    """The shared options of these names, each of which only adds to the `Options`."""
+    """The shared options with these names. Each one only adds to the `Options`."""
     return [_OPTIONS[name]() for name in EVERYWHERE if name in names]
 
 
 def _store(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    """Only what is given counts, so that what stands before the command is not lost."""
+    """Store only what is given, so that options before the command are not lost."""
     options = context.obj if isinstance(context.obj, Options) else Options()
     context.obj = replace(options, **{str(parameter.name): value}) if value else options
 
@@ -39,7 +39,7 @@ def _environment() -> click.Option:
     return click.Option(
         ["-e", "--environment"],
         metavar="NAME",
-        help="Which environment, where several are configured.",
+        help="Which environment, if several are configured.",
         expose_value=False,
         callback=_store,
         shell_complete=_complete_environment,
@@ -60,5 +60,5 @@ _OPTIONS: dict[str, Callable[[], click.Option]] = {
     "environment": _environment,
     "json": lambda: _flag(["--json"], "Print JSON (docs/cli.md)."),
     "quiet": lambda: _flag(["-q", "--quiet"], "Print nothing but errors."),
-    "verbose": lambda: _flag(["-v", "--verbose"], "Print more: uv's own words, the log."),
+    "verbose": lambda: _flag(["-v", "--verbose"], "Print more: uv's output, the log."),
 }

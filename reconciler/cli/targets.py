@@ -1,6 +1,6 @@
-"""Which configuration and which environment a command is about.
+"""Finds the configuration and the environment that a command works on.
 
-Reads the configuration; never looks into an environment.
+Reads the configuration; never looks inside an environment.
 """
 
 import os
@@ -21,14 +21,14 @@ class NothingHere(click.ClickException):
 
 
 def configuration(options: Options, environ: Mapping[str, str] = os.environ) -> Config:
-    """The configuration in force: a file's, or one made up for a project.
+    """The configuration in effect: from a file, or the defaults for one project.
 
-    A project that is named and that the configuration knows is looked after as the
-    configuration says, with its holds.
+    If the project that is named is in the configuration, its settings there apply, holds
+    included.
 
     Raises:
         ConfigRejected: the file is bad.
-        click.ClickException: there is nothing to look after.
+        click.ClickException: there is nothing to manage.
     """
     path = find(options.config, environ)
     if path is None:
@@ -41,7 +41,7 @@ def configuration(options: Options, environ: Mapping[str, str] = os.environ) -> 
         return msgspec.structs.replace(config, environments=matching)
     if options.config is not None:
         raise click.ClickException(
-            f"{path} has no environment of that project. Add it there, or leave --config out. "
+            f"{path} has no environment for that project. Add one there, or omit --config. "
             f"It has: {', '.join(config.environments)}."
         )
     return _of_project(options, environ)
@@ -53,7 +53,7 @@ def _of_project(options: Options, environ: Mapping[str, str]) -> Config:
     if not environment.pyproject.is_file() and options.pyproject is None:
         raise NothingHere(
             f"there is no pyproject.toml in {Path.cwd()}, and no configuration. Go to the "
-            "project's folder, or name it with --pyproject, or a configuration with --config."
+            "project's folder, or name it with --pyproject, or name a configuration with --config."
         )
     return config
 
@@ -70,10 +70,10 @@ def _is_named(environment: EnvironmentConfig, options: Options) -> bool:
 
 
 def chosen(config: Config, options: Options) -> EnvironmentConfig:
-    """The one environment that is meant: named, or the only one, or that of this folder.
+    """The environment to work on: the one named, the only one, or the one of this folder.
 
     Raises:
-        click.ClickException: there is none of that name, or it is not clear which is meant.
+        click.ClickException: no environment has that name, or it is not clear which is meant.
     """
     environments = config.environments
     if options.environment is not None:
@@ -92,19 +92,19 @@ def chosen(config: Config, options: Options) -> EnvironmentConfig:
 
 
 def several(config: Config, options: Options) -> list[EnvironmentConfig]:
-    """The environment that is named, or all of them."""
+    """The environment that was named, or all of them."""
     if not config.environments:
         return []
     return [chosen(config, options)] if options.environment else list(config.environments.values())
 
 
 def _is_here(environment: EnvironmentConfig) -> bool:
-    """Whether the current folder is that of the environment's project, or below it."""
+    """Whether the current folder is the environment's project folder, or below it."""
     return Path.cwd().resolve().is_relative_to(environment.pyproject.parent.resolve())
 
 
 def known_names(options: Options) -> list[str]:
-    """The environments there are, for completion; none if the configuration is bad."""
+    """The names of the environments, for completion; none if the configuration is bad."""
     try:
         return list(configuration(options).environments)
     except (ConfigRejected, click.ClickException):

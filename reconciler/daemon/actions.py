@@ -34,9 +34,9 @@ class RequestRefused(Exception):  # a verdict, not a defect
 
     reason: Refusal
     message: str
-    """What stands in the way, naming the thing asked for."""
-    mend: str
+    """What is in the way, naming the thing asked for."""
+    fix: str
     """What to do."""
 
     def __str__(self) -> str:
-        return f"{self.message}. {self.mend}"
+        return f"{self.message}. {self.fix}"

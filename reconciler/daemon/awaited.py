@@ -10,11 +10,11 @@ _REMEMBERED = 64
 
 
 class NeverOver(Exception):
-    """The pass will not be done any more: the service or the environment's care ends."""
+    """The pass will not be done: the service ends, or it no longer manages the environment."""
 
 
 class Passes:
-    """The passes that are over, and those that somebody waits for. On the event loop only."""
+    """The passes that are over, and those that someone waits for. On the event loop only."""
 
     def __init__(self) -> None:
         self._over: dict[int, PassDetail] = {}
@@ -45,7 +45,7 @@ class Passes:
         return await future
 
     def abandon(self, number: int | None) -> None:
-        """This pass will never be done: let go of whoever waits for it."""
+        """This pass will never be done: let go of everyone who waits for it."""
         for future in self._awaited.pop(number or 0, ()):
             if not future.done():
                 future.set_exception(NeverOver)

@@ -1,4 +1,4 @@
-"""The latest status of everything, for whoever asks: put together as soon as anybody says news.
+"""The latest status of everything, for everyone who asks: put together as soon as there is news.
 
 Any thread may write to it and read from it; nobody ever waits for anything but a lock that
 is held for microseconds.
@@ -14,6 +14,7 @@ from reconciler.status import (
     ConditionType,
     EnvironmentStatus,
     Phase,
+    Problem,
     Reason,
     ServiceStatus,
     Status,
@@ -46,7 +47,7 @@ class Board:
 
     Args:
         service: What is said of the process itself.
-        names: The environments that are looked after, in this order.
+        names: The managed environments, in this order.
         on_news: Who is told.
     """
 
@@ -64,24 +65,35 @@ class Board:
         return self._status
 
     def put(self, environment: EnvironmentStatus) -> None:
-        """An environment stands like this now."""
+        """This is the status of an environment now."""
         with self._lock:
             self._known[environment.name] = environment
             fresh = self._compose(self._status.service)
         self._on_news(fresh, environment.name)
 
     def show(self, names: Sequence[str]) -> None:
-        """From now on these environments are looked after, in this order."""
+        """From now on these environments are managed, in this order."""
         with self._lock:
             self._names = tuple(names)
             self._known = {n: e for n, e in self._known.items() if n in self._names}
             fresh = self._compose(self._status.service)
         self._on_news(fresh, None)
 
-    def describe(self, **changes: object) -> None:
-        """Something about the process itself has changed."""
+    def found_uv(self, version: str | None) -> None:
+        """The version of uv is known; None: there is no uv."""
+        self._describe(lambda service: msgspec.structs.replace(service, uv=version))
+
+    def config_is(self, problem: Problem | None) -> None:
+        """The configuration was read again: this is wrong with it, or nothing."""
+        self._describe(lambda service: msgspec.structs.replace(service, config_problem=problem))
+
+    def journal_is(self, problem: Problem) -> None:
+        """The history was damaged."""
+        self._describe(lambda service: msgspec.structs.replace(service, journal_problem=problem))
+
+    def _describe(self, change: Callable[[ServiceStatus], ServiceStatus]) -> None:
         with self._lock:
-            fresh = self._compose(msgspec.structs.replace(self._status.service, **changes))
+            fresh = self._compose(change(self._status.service))
         self._on_news(fresh, None)
 
     def stop(self) -> None:
@@ -115,11 +127,11 @@ class Board:
                 return False, f"{name} has not been looked at yet"
             if environment.phase is Phase.FAILED and ready.reason in _CANNOT_WORK:
                 return False, f"{name}: {ready.message}"
-        return True, "every environment is looked after"
+        return True, "every environment is managed"
 
 
 def in_one_sentence(status: Status) -> str:
-    """How everything stands, for `systemctl status`; of many environments, what is not in sync."""
+    """How everything is, for `systemctl status`; of many environments, what is not in sync."""
     shown: Sequence[EnvironmentStatus] = status.environments
     if len(shown) > _SHOWN:
         shown = [it for it in shown if it.phase is not Phase.IN_SYNC]

@@ -1,7 +1,7 @@
-"""Being the only service on an environment, for as long as it is looked after.
+"""Being the only service on an environment, for as long as it is managed.
 
-A lock in the environment's workspace: whoever holds it may change things by himself. The
-environment may be made later, or removed and made anew, so it is looked at again and again.
+A lock in the environment's workspace: the service that holds it may change things. The
+environment may be made later, or removed and recreated, so it is looked at again and again.
 """
 
 import os
@@ -21,12 +21,12 @@ class Claim:
         self._inode: int | None = None
 
     def take_if_there(self) -> None:
-        """Have the claim, if the environment was ever looked after.
+        """Have the claim, if the environment was ever managed.
 
         Starts no process, which may hang: this is for the start, before anything is answered.
 
         Raises:
-            Busy: Another service looks after this environment.
+            Busy: Another service manages this environment.
             OSError: Its workspace cannot be written.
         """
         workspace = Workspace(Path(os.path.realpath(self._environment.config.root)))
@@ -37,7 +37,7 @@ class Claim:
         """Have the claim, now; costs two `stat`s while nothing has changed.
 
         Raises:
-            Busy: Another service looks after this environment.
+            Busy: Another service manages this environment.
             InterpreterError: There is no environment yet.
             OSError: Its workspace cannot be written.
         """

@@ -1,4 +1,4 @@
-"""Carries what happens from the workers' threads to whoever listens on the event loop.
+"""Carries what happens from the workers' threads to everyone who listens on the event loop.
 
 It never waits for a listener: one that reads too slowly is dropped and resumes from the ring.
 """

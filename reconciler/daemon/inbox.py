@@ -7,25 +7,27 @@ order; events settle for a moment, and all that have come by then make one pass.
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from reconciler.daemon.knowledge import Knowledge
-from reconciler.holds.monitor import HoldMonitor
-from reconciler.passes.outcome import Outcome
-from reconciler.passes.running import Pass
+from reconciler.daemon.requests import Accept, Reconcile, Request, Restore, Rollback, reason_of
 from reconciler.status import Trigger
 
 _LONGEST_DEBOUNCE = 20
 """How many times the debounce a stream of events can put a pass off."""
 _SETTLES = frozenset({Trigger.FILE, Trigger.ENVIRONMENT})
 """Events that come in bursts."""
-_TELLING = (Trigger.START, Trigger.FILE, Trigger.ENVIRONMENT, Trigger.INTERVAL)
+_TELLING = (
+    Trigger.START,
+    Trigger.RELOAD,
+    Trigger.FILE,
+    Trigger.ENVIRONMENT,
+    Trigger.INTERVAL,
+)
 """Of several events, the first of these names the pass."""
 
 
-Work = Callable[[HoldMonitor, Knowledge, Pass], Outcome]
-"""What a pass does that was asked for; it is given the worker's own parts when it begins,
-since another worker may do it than the one that was asked."""
+_MOST_REASONS = 10
+"""Reasons that one pass remembers, when several requests share it."""
 
 
 @dataclass
@@ -33,17 +35,43 @@ class Order:
     """One pass that is to be: asked for by somebody, or due to events."""
 
     trigger: Trigger
-    pass_id: int | None = None
-    work: Work | None = None
-    forced: bool = False
-    """Whether it applies changes even where the environment is suspended or only observed."""
+    request: Request | None = None
+    """What was asked for; None: nothing, it is due to events."""
     audit: bool = False
     """Whether the presence of every installed file is to be checked."""
+    pass_id: int | None = None
+    reasons: list[str] = field(init=False)
+    """Why, in the words of everyone who asked for it."""
 
-    def is_like(self, other: "Order") -> bool:
-        """Whether one pass does for both."""
-        plain = self.work is None and other.work is None
-        return plain and self.forced == other.forced and self.audit >= other.audit
+    def __post_init__(self) -> None:
+        reason = reason_of(self.request) if self.request is not None else None
+        self.reasons = [reason] if reason else []
+
+    @property
+    def reason(self) -> str | None:
+        """All the reasons that were given."""
+        return "; ".join(self.reasons) or None
+
+    @property
+    def forced(self) -> bool:
+        """Whether it applies changes even where the environment is suspended or only observed."""
+        return isinstance(self.request, Reconcile) and self.request.apply
+
+    @property
+    def special(self) -> Rollback | Restore | Accept | None:
+        """The request, if it is one that a pass of its own carries out."""
+        return self.request if isinstance(self.request, Rollback | Restore | Accept) else None
+
+    def does_for(self, other: "Order") -> bool:
+        """Whether this pass does what the other one would do."""
+        if self.special is not None or other.special is not None:
+            return False
+        return self.forced == other.forced and self.audit >= other.audit
+
+    def share_with(self, other: "Order") -> None:
+        """Do this pass for the other order as well, and remember why that was asked for."""
+        fresh = [reason for reason in other.reasons if reason not in self.reasons]
+        self.reasons = [*self.reasons, *fresh][:_MOST_REASONS]
 
 
 class Emptied(Exception):  # no defect: somebody else is to be asked
@@ -55,10 +83,19 @@ class Inbox:
 
     Args:
         debounce: Seconds that events must be quiet before they make a pass.
+        clock: The time, in seconds since the epoch.
+        monotonic: Seconds that pass evenly, whatever happens to the clock.
     """
 
-    def __init__(self, debounce: float) -> None:
+    def __init__(
+        self,
+        debounce: float,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._debounce = debounce
+        self._clock = clock
+        self._monotonic = monotonic
         self._condition = threading.Condition()
         self._orders: list[Order] = []
         self._events: set[Trigger] = set()
@@ -76,15 +113,15 @@ class Inbox:
             quiet: Seconds for which nothing more has happened since.
         """
         with self._condition:
-            moment = time.monotonic() - quiet
+            moment = self._monotonic() - quiet
             if not self._events & _SETTLES:
                 self._first_event = moment
             self._last_event = moment
             self._events.add(event)
             self._condition.notify_all()
 
-    def like(self, order: Order) -> Order | None:
-        """An order that waits already and does for this one as well.
+    def share(self, order: Order) -> Order | None:
+        """Let an order that waits already do this one's work as well, if there is one.
 
         Raises:
             Emptied: Ask the worker's successor.
@@ -92,7 +129,10 @@ class Inbox:
         with self._condition:
             if self._emptied:
                 raise Emptied
-            return next((o for o in self._orders if o.is_like(order)), None)
+            waiting = next((it for it in self._orders if it.does_for(order)), None)
+            if waiting is not None:
+                waiting.share_with(order)
+            return waiting
 
     def put(self, order: Order) -> None:
         """Add an order.
@@ -137,14 +177,22 @@ class Inbox:
         """
         with self._condition:
             while not self.closed:
-                if self._orders:
-                    return self._orders.pop(0)
-                at, trigger = due()
-                wait = self._settled_in() if self._events else at - time.time()
-                if wait <= 0:
-                    return self._take_events() if self._events else Order(trigger)
-                self._condition.wait(wait)
+                found = self.poll(due)
+                if isinstance(found, Order):
+                    return found
+                self._condition.wait(found)
         return None
+
+    def poll(self, due: Callable[[], tuple[float, Trigger]]) -> Order | float:
+        """The next order, taken out; or the seconds until there may be one."""
+        with self._condition:
+            if self._orders:
+                return self._orders.pop(0)
+            at, trigger = due()
+            wait = self._settled_in() if self._events else at - self._clock()
+            if wait > 0:
+                return wait
+            return self._take_events() if self._events else Order(trigger)
 
     def _settled_in(self) -> float:
         """Seconds until the events that have come may make a pass."""
@@ -152,7 +200,7 @@ class Inbox:
             return 0.0
         quiet = self._last_event + self._debounce
         latest = self._first_event + _LONGEST_DEBOUNCE * self._debounce
-        return min(quiet, latest) - time.monotonic()
+        return min(quiet, latest) - self._monotonic()
 
     def _take_events(self) -> Order:
         events, self._events = self._events, set()

@@ -6,8 +6,10 @@ Several threads learn things; each change is whole before anyone sees it, and no
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
-from reconciler.daemon.view import Known, environment_status
+from reconciler.daemon.known import Known
+from reconciler.daemon.view import environment_status
 from reconciler.environment.environment import Environment
 from reconciler.journal.history import Journal, State
 from reconciler.journal.suspension import paused, resumed, rolled_back, settled
@@ -19,6 +21,10 @@ log = get_logger(__name__)
 Publish = Callable[[EnvironmentStatus], None]
 
 
+def _as_it_is(known: Known) -> Known:
+    return known
+
+
 class Knowledge:
     """Everything that is known of one environment now.
 
@@ -26,9 +32,17 @@ class Knowledge:
         environment: Which.
         journal: Where the lasting part is.
         publish: Takes each new status, on the thread that learned something.
+        clock: The time, in seconds since the epoch.
     """
 
-    def __init__(self, environment: Environment, journal: Journal, publish: Publish) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        journal: Journal,
+        publish: Publish,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
         self._key = environment.key
         self._journal = journal
         self._publish = publish
@@ -42,23 +56,33 @@ class Knowledge:
         """What is known: an immutable value."""
         return self._known
 
-    def learn(self, **changes: object) -> None:
-        """Know something new, and say so if it shows."""
+    def show(self) -> None:
+        """Publish what is known."""
         with self._lock:
-            self._known = self._known.update(**changes)
             self._show()
 
-    def recall(self, **changes: object) -> None:
-        """Know the lasting part as the journal has it now, and something new besides."""
+    def update(self, change: Callable[[Known], Known]) -> None:
+        """Replace what is known, and publish it if that shows.
+
+        Args:
+            change: From what is known to what is known now; quick, and without effects.
+        """
         with self._lock:
-            # Read under the lock: whoever comes last has seen what all others wrote.
-            self._known = self._known.update(state=self._journal.state(self._key), **changes)
+            self._known = change(self._known)
+            self._show()
+
+    def reload(self, change: Callable[[Known], Known] = _as_it_is) -> None:
+        """Read the lasting part from the journal again, and replace the rest like `update`."""
+        with self._lock:
+            # Read under the lock: the last one to get it has seen what all others wrote.
+            state = self._journal.state(self._key)
+            self._known = change(replace(self._known, state=state))
             self._show()
 
     def save(self, change: Callable[[State], State]) -> None:
         """Change the lasting part."""
         self._journal.update_state(self._key, change)
-        self.recall()
+        self.reload()
 
     def inherit(self, before: "Knowledge") -> None:
         """Go on from what was known of the same environment under another configuration."""
@@ -82,33 +106,33 @@ class Knowledge:
         """The environment is to be left alone.
 
         Args:
-            reason: Why, in the words of whoever asks.
+            reason: Why, in the words of the person who asks.
             duration: For so many seconds; None: until someone resumes.
         """
-        self.save(lambda state: paused(state, reason, duration, time.time()))
+        self.save(lambda state: paused(state, reason, duration, self._clock()))
         log.info("environment.paused", reason=reason, seconds=duration)
 
     def roll_back(self, generation: int, revision: str | None, reason: str | None) -> None:
         """It is to be left as it is now until the files change, or someone resumes."""
-        self.save(lambda state: rolled_back(state, generation, revision, reason, time.time()))
+        self.save(lambda state: rolled_back(state, generation, revision, reason, self._clock()))
 
     def settle(self, revision: str | None) -> None:
-        """End a pause whose time is over, and a roll-back if the files are others by now."""
+        """End a pause whose time is over, and a rollback if the files are others by now."""
         before = self._known.state
-        now = time.time()
+        now = self._clock()
         if settled(before, revision, now) == before:
             return
         self.save(lambda state: settled(state, revision, now))
         if self._known.state.suspension is None:
             log.info("environment.resumed")
 
-    def resume(self) -> None:
-        """It is looked after again."""
+    def resume(self, reason: str | None) -> None:
+        """It is managed again; the reason is in the words of the person who asks."""
         self.save(resumed)
-        log.info("environment.resumed")
+        log.info("environment.resumed", reason=reason)
 
     def _show(self) -> None:
-        fresh = environment_status(self._known, self._shown, time.time())
+        fresh = environment_status(self._known, self._shown, self._clock())
         if fresh == self._shown or self._muted:
             return
         _tell_problem(self._shown.problem if self._shown else None, fresh.problem)

@@ -1,4 +1,4 @@
-"""The service in numbers, for Prometheus: what passes did, and how each environment stands.
+"""The service in numbers, for Prometheus: what passes did, and how each environment is.
 
 No package is named in a label: names would make a new time series each, without end.
 """

@@ -10,7 +10,6 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ class Notices:
     def __init__(self, environment: str, receivers: tuple[Notify, ...]) -> None:
         self._environment = environment
         self._receivers = receivers
-        self._queue: queue.Queue[tuple[Notify, bytes] | None] = queue.Queue(_WAITING)
+        self._queue: queue.SimpleQueue[tuple[Notify, bytes] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def tell(self, occasion: Occasion, data: Mapping[str, Any]) -> None:
@@ -56,18 +55,16 @@ class Notices:
         if self._thread is None:
             self._thread = threading.Thread(target=self._deliver_all, name="notices", daemon=True)
             self._thread.start()
-        try:
-            self._queue.put_nowait((receiver, body))
-        except queue.Full:
-            reason = "too many notices wait already"
-            log.warning("notify.failed", environment=self._environment, reason=reason,
-                        receiver=_name(receiver))  # fmt: skip
+        if self._queue.qsize() < _WAITING:
+            self._queue.put((receiver, body))
+            return
+        log.warning("notify.failed", environment=self._environment, receiver=_name(receiver),
+                    reason="too many notices wait already")  # fmt: skip
 
     def close(self) -> None:
-        """Deliver nothing more; what is under way is left to its time limit."""
+        """Take no more notices; those that wait are still delivered, then the thread ends."""
         if self._thread is not None:
-            with suppress(queue.Full):
-                self._queue.put_nowait(None)
+            self._queue.put(None)
 
     def _deliver_all(self) -> None:
         while (item := self._queue.get()) is not None:

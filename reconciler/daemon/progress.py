@@ -1,18 +1,21 @@
-"""From uv's lines to progress, package by package, for whoever watches a pass. Pure."""
+"""The progress of a pass, package by package: from its plan and from uv's lines. Pure."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from packaging.utils import canonicalize_name
 
-_PLANNED = re.compile(r"^ \+ (?P<name>[A-Za-z0-9._-]+)")
+from reconciler.status import Change
+
+_NAME = r"(?P<name>[A-Za-z0-9._-]+)"
 _STEPS = (
-    ("building", re.compile(r"^\s*Building (?P<name>[A-Za-z0-9._-]+)")),
-    ("built", re.compile(r"^\s*Built (?P<name>[A-Za-z0-9._-]+)")),
-    ("downloading", re.compile(r"^\s*Downloading (?P<name>[A-Za-z0-9._-]+)")),
-    ("downloaded", re.compile(r"^\s*Downloaded (?P<name>[A-Za-z0-9._-]+)")),
-    ("failed", re.compile(r"^error: Failed to (?:download and )?build `(?P<name>[A-Za-z0-9._-]+)")),
-    ("installed", _PLANNED),
+    ("building", re.compile(rf"^\s*Building {_NAME}")),
+    ("built", re.compile(rf"^\s*Built {_NAME}")),
+    ("downloading", re.compile(rf"^\s*Downloading {_NAME}")),
+    ("downloaded", re.compile(rf"^\s*Downloaded {_NAME}")),
+    ("failed", re.compile(rf"^error: Failed to (?:download and )?build `{_NAME}")),
+    ("installed", re.compile(rf"^ \+ {_NAME}")),
 )
 
 
@@ -28,45 +31,39 @@ class PackageStep:
 
 @dataclass
 class Progress:
-    """Follows one pass; `step` is what the pass is doing.
+    """Follows one pass.
 
     Attributes:
-        held: Packages that uv plans as stubs, and that nobody installs.
+        step: What the pass is doing.
+        planned: The packages that will be installed, by their normalised names.
     """
 
-    held: frozenset[str] = frozenset()
     step: str = ""
-    planned: list[str] = field(default_factory=list)
+    planned: tuple[str, ...] = ()
     _done: set[str] = field(default_factory=set)
 
     def enter(self, step: str) -> None:
-        """The pass has come to another step; a new plan begins anew."""
+        """The pass has come to another step."""
         self.step = step
-        if step == "plan":
-            self.planned, self._done = [], set()
-        elif step == "install":
+        if step in ("plan", "install"):
             self._done = set()
+
+    def plan(self, changes: Sequence[Change]) -> list[PackageStep]:
+        """The pass knows what is to change; whatever it knew before is out of date."""
+        installed = (change.name for change in changes if change.action != "remove")
+        self.planned = tuple(canonicalize_name(name) for name in installed)
+        return [self._step(name, "planned") for name in self.planned]
 
     def read(self, line: str) -> PackageStep | None:
         """What a line of uv's says about one package, if anything."""
-        if self.step == "plan":
-            return self._plan(line)
         for step, pattern in _STEPS if self.step == "install" else ():
             found = pattern.match(line)
             if found:
+                name = canonicalize_name(found["name"])
                 if step in ("installed", "failed"):
-                    self._done.add(found["name"])
-                return self._step(found["name"], step)
+                    self._done.add(name)
+                return self._step(name, step)
         return None
-
-    def _plan(self, line: str) -> PackageStep | None:
-        if line.startswith("Resolved "):
-            self.planned = []
-        found = _PLANNED.match(line)
-        if found is None or canonicalize_name(found["name"]) in self.held:
-            return None
-        self.planned.append(found["name"])
-        return self._step(found["name"], "planned")
 
     def _step(self, package: str, step: str) -> PackageStep:
         return PackageStep(package, step, len(self._done), max(len(self.planned), len(self._done)))

@@ -1,118 +1,89 @@
-"""From what somebody asks for to an order for a worker, or to a refusal that says why."""
+"""What people may ask of a running service: a type for each request, with its own fields only.
 
-from dataclasses import dataclass
+Plain values. A request is decoded into one of them once, and stays that until it is carried out.
+"""
 
-from packaging.utils import NormalizedName, canonicalize_name
+from typing import Annotated, TypeAlias
 
-from reconciler.config import Mode
-from reconciler.daemon.actions import Action, Refusal, RequestRefused
-from reconciler.daemon.inbox import Order
-from reconciler.daemon.knowledge import Knowledge
-from reconciler.daemon.worker import Worker
-from reconciler.holds.monitor import HoldMonitor
-from reconciler.holds.standing import INSTALL_IT, NEVER_INSTALLED
-from reconciler.passes.outcome import Outcome
-from reconciler.passes.reconcile import observe
-from reconciler.passes.restore import restore
-from reconciler.passes.rollback import NoSuchGeneration, choose, roll_back
-from reconciler.passes.running import Pass
-from reconciler.state.holds import matches
-from reconciler.status import Trigger
+import msgspec
+from msgspec import Meta
 
+from reconciler.log.redact import redact
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What was asked for; which fields matter depends on the action."""
+_LONGEST_PAUSE = 366 * 86_400
+_LARGEST_INTEGER = 2**63 - 1
+"""What SQLite holds."""
 
-    action: Action
-    reason: str | None = None
-    duration: float | None = None
-    """Seconds that a pause lasts; None: until resumed."""
-    generation: int | None = None
-    package: str | None = None
-    apply: bool = False
-    """Change things this once, whatever mode or suspension say."""
+Words = Annotated[str, Meta(max_length=1000, description="Why, for the history and the log.")]
+Apply = Annotated[
+    bool, Meta(description="Change things this once, even where `mode` is `observe`.")
+]
+_Seconds = Annotated[
+    float, Meta(gt=0, le=_LONGEST_PAUSE, description="For so many seconds; else for good.")
+]
+_Generation = Annotated[
+    int, Meta(ge=0, le=_LARGEST_INTEGER, description="Which; by default the one before.")
+]
 
 
-def order_for(worker: Worker, request: Request) -> Order:
-    """What the worker is to do about a request.
-
-    Raises:
-        RequestRefused: It cannot be done.
-    """
-    match request.action:
-        case Action.RECONCILE:
-            return Order(Trigger.MANUAL, forced=request.apply, audit=True)
-        case Action.PAUSE:
-            worker.knowledge.pause(request.reason, request.duration)
-            return Order(Trigger.MANUAL)
-        case Action.RESUME:
-            worker.knowledge.resume()
-            return Order(Trigger.RESUME)
-        case Action.ROLLBACK:
-            return _roll_back(worker, request)
-        case Action.RESTORE:
-            _refuse_observed(worker, request)
-            name = _held(worker, request.package)
-            return Order(Trigger.RESTORE, work=lambda _k, _n, running: restore(running, name))
-        case Action.ACCEPT:
-            return _accept(_held(worker, request.package))
-        case Action.GPU:
-            worker.check_gpu()
-            return Order(Trigger.MANUAL)
+class _Asked(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """The base of all requests; what is not known is refused, what is not given is not sent."""
 
 
-def _refuse_observed(worker: Worker, request: Request) -> None:
-    if worker.environment.config.mode is Mode.OBSERVE and not request.apply:
-        raise RequestRefused(
-            Refusal.OBSERVING,
-            f'{worker.name} is only observed (mode = "observe")',
-            'Set mode = "apply", or send {"apply": true} to do it this once.',
-        )
+class Reconcile(_Asked, frozen=True, kw_only=True):
+    """A pass, now."""
+
+    reason: Words | None = None
+    apply: Apply = False
 
 
-def _roll_back(worker: Worker, request: Request) -> Order:
-    _refuse_observed(worker, request)
-    try:
-        target = choose(worker.environment.workspace, request.generation)
-    except NoSuchGeneration as error:
-        raise RequestRefused(
-            Refusal.UNKNOWN_GENERATION, str(error).rstrip("."), "/status lists them."
-        ) from error
+class Pause(_Asked, frozen=True, kw_only=True):
+    """Leave the environment alone."""
 
-    def work(monitor: HoldMonitor, knowledge: Knowledge, running: Pass) -> Outcome:
-        outcome = roll_back(running, target.number)
-        knowledge.roll_back(outcome.generation, outcome.snapshot.revision, request.reason)
-        monitor.accept_what_is(outcome.snapshot, running.lock)
-        return outcome
-
-    return Order(Trigger.ROLLBACK, work=work)
+    reason: Words | None = None
+    duration: _Seconds | None = None
 
 
-def _accept(name: NormalizedName) -> Order:
-    def work(monitor: HoldMonitor, _knowledge: Knowledge, running: Pass) -> Outcome:
-        monitor.accept(running.look(audit=True), name, running.lock)
-        return observe(running.environment.look(refresh=True))
+class Resume(_Asked, frozen=True, kw_only=True):
+    """Manage the environment again."""
 
-    return Order(Trigger.ACCEPT, work=work)
+    reason: Words | None = None
 
 
-def _held(worker: Worker, package: str | None) -> NormalizedName:
-    """The hold that is meant.
+class Rollback(_Asked, frozen=True, kw_only=True):
+    """Bring an earlier tree back."""
 
-    Raises:
-        RequestRefused: Nothing of that name is held.
-    """
-    name = canonicalize_name(package or "")
-    known = {hold.name for hold in worker.known.holds}
-    if name not in known and matches(name, worker.environment.config.hold):
-        raise RequestRefused(
-            Refusal.UNKNOWN_HOLD, f"`{package}` {NEVER_INSTALLED} in {worker.name}", INSTALL_IT
-        )
-    if name not in known:
-        raise RequestRefused(
-            Refusal.UNKNOWN_HOLD,
-            f"`{package}` is not held in {worker.name}",
-            f"Held are: {', '.join(sorted(known)) or 'none'}.",
-        )
-    return name
+    reason: Words | None = None
+    apply: Apply = False
+    generation: _Generation | None = None
+
+
+class Restore(_Asked, frozen=True, kw_only=True):
+    """Put a broken hold back."""
+
+    package: str
+    reason: Words | None = None
+    apply: Apply = False
+
+
+class Accept(_Asked, frozen=True, kw_only=True):
+    """Take what is installed as the held package."""
+
+    package: str
+    reason: Words | None = None
+
+
+class CheckGpu(_Asked, frozen=True, kw_only=True):
+    """Ask torch again what it sees."""
+
+
+Request: TypeAlias = Reconcile | Pause | Resume | Rollback | Restore | Accept | CheckGpu
+
+
+def reason_of(request: Request) -> str | None:
+    """Why it is asked for, in the words of the person who asks, but without any password."""
+    if isinstance(request, CheckGpu) or request.reason is None:
+        return None
+    return redact(request.reason)

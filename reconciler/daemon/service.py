@@ -24,7 +24,7 @@ from reconciler.environment.trust import check_trust
 from reconciler.log.journald import sink_under_systemd
 from reconciler.log.logger import configure, get_logger, tapped
 from reconciler.status import Problem, Status
-from reconciler.systemd.activation import inherited_sockets
+from reconciler.systemd.activation import ActivationError, inherited_sockets
 from reconciler.systemd.mounts import Mounts, note_restart, seconds_until_restart
 from reconciler.systemd.notify import Notifier
 from reconciler.systemd.reload import (
@@ -74,9 +74,9 @@ def main(load: Load, environ: Mapping[str, str], serving: Serving) -> int:
     faulthandler.enable()
     try:
         return asyncio.run(_Service(load, config, environ, notifier).run(serving))
-    except (Busy, CannotServe) as error:
-        log.error("service.failed", message=str(error), mend=_mend(error))
-        notifier.status(f"It did not start: {error}. {_mend(error)}")
+    except (ActivationError, Busy, CannotServe) as error:
+        log.error("service.failed", message=str(error), mend=_fix(error))
+        notifier.status(f"It did not start: {error}. {_fix(error)}")
         return 1
 
 
@@ -107,9 +107,11 @@ def _tell_rejected(rejected: ConfigRejected | UntrustedConfig, notifier: Notifie
         log.error("config.rejected", message=str(problem))
 
 
-def _mend(error: Exception) -> str:
+def _fix(error: Exception) -> str:
     if isinstance(error, Busy):
-        return "Another service looks after this environment: stop it, or leave it to that one."
+        return "Another service manages this environment: stop it, or leave it to that one."
+    if isinstance(error, ActivationError):
+        return error.fix
     return "Do what the message says, and start the service again."
 
 
@@ -161,8 +163,8 @@ class _Service:
     async def _supervisor(self) -> Supervisor | None:
         """The supervisor, once its journal can be opened; None if told to end before.
 
-        Under a service manager it waits for a while, as for a disk that is full: whoever
-        starts at boot is looked at by nobody, and should come right by itself.
+        Under a service manager it waits for a while, as for a disk that is full: a service
+        that starts at boot is watched by nobody, and should recover by itself.
         """
         deadline, told = time.monotonic() + _PATIENCE_SECONDS, ""
         while not self._ending.is_set():
@@ -183,17 +185,17 @@ class _Service:
         return None
 
     def _tell(self, supervisor: Supervisor, status: Status) -> None:
-        """Say to the service manager how it stands, and when only a new start helps."""
+        """Tell the service manager how the service is, and restart it when only that helps."""
         self._notifier.status(supervisor.sentence())
         if not self._notifier.connected or self._ending.is_set():
             return
         for environment in status.environments:
             config = supervisor.config.environments.get(environment.name)
             if config is not None and self._mounts.replaced(config.root):
-                self._start_anew(supervisor, environment.name, config.root)
+                self._restart(supervisor, environment.name, config.root)
                 return
 
-    def _start_anew(self, supervisor: Supervisor, environment: str, root: Path) -> None:
+    def _restart(self, supervisor: Supervisor, environment: str, root: Path) -> None:
         """End, to be started again with the new folder; but not so often that systemd gives up."""
         folder = runtime_directory(self._environ)
         wait = seconds_until_restart(folder)
@@ -232,7 +234,7 @@ class _Service:
             outcome = ReloadOutcome(started_usec=started, accepted=accepted, message=message)
             try:
                 record_outcome(folder, outcome)
-            except OSError as error:  # whoever waits for it says that nothing came
+            except OSError as error:  # the command that waits for it says that nothing came
                 log.error("notify.unheard", error=str(error), address=str(folder))
             self._notifier.ready(supervisor.sentence())
 
@@ -248,7 +250,7 @@ class _Service:
         except Busy as busy:
             log.error("config.rejected", message=str(busy))
             supervisor.reject(_problem(busy, config))
-            return False, f"{busy}. {_mend(busy)}"
+            return False, f"{busy}. {_fix(busy)}"
         self._mounts.note(_roots(config))
         _set_up_log(config)
         later = _after_restart(self._config, config)
@@ -279,7 +281,7 @@ def _problem(rejected: ConfigRejected | UntrustedConfig | Busy, config: Config) 
             return rejected.problems[0]
         case UntrustedConfig():
             return rejected.problem
-    return Problem(file=str(config.path), reason=str(rejected), fix=_mend(rejected))
+    return Problem(file=str(config.path), reason=str(rejected), fix=_fix(rejected))
 
 
 __all__ = ["CannotServe", "Load", "Serving", "main"]

@@ -9,23 +9,22 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler import __version__
-from reconciler.config import Config, EnvironmentConfig
-from reconciler.daemon.actions import Action, Refusal, RequestRefused
+from reconciler.config import Config
+from reconciler.daemon.actions import Refusal, RequestRefused
 from reconciler.daemon.awaited import NeverOver, Passes
 from reconciler.daemon.board import Board, in_one_sentence
-from reconciler.daemon.claim import Claim
 from reconciler.daemon.events import EventHub
 from reconciler.daemon.inbox import Emptied
+from reconciler.daemon.known import Known
 from reconciler.daemon.metrics import Metrics
-from reconciler.daemon.requests import Request, order_for
-from reconciler.daemon.view import Known, environment_status
-from reconciler.daemon.watch import Watcher
+from reconciler.daemon.orders import order_for
+from reconciler.daemon.requests import Request
+from reconciler.daemon.roster import Roster, Surroundings
+from reconciler.daemon.view import environment_status
 from reconciler.daemon.worker import Worker
-from reconciler.environment.environment import Environment
 from reconciler.journal.history import JOURNAL, Journal, iso
 from reconciler.log.logger import get_logger
 from reconciler.status import (
@@ -37,41 +36,25 @@ from reconciler.status import (
     ServiceStatus,
     Status,
 )
-from reconciler.trees.workspace import Busy
 from reconciler.uv.program import Uv, UvError
 
 log = get_logger(__name__)
 
-_STOP_SECONDS = 4.0
 _SILENT_SECONDS = 900.0
 """A worker that says nothing for so long while a pass runs is hung, unless uv runs.
 
-Reading a held GPU stack from a slow disk or over a network takes minutes, and is no hang."""
-
-
-@dataclass
-class _Care:
-    """One environment under care: its worker, its watcher, and the claim on it."""
-
-    worker: Worker
-    watcher: Watcher
-    task: asyncio.Task[None]
-    claim: Claim
-    leaving: asyncio.Task[None] | None = None
-    """Set once it is to end, after the pass that runs."""
+Reading a held GPU stack from a slow disk or over a network takes minutes, and is not a hang."""
 
 
 class Supervisor:
     """All environments of one service. Make it, and use it, on the event loop."""
 
     def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
-        self.config = config
-        self.environ = environ
+        self._environ = environ
         self.events = EventHub()
         self.metrics = Metrics()
         self.journal = Journal(Path(config.service.state_dir) / JOURNAL)
         self._loop = asyncio.get_running_loop()
-        self._cares: dict[str, _Care] = {}
         self._passes = Passes()
         self._news = asyncio.Event()
         self._board = Board(
@@ -85,6 +68,17 @@ class Supervisor:
             list(config.environments),
             self._on_news,
         )
+        self._roster = Roster(
+            config,
+            Surroundings(
+                environ,
+                self.journal,
+                publish=self._board.put,
+                emit=self.events.publish,
+                on_recorded=self._recorded,
+                on_abandoned=self._passes.abandon,
+            ),
+        )
         self.stopping = False
         self.on_status: Callable[[Status], None] = lambda _: None
         self._started = asyncio.Event()
@@ -92,28 +86,32 @@ class Supervisor:
         for environment in config.environments.values():
             self._board.put(environment_status(Known(environment), None, time.time()))
 
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._roster.config
+
     async def start(self, *, patient: bool = False) -> None:
-        """Begin to look after every environment.
+        """Begin to manage every environment.
 
         Args:
             patient: Wait until an environment is free, for as long as it takes.
 
         Raises:
-            Busy: Another service looks after one of them; nothing has been begun.
+            Busy: Another service manages one of them; nothing has been begun.
         """
         self.journal.when_set_aside(self._journal_set_aside)
         if self.journal.set_aside is not None:
             self._journal_set_aside(self.journal.set_aside)
-        claims = {name: self._claim(it, patient=patient) for name, it in self._configured()}
-        self._board.describe(uv=await asyncio.to_thread(self._find_uv))
-        for name, config in self._configured():
-            self._look_after(config, claims[name])
+        claims = self._roster.claims(patient=patient)
+        self._board.found_uv(await asyncio.to_thread(self._find_uv))
+        self._roster.start(claims)
         self._started.set()
 
     def _journal_set_aside(self, aside: Path) -> None:
         log.error("journal.corrupt", path=str(self.journal.path), kept=str(aside))
-        self._board.describe(
-            journal_problem=Problem(
+        self._board.journal_is(
+            Problem(
                 file=str(self.journal.path),
                 reason=f"the history was damaged: it has been set aside as {aside.name}, and a "
                 "new one begun",
@@ -122,151 +120,58 @@ class Supervisor:
             )
         )
 
-    def _configured(self) -> list[tuple[str, EnvironmentConfig]]:
-        return list(self.config.environments.items())
-
-    def _claim(self, config: EnvironmentConfig, *, patient: bool = False) -> Claim:
-        """Be the only service on this environment, if it is there already.
-
-        Raises:
-            Busy: Another service looks after it.
-        """
-        claim = Claim(self._environment(config))
-        try:
-            claim.take_if_there()
-        except Busy as busy:
-            if not patient:
-                raise
-            log.error("environment.taken", environment=config.name, message=str(busy))
-        except OSError as error:  # the worker tries again at every pass
-            log.debug("environment.unclaimed", environment=config.name, reason=str(error))
-        return claim
-
-    def _environment(self, config: EnvironmentConfig) -> Environment:
-        uv = self.config.service.uv
-        return Environment(config, self.environ, Path(uv) if uv else None, wary=True)
-
     def _find_uv(self) -> str | None:
         uv = self.config.service.uv
         try:
-            return Uv(Path(uv) if uv else None, self.environ).version()
+            return Uv(Path(uv) if uv else None, self._environ).version()
         except UvError as error:
             log.error("service.failed", reason=error.reason, message=error.message)
             return None
 
-    def _look_after(
-        self,
-        config: EnvironmentConfig,
-        claim: Claim,
-        before: Worker | None = None,
-    ) -> None:
-        environment = self._environment(config)
-        worker = Worker(environment, self.journal, claim, self._board.put, self.events.publish)
-        if before is not None:
-            worker.succeed(before)
-        worker.on_recorded = self._recorded
-        watcher = Watcher(config, worker.inbox.wake, lambda: worker.known.snapshot)
-        task = self._loop.create_task(watcher.run(), name=f"watch-{config.name}")
-        self._cares[config.name] = _Care(worker, watcher, task, claim)
-        worker.start()
-        log.info("environment.added", environment=config.name, path=str(config.python))
-
     def _recorded(self, name: str, detail: PassDetail, reason: Reason | None) -> None:
-        if reason not in (Reason.IN_USE, Reason.OUTSIDE_WINDOW):  # who waits has not failed
+        if reason not in (Reason.IN_USE, Reason.OUTSIDE_WINDOW):  # it waits, it has not failed
             self.metrics.observe_pass(name, detail)
             for failed in {reason, *(failure.reason for failure in detail.failed)} - {None}:
                 self.metrics.observe_uv_failure(str(failed))
         self._on_loop(self._after_pass, name, detail)
 
     def _on_loop(self, function: Callable[..., None], *arguments: object) -> None:
-        with suppress(RuntimeError):  # the loop has ended, and whoever waited with it
+        with suppress(RuntimeError):  # the loop has ended, and everyone who waited with it
             self._loop.call_soon_threadsafe(function, *arguments)
 
     def _after_pass(self, name: str, detail: PassDetail) -> None:
         self._passes.over(detail)
-        care = self._cares.get(name)
-        if care is not None:
-            care.watcher.refresh()
+        managed = self._roster.get(name)
+        if managed is not None:
+            managed.watcher.refresh()
 
     async def stop(self) -> None:
         """End every worker, in the middle of whatever it does."""
         self.stopping = True
         self._board.stop()
         self._passes.stop()
-        cares = list(self._cares.values())
-        for care in cares:
-            care.task.cancel()
-        waits = [asyncio.to_thread(c.worker.stop, _STOP_SECONDS) for c in cares]
-        for care, ended in zip(cares, await asyncio.gather(*waits), strict=True):
-            if not ended:
-                log.error("worker.stuck", environment=care.worker.name)
-        ending = [task for c in cares for task in (c.task, c.leaving) if task is not None]
-        await asyncio.gather(*ending, return_exceptions=True)
+        await self._roster.stop()
         self.events.close()
-        for care in cares:
-            care.claim.release()
+        self._roster.release()
         self.journal.close()
 
     def apply(self, config: Config) -> str:
         """Go over to another configuration, without waiting for running passes.
 
-        A worker whose environment changed or left comes to the end of its pass first, in the
-        background; what follows it is then decided by the configuration in force at that time.
-
         Returns:
             What changed, in words.
 
         Raises:
-            Busy: Another service looks after one of the new environments; nothing was changed.
+            Busy: Another service manages one of the new environments; nothing was changed.
         """
-        before, after = self.config.environments, config.environments
-        gone = [n for n in before if n not in after]
-        changed = [n for n in after if n in before and after[n] != before[n]]
-        fresh = [n for n in after if n not in before]
-        claims = {n: self._claim(after[n]) for n in fresh if n not in self._cares}
-        self.config = config
-        self._board.describe(config_problem=None)
-        self._board.show(list(after))
-        for name, claim in claims.items():
-            self._look_after(after[name], claim)
-        for name in (*gone, *changed):
-            self._replace(name)
-        words = [f"{len(fresh)} added", f"{len(gone)} removed", f"{len(changed)} changed"]
-        return ", ".join(words)
-
-    def _replace(self, name: str) -> None:
-        """Once its worker has come to its end, go on as the configuration then says."""
-        care = self._cares.get(name)
-        if care is not None and care.leaving is None:
-            care.task.cancel()
-            care.leaving = self._loop.create_task(self._let_go(care), name=f"leave-{name}")
-
-    async def _let_go(self, care: _Care) -> None:
-        config = care.worker.environment.config
-        await asyncio.to_thread(care.worker.stop, config.timeout, finish=True)
-        if self.stopping:
-            return
-        care.worker.knowledge.mute()
-        del self._cares[config.name]
-        log.info("environment.removed", environment=config.name)
-        wanted = self.config.environments.get(config.name)
-        if wanted is not None and wanted.root == config.root:
-            claim = care.claim.handed_over(self._environment(wanted))
-            self._look_after(wanted, claim, care.worker)
-            return
-        care.claim.release()
-        if wanted is None:
-            for order in care.worker.inbox.empty():
-                self._passes.abandon(order.pass_id)
-            return
-        try:
-            self._look_after(wanted, self._claim(wanted), care.worker)
-        except Busy as busy:
-            log.error("environment.taken", environment=config.name, message=str(busy))
+        changes = self._roster.apply(config)
+        self._board.config_is(None)
+        self._board.show(list(config.environments))
+        return changes
 
     def reject(self, problem: Problem) -> None:
         """The new configuration cannot be used: say so, and go on with the old one."""
-        self._board.describe(config_problem=problem)
+        self._board.config_is(problem)
 
     def _on_news(self, status: Status, environment: str | None) -> None:
         """There is a new status; on whatever thread made it."""
@@ -303,37 +208,26 @@ class Supervisor:
                     await self._news.wait()
         return self.status()
 
-    async def request(
-        self,
-        environment: str,
-        action: Action,
-        *,
-        reason: str | None = None,
-        duration: float | None = None,
-        generation: int | None = None,
-        package: str | None = None,
-        apply: bool = False,
-    ) -> int:
+    async def request(self, environment: str, asked: Request) -> int:
         """Ask for something; the id of the pass that does it.
 
         Raises:
             RequestRefused: It cannot be done.
         """
-        asked = Request(action, reason, duration, generation, package, apply)
         await self._started.wait()
         while True:
-            care = self._cares.get(environment)
-            if care is None or environment not in self.config.environments:
+            managed = self._roster.get(environment)
+            if managed is None or environment not in self.config.environments:
                 raise self._unknown(environment)
             if self.stopping:
                 raise _stopping()
             # The journal is written to, and the disk may be slow: never on the event loop.
             with suppress(Emptied):  # a reload has just put another worker there
-                return await asyncio.to_thread(_ask, care.worker, asked)
+                return await asyncio.to_thread(_ask, managed.worker, asked)
 
     async def wait_for_pass(self, environment: str, pass_id: int) -> PassDetail:
         """The pass, once it is over and recorded."""
-        if environment not in self._cares:
+        if self._roster.get(environment) is None:
             raise self._unknown(environment)
         try:
             return await self._passes.wait(pass_id)
@@ -351,9 +245,9 @@ class Supervisor:
         """Recorded passes, the newest first."""
         rows = [
             row
-            for name, config in self._configured()
+            for name, config in self.config.environments.items()
             if environment in (None, name)
-            for row in self.journal.history(self._environment(config).key, limit, before)
+            for row in self.journal.history(self._roster.environment(config).key, limit, before)
         ]
         return sorted(rows, key=lambda row: -row.id)[:limit]
 
@@ -364,12 +258,10 @@ class Supervisor:
     def alive(self) -> bool:
         """Whether every worker made progress lately; one that waits for uv does."""
         now = time.monotonic()
-        return all(
-            care.worker.is_alive(now, _SILENT_SECONDS) for care in tuple(self._cares.values())
-        )
+        return all(managed.worker.is_alive(now, _SILENT_SECONDS) for managed in self._roster)
 
     def ready(self) -> tuple[bool, str]:
-        """Whether the service can do its job, and if not, why not."""
+        """Whether the service can do its job, and if not, why."""
         return self._board.ready()
 
     def sentence(self) -> str:

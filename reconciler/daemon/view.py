@@ -1,65 +1,31 @@
 """From what a worker knows to what the status shows of its environment. Pure."""
 
-from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import msgspec
 
-from reconciler.config import EnvironmentConfig, Mode
-from reconciler.environment.snapshot import Snapshot
-from reconciler.journal.history import State, iso
+from reconciler.config import Mode
+from reconciler.daemon.known import Known
+from reconciler.holds.conflicts import warnings_of
+from reconciler.journal.history import iso
 from reconciler.log.redact import in_places
-from reconciler.passes.runner import Trouble
-from reconciler.state.companions import warnings_for
 from reconciler.state.drift import Row
 from reconciler.state.words import message_of
 from reconciler.status import (
-    Change,
     Condition,
     ConditionType,
     EnvironmentStatus,
     Failure,
-    GenerationStatus,
-    Gpu,
     Hold,
     InterpreterStatus,
     Package,
     PackageStatus,
-    PassStatus,
     Phase,
     Problem,
     Reason,
 )
 
 Truth = Literal["True", "False", "Unknown"]
-
-
-@dataclass(frozen=True)
-class Known:
-    """Everything that a worker knows of its environment at one moment."""
-
-    config: EnvironmentConfig
-    state: State = field(default_factory=State)
-    snapshot: Snapshot | None = None
-    holds: tuple[Hold, ...] = ()
-    trouble: Trouble | None = None
-    """Why the last pass did not end well."""
-    failed: tuple[Failure, ...] = ()
-    """What the last pass could not meet."""
-    planned: tuple[Change, ...] = ()
-    last_pass: PassStatus | None = None
-    current: PassStatus | None = None
-    step: str = ""
-    """What the running pass is doing."""
-    gpu: Gpu | None = None
-    atomic: bool = True
-    atomic_reason: str | None = None
-    generations: tuple[GenerationStatus, ...] = ()
-    next_check_at: float | None = None
-
-    def update(self, **changes: object) -> "Known":
-        """The same, but for some fields."""
-        return replace(self, **changes)  # type: ignore[arg-type]
 
 
 def environment_status(
@@ -102,7 +68,7 @@ def environment_status(
         holds=known.holds,
         held_back=state.held_back,
         planned=known.planned,
-        warnings=warnings_for(snapshot.installed, snapshot.holds) if snapshot else (),
+        warnings=warnings_of(snapshot) if snapshot else (),
         gpu=known.gpu,
         last_pass=known.last_pass,
         current_pass=known.current,
@@ -184,7 +150,11 @@ def _phase(
         return Phase.DRIFTED, reason, f"{_names(wrong)} not as declared; {words}"
     if known.failed:
         failed = [p for p in wrong if p.status is PackageStatus.FAILED] or wrong
-        return Phase.DEGRADED, Reason.PACKAGES_FAILED, f"{_names(failed)} could not be met; {words}"
+        return (
+            Phase.DEGRADED,
+            Reason.PACKAGES_FAILED,
+            f"{_names(failed)} could not be satisfied; {words}",
+        )
     if problem is not None:
         return Phase.DEGRADED, Reason.BAD_FILE, f"{problem.reason}; the last good state is in force"
     if wrong:
@@ -224,6 +194,8 @@ def _conditions(
         why = f"{known.snapshot.problem.reason}; the last good state is in force"
     broken = [h for h in known.holds if not h.intact]
     holds = "; ".join(h.message or h.name for h in broken) or f"{len(known.holds)} held, all intact"
+    if known.snapshot is None:
+        holds = "not looked at yet"
     return {
         ConditionType.READY: (ready, reason, message),
         ConditionType.RECONCILING: (
@@ -234,7 +206,7 @@ def _conditions(
         ConditionType.STALLED: (
             "True" if stalled else "False",
             stalled_reason if stalled else Reason.PROGRESSING,
-            why if stalled else "nothing stands in the way",
+            why if stalled else "nothing is in the way",
         ),
         ConditionType.HOLDS_INTACT: (
             "Unknown" if known.snapshot is None else "False" if broken else "True",

@@ -59,7 +59,7 @@ class Watcher:
         self._changed.set()
 
     async def run(self) -> None:
-        """Watch, and watch anew whenever the folders are other ones (uv-facts 15b)."""
+        """Watch, and start over whenever the folders are other ones (uv-facts 15b)."""
         threads = anyio.to_thread.current_default_thread_limiter()
         threads.total_tokens += _THREADS
         try:

@@ -24,7 +24,7 @@ class Targets:
     """What to watch, and which changes there matter.
 
     `files` are the project's file, the symbolic links on the way to it and the folder that it
-    is in; `places` the same of the environment. Both are free of symbolic links but for the
+    is in; `places` the same of the environment. Both are free of symbolic links except the
     last part, as the kernel names them in a folder that is watched by its real path.
     """
 

@@ -1,4 +1,4 @@
-"""A show on a throw-away environment: real commands, made-up packages, no network.
+"""A demo on a throw-away environment: real commands, made-up packages, no network.
 
-Writes only below a temporary folder, which is gone at the end.
+Writes only below a temporary folder, which is removed at the end.
 """

@@ -14,7 +14,7 @@ from reconciler.processes import Cancellation, Program, run
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A command that has ended: its exit status, and its words with their colours."""
+    """A command that has ended: its exit status, and its output with colours."""
 
     status: int
     text: str
@@ -27,17 +27,17 @@ def run_in_terminal(
     width: int,
     cancel: Cancellation,
 ) -> Ran:
-    """Run a command to its end as if somebody sat before it.
+    """Run a command to its end as if at a terminal.
 
     Args:
-        command: the words.
+        command: the program and its arguments.
         environ: the environment variables.
         folder: where it runs.
         width: columns of the terminal.
-        cancel: ends it.
+        cancel: stops it.
 
     Raises:
-        Cancelled: it was ended.
+        Cancelled: it was stopped.
     """
     ended = run(
         Program(
@@ -54,7 +54,7 @@ def run_in_terminal(
 
 
 def _terminal(width: int) -> tuple[int, int]:
-    """The two sides of a terminal that has so many columns."""
+    """The two ends of a terminal of this width."""
     ours, its = os.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
     return ours, its

@@ -1,4 +1,4 @@
-"""What the demo tells, scene by scene; each runs for real and says what there is to see."""
+"""What the demo shows, scene by scene. Each scene runs real commands and explains them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The story-teller speaks."""
+    """The narrator explains something."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """Something was typed, and this is what came of it."""
+    """A command that was typed, and its output."""
 
     line: str
     ran: Ran | None = None
@@ -41,7 +41,7 @@ class Typed:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Lines of the project's file that went and came."""
+    """Lines that were removed from the project's file, and lines that were added."""
 
     removed: tuple[str, ...]
     added: tuple[str, ...]
@@ -49,7 +49,7 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two plans beside each other: package, what uv alone would do, what we do."""
+    """Two plans side by side: the package, what uv alone would do, what Reconciler does."""
 
     rows: tuple[tuple[str, str, str], ...]
 
@@ -58,14 +58,14 @@ Part = Heading | Words | Typed | Edit | Comparison
 
 
 class Surprise(Exception):
-    """The demo did not go as it should: a defect, worth reporting."""
+    """The demo did not work as expected: a defect, worth reporting."""
 
 
 def story(world: World) -> Iterator[Part]:
-    """Everything, from the first scene to the last.
+    """All scenes, from first to last.
 
     Raises:
-        Surprise: a command did not do what is told of it.
+        Surprise: a command did not do what the demo says.
     """
     before = world.torch_file()
     yield from _beginning(world)
@@ -84,14 +84,14 @@ def _beginning(world: World) -> Iterator[Part]:
 
 
 def _edit(world: World) -> Iterator[Part]:
-    yield Heading("2  Somebody adds two packages")
+    yield Heading("2  Someone adds two packages")
     world.declare(SECOND)
     yield Edit((), SECOND[3:])
     yield Words("What an upgrade by uv alone would do, and what Reconciler plans:")
     yield _comparison(world)
     yield Words(
-        "uv alone takes the index's torch, which is for another GPU. Around the hold, everything "
-        "else is chosen so that it fits, and what that costs is told:"
+        "uv alone takes the index's torch, which is for another GPU. Reconciler keeps the held "
+        "torch, chooses everything else to fit it, and reports what that holds back:"
     )
     yield _run(world, "apply", status=0)
 
@@ -111,7 +111,7 @@ def _naive(planned: Mapping[NormalizedName, Planned], name: str) -> str:
 
 
 def _ours(planned: Mapping[str, str], name: str) -> str:
-    """What is not planned stays as it is: installed, or not."""
+    """The planned version; a package without one stays as it is, installed or not."""
     return planned.get(name) or (f"{TORCH} {STAYS}" if name == "torch" else "-")
 
 
@@ -128,14 +128,14 @@ def _proof(world: World, before: tuple[int, str]) -> Iterator[Part]:
 
 
 def _broken(world: World, before: tuple[int, str]) -> Iterator[Part]:
-    yield Heading("3  Somebody else replaces torch")
+    yield Heading("3  Someone else replaces torch")
     world.install(["torch==2.8.0", "nvidia-cublas-cu12", "triton"])
     yield Typed("uv pip install --upgrade torch")
     yield _run(world, "check", status=2)
     yield _run(world, "hold", "restore", "torch", status=0)
     if world.torch_file()[1] != before[1]:
         raise Surprise("torch was not restored")
-    yield Words("Back from the vault: offline, every file checked, in one exchange.")
+    yield Words("Restored from the vault: offline, every file checked, in one exchange.")
 
 
 def _back(world: World) -> Iterator[Part]:
@@ -144,12 +144,12 @@ def _back(world: World) -> Iterator[Part]:
     yield Edit((THIRD[1].replace("1.26", "1.24,<1.26"),), (THIRD[1],))
     yield _run(world, "apply", status=0)
     yield _run(world, "rollback", "--reason", "numpy 1.26 breaks the studio", status=0)
-    yield Words("The whole tree as it was, in a moment; applied again once the file changes.")
+    yield Words("The whole tree is as it was. The file is applied again once it changes.")
 
 
 def _run(world: World, *arguments: str, status: int) -> Typed:
     ran = world.run(*arguments)
     line = " ".join(f'"{a}"' if " " in a else a for a in ("reconciler", *arguments))
     if ran.status != status:
-        raise Surprise(f"`{line}` ended with {ran.status} in place of {status}:\n{ran.text}")
+        raise Surprise(f"`{line}` ended with {ran.status} instead of {status}:\n{ran.text}")
     return Typed(line, ran)

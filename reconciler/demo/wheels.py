@@ -1,4 +1,4 @@
-"""Writes the demo's wheels (PEP 427): pure Python, a few files each, made in milliseconds."""
+"""Writes the demo's wheels (PEP 427): pure Python, a few files each, in milliseconds."""
 
 import base64
 import hashlib
@@ -24,7 +24,7 @@ def write_wheel(
         name: of the distribution.
         version: PEP 440.
         requires: PEP 508 strings.
-        files: path to content; by default one module that knows its version.
+        files: path to content; by default one module with its version.
     """
     module = name.replace("-", "_")
     info = f"{module}-{version}.dist-info"
@@ -45,6 +45,6 @@ def write_wheel(
 
 
 def _hash(text: str) -> str:
-    """As RECORD writes it (PEP 376)."""
+    """The hash as RECORD has it (PEP 376)."""
     digest = hashlib.sha256(text.encode()).digest()
     return "sha256=" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -1,6 +1,6 @@
 """The demo's world: an index in a folder, a GPU build that it does not have, and a project.
 
-Everything lies below one folder; whatever is started sees only that.
+Everything is below one folder, and the commands that run see only that.
 """
 
 import hashlib
@@ -31,19 +31,19 @@ _INDEX: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("triton", "3.4.0", ()),
     ("torch", "2.8.0", ("nvidia-cublas-cu12", "triton==3.4.0")),
 )
-"""Name, version and requirements of what the index has: its torch is for another GPU."""
+"""Name, version and requirements of the packages in the index. Its torch is for another GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The folder and what lies below it."""
+    """The folder and everything below it."""
 
     folder: Path
     environ: Mapping[str, str]
     width: int
     """Columns of the terminal that commands see."""
     cancel: Cancellation
-    """Ends whatever runs here, in the middle of anything."""
+    """Stops whatever command is running."""
 
     @property
     def project(self) -> Path:
@@ -52,17 +52,17 @@ class World:
 
     @property
     def pyproject(self) -> Path:
-        """Its declaration."""
+        """The project's file."""
         return self.project / "pyproject.toml"
 
     @property
     def venv(self) -> Path:
-        """Its environment."""
+        """The project's environment."""
         return self.project / ".venv"
 
     @property
     def index(self) -> Path:
-        """The wheels that can be had."""
+        """The folder of wheels that serves as the index."""
         return self.folder / "index"
 
     @property
@@ -71,14 +71,14 @@ class World:
         return Uv(None, environ_for_uv(self.environ))
 
     def build(self) -> None:
-        """Make it: the index, the environment, and the GPU build in it, put there by hand."""
+        """Create the index, the environment, and the GPU build installed in it by hand."""
         for folder in (self.index, self.project, self.folder / "gpu", self.folder / "asks"):
             folder.mkdir()
         for name, version, requires in _INDEX:
             write_wheel(self.index, name, version, requires=requires)
         config = self.folder / "config" / "reconciler" / "config.toml"
         config.parent.mkdir(parents=True)
-        # Nobody answers at port 1, so whatever service runs here is not asked.
+        # Nothing answers at port 1, so a service that runs on this machine is not asked.
         config.write_text(
             f'[service]\nstate_dir = "{self.folder}/state"\n\n'
             f'[http]\nlisten = "127.0.0.1:1"\n\n'
@@ -99,7 +99,7 @@ class World:
         )
 
     def run(self, *arguments: str) -> Ran:
-        """`reconciler ARGUMENTS` in the project's folder, on a terminal of its own."""
+        """Run `reconciler ARGUMENTS` in the project's folder, on its own terminal."""
         command = [sys.executable, "-m", "reconciler", *arguments]
         return run_in_terminal(command, self.environ, self.project, self.width, self.cancel)
 
@@ -109,7 +109,7 @@ class World:
         return self.uv.plan(ask, self.cancel)
 
     def install(self, requirements: Sequence[str]) -> None:
-        """What somebody does by hand, behind our back: `uv pip install`."""
+        """Do what someone does by hand, without Reconciler: `uv pip install`."""
         project = self.folder / "asks" / "pyproject.toml"
         dependencies = json.dumps(list(requirements))
         project.write_text(
@@ -129,7 +129,7 @@ class World:
 
 
 def world(folder: Path, environ: Mapping[str, str], width: int, cancel: Cancellation) -> World:
-    """A world below `folder`, in which nothing of this machine's configuration is seen."""
+    """A world below `folder` that ignores this machine's configuration."""
     foreign = ("UV_", "PIP_", "XDG_", "VIRTUAL_ENV", "STATE_DIRECTORY", "PYTHONHOME")
     own = {name: value for name, value in environ.items() if not name.startswith(foreign)}
     own |= {

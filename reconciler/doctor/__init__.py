@@ -1,7 +1,6 @@
-"""Looks for whatever could stand in the way of a reconciliation, each with its mend.
+"""Finds anything that could get in the way of a reconciliation, and says how to fix it.
 
-Changes nothing: what it tries (a hard link, an exchange) it tries in the workspace, and
-removes again.
+Changes nothing: it tries things (a hard link, an exchange) in the workspace, and cleans up.
 """
 
 from reconciler.doctor.examination import WhoAnswers, examine

@@ -1,4 +1,4 @@
-"""The whole examination, in the order in which one would look oneself."""
+"""The whole examination, in the order in which a person would check."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ from reconciler.uv.program import UvError
 
 @dataclass(frozen=True, slots=True)
 class WhoAnswers:
-    """Who answers at the service's address: `status` is ours, `foreign` is somebody else."""
+    """Who answers at the service's address: `status` is our service, `foreign` another program."""
 
     status: Status | None = None
     foreign: str | None = None
@@ -35,11 +35,11 @@ def examine(
     environ: Mapping[str, str],
     answer: WhoAnswers,
 ) -> Iterator[Finding]:
-    """Everything, one finding after the other.
+    """Examine everything, one finding at a time.
 
     Args:
         config: the configuration.
-        targets: the environments to look at.
+        targets: the environments to examine.
         environ: the environment variables.
         answer: who answers at the address of the status server.
     """
@@ -68,7 +68,7 @@ def _check_address(config: Config, answer: WhoAnswers) -> Finding:
     words = f"the service {service.version} answers at {config.http.listen} (process {service.pid})"
     if service.version != __version__:
         return warning("address", f"{words}, but this is {__version__}",
-                       "Restart the service, so that it is the installed version.")  # fmt: skip
+                       "Restart the service to run the installed version.")  # fmt: skip
     if service.config_problem is not None:
         return problem("address", f"{words} with an old configuration: "
                        f"{service.config_problem.reason}", service.config_problem.fix)  # fmt: skip
@@ -81,7 +81,7 @@ def _cache_folder(environ: Mapping[str, str]) -> Path:
 
 
 def _uid_of_service(answer: WhoAnswers) -> int:
-    """As whom the service runs; without one, as whom it would if it were started like this."""
+    """The user that the service runs as; without one, the user that runs this command."""
     if answer.status is not None:
         with suppress(OSError):  # it has just ended
             return Path("/proc", str(answer.status.service.pid)).stat().st_uid
@@ -120,13 +120,13 @@ def _environment(
 def _missing(target: EnvironmentConfig) -> Iterator[Finding]:
     there = next(p for p in target.root.parents if p.exists())
     if os.access(there, os.W_OK | os.X_OK):
-        yield fine("interpreter", f"{target.root} is not there yet; the first pass makes it")
+        yield fine("interpreter", f"{target.root} does not exist yet; the first pass creates it")
     else:
-        yield problem("interpreter", f"{target.root} is not there, and {there} cannot be written",
-                      "Make the environment, or run as somebody who may.")  # fmt: skip
+        yield problem("interpreter", f"{target.root} does not exist, and {there} is not writable",
+                      "Create the environment, or run as a user who may.")  # fmt: skip
     if not target.pyproject.is_file():
         yield problem("project", f"{target.pyproject} does not exist",
-                      "Put it there, or correct `pyproject`.")  # fmt: skip
+                      "Create it, or correct `pyproject`.")  # fmt: skip
 
 
 def _place(snapshot: Snapshot) -> Iterator[Finding]:
@@ -142,4 +142,4 @@ def _indexes(environment: Environment, snapshot: Snapshot) -> Iterator[Finding]:
     try:
         yield from check_indexes(environment, snapshot)
     except UvError:
-        return  # there is no uv to ask with, which is reported already
+        return  # there is no uv, which is reported already

@@ -1,4 +1,4 @@
-"""What an examination finds: how it stands with one thing, and what to do about it."""
+"""What an examination finds: the state of one thing, and what to do about it."""
 
 from enum import StrEnum
 
@@ -19,10 +19,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of one check."""
 
     check: str
-    """A word that does not change: part of the JSON."""
+    """A fixed word, part of the JSON."""
     verdict: Verdict
     message: str
-    mend: str | None = None
+    fix: str | None = msgspec.field(default=None, name="mend")
+    """How to fix it. It was `mend` in the JSON first, and fields are never renamed there."""
     environment: str | None = None
     """None: it is about the machine, or the service."""
 
@@ -32,11 +33,11 @@ def fine(check: str, message: str) -> Finding:
     return Finding(check=check, verdict=Verdict.OK, message=message)
 
 
-def warning(check: str, message: str, mend: str) -> Finding:
-    """Something wants attention."""
-    return Finding(check=check, verdict=Verdict.WARNING, message=message, mend=mend)
+def warning(check: str, message: str, fix: str) -> Finding:
+    """Something needs attention."""
+    return Finding(check=check, verdict=Verdict.WARNING, message=message, fix=fix)
 
 
-def problem(check: str, message: str, mend: str) -> Finding:
+def problem(check: str, message: str, fix: str) -> Finding:
     """Something is in the way."""
-    return Finding(check=check, verdict=Verdict.PROBLEM, message=message, mend=mend)
+    return Finding(check=check, verdict=Verdict.PROBLEM, message=message, fix=fix)

@@ -1,4 +1,4 @@
-"""Checks that the indexes answer, as uv asks them: same settings, credentials, certificates."""
+"""Checks that the indexes answer uv, with the same settings, credentials and certificates."""
 
 import tempfile
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ from reconciler.uv.settings import environ_for_uv
 
 TIMEOUT_SECONDS = 20.0
 _ASKED_ALWAYS = NormalizedName("packaging")
-"""What to ask for where nothing is declared; whether the index has it does not matter."""
+"""What to ask for if nothing is declared; it does not matter whether the index has it."""
 
 
 def check_indexes(environment: Environment, snapshot: Snapshot) -> Iterator[Finding]:
-    """Each index that the declared packages come from answers, in bounded time."""
+    """Each index that the declared packages come from answers within a time limit."""
     if snapshot.settings.get("offline") or _is_set(environment.environ.get("UV_OFFLINE")):
-        yield fine("index", "offline by configuration: nothing is asked")
+        yield fine("index", "not checked: uv is configured to be offline")
         return
     for item in _one_for_each_index(snapshot):
         yield _ask(environment, snapshot, item)
@@ -35,7 +35,7 @@ def _is_set(value: str | None) -> bool:
 
 
 def _one_for_each_index(snapshot: Snapshot) -> list[Item]:
-    """A package of the default indexes, and one of each index that a source names."""
+    """One package from the default indexes, and one from each index that a source names."""
     items: dict[object, Item] = {}
     for declared in snapshot.desired.requirements if snapshot.desired else ():
         if snapshot.holds.covers(declared.name) or declared.requirement.url:
@@ -49,7 +49,7 @@ def _one_for_each_index(snapshot: Snapshot) -> list[Item]:
 
 
 def _ask(environment: Environment, snapshot: Snapshot, item: Item) -> Finding:
-    """A dry run about one package, without the cache's word for it."""
+    """Ask for one package with a dry run that does not trust the cache."""
     environ = environ_for_uv(environment.environ)
     environ |= {"UV_HTTP_RETRIES": "0", "UV_HTTP_TIMEOUT": "10"}
     uv = Uv(environment.uv.executable, environ)
@@ -66,12 +66,12 @@ def _ask(environment: Environment, snapshot: Snapshot, item: Item) -> Finding:
             return warning(
                 "index",
                 f"{where} has not answered within {TIMEOUT_SECONDS:.0f} s",
-                "Look at the network and its proxies; `uv pip install --dry-run` shows more.",
+                "Check the network and its proxies; `uv pip install --dry-run` shows more.",
             )
         except UvError as error:
             return problem(
                 "index",
                 f"{where} cannot be asked for {item.name}: {error.message}",
-                "Look at the network, its proxies and certificates, and at uv's index settings.",
+                "Check the network, its proxies and certificates, and uv's index settings.",
             )
     return fine("index", f"{where} answers (asked for {item.name})")

@@ -24,19 +24,19 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def check_uv(config: Config, environ: Mapping[str, str]) -> Finding:
-    """uv is there, starts, and is new enough."""
+    """uv is installed, starts, and is new enough."""
     uv = Uv(config.service.uv, environ_for_uv(environ))
     try:
         return fine("uv", f"uv {uv.version()} ({uv.executable})")
     except UvError as error:
-        mend = (
+        fix = (
             f"Install uv {OLDEST} or newer (`pip install --upgrade uv`), or set `uv` in [service]."
         )
-        return problem("uv", error.message, mend)
+        return problem("uv", error.message, fix)
 
 
 def check_clock(config: Config) -> Finding:
-    """The clock is not behind files that exist: certificates and retries go by it."""
+    """The clock is not behind the files' times: certificates and retries depend on it."""
     now = time.time()
     files = [Path(reconciler.__file__), *(e.pyproject for e in config.environments.values())]
     for file in files:
@@ -46,32 +46,33 @@ def check_clock(config: Config) -> Finding:
                 "clock",
                 f"the clock says {time.strftime('%Y-%m-%d %H:%M', time.gmtime(now))} UTC, but "
                 f"{file} was changed {ahead / _MINUTE:.0f} minutes later",
-                "Set the clock (`timedatectl set-ntp true`); if it is right, `touch` that file.",
+                "Set the clock (`timedatectl set-ntp true`), or `touch` that file if it is right.",
             )
     return fine("clock", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now)))
 
 
 def check_inotify(folders: list[Path]) -> Finding:
-    """The kernel lets us watch what the service has to watch."""
+    """The kernel lets us watch the folders that the service has to watch."""
     descriptor = _libc.inotify_init1(os.O_CLOEXEC)
     if descriptor < 0:
         return problem(
             "inotify",
             f"no file can be watched ({os.strerror(ctypes.get_errno())}), so edits are only "
             "noticed at the interval",
-            "Raise the limit: `sysctl fs.inotify.max_user_instances=512`, and in /etc/sysctl.d.",
+            "Raise the limit: `sysctl fs.inotify.max_user_instances=512`; set it in /etc/sysctl.d "
+            "too.",
         )
     try:
         for folder in folders:
-            # IN_CREATE | IN_DELETE, as some watch that is removed with the descriptor.
+            # IN_CREATE | IN_DELETE: any watch will do, as it goes with the descriptor.
             if _libc.inotify_add_watch(descriptor, os.fsencode(folder), 0x300) >= 0:
                 continue
             if ctypes.get_errno() == errno.ENOSPC:
                 return problem(
                     "inotify",
                     f"{folder} cannot be watched: this user's watches are used up",
-                    "Raise the limit: `sysctl fs.inotify.max_user_watches=524288`, and in "
-                    "/etc/sysctl.d.",
+                    "Raise the limit: `sysctl fs.inotify.max_user_watches=524288`; set it in "
+                    "/etc/sysctl.d too.",
                 )
     finally:
         os.close(descriptor)
@@ -79,7 +80,7 @@ def check_inotify(folders: list[Path]) -> Finding:
 
 
 def check_units(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """The systemd units, where there are any: running, enabled, and as they are on the disk."""
+    """The systemd units, if any, run, are enabled, and are the ones on the disk."""
     for own in (False, True):
         try:
             manager = Manager(own=own, environ=environ)
@@ -107,14 +108,14 @@ def _judge_unit(unit: Mapping[str, str], flag: str) -> Finding:
     if unit.get("NeedDaemonReload") == "yes":
         return warning(
             "unit",
-            f"the {name} on the disk is not the one that systemd knows",
-            f"`systemctl {flag}daemon-reload`, and restart it.",
+            f"the {name} on the disk is not the one that systemd has loaded",
+            f"Run `systemctl {flag}daemon-reload`, and restart it.",
         )
     return fine("unit", f"{name}: {state}")
 
 
 def check_free(config: Config) -> Finding:
-    """Nobody answers at the address: may the service have it?"""
+    """Nothing answers at the address, so check that the service can listen there."""
     address = config.http.listen
     if not isinstance(address, TcpAddress):
         folder = address.path.parent
@@ -122,7 +123,7 @@ def check_free(config: Config) -> Finding:
             return fine("address", f"no service runs; {address} is free")
         return problem(
             "address",
-            f"{folder} cannot be written, so no socket can be made there",
+            f"{folder} is not writable, so no socket can be created there",
             "Create it for the service's user, or change `listen` in [http].",
         )
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
@@ -133,20 +134,20 @@ def check_free(config: Config) -> Finding:
         except OSError as error:
             return problem(
                 "address",
-                f"{address} cannot be listened at ({error.strerror})",
+                f"the service cannot listen on {address} ({error.strerror})",
                 "Set another `listen` in [http].",
             )
     return fine("address", f"no service runs; {address} is free")
 
 
 def check_state(config: Config) -> Finding:
-    """The journal is whole, and its folder can be written."""
+    """The journal is intact, and its folder is writable."""
     folder = config.service.state_dir
     there = next(p for p in (folder, *folder.parents) if p.exists())
     if not os.access(there, os.W_OK | os.X_OK):
         return problem(
             "state",
-            f"{there} cannot be written, so no pass can be recorded",
+            f"{there} is not writable, so no pass can be recorded",
             "Run this as the service's user, or set state_dir in [service].",
         )
     journal = folder / "journal.sqlite3"
@@ -156,24 +157,24 @@ def check_state(config: Config) -> Finding:
         if _is_whole(journal):
             return fine("state", str(journal))
     except Newer as newer:
-        reason, _, mend = str(newer).partition("). ")
-        return problem("state", f"{reason})", mend)
+        reason, _, fix = str(newer).partition("). ")
+        return problem("state", f"{reason})", fix)
     except sqlite3.OperationalError as error:
         return problem("state", f"{journal} cannot be read ({error})",
-                       "Run this as the service's user, or end what holds it locked.")  # fmt: skip
+                       "Run this as the service's user, or stop what has locked it.")  # fmt: skip
     return warning(
         "state",
         f"{journal} is damaged",
-        "The next start sets it aside and begins a new one; look whether the disk is sound.",
+        "The next start sets it aside and begins a new one. Check the disk for errors.",
     )
 
 
 def _is_whole(journal: Path) -> bool:
-    """SQLite's own check; leaves no file behind, above all none of root's.
+    """Run SQLite's own check; it leaves no file behind, above all none owned by root.
 
     Raises:
         Newer: A newer version wrote it.
-        sqlite3.OperationalError: It cannot be looked at.
+        sqlite3.OperationalError: It cannot be read.
     """
     in_use = journal.with_name(journal.name + "-wal").exists()
     mode = "mode=ro" if in_use else "immutable=1"
@@ -193,7 +194,7 @@ def _is_whole(journal: Path) -> bool:
 
 
 def check_secrets(config: Config) -> Iterator[Finding]:
-    """The configuration and the token are read by nobody who must not."""
+    """The token is private, and as root, only root may change the configuration."""
     token = config.http.token_file
     if token is not None:
         yield _check_token(token)
@@ -211,8 +212,10 @@ def _check_token(path: Path) -> Finding:
         return problem(
             "token",
             f"{path}: {error.strerror}",
-            "Write it, or take http.token_file out.",
+            "Create it, or remove http.token_file.",
         )
     if mode & (stat.S_IRWXO | stat.S_IWGRP):
-        return problem("token", f"other users may read or change {path}", f"`chmod 600 {path}`")
+        return problem(
+            "token", f"other users may read or change {path}", f"Run `chmod 600 {path}`."
+        )
     return fine("token", str(path))

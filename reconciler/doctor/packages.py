@@ -1,19 +1,16 @@
-"""Checks of what is installed: whole, held as it should be, no file owned twice."""
+"""Checks of the installed packages: complete, held as they should be, no file claimed twice.
 
-from collections import defaultdict
+The findings about holds come from `reconciler.holds`, as they do in `/status`.
+"""
+
 from collections.abc import Iterator
-
-from packaging.utils import NormalizedName
 
 from reconciler.doctor.finding import Finding, fine, problem, warning
 from reconciler.environment.snapshot import Snapshot
-from reconciler.holds.standing import holds_found
-from reconciler.state.companions import warnings_for
-from reconciler.state.installed import Distribution, RecordedFile
+from reconciler.holds.conflicts import companions, conflicts
+from reconciler.holds.standing import notices_found
+from reconciler.state.words import message_of
 from reconciler.status import PackageStatus, Problem
-
-_CODE = (".py", ".so", ".pyd", ".pyi")
-_SHOWN = 3
 
 
 def check_project(snapshot: Snapshot) -> Finding:
@@ -26,75 +23,57 @@ def check_project(snapshot: Snapshot) -> Finding:
 
 
 def bad_file(found: Problem) -> Finding:
-    """It cannot."""
+    """The finding for a project's file that cannot be used."""
     return problem("project", f"{found.place}: {found.reason}", found.fix)
 
 
 def check_whole(snapshot: Snapshot) -> Iterator[Finding]:
-    """Every installed package has all its files (uv never looks: uv-facts 22)."""
+    """Every installed package has all its files (uv never checks: uv-facts 22).
+
+    `check_holds` reports broken holds.
+    """
     for name, why in snapshot.broken.items():
-        held = snapshot.holds.covers(name)
-        mend = f"`reconciler hold restore {name}`" if held else "`reconciler apply`"
-        yield problem("packages", f"{name} is broken: {why}", f"{mend} puts it back whole.")
+        if not snapshot.holds.covers(name):
+            yield problem("packages", f"{name} is broken: {why}",
+                          "Run `reconciler apply` to install it again.")  # fmt: skip
     if not snapshot.broken:
-        yield fine("packages", f"{len(snapshot.installed.distributions)} packages, all whole")
+        yield fine("packages", f"{len(snapshot.installed.distributions)} packages, all complete")
 
 
 def check_holds(snapshot: Snapshot) -> Iterator[Finding]:
-    """Every hold is as it was, every declared one is there, companions are held too."""
-    holds = holds_found(snapshot)
-    broken = [hold for hold in holds if not hold.intact]
-    for hold in broken:
-        yield problem(
-            "holds",
-            hold.message or f"{hold.name} is not as it was",
-            f"`reconciler hold restore {hold.name}`, or `reconciler hold accept {hold.name}`.",
-        )
+    """Every hold is intact, every declared one is installed, companions are held too."""
+    broken = notices_found(snapshot)
+    for notice in broken:
+        yield problem("holds", notice.message, notice.fix)
     for row in snapshot.drift.rows:
+        if row.name in snapshot.holds.held and row.status is not PackageStatus.HELD_MISMATCH:
+            continue  # intact, or reported above
         if row.status is PackageStatus.HELD_MISSING:
             yield warning(
                 "holds",
                 f"{row.name} is declared and held, but not installed",
-                "Install the build for your GPU by hand, or take it out of `hold`.",
+                "Install the build for your GPU by hand, or remove it from `hold`.",
             )
-    for sentence in warnings_for(snapshot.installed, snapshot.holds):
-        yield warning("companions", sentence, "Add it to `hold` of the environment.")
+        elif row.status is PackageStatus.HELD_MISMATCH:
+            message, _, fix = (message_of(row) or row.name).partition(". ")
+            yield warning("holds", f"{row.name}: {message}", fix)
+    for notice in companions(snapshot):
+        yield warning("companions", notice.message, notice.fix)
     if not broken:
-        yield fine("holds", ", ".join(f"{h.name} {h.version}" for h in holds) or "none installed")
+        held = snapshot.holds.held.values()
+        listed = ", ".join(f"{h.name} {h.version}" for h in held)
+        yield fine("holds", listed or "none installed")
 
 
 def check_shared_files(snapshot: Snapshot) -> Iterator[Finding]:
-    """No two packages own one file with different contents: who came last has won."""
-    shared = _shared(snapshot)
-    for (one, other), paths in sorted(shared.items()):
-        code = [path for path in paths if path.endswith(_CODE)]
-        names = ", ".join(path.rpartition("site-packages/")[2] for path in (code or paths)[:_SHOWN])
-        kind = problem if code else warning
-        yield kind(
-            "shared files",
-            f"{one} and {other} both own {len(paths)} files with different contents ({names})",
-            f"Keep only one of the two: take the other out of what is declared, `uv pip uninstall "
-            f"{one} {other}`, and let `reconciler apply` put the right one back.",
-        )
-    if not shared:
+    """No two packages claim one file with different contents: the last one written has won.
+
+    With a held package it is a warning, as in `/status`: the held files are checked and restored
+    separately.
+    """
+    found = conflicts(snapshot)
+    for conflict in found:
+        kind = problem if conflict.code and not conflict.held else warning
+        yield kind("shared files", conflict.message, conflict.fix)
+    if not found:
         yield fine("shared files", "no file belongs to two packages")
-
-
-def _shared(snapshot: Snapshot) -> dict[tuple[NormalizedName, NormalizedName], list[str]]:
-    first: dict[str, tuple[NormalizedName, str | None]] = {}
-    shared: dict[tuple[NormalizedName, NormalizedName], list[str]] = defaultdict(list)
-    for distribution in snapshot.installed.distributions.values():
-        for file in _files(distribution):
-            name, digest = first.setdefault(file.path, (distribution.name, file.hash))
-            if name != distribution.name and digest != file.hash:
-                pair = sorted((name, distribution.name))
-                shared[pair[0], pair[1]].append(file.path)
-    return shared
-
-
-def _files(distribution: Distribution) -> Iterator[RecordedFile]:
-    try:
-        files = distribution.files() if not distribution.legacy else ()
-    except (OSError, ValueError):
-        return  # broken, and reported as such
-    yield from (file for file in files if not file.is_bytecode)

@@ -1,4 +1,4 @@
-"""Checks of the place where an environment lies: may it be written, linked, exchanged, filled?"""
+"""Checks of the place where an environment is: can we write, link, exchange and add files there?"""
 
 import errno
 import fcntl
@@ -29,25 +29,25 @@ def check_interpreter(interpreter: Interpreter) -> Finding:
         return problem(
             "interpreter",
             f"{words} belongs to the system's package manager (PEP 668)",
-            "Make a virtual environment (`uv venv`), and name it as `python`.",
+            "Create a virtual environment (`uv venv`), and set it as `python`.",
         )
     if not interpreter.is_venv:
         return warning(
             "interpreter",
-            f"{words} is no virtual environment, so changes cannot be atomic",
-            "Make a virtual environment (`uv venv`), and name it as `python`.",
+            f"{words} is not a virtual environment, so changes cannot be atomic",
+            "Create a virtual environment (`uv venv`), and set it as `python`.",
         )
     return fine("interpreter", words)
 
 
 def check_writable(interpreter: Interpreter) -> Finding:
-    """All folders that a pass changes can be written by this user."""
+    """This user can write all folders that a pass changes."""
     folders = {interpreter.prefix, interpreter.scripts, *interpreter.site_directories}
     for folder in sorted(folders):
         if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
             return problem(
                 "writable",
-                f"{folder} cannot be written by this user",
+                f"this user cannot write {folder}",
                 "Run as the environment's owner, or give it to this user with `chown -R`.",
             )
     return fine("writable", str(interpreter.prefix))
@@ -57,7 +57,7 @@ def check_owners(interpreter: Interpreter) -> Finding:
     """No file belongs to another user: such a file cannot be hard-linked (uv-facts 15c)."""
     own = os.geteuid()
     if own == 0:
-        return fine("owners", "root may link everybody's files")
+        return fine("owners", "root may link any user's files")
     foreign = [
         path
         for folder in interpreter.site_directories
@@ -70,7 +70,7 @@ def check_owners(interpreter: Interpreter) -> Finding:
         "owners",
         f"{len(foreign)} entries of site-packages belong to other users ({foreign[0]}), so "
         "changes cannot be atomic",
-        f"`chown -R {own} {interpreter.prefix}`, or run as their owner.",
+        f"Run `chown -R {own} {interpreter.prefix}`, or run as their owner.",
     )
 
 
@@ -87,7 +87,7 @@ def _children(folder: Path) -> Iterator[Path]:
 
 
 def check_file_system(interpreter: Interpreter) -> Iterator[Finding]:
-    """Hard links and exchange work here: tried, in the workspace."""
+    """Hard links and exchange work here; both are tried in the workspace."""
     workspace = Workspace(interpreter.prefix)
     new = not workspace.root.exists()
     try:
@@ -136,34 +136,35 @@ def _try_exchange(folder: Path) -> Finding:
         if error.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
             return warning(
                 "exchange",
-                "this file system knows no RENAME_EXCHANGE, so trees go live by two renames under "
-                "a durable record",
-                "Nothing; a local file system (ext4, xfs, btrfs) makes it one step.",
+                "this file system does not support RENAME_EXCHANGE, so a tree goes live by two "
+                "renames, which the next start finishes if they are interrupted",
+                "You need not do anything; a local file system (ext4, xfs, btrfs) does it in one "
+                "step.",
             )
         return problem(
             "exchange",
-            f"folders cannot change places here ({error.strerror})",
+            f"folders cannot be exchanged here ({error.strerror})",
             "Put the environment on an ordinary local file system.",
         )
     return fine("exchange", "supported")
 
 
 def check_space(folder: Path, what: str) -> Iterator[Finding]:
-    """There is room for new packages.
+    """There is space for new packages.
 
     Args:
         folder: any folder on the file system.
-        what: whose room it is.
+        what: what needs the space.
     """
     there = next(p for p in (folder, *folder.parents) if p.exists())
     found = os.statvfs(there)
     free = found.f_bavail * found.f_frsize
     words = f"{free // _MIB} MiB free for {what} ({there})"
-    mend = "Free some space; `uv cache prune` helps where the cache is on this file system."
+    fix = "Free some space; `uv cache prune` helps if the cache is on this file system."
     if free < NO_SPACE:
-        yield problem("space", words, mend)
+        yield problem("space", words, fix)
     elif free < LITTLE_SPACE:
-        yield warning("space", words, mend)
+        yield warning("space", words, fix)
     else:
         yield fine("space", words)
     if found.f_files and found.f_favail < FEW_INODES:
@@ -173,22 +174,22 @@ def check_space(folder: Path, what: str) -> Iterator[Finding]:
 
 
 def check_other_installers(interpreter: Interpreter) -> Finding:
-    """Nobody else installs into this environment right now."""
+    """No other installer is working in this environment right now."""
     if _is_locked(interpreter.prefix / ".lock"):
         return warning(
             "installer",
-            "another uv is at work in this environment (it holds .lock)",
-            "Wait for it; a pass waits as well.",
+            "another uv is working in this environment (it holds .lock)",
+            "Wait for it; a pass waits too.",
         )
     for user in users_of(interpreter.prefix):
         words = {Path(word).name for word in user.command.split()[:4]}
         if words & set(_INSTALLERS):
             return warning(
                 "installer",
-                f"{user} is at work in this environment",
+                f"{user} is working in this environment",
                 "Wait for it, and let only one installer change an environment.",
             )
-    return fine("installer", "no other installer is at work")
+    return fine("installer", "no other installer is working")
 
 
 def _is_locked(path: Path) -> bool:
@@ -203,19 +204,19 @@ def _is_locked(path: Path) -> bool:
 
 
 def check_own_place(interpreter: Interpreter) -> Finding:
-    """Reconciler does not run from the very environment that it looks after."""
+    """Reconciler does not run from the environment that it manages."""
     if Path(sys.prefix).resolve() == interpreter.prefix:
         return warning(
             "own place",
             f"Reconciler itself is installed in {interpreter.prefix}, so a pass could change or "
             "remove it",
-            "Install it apart: `uv tool install` gives it an environment of its own.",
+            "Install it separately: `uv tool install` gives it an environment of its own.",
         )
     return fine("own place", f"Reconciler runs from {sys.prefix}")
 
 
 def check_permissions(target: EnvironmentConfig, uid: int) -> Iterator[Finding]:
-    """Of a service that runs as root: nobody else can write what decides what is installed."""
+    """If the service runs as root, only root can write what decides what is installed."""
     paths = environment_paths(target.pyproject, target.root, target.python)
     for it in check_trust(paths, uid):
         yield problem("permissions", it.reason, it.fix)

@@ -23,6 +23,7 @@ from reconciler.state.desired import BadFile, Desired, parse, revision_of
 from reconciler.state.drift import Drift, diff
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit
+from reconciler.state.shared_files import SharedFiles, shared_files
 from reconciler.status import Problem
 from reconciler.trees.workspace import Workspace, write_durably
 from reconciler.uv.program import Uv
@@ -63,6 +64,7 @@ class Environment:
         self._desired: tuple[tuple[object, ...], Desired] | None = None
         self._settings: Mapping[str, Any] | None = None
         self._broken: dict[NormalizedName, str] = {}
+        self._shared: tuple[Installed, tuple[SharedFiles, ...]] | None = None
         self.audited_at: float | None = None
         self.in_place: str | None = None
         """Why this environment cannot be changed atomically, once that is known."""
@@ -189,7 +191,16 @@ class Environment:
             if desired
             else Drift(())
         )
-        return Snapshot(interpreter, desired, problem, installed, holds, broken, drift, settings)
+        shared = self._shared_files(installed)
+        return Snapshot(
+            interpreter, desired, problem, installed, holds, broken, drift, settings, shared
+        )
+
+    def _shared_files(self, installed: Installed) -> tuple[SharedFiles, ...]:
+        """Which files two packages claim; read again only when a package has changed."""
+        if self._shared is None or self._shared[0] is not installed:
+            self._shared = installed, shared_files(installed)
+        return self._shared[1]
 
     def _read_desired(self, interpreter: Interpreter) -> tuple[Desired | None, Problem | None]:
         """The desired state in effect, and what is wrong with the file now, if anything."""

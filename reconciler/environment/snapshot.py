@@ -11,6 +11,7 @@ from reconciler.state.desired import Desired
 from reconciler.state.drift import Drift
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed
+from reconciler.state.shared_files import SharedFiles
 from reconciler.status import Problem
 
 
@@ -30,6 +31,8 @@ class Snapshot:
     broken: Mapping[NormalizedName, str]
     drift: Drift
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    shared: tuple[SharedFiles, ...] = ()
+    """Files that two installed packages claim, with different contents."""
 
     @property
     def revision(self) -> str | None:

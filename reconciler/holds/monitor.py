@@ -15,7 +15,7 @@ from packaging.version import Version
 from reconciler.config import Mode
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
-from reconciler.holds.standing import rows, words
+from reconciler.holds.standing import notice_of, rows
 from reconciler.log.logger import get_logger
 from reconciler.state.holds import Held, HoldSet, companions_of, hold_set, matches
 from reconciler.state.installed import Distribution, Installed, defect_of
@@ -214,9 +214,10 @@ class HoldMonitor:
     def _tell(self, before: dict[NormalizedName, Break], snapshot: Snapshot) -> None:
         for name, broken in self._breaks.items():
             if name not in before or before[name] != broken:
+                told = notice_of(broken, snapshot, self.vault(snapshot))
                 log.error("hold.broken", package=name, expected=str(broken.expected),
                           found=str(broken.found) if broken.found else None,
-                          message=words(broken, snapshot, self.vault(snapshot)))  # fmt: skip
+                          message=str(told))  # fmt: skip
 
     def first_broken(self, snapshot: Snapshot) -> NormalizedName | None:
         """The broken hold to restore first: what it pins is restored with it."""

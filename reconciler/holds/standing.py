@@ -1,6 +1,6 @@
-"""How the holds of an environment stand, for people: each hold, intact or not, and why.
+"""The state of an environment's holds, for people: each hold, intact or not, and why.
 
-Only compares and words; the vault and the environment are as they were.
+Only compares and words; the vault and the environment stay as they are.
 """
 
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from packaging.utils import NormalizedName
 
 from reconciler.environment.snapshot import Snapshot
+from reconciler.holds.notice import Notice
 from reconciler.state.holds import Held, hold_set
 from reconciler.status import Hold
 from reconciler.trees.workspace import Workspace
@@ -16,19 +17,31 @@ from reconciler.vault.copies import Vault
 
 NEVER_INSTALLED = "is to be held, but has never been installed"
 INSTALL_IT = "Install the build that you want by hand; it is held from then on."
-"""What there is to say of a configured hold that is in no environment and in no vault."""
+"""The answer for a configured hold that is in no environment and in no vault."""
 
 Breaks = Mapping[NormalizedName, Break]
 
 
 def holds_found(snapshot: Snapshot) -> tuple[Hold, ...]:
-    """How each hold stands, compared with the vault's copies file by file."""
+    """The state of each hold, compared file by file with the vault's copies."""
     vault = Vault(Workspace(snapshot.interpreter.prefix))
+    return rows(snapshot, vault, _breaks_found(snapshot, vault))
+
+
+def notices_found(snapshot: Snapshot) -> tuple[Notice, ...]:
+    """What is wrong with each hold that is not intact, and what to do."""
+    vault = Vault(Workspace(snapshot.interpreter.prefix))
+    breaks = _breaks_found(snapshot, vault)
+    found = (_notice(held, snapshot, vault, breaks) for held in snapshot.holds.held.values())
+    return tuple(notice for notice in found if notice is not None)
+
+
+def _breaks_found(snapshot: Snapshot, vault: Vault) -> Breaks:
     known = vault.current()
     prefix = snapshot.interpreter.prefix
     breaks = find_breaks(vault, snapshot.installed, prefix, list(known))
     unkept = [held for name, held in snapshot.holds.held.items() if name not in known]
-    return rows(snapshot, vault, {**differs_from_record(unkept, prefix), **breaks})
+    return {**differs_from_record(unkept, prefix), **breaks}
 
 
 def rows(snapshot: Snapshot, vault: Vault, breaks: Breaks) -> tuple[Hold, ...]:
@@ -38,34 +51,38 @@ def rows(snapshot: Snapshot, vault: Vault, breaks: Breaks) -> tuple[Hold, ...]:
 
 
 def _row(held: Held, snapshot: Snapshot, vault: Vault, breaks: Breaks) -> Hold:
-    broken = breaks.get(held.name)
-    defect = snapshot.broken.get(held.name)
+    notice = _notice(held, snapshot, vault, breaks)
     found = snapshot.installed.version(held.name)
     return Hold(
         name=held.name,
         version=str(held.version),
-        intact=broken is None and defect is None,
+        intact=notice is None,
         pinned_by=held.pinned_by,
-        message=words(broken, snapshot, vault) if broken else _of_defect(held, defect, vault),
+        message=str(notice) if notice else None,
         vaulted=held.name in vault.current(),
-        found=str(found) if found is not None and (broken or defect) else None,
+        found=str(found) if found is not None and notice else None,
     )
 
 
-def _of_defect(held: Held, defect: str | None, vault: Vault) -> str | None:
-    """What is wrong with a hold apart from what somebody did to it, and what to do."""
+def _notice(held: Held, snapshot: Snapshot, vault: Vault, breaks: Breaks) -> Notice | None:
+    """What is wrong with a hold, or None if it is intact."""
+    broken = breaks.get(held.name)
+    if broken is not None:
+        return notice_of(broken, snapshot, vault)
+    defect = snapshot.broken.get(held.name)
     if defect is None:
         return None
+    message = f"{held.name} {held.version} is broken: {defect}"
     if held.name in vault.current():
-        return f"{defect}. `reconciler hold restore {held.name}` puts it back, offline."
-    return f"{defect}. The vault has no copy of it: install that build by hand once more."
+        return Notice(message, f"`reconciler hold restore {held.name}` restores it, offline.")
+    return Notice(message, "The vault has no copy of it: install that build by hand again.")
 
 
-def words(broken: Break, snapshot: Snapshot, vault: Vault) -> str:
+def notice_of(broken: Break, snapshot: Snapshot, vault: Vault) -> Notice:
     """What happened to a hold, what came with it, and what to do."""
     brought = _brought_along(broken, snapshot, vault)
-    also = f" It brought along {', '.join(brought)}." if brought else ""
-    return broken.words + also
+    also = f". It brought along {', '.join(brought)}" if brought else ""
+    return Notice(broken.what + also, broken.fix)
 
 
 def _brought_along(broken: Break, snapshot: Snapshot, vault: Vault) -> list[str]:

@@ -91,11 +91,14 @@ class Journal:
         """Close the file; nothing can be asked afterwards."""
         self._database.close()
 
-    def begin(self, environment: str, trigger: str, started: float) -> int:
-        """Record that a pass begins; return its id, which is never reused."""
-        blob = msgspec.json.encode(
-            PassDetail(id=0, trigger=trigger, result=None, started_at=iso(started))
+    def begin(
+        self, environment: str, trigger: str, started: float, *, reason_given: str | None = None
+    ) -> int:
+        """Record that a pass begins; its id, which is never used again."""
+        detail = PassDetail(
+            id=0, trigger=trigger, result=None, started_at=iso(started), reason_given=reason_given
         )
+        blob = msgspec.json.encode(detail)
 
         def insert(connection: sqlite3.Connection) -> int:
             cursor = connection.execute(
@@ -167,7 +170,10 @@ class Journal:
             "AND result IS NOT NULL AND id < ? ORDER BY id DESC LIMIT ?",
             environment, before if before is not None else 2**62, limit,
         )  # fmt: skip
-        return [_bare(_decoded(started, blob), number) for number, started, blob in rows]
+        return [
+            without_log(msgspec.structs.replace(_decoded(started, blob), id=number))
+            for number, started, blob in rows
+        ]
 
     def entry(self, pass_id: int) -> PassDetail | None:
         """One pass with its plan and uv's log, or None if there is no pass with that id."""
@@ -220,10 +226,9 @@ def _decoded(started: Any, blob: Any) -> PassDetail:
                       message="Unreadable: this row of the journal is damaged")  # fmt: skip
 
 
-def _bare(detail: PassDetail, number: int) -> PassStatus:
-    """A pass without its plan and log, under its number."""
-    fields = {name: getattr(detail, name) for name in PassStatus.__struct_fields__}
-    return PassStatus(**{**fields, "id": number})
+def without_log(detail: PassDetail) -> PassStatus:
+    """A pass without its plan and log, as the status and the list of passes show it."""
+    return PassStatus(**{name: getattr(detail, name) for name in PassStatus.__struct_fields__})
 
 
 def _forget(connection: sqlite3.Connection, environment: str) -> None:

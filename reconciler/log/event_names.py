@@ -75,6 +75,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "hold.violation": "A plan or a stage would have changed a held package and was refused.",
         "hold.broken": "Someone else changed, damaged or removed a held package.",
         "hold.restored": "A held package was restored from the vault.",
+        "intruder.stays": "What another installer put beside a restored package stays, and why.",
         "hold.accepted": "The installed build is the held one from now on.",
         "hold.vaulted": "A held package was copied to the vault.",
         "vault.failed": "A held package could not be copied to the vault; it is held anyway.",

@@ -75,8 +75,9 @@ def prepare(
 
 
 def tell_plan(running: Pass, planner: Planner, decision: Decision) -> None:
-    """Log the plan, and keep it for the journal, regardless of how the pass ends."""
+    """Say what is planned: to the listener, in the log, and for the record."""
     changes = running.planned = decision.changes(planner.snapshot.installed)
+    running.listener.planned(changes)
     log.info(
         "plan.ready",
         changes=[f"{c.name} {c.from_ or '-'} -> {c.to or '-'}" for c in changes],

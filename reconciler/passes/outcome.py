@@ -3,6 +3,7 @@
 Plain values; `runner` turns them into words.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +19,9 @@ class Listener(Protocol):
 
     def step(self, name: str) -> None:
         """A step has begun: look, plan, install, verify, exchange."""
+
+    def planned(self, changes: Sequence[Change]) -> None:
+        """The pass knows what is to change; a later call replaces an earlier one."""
 
     def line(self, text: str) -> None:
         """uv printed a line."""
@@ -39,12 +43,8 @@ class Postponed(ExpectedEnd):
         super().__init__(message, reason=reason, retry_after=retry_after)
 
 
-class Refused(ExpectedEnd):
-    """The pass cannot do what was requested."""
-
-
-class Insecure(Refused):
-    """As root: others may write files that the service would act on."""
+class Insecure(ExpectedEnd):
+    """The service runs as root on what others may write."""
 
     reason = Reason.INSECURE
 
@@ -52,7 +52,7 @@ class Insecure(Refused):
         super().__init__(problem.sentence)
 
 
-class NotUndone(Refused):
+class NotUndone(ExpectedEnd):
     """A change in place failed, and putting the old files back failed as well."""
 
     reason = Reason.FILE_SYSTEM
@@ -95,6 +95,8 @@ class Outcome:
     generation: int = 0
     atomic: bool = True
     atomic_reason: str | None = None
+    message: str | None = None
+    """What else there is to know, in a sentence."""
     attempted: bool = True
     """Whether this was an attempt to reach the desired state, not only a look."""
 

@@ -251,7 +251,9 @@ def refuse_changed(environment: Environment, snapshot: Snapshot) -> None:
 def until_unchanged(running: Pass, attempt: Callable[[], Outcome]) -> Outcome:
     """Run `attempt`, and start over if the live tree changes meanwhile.
 
-    If folders turn out not to be exchangeable, it starts over in place.
+    That includes a file that is removed while it is read.
+
+    Where folders turn out not to be exchangeable it starts over as well: in place.
 
     Raises:
         KeepsChanging: The live tree changed during every attempt.
@@ -263,12 +265,25 @@ def until_unchanged(running: Pass, attempt: Callable[[], Outcome]) -> Outcome:
         except LiveTreeChanged as changed:
             where, left = changed.where, left - 1
             log.info("live-tree.changed", folder=where)
+        except FileNotFoundError as missing:
+            vanished = _from_live_tree(running.environment, missing)
+            if vanished is None:
+                raise
+            where, left = vanished, left - 1
+            log.info("live-tree.changed", folder=where)
         except ExchangeImpossible as impossible:
             if running.environment.in_place is not None:
                 raise
             running.environment.in_place = _CANNOT_EXCHANGE.format(impossible)
             log.warning("exchange.impossible", reason=str(impossible))
     raise KeepsChanging(where)
+
+
+def _from_live_tree(environment: Environment, missing: FileNotFoundError) -> str | None:
+    """What was removed from the live tree while it was read, if that is what is missing."""
+    workspace, path = environment.workspace, Path(str(missing.filename))
+    inside = path.is_relative_to(workspace.prefix) and not path.is_relative_to(workspace.root)
+    return str(path.relative_to(workspace.prefix)) if inside else None
 
 
 def recover(environment: Environment) -> str | None:

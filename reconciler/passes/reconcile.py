@@ -88,9 +88,11 @@ def plan(running: Pass, *, audit: bool = True) -> Outcome:
         with running.step("plan"):
             decision = planner.decide()
             held_back = unheld.held_back(decision)
+    changes = decision.changes(snapshot.installed)
+    running.listener.planned(changes)
     return replace(
         _only_failures(snapshot, Incoming(decision, work, held_back)),
-        plan=decision.changes(snapshot.installed),
+        plan=changes,
         attempted=False,
     )
 

@@ -1,6 +1,7 @@
-"""Restores a broken hold from the vault: offline, checked, and through `publish`.
+"""Restores a broken hold from the vault: offline, checked, through the one door.
 
-Changes only the hold and what it pins. Packages that the other installer added stay.
+Changes the hold and what it pins. A package that claims the same files goes if nothing
+requires it; whatever else came with an intruder stays, and is named.
 """
 
 import errno
@@ -13,8 +14,9 @@ from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from reconciler.environment.snapshot import Snapshot
+from reconciler.holds.intruders import Intruders, beside_restored, words_of_rest
 from reconciler.log.logger import get_logger
-from reconciler.passes.outcome import Outcome, Refused
+from reconciler.passes.outcome import Outcome
 from reconciler.passes.prove import VerifyFailed, read_tree
 from reconciler.passes.publish import until_unchanged
 from reconciler.passes.reconcile import observe
@@ -22,7 +24,7 @@ from reconciler.passes.running import Pass
 from reconciler.passes.staging import Replacement, clone_live, make_live
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed, defect_of
-from reconciler.status import Change, Reason, Result
+from reconciler.status import Change, ExpectedEnd, Reason, Result
 from reconciler.trees.tree import Tree
 from reconciler.trees.workspace import Workspace
 from reconciler.vault.copies import Vault
@@ -31,7 +33,7 @@ from reconciler.vault.manifest import Manifest
 log = get_logger(__name__)
 
 
-class NothingToRestore(Refused):
+class NothingToRestore(ExpectedEnd):
     """The vault has no copy of that package."""
 
     reason = Reason.NO_COPY
@@ -71,29 +73,37 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
         with running.step("check"):
             for checked in checking:
                 checked.result()
-        if all(_is_in_place(snapshot, vault, manifest) for manifest in wanted):
+        found = beside_restored(snapshot, vault, wanted)
+        changed = [m for m in wanted if not _is_in_place(snapshot, vault, m)]
+        if not changed and not found.leaving:
             return observe(snapshot)
         incoming = work / "incoming"
-        for manifest in wanted:
+        incoming.mkdir()
+        for manifest in changed:
             _take_out(vault, manifest, incoming)
-        replacement = Replacement(
-            snapshot, frozenset(NormalizedName(m.name) for m in wanted), incoming,
-            _others(snapshot, wanted),
-        )  # fmt: skip
+        going = {NormalizedName(m.name) for m in changed} | {gone.name for gone in found.leaving}
+        others = _others(snapshot, changed)
         published = make_live(
-            running, replacement, staging, lambda tree, _: _prove(running, snapshot, tree, wanted)
+            running,
+            Replacement(snapshot, frozenset(going), incoming, others),
+            staging,
+            lambda tree, _: _prove(running, snapshot, tree, changed, found),
         )
-    changes = tuple(_change(m, snapshot.installed) for m in wanted)
-    for change in changes:
+    restored = tuple(_change(m, snapshot.installed) for m in changed)
+    for change in restored:
         log.info("hold.restored", package=change.name, version=change.to, found=change.from_)
+    message = words_of_rest(found, snapshot)
+    if message:
+        log.warning("intruder.stays", message=message)
     running.environment.forget_broken(NormalizedName(m.name) for m in wanted)
     return Outcome(
         result=Result.CHANGED,
         snapshot=running.environment.look(audit_files=True),
-        changes=changes,
+        changes=(*restored, *_removals(found)),
         generation=published.generation,
         atomic=published.atomic,
         atomic_reason=published.reason,
+        message=message,
         attempted=False,
     )
 
@@ -119,6 +129,16 @@ def _change(manifest: Manifest, installed: Installed) -> Change:
         name=manifest.name, action="restore", from_=str(found) if found else None,
         to=manifest.version,
     )  # fmt: skip
+
+
+def _removals(found: Intruders) -> tuple[Change, ...]:
+    removed = tuple(
+        Change(name=gone.name, action="remove", from_=str(gone.version)) for gone in found.leaving
+    )
+    for change in removed:
+        log.info("package.changed", package=change.name, action=change.action,
+                 **{"from": change.from_, "to": None})  # fmt: skip
+    return removed
 
 
 def _take_out(vault: Vault, manifest: Manifest, incoming: Path) -> None:
@@ -156,9 +176,15 @@ def _others(snapshot: Snapshot, wanted: list[Manifest]) -> HoldSet:
     return HoldSet(snapshot.holds.patterns, held)
 
 
-def _prove(running: Pass, snapshot: Snapshot, tree: Tree, wanted: list[Manifest]) -> Installed:
-    """Check that every copy is restored completely."""
+def _prove(
+    running: Pass, snapshot: Snapshot, tree: Tree, wanted: list[Manifest], intruders: Intruders
+) -> Installed:
+    """Whether every copy is back, whole, and every intruder that should go is gone."""
     found = read_tree(snapshot, tree.folder, running.environment.metadata)
+    for gone in intruders.leaving:
+        if found.get(gone.name) is not None:
+            message = f"{gone.name} is still in the new tree. Try again."
+            raise VerifyFailed(Reason.INCOMPLETE_STAGE, message)
     for manifest in wanted:
         restored = found.get(manifest.name)
         defect = defect_of(restored, found) if restored else "it is missing"

@@ -10,12 +10,12 @@ from packaging.utils import NormalizedName
 
 from reconciler.environment.snapshot import Snapshot
 from reconciler.log.logger import get_logger
-from reconciler.passes.outcome import Outcome, Refused
+from reconciler.passes.outcome import Outcome
 from reconciler.passes.prove import read_tree
 from reconciler.passes.publish import KeptTree, Published, publish, until_unchanged
 from reconciler.passes.running import Pass
 from reconciler.state.installed import Installed, audit
-from reconciler.status import Change, Reason, Result
+from reconciler.status import Change, ExpectedEnd, Reason, Result
 from reconciler.trees import generations
 from reconciler.trees.exchange import ExchangeImpossible
 from reconciler.trees.generations import Generation
@@ -24,8 +24,8 @@ from reconciler.trees.workspace import Workspace
 log = get_logger(__name__)
 
 
-class NoSuchGeneration(Refused):
-    """There is no tree to roll back to, or not the requested one."""
+class NoSuchGeneration(ExpectedEnd):
+    """There is no tree to go back to, or not the one asked for."""
 
     reason = Reason.UNKNOWN_GENERATION
 
@@ -36,14 +36,14 @@ class NoSuchGeneration(Refused):
         self.number = number
 
 
-class GenerationBroken(Refused):
-    """The requested tree is no longer complete."""
+class GenerationBroken(ExpectedEnd):
+    """The tree asked for is not whole any more."""
 
     reason = Reason.GENERATION_BROKEN
 
 
-class CannotExchange(Refused):
-    """The folders cannot be exchanged here, and a rollback has no other way."""
+class CannotExchange(ExpectedEnd):
+    """The folders cannot change places here, and whole trees go back in no other way."""
 
     reason = Reason.FILE_SYSTEM
 

@@ -96,6 +96,7 @@ class PassRunner:
         pass_id: int | None,
         cancel: Cancellation,
         listener: Listener,
+        reason_given: str | None = None,
         keep_unchanged: bool = True,
         may_create: bool = False,
     ) -> Recorded:
@@ -106,19 +107,22 @@ class PassRunner:
             trigger: What triggered it.
             pass_id: Its id, if it already has one.
             cancel: Ends it.
-            listener: Follows it.
+            listener: Who follows it.
+            reason_given: Why it was asked for, in the words of the person who asked.
             keep_unchanged: Whether to record a pass even if nothing happened.
             may_create: Whether to create the environment first if it does not exist.
         """
         key = self.environment.key
         started = self.clock()
-        number = pass_id or self.journal.begin(key, trigger, started)
+        number = pass_id or self.journal.begin(key, trigger, started, reason_given=reason_given)
         running = Pass(self.environment, cancel, listener, self.gate)
         with context(environment=self.environment.config.name, pass_id=number):
-            log.info("pass.started", trigger=trigger)
+            given = {"reason": reason_given} if reason_given else {}
+            log.info("pass.started", trigger=trigger, **given)
             ended = self._attempt(running, work, cancel, may_create=may_create)
             outcome, trouble = ended.outcome, ended.trouble
             detail = self._detail(number, trigger, started, running, outcome, trouble)
+            detail = msgspec.structs.replace(detail, reason_given=reason_given)
             state = self.journal.update_state(
                 key, lambda before: self._new_state(before, outcome, trouble)
             )
@@ -185,9 +189,10 @@ class PassRunner:
                 plan=running.planned,
             )
         problem = outcome.snapshot.problem
+        said = detail.message or outcome.message
         return msgspec.structs.replace(
             detail,
-            message=f"{Reason.BAD_FILE}: {problem}" if problem else detail.message,
+            message=f"{Reason.BAD_FILE}: {problem}" if problem else said,
             revision=outcome.snapshot.revision,
             generation=outcome.generation,
             changes=outcome.changes,

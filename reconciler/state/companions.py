@@ -1,4 +1,4 @@
-"""Packages that are built for one GPU build of torch and should be held with it.
+"""Packages that are built against one GPU build of torch, so they are worth holding with it.
 
 Pure: names installed packages that are not held; decides nothing.
 """
@@ -29,36 +29,18 @@ COMPANIONS = {
     "causal-conv1d": "its kernels are compiled against one version of torch",
     "auto-gptq": "its kernels are compiled against one version of torch",
 }
-"""Name to the reason why the newest version from an index would not work."""
+"""Name to the reason why the newest version of an index would not do."""
 
 
 RIVALS = {
     "triton": ("pytorch-triton-rocm", "pytorch-triton", "pytorch-triton-xpu", "triton-rocm"),
     "onnxruntime": ("onnxruntime-gpu", "onnxruntime-rocm", "onnxruntime-directml"),
 }
-"""Name to the builds that own the same files: it must not be installed beside one of them."""
+"""Name to the builds that own the same files: beside one of these it is not worth holding."""
 
 
-def warnings_for(installed: Installed, holds: HoldSet) -> tuple[str, ...]:
-    """Warnings about installed packages that depend on the GPU build."""
-    return (*_rivals(installed, holds), *_unheld(installed, holds))
-
-
-def _rivals(installed: Installed, holds: HoldSet) -> Iterator[str]:
-    """Packages that own files of a held one, so they have overwritten them or will."""
-    for name, builds in RIVALS.items():
-        beside = [b for b in builds if b in holds.held]
-        if beside and installed.get(name) is not None and name not in holds.held:
-            yield (
-                f"{name} {installed.version(name)} is installed beside {beside[0]}, which is held "
-                "and owns the same files. Removing it with another tool would remove those: let "
-                "`prune = true` remove it, or remove it and `reconciler hold restore "
-                f"{beside[0]}`."
-            )
-
-
-def _unheld(installed: Installed, holds: HoldSet) -> Iterator[str]:
-    """Packages bound to the held torch that are not held themselves."""
+def worth_holding(installed: Installed, holds: HoldSet) -> Iterator[tuple[str, str]]:
+    """The packages that are bound to the held torch and not held themselves, each with why."""
     if "torch" not in holds.held:
         return
     for name, reason in COMPANIONS.items():
@@ -66,6 +48,6 @@ def _unheld(installed: Installed, holds: HoldSet) -> Iterator[str]:
         held = holds.covers(NormalizedName(name))
         if installed.get(name) is not None and not held and not rival:
             yield (
-                f"{name} {installed.version(name)} is installed and not held, though {reason}: "
-                f'add "{name}" to `hold` to keep it.'
+                name,
+                f"{name} {installed.version(name)} is installed and not held, though {reason}",
             )

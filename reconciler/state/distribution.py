@@ -4,6 +4,7 @@ Names and versions are read from the folder's name, as uv does, so that both mea
 package. Damage becomes a `defect`; it is never an error.
 """
 
+import base64
 import csv
 import json
 import os
@@ -39,8 +40,19 @@ class RecordedFile(NamedTuple):
 
     @property
     def is_bytecode(self) -> bool:
-        """Whether it is compiled bytecode: Python recreates it, so it is not checked."""
+        """Whether Python compiles it again when it is missing, so that it may be missing."""
         return self.path.endswith((".pyc", ".pyo"))
+
+    @property
+    def sha256(self) -> str | None:
+        """Its recorded SHA-256 in hexadecimal (PEP 376 has URL-safe base64 without padding)."""
+        kind, _, value = (self.hash or "").partition("=")
+        if kind != "sha256":
+            return None
+        try:
+            return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex()
+        except ValueError:
+            return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,15 @@ from reconciler.state.installed import Distribution, Installed
 from reconciler.state.markers import applies
 
 _FULL_RELEASE = 3
-"""The number of parts from which a version's prefix may count as the whole version."""
+"""With so many numbers, a version before `.*` may be a complete one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """An installed package that is held; `pinned_by` is the hold that needs exactly this version.
+    """An installed package that is held.
 
-    `extras` are its extras that other holds require.
+    `pinned_by` is the hold that needs just this version; `extras` are those of its extras
+    that other holds ask for.
     """
 
     distribution: Distribution
@@ -50,19 +51,19 @@ class Held:
 class HoldSet:
     """Everything that is held in one environment.
 
-    `patterns` are the configured names and globs. A name that matches one is held even if it is
-    not installed: then it is never installed either.
+    `patterns` are the configured names and globs. A name that matches one is held even if
+    nothing of that name is installed: it is never installed either.
     """
 
     patterns: tuple[str, ...]
     held: Mapping[NormalizedName, Held]
 
     def covers(self, name: NormalizedName) -> bool:
-        """Whether the package of that name must not be changed."""
+        """Whether the package of that name may not be touched."""
         return name in self.held or matches(name, self.patterns)
 
     def missing(self, names: Iterable[NormalizedName]) -> frozenset[NormalizedName]:
-        """Those of `names` that are held but not installed, and all plain configured names."""
+        """Those of `names`, and of the plain configured names, that are held but not installed."""
         plain = {NormalizedName(p) for p in self.patterns if not _is_glob(p)}
         return frozenset(n for n in plain | set(names) if n not in self.held and self.covers(n))
 
@@ -77,7 +78,7 @@ def matches(name: NormalizedName, patterns: Iterable[str]) -> bool:
 
 
 def hold_set(patterns: Sequence[str], installed: Installed, markers: Mapping[str, str]) -> HoldSet:
-    """The hold set: what `patterns` match, and transitively what held packages pin exactly.
+    """The hold set: what `patterns` match and, transitively, what held packages pin exactly.
 
     Args:
         patterns: Names and globs, already normalized by PEP 503.
@@ -130,9 +131,9 @@ def requires_of(
 
 
 def _pins(requirement: Requirement, version: Version) -> bool:
-    """Whether `requirement` is an exact pin that `version` satisfies (PEP 440, `==` and `===`).
+    """Whether `requirement` is an exact pin that `version` meets (PEP 440, `==` and `===`).
 
-    `==13.1.1.3.*` is one for 13.1.1.3 (NVIDIA's metadata has this); `==2.3.*` is not for 2.3.1.
+    `==13.1.1.3.*` is one for 13.1.1.3, as in NVIDIA's metadata; `==2.3.*` for 2.3.1 is not.
     """
     clauses = list(requirement.specifier)
     if len(clauses) != 1 or clauses[0].operator not in ("==", "==="):

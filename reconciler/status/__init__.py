@@ -170,6 +170,8 @@ class PassStatus(msgspec.Struct, frozen=True, kw_only=True):
     message: str | None = None
     phases: dict[str, float] = {}
     """Seconds spent in each step."""
+    reason_given: str | None = None
+    """Why it was asked for, in the words of the person who asked."""
 
 
 class PassDetail(PassStatus, frozen=True, kw_only=True):

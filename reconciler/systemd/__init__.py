@@ -1,1 +1,1 @@
-"""Reconciler as a service of the machine: its units, and how they get where systemd reads them."""
+"""Reconciler as a systemd service: its units, how they are installed, and what systemd is told."""

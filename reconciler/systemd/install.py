@@ -1,6 +1,6 @@
-"""Installs and removes the service: checks what stands in the way, writes, tells systemd.
+"""Installs and removes the service: checks that nothing is in the way, writes, tells systemd.
 
-It overwrites and removes only files that carry its mark, and never touches a configuration
+It only overwrites and removes files that carry its mark, and never touches a configuration
 or an environment.
 """
 
@@ -29,10 +29,10 @@ _TRIED_WITHIN_SECONDS = 60.0
 
 
 def install(installation: Installation, tell: Tell) -> None:
-    """Write the units, enable and start them; a second time, change nothing.
+    """Write the units, enable and start them. Running it again changes nothing.
 
     Raises:
-        CannotInstall: something stands in the way; nothing was written.
+        CannotInstall: something is in the way; nothing was written.
         ManagerFailed: systemd refused, or the service did not start.
     """
     if not installation.own:
@@ -51,10 +51,10 @@ def install(installation: Installation, tell: Tell) -> None:
 
 
 def uninstall(wanted: Wanted, tell: Tell, environ: Mapping[str, str] = os.environ) -> None:
-    """Stop the service and remove everything that installing and running it made.
+    """Stop the service and remove everything that installing and running it created.
 
     Raises:
-        CannotInstall: a unit there is not ours.
+        CannotInstall: one of the units is not ours.
         ManagerFailed: systemd refused.
     """
     if not wanted.own:
@@ -78,16 +78,16 @@ def uninstall(wanted: Wanted, tell: Tell, environ: Mapping[str, str] = os.enviro
     manager("daemon-reload")
     if not wanted.own:
         _remove_if_empty(SYSTEM_CONFIG.parent)
-    tell("The configuration, and the environments with their past generations, are as they were.")
+    tell("The configuration and the environments, with their generations, are unchanged.")
 
 
 def _end(wanted: Wanted, manager: Manager, tell: Tell) -> None:
-    """Stop and disable, and let systemd remove the folders that it made."""
+    """Stop and disable it, and let systemd remove the folders that it created."""
     names = [name for name in _all_names(wanted) if _known(name, manager)]
     if not names:
         return
     manager("disable", "--now", *names)
-    manager.ask("reset-failed", *names)  # what failed cannot be cleaned
+    manager.ask("reset-failed", *names)  # a failed unit cannot be cleaned
     for name in names:
         if name.endswith(".service"):
             manager("clean", "--what=state", "--what=cache", "--what=runtime", name)
@@ -95,7 +95,10 @@ def _end(wanted: Wanted, manager: Manager, tell: Tell) -> None:
 
 
 def _remove_history(folder: Path, tell: Tell) -> None:
-    """A user's own unit has no StateDirectory= for systemd to clean; root's is the machine's."""
+    """Remove the history: a user unit has no StateDirectory= that systemd could clean.
+
+    Root's own history is the system service's, which stays.
+    """
     found = sorted(folder.glob(f"{JOURNAL}*")) if folder != SYSTEM_STATE else []
     for path in found:
         path.unlink()
@@ -107,8 +110,8 @@ def _remove_history(folder: Path, tell: Tell) -> None:
 def _require_root() -> None:
     if os.geteuid() != 0:
         raise CannotInstall(
-            "A service of the machine is root's to install. Say `sudo reconciler service ...`, "
-            "or `--user` for a service of your own."
+            "Only root can install or remove a system service. Use `sudo reconciler service ...`, "
+            "or `--user` for a user service."
         )
 
 
@@ -129,7 +132,7 @@ def _require_ours(path: Path) -> None:
 
 
 def _check_trust(installation: Installation) -> None:
-    """What root's service acts on must be root's alone (`reconciler.environment.trust`)."""
+    """Only root may write what a service that runs as root uses (`environment.trust`)."""
     config = installation.config
     paths = [Path(installation.program[0]), *config.in_charge]
     for it in config.environments.values():
@@ -141,7 +144,7 @@ def _check_trust(installation: Installation) -> None:
 
 
 def _check_reach(installation: Installation) -> None:
-    """Really try: whether a user may run a program depends on more than modes."""
+    """Try it: whether a user may run a program depends on more than file modes."""
     name = installation.user.pw_name
     program = [*installation.program, "--version"]
     if not _works_as(installation, program):
@@ -153,7 +156,7 @@ def _check_reach(installation: Installation) -> None:
     config = installation.config.path
     if config is not None and not _works_as(installation, ["test", "-r", str(config)]):
         raise CannotInstall(
-            f"{name} cannot read {config}. Put it into a folder that everyone may enter, and "
+            f"{name} cannot read {config}. Move it to a folder that everyone may enter, and run "
             f"`chgrp {name} {config}; chmod 640 {config}`."
         )
 
@@ -169,7 +172,7 @@ def _works_as(installation: Installation, command: list[str]) -> bool:
 
 
 def _write(units: Iterable[Unit], tell: Tell) -> bool:
-    """Write what differs; whether anything did."""
+    """Write the units that differ; return whether any did."""
     changed = False
     for unit in units:
         if unit.path.exists() and unit.path.read_text(encoding="utf-8") == unit.text:
@@ -186,7 +189,7 @@ def _write(units: Iterable[Unit], tell: Tell) -> bool:
 
 
 def _obsolete(installation: Installation) -> list[Path]:
-    """A socket of ours that is no longer wanted."""
+    """Our own socket unit if it is no longer wanted."""
     written = {unit.path for unit in installation.units}
     sockets = {path.with_name("reconciler.socket") for path in written if "@" not in str(path)}
     return [it for it in sockets - written if it.exists() and MARK in it.read_text("utf-8")]
@@ -203,7 +206,7 @@ def _remove(paths: Iterable[Path], manager: Manager, tell: Tell) -> bool:
 
 
 def _start(names: tuple[str, ...], manager: Manager, tell: Tell) -> bool:
-    """Enable and start them; whether that was so before."""
+    """Enable and start them; return whether they already were."""
     before = [manager.ask("is-enabled", name).status == 0 for name in names]
     running = [manager.ask("is-active", name).status == 0 for name in names]
     manager.ask("reset-failed", *names)
@@ -222,10 +225,10 @@ def _start(names: tuple[str, ...], manager: Manager, tell: Tell) -> bool:
 
 
 def _reload(installation: Installation, manager: Manager, tell: Tell) -> None:
-    """The unit is as it was, but the configuration may not be."""
+    """Reload the configuration, which may have changed even if the unit has not."""
     name = installation.names[-1]
     manager("reload", name)
-    tell(f"{name} has read its configuration again.")
+    tell(f"{name} has reloaded its configuration.")
 
 
 def _explain(installation: Installation, tell: Tell) -> None:
@@ -235,8 +238,8 @@ def _explain(installation: Installation, tell: Tell) -> None:
     tell(f"`journalctl {scope}-u {name} -f`.")
     if installation.own and not (_LINGER / installation.user.pw_name).exists():
         tell(
-            "It stops when you log out for good, and starts when you log in. To have it run from "
-            "boot on, without a login: `loginctl enable-linger`."
+            "It starts when you log in and stops when your last session ends. To run it from boot "
+            "on, without a login, run `loginctl enable-linger`."
         )
 
 

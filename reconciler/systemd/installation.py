@@ -1,4 +1,4 @@
-"""Decides what installing the service means: which units, for which user, about what.
+"""Decides what to install: which units, for which user, and what they manage.
 
 It looks at files and owners, and changes nothing.
 """
@@ -16,24 +16,24 @@ from reconciler.config.locate import SYSTEM_CONFIG, find, for_project, xdg_folde
 from reconciler.systemd.units import Service, Unit, machine_units, named_units, own_units
 
 _OWN_FOLDERS = (Path("/run"), Path("/var/lib/reconciler"))
-"""What systemd makes for the service, or nobody but root can write to anyway."""
+"""What systemd creates for the service, or only root can write anyway."""
 _EPHEMERAL = re.compile(r"(archive|environments|builds)-v\d+")
 
 
 class CannotInstall(Exception):
-    """Something stands in the way; the message ends with what to do."""
+    """Something is in the way; the message ends with what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What was asked for: whose service, and what it looks after."""
+    """What was asked for: whose service, and what it manages."""
 
     own: bool = False
-    """A service of the user's own manager."""
+    """A user service."""
     named: str | None = None
-    """A service of the machine for this user."""
+    """A system service for this user."""
     run_as: str | None = None
-    """The user of the machine's one service; by default the owner of the environments."""
+    """The user that the one system service runs as; by default the environments' owner."""
     socket: bool = False
     config: Path | None = None
     pyproject: Path | None = None
@@ -42,7 +42,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """What is to be written, which units are enabled, and on whose behalf."""
+    """The units to write, which of them to enable, and the user they run as."""
 
     units: tuple[Unit, ...]
     names: tuple[str, ...]
@@ -54,10 +54,10 @@ class Installation:
 
 
 def plan(wanted: Wanted, environ: Mapping[str, str] = os.environ) -> Installation:
-    """Decide.
+    """Decide what to install.
 
     Raises:
-        CannotInstall: there is nothing to look after, or no one user to do it.
+        CannotInstall: there is nothing to manage, or no single user to do it.
         ConfigRejected: the configuration is bad.
     """
     config, arguments = _config(wanted, environ)
@@ -88,24 +88,24 @@ def own_folder(environ: Mapping[str, str]) -> Path:
 
 
 def running_program() -> tuple[str, ...]:
-    """The words that start the reconciler that runs now.
+    """The command that starts the reconciler that is running now.
 
     Raises:
-        CannotInstall: it lies in a cache and will not last.
+        CannotInstall: it is in a cache and will not last.
     """
     script = Path(sys.argv[0]).absolute()
     named = script.name == "reconciler" and os.access(script, os.X_OK)
     program = (str(script),) if named else (sys.executable, "-m", "reconciler")
     if any(_EPHEMERAL.fullmatch(part) for part in Path(program[0]).parts):
         raise CannotInstall(
-            f"{program[0]} lies in uv's cache and may be gone tomorrow. "
+            f"{program[0]} is in uv's cache and may be gone tomorrow. "
             "Install Reconciler first: `uv tool install /path/to/its/clone`."
         )
     return program
 
 
 def _config(wanted: Wanted, environ: Mapping[str, str]) -> tuple[Config, tuple[str, ...]]:
-    """The configuration, and how `reconciler run` is told of it."""
+    """The configuration, and the arguments of `reconciler run` that name it."""
     if wanted.config is None and (wanted.pyproject or wanted.python):
         return _project(wanted, environ)
     path = _config_file(wanted, environ)
@@ -114,7 +114,7 @@ def _config(wanted: Wanted, environ: Mapping[str, str]) -> tuple[Config, tuple[s
     if path is None:
         home = "~/.config/reconciler/config.toml" if wanted.own else str(SYSTEM_CONFIG)
         raise CannotInstall(
-            "There is nothing to look after: no configuration, and no pyproject.toml here. "
+            "There is nothing to manage: no configuration, and no pyproject.toml here. "
             f"Write {home}, or go to the project's folder, or name one with --pyproject."
         )
     return load(path, _service_environ(wanted, environ)), ("--config", str(path))
@@ -129,7 +129,7 @@ def _config_file(wanted: Wanted, environ: Mapping[str, str]) -> Path | None:
 
 
 def _service_environ(wanted: Wanted, environ: Mapping[str, str]) -> Mapping[str, str]:
-    """The variables that the service will see, as far as a configuration depends on them."""
+    """The variables that the service will have, if a configuration depends on them."""
     if wanted.own:
         return environ
     if wanted.named is not None:
@@ -146,13 +146,13 @@ def _project(wanted: Wanted, environ: Mapping[str, str]) -> tuple[Config, tuple[
     config = for_project(pyproject, wanted.python, environ)
     (environment,) = config.environments.values()
     if not environment.pyproject.is_file():
-        raise CannotInstall(f"{environment.pyproject} is not there. Name another --pyproject.")
+        raise CannotInstall(f"{environment.pyproject} does not exist. Correct --pyproject.")
     paths = ("--pyproject", str(environment.pyproject), "--python", str(environment.python))
     return config, paths
 
 
 def _writable(config: Config, wanted: Wanted) -> tuple[Path, ...]:
-    """The environments, and whatever else the configuration lets the service write."""
+    """The environments, and the other folders that the service has to write."""
     paths = [_existing(it.root) for it in config.environments.values()]
     paths += [config.service.state_dir]
     if isinstance(config.http.listen, UnixAddress) and not wanted.socket:
@@ -165,7 +165,7 @@ def _writable(config: Config, wanted: Wanted) -> tuple[Path, ...]:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder itself, or where it is going to be made; links resolved, as a mount needs."""
+    """The folder, or the one that it will be created in; links resolved, as a mount needs."""
     while not folder.is_dir():
         folder = folder.parent
     return folder.resolve()
@@ -180,7 +180,7 @@ def _user(wanted: Wanted, config: Config) -> pwd.struct_passwd:
 
 
 def _home(user: pwd.struct_passwd) -> Path | None:
-    """The user's home, if it is one: that of a system user may be missing, or be `/usr/sbin`."""
+    """The user's home, if it is theirs: a system user's may be missing, or be `/usr/sbin`."""
     home = Path(user.pw_dir)
     return home if home.is_dir() and home.stat().st_uid == user.pw_uid else None
 
@@ -196,13 +196,13 @@ def _named(name: str) -> pwd.struct_passwd:
 
 
 def _owner(config: Config) -> pwd.struct_passwd:
-    """Who owns all environments, or the projects of those that are not there yet."""
+    """The owner of all environments, or of the project if an environment does not exist yet."""
     owners = {}
     for it in config.environments.values():
         place = it.root if it.root.is_dir() else it.pyproject
         if not place.exists():
             raise CannotInstall(
-                f"{place} of the environment {it.name} is not there. Make it first."
+                f"{place} of the environment {it.name} does not exist. Create it first."
             )
         owners[it.name] = place.stat().st_uid
     if len(set(owners.values())) > 1:
@@ -216,7 +216,7 @@ def _owner(config: Config) -> pwd.struct_passwd:
         return pwd.getpwuid(uid)
     except KeyError:
         raise CannotInstall(
-            f"The environments belong to the uid {uid}, which is no user. "
+            f"The environments belong to uid {uid}, which is not a user of this machine. "
             "Give them to one: `chown -R USER PATH`."
         ) from None
 

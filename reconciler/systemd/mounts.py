@@ -1,8 +1,8 @@
 """Notices that an environment is no longer the folder that systemd made writable for us.
 
-`ReadWritePaths=` is a mount, made when the service starts, of the folder that is there then.
-Once somebody deletes an environment and makes it anew, the new one is read-only for this
-process for good; a service that starts again is given the new one. Changes nothing.
+`ReadWritePaths=` mounts the folder that exists when the service starts. If someone deletes the
+environment and recreates it, the new folder stays read-only for this process; a restarted
+service can write it. Changes nothing.
 """
 
 import os
@@ -13,33 +13,33 @@ from pathlib import Path
 
 _Identity = tuple[int, int] | None
 _BETWEEN_SECONDS = 75.0
-"""Between two new starts: after five within five minutes systemd gives up (StartLimitBurst=)."""
+"""Between two restarts: after five within five minutes systemd gives up (StartLimitBurst=)."""
 _STAMP = "outdated"
 
 
 class Mounts:
-    """Which folders the environments were when they came under care."""
+    """Remembers which folders the environments were when they were first managed."""
 
     def __init__(self) -> None:
         self._first: dict[Path, _Identity] = {}
 
     def note(self, roots: Iterable[Path]) -> None:
-        """Remember which folders these are; of one that is known already, what it was first."""
+        """Remember which folders these are, unless they are known already."""
         for root in roots:
             self._first.setdefault(root, _identity(root))
 
     def replaced(self, root: Path) -> bool:
         """Whether it is another folder now, and a read-only one.
 
-        Never true of one that was read-only from the start, so that a service that starts
-        again because of this does so once, and not in a circle.
+        Never true of one that was read-only from the start, so that a service that restarts
+        because of this does so only once.
         """
         now = _identity(root)
         return now is not None and now != self._first.get(root, now) and _read_only(root)
 
 
 def seconds_until_restart(folder: Path | None) -> float:
-    """How long a service must still run before it ends for a new start; 0 usually.
+    """How long the service must still run before it may end for a restart; usually 0.
 
     Args:
         folder: The RuntimeDirectory, which outlives the service.
@@ -52,7 +52,7 @@ def seconds_until_restart(folder: Path | None) -> float:
 
 
 def note_restart(folder: Path | None) -> None:
-    """The service ends now for a new start."""
+    """Record that the service ends now for a restart."""
     if folder is not None:
         with suppress(OSError):
             (folder / _STAMP).touch()

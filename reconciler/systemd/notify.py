@@ -1,10 +1,10 @@
-"""Tells the service manager how the service is: READY, STATUS, RELOADING, STOPPING, WATCHDOG.
+"""Tells the service manager the service's state: READY, STATUS, RELOADING, STOPPING, WATCHDOG.
 
-It never fails the service: without `$NOTIFY_SOCKET` every call does nothing, and a manager
-that does not listen is ignored, as sd_notify(3) asks of its callers. Own code, because the
-protocol is one datagram: of the packages for it, `sdnotify` and `sd-notify` have had no
-release for years (and know no RELOADING), `systemd-python` compiles against libsystemd on
-installation, and `cysystemd` brings 5 MB of shared libraries; sd_notify(3) itself prints an
+It never makes the service fail: without `$NOTIFY_SOCKET` every call does nothing, and a manager
+that does not listen is ignored, as sd_notify(3) asks of its callers. This is our own code
+because the protocol is one datagram. Of the packages for it, `sdnotify` and `sd-notify` have had
+no release for years (and do not support RELOADING), `systemd-python` compiles against libsystemd
+on installation, and `cysystemd` brings 5 MB of shared libraries. sd_notify(3) itself shows an
 implementation of this size for programs that want no dependency.
 """
 
@@ -17,15 +17,15 @@ from reconciler.systemd.reload import monotonic_usec
 
 _LOG = get_logger(__name__)
 _LONGEST_STATUS = 2000
-"""Bytes. systemd ignores a message of more than PIPE_BUF, 4096, and a READY=1 in it as well."""
+"""Bytes. systemd ignores a message of more than PIPE_BUF (4096), even with a READY=1 in it."""
 
 
 class Notifier:
     """Speaks sd_notify(3) to the manager at `address`, or to nobody.
 
     Attributes:
-        watchdog_interval: seconds between two `watchdog()` calls that keep the manager
-            content (half of what it allows), or None where it does not watch.
+        watchdog_interval: seconds between two `watchdog()` calls (half of what the manager
+            allows), or None if there is no watchdog.
     """
 
     def __init__(self, address: str | None = None, watchdog_interval: float | None = None) -> None:
@@ -39,8 +39,8 @@ class Notifier:
         """Take the manager's address out of `environ`, so that no child of ours inherits it.
 
         Args:
-            environ: where NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID stand; they are removed.
-            pid: our own process id; a watchdog meant for another process is none of ours.
+            environ: has NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID; they are removed.
+            pid: our own process id; a watchdog for another process is ignored.
         """
         address = environ.pop("NOTIFY_SOCKET", None) or None
         usec = environ.pop("WATCHDOG_USEC", "")
@@ -51,23 +51,23 @@ class Notifier:
 
     @property
     def connected(self) -> bool:
-        """Whether a service manager asked to be told."""
+        """Whether a service manager asked to be notified."""
         return self._address is not None
 
     def ready(self, status: str) -> None:
-        """Start-up, or a reload, is complete; `status` is one sentence for people."""
+        """Startup or a reload is complete; `status` is one sentence for people."""
         self._send("READY=1", _status(status))
 
     def status(self, status: str) -> None:
         """Replace the sentence that `systemctl status` shows."""
         self._send(_status(status))
 
-    def reloading(self, status: str = "Reading the configuration again") -> None:
-        """A reload begins; it ends with `ready()`, be the new configuration taken or rejected."""
+    def reloading(self, status: str = "Reloading the configuration") -> None:
+        """A reload starts; it ends with `ready()`, whether the configuration is accepted or not."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={monotonic_usec()}", _status(status))
 
     def stopping(self, status: str) -> None:
-        """Shutdown begins."""
+        """Shutdown starts."""
         self._send("STOPPING=1", _status(status))
 
     def watchdog(self) -> None:
@@ -77,7 +77,7 @@ class Notifier:
     def _send(self, *assignments: str) -> None:
         if self._address is None:
             return
-        # A leading @ stands for the NUL byte of the abstract namespace.
+        # A leading @ means the NUL byte of the abstract namespace.
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
         try:
@@ -89,7 +89,7 @@ class Notifier:
 
 
 def _status(text: str) -> str:
-    """The assignment for one sentence: the protocol ends a value at the line's end."""
+    """The assignment for one sentence; the protocol ends a value at the end of the line."""
     line = " ".join(text.split()).encode("utf-8", "backslashreplace")
     if len(line) > _LONGEST_STATUS:
         line = line[:_LONGEST_STATUS].rsplit(b" ", 1)[0] + " …".encode()

@@ -1,9 +1,9 @@
-"""Makes `systemctl reload` wait for the outcome of a reload, and fail when it was rejected.
+"""Makes `systemctl reload` wait for the outcome of a reload, and fail if it was rejected.
 
-The service leaves the outcome in its RuntimeDirectory, and the command behind `ExecReload=`
-reads it there. `Type=notify-reload` (systemd 253) would wait as well, but has no way to say
-that the configuration was rejected, so this is used on every systemd. The outcome never
-holds more of the configuration than the words of its problems.
+The service writes the outcome to its RuntimeDirectory, and the command in `ExecReload=` reads
+it there. `Type=notify-reload` (systemd 253) would wait too, but cannot report that the
+configuration was rejected, so this is used on every systemd. The outcome never contains more
+of the configuration than the messages about its problems.
 """
 
 import os
@@ -20,21 +20,21 @@ _POLL_MS = 50
 
 
 class ReloadOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one reload."""
+    """The outcome of one reload."""
 
     started_usec: int
-    """When the service began to read the configuration, by CLOCK_MONOTONIC."""
+    """When the service started to read the configuration, by CLOCK_MONOTONIC."""
     accepted: bool
     message: str
-    """What changed, or every problem with its mend."""
+    """What changed, or every problem and how to fix it."""
 
 
 class ReloadUnanswered(Exception):
-    """The service ended, or said nothing in time."""
+    """The service ended, or did not answer in time."""
 
 
 def runtime_directory(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """The folder that systemd made for this run (RuntimeDirectory=), if there is one."""
+    """The folder that systemd created for this run (RuntimeDirectory=), if any."""
     first = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
     return Path(first) if first else None
 
@@ -45,7 +45,7 @@ def monotonic_usec() -> int:
 
 
 def record_outcome(folder: Path | None, outcome: ReloadOutcome) -> None:
-    """Publish `outcome` for whoever waits in `request_reload`; nobody does without `folder`."""
+    """Publish `outcome` for `request_reload`; without `folder`, nobody is waiting for it."""
     if folder is None:
         return
     fresh = folder / f".{_FILE}.new"
@@ -54,15 +54,15 @@ def record_outcome(folder: Path | None, outcome: ReloadOutcome) -> None:
 
 
 def request_reload(pid: int, folder: Path, timeout: float) -> ReloadOutcome:
-    """Send SIGHUP to the service `pid` and wait for what becomes of it.
+    """Send SIGHUP to the service `pid` and wait for the outcome.
 
     Args:
         pid: the service's main process.
         folder: the RuntimeDirectory of that service.
-        timeout: seconds to wait at most.
+        timeout: the longest to wait, in seconds.
 
     Raises:
-        ReloadUnanswered: there is no such process, or it ended, or it said nothing in time.
+        ReloadUnanswered: there is no such process, or it ended, or it did not answer in time.
     """
     since, deadline = monotonic_usec(), time.monotonic() + timeout
     try:
@@ -88,7 +88,7 @@ def _await(process: int, folder: Path, since: int, deadline: float) -> ReloadOut
         if time.monotonic() >= deadline:
             raise ReloadUnanswered("the service did not answer in time; see its journal")
         if ended.poll(_POLL_MS):
-            raise ReloadUnanswered("the service ended while it reloaded; see its journal")
+            raise ReloadUnanswered("the service ended during the reload; see its journal")
 
 
 def _read(path: Path) -> ReloadOutcome | None:

@@ -1,4 +1,4 @@
-"""systemd as a program: the only module that starts systemctl."""
+"""Runs systemctl; the only module that does."""
 
 import os
 from collections.abc import Mapping
@@ -11,22 +11,22 @@ _TIMEOUT_SECONDS = 300.0
 
 
 class ManagerFailed(Exception):
-    """systemctl did not do what it was asked, or there is no systemd to ask.
+    """systemctl failed, or there is no systemd.
 
     Attributes:
-        mend: what to do.
+        fix: what to do.
     """
 
-    def __init__(self, message: str, mend: str) -> None:
-        super().__init__(f"{message}. {mend}")
-        self.mend = mend
+    def __init__(self, message: str, fix: str) -> None:
+        super().__init__(f"{message}. {fix}")
+        self.fix = fix
 
 
 class Manager:
-    """The machine's service manager, or the user's own.
+    """The system's service manager, or the user's.
 
     Args:
-        own: whether it is the user's own.
+        own: whether it is the user's.
         environ: the environment variables of this process.
         uid: the user.
 
@@ -42,7 +42,7 @@ class Manager:
         if not _BOOTED.is_dir():
             raise ManagerFailed(
                 "systemd does not run this machine (sd_booted(3))",
-                "Run `reconciler run` from whatever starts services here.",
+                "Start `reconciler run` with the service manager of this machine.",
             )
         if own:
             self._find_own(os.getuid() if uid is None else uid)
@@ -51,7 +51,7 @@ class Manager:
         """Run `systemctl ARGUMENTS` and return what it printed.
 
         Raises:
-            ManagerFailed: it failed; the message is its own.
+            ManagerFailed: it failed; the message has its error output.
         """
         answer = self.ask(*arguments)
         if answer.status != 0:
@@ -61,25 +61,25 @@ class Manager:
         return answer.out
 
     def last_words(self, name: str, since: float) -> str:
-        """What a unit that did not start said, from `since` on (seconds since the epoch)."""
+        """What a unit that did not start has logged since `since` (seconds since the epoch)."""
         scope = ["--user"] if self.own else []
         words = ["journalctl", *scope, "--unit", name, f"--since=@{since:.3f}"]
         answer = self._run([*words, "--lines=8", "--output=cat", "--quiet"])
         return answer.out.strip()
 
     def ask(self, *arguments: str) -> Ended:
-        """Run `systemctl ARGUMENTS`; its exit status may be an answer."""
+        """Run `systemctl ARGUMENTS`; a non-zero exit status is not an error here."""
         return self._run([*self._command, *arguments])
 
     def _run(self, command: list[str]) -> Ended:
         try:
             return run(Program(command, environ=self._environ), limit=_TIMEOUT_SECONDS)
         except NotStarted as error:
-            mend = "Install systemd's programs, or correct PATH."
-            raise ManagerFailed(f"{command[0]} does not start ({error})", mend) from error
+            fix = "Install systemd's programs, or correct PATH."
+            raise ManagerFailed(f"{command[0]} does not start ({error})", fix) from error
         except TookTooLong as error:
-            mend = "See `systemctl list-jobs` for what it waits for."
-            raise ManagerFailed(f"`{' '.join(command)}` failed: {error}", mend) from error
+            fix = "`systemctl list-jobs` shows what it is waiting for."
+            raise ManagerFailed(f"`{' '.join(command)}` failed: {error}", fix) from error
 
     @property
     def _command(self) -> list[str]:
@@ -91,11 +91,11 @@ class Manager:
         return f"See `journalctl {scope}-u {unit} -n 20`."
 
     def _find_own(self, uid: int) -> None:
-        """`su` and `sudo` leave the variable out, though the manager may run."""
+        """Find the user's manager; `su` and `sudo` drop its variable even if it runs."""
         folder = self._environ.setdefault("XDG_RUNTIME_DIR", f"/run/user/{uid}")
         if not Path(folder, "systemd", "private").exists():
             raise ManagerFailed(
                 "no service manager runs for this user",
-                "Log in as the user (not by su or sudo), or let root say "
-                f"`loginctl enable-linger {uid}`.",
+                "Log in as the user (not with su or sudo), or run "
+                f"`loginctl enable-linger {uid}` as root.",
             )

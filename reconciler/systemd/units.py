@@ -1,7 +1,7 @@
 """The unit files of an installed service, made from the templates in `systemd/`.
 
-Pure but for reading those templates: it is told everything else, and writes nothing. What an
-administrator reads in `systemd/` is what gets installed, a few directives apart.
+Pure except that it reads those templates. An administrator who reads `systemd/` sees what gets
+installed, except for a few directives.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from reconciler.config import Address, TcpAddress, UnixAddress
 
 SYSTEM_FOLDER = Path("/etc/systemd/system")
 MARK = "# Written by `reconciler service install`; `reconciler service uninstall` removes it."
-"""The first line of every file of ours: nothing else is ever overwritten or removed."""
+"""The first line of each of our files: no other file is ever overwritten or removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One file, and what it should hold."""
+    """One file and its content."""
 
     path: Path
     text: str
@@ -27,13 +27,13 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What is to be installed.
+    """The service to install.
 
     Attributes:
-        program: the words that start reconciler, the first an absolute path.
+        program: the command that starts reconciler; its first word is an absolute path.
         arguments: what follows `reconciler run`: which configuration, or which project.
         writable: folders that the service writes to, besides its own.
-        listen: where systemd listens in its place; None without socket activation.
+        listen: where systemd listens for it; None without socket activation.
     """
 
     program: tuple[str, ...]
@@ -43,7 +43,7 @@ class Service:
 
 
 def machine_units(service: Service, user: str, folder: Path = SYSTEM_FOLDER) -> tuple[Unit, ...]:
-    """`reconciler.service`, one for the machine, which runs as `user`."""
+    """`reconciler.service`, the one system service, which runs as `user`."""
     text = _with_commands(template("reconciler.service"), service)
     text = set_directive(text, "User", [user])
     text = set_directive(text, "ReadWritePaths", _writable(service.writable))
@@ -55,12 +55,12 @@ def machine_units(service: Service, user: str, folder: Path = SYSTEM_FOLDER) -> 
 def named_units(
     service: Service, user: str, home: Path | None, folder: Path = SYSTEM_FOLDER
 ) -> tuple[Unit, ...]:
-    """`reconciler@.service` for every user, and what is particular to `user` beside it.
+    """`reconciler@.service` for every user, and a drop-in with the settings for `user`.
 
     Args:
-        service: What is to be installed.
-        user: For whom.
-        home: Where that user may write, and has uv's cache; None: there is no such place.
+        service: The service to install.
+        user: Its user.
+        home: The user's home, where uv's cache is; None if they have none.
         folder: Where units go.
     """
     shared = _with_commands(template("reconciler@.service"), Service(service.program, (), ()))
@@ -83,7 +83,7 @@ def named_units(
 
 
 def own_units(service: Service, folder: Path) -> tuple[Unit, ...]:
-    """`reconciler.service` of the user's own manager."""
+    """`reconciler.service` as a user service."""
     text = _with_commands(template("user/reconciler.service"), service)
     return (Unit(folder / "reconciler.service", _marked(text)), *_socket(service, "user/", folder))
 
@@ -96,7 +96,7 @@ def template(name: str) -> str:
 
 
 def set_directive(text: str, key: str, values: Sequence[str]) -> str:
-    """Put these values in place of all that `text` gives for `key`, where the first one stands."""
+    """Replace all values of `key` in `text` with these, at the place of the first one."""
     lines = text.split("\n")
     places = [number for number, line in enumerate(lines) if line.startswith(f"{key}=")]
     fresh = _lines(key, values)
@@ -109,8 +109,8 @@ def quoted(word: str, *, command: bool = False) -> str:
     """`word` as one word of a directive (systemd.syntax(7)), specifiers and quotes escaped.
 
     Args:
-        word: what is meant.
-        command: whether it stands in a command line, where `$` names a variable.
+        word: the plain text.
+        command: whether it is part of a command line, where `$` names a variable.
     """
     text = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("\n", "\\n")
     text = text.replace("$", "$$") if command else text
@@ -132,12 +132,12 @@ def _command(*words: str) -> str:
 
 
 def _writable(paths: Sequence[Path]) -> list[str]:
-    """One line each; the minus lets the service start, and say so, where a folder is gone."""
+    """One value each; the minus lets the service start, and report it, if a folder is missing."""
     return [quoted(f"-{path}") for path in paths]
 
 
 def _hidden(service: Service) -> bool:
-    """Whether a private /tmp would hide what the service is to look after."""
+    """Whether a private /tmp would hide what the service manages."""
     temporary = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108
     return any(path.is_relative_to(it) for path in service.writable for it in temporary)
 
@@ -154,7 +154,7 @@ def _socket(service: Service, kind: str, folder: Path) -> tuple[Unit, ...]:
 
 
 def _listen(address: Address) -> list[str]:
-    """As systemd.socket(5) writes it, which knows no names of hosts."""
+    """The address as systemd.socket(5) takes it, which does not accept host names."""
     if isinstance(address, UnixAddress):
         return [str(address.path).replace("%", "%%")]
     host = "127.0.0.1" if address.host == "localhost" else address.host

@@ -107,10 +107,6 @@ class Workspace:
         """Make the folder; it is private because uv settings with credentials are written there."""
         self.root.mkdir(mode=0o700, exist_ok=True)
 
-    def new_stage(self) -> Path:
-        """A new, empty folder for a stage."""
-        return Path(tempfile.mkdtemp(prefix=_STAGE, dir=self.root))
-
     def new_work(self) -> Path:
         """A new, empty folder for the files that uv reads and writes in one pass."""
         return Path(tempfile.mkdtemp(prefix=_WORK, dir=self.root))

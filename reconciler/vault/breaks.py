@@ -1,4 +1,4 @@
-"""How what is installed differs from what counts as held: replaced, removed, changed.
+"""How an installed package differs from the held one: replaced, removed or changed.
 
 Only compares: with the vault's copy, or with RECORD where there is no copy yet.
 """
@@ -13,7 +13,7 @@ from packaging.version import Version
 
 from reconciler.state.holds import Held
 from reconciler.state.installed import Distribution, Installed, RecordedFile
-from reconciler.vault.copies import Vault, digest_of, recorded_digest
+from reconciler.vault.copies import Vault, digest_of
 from reconciler.vault.manifest import VaultFile
 
 _SHOWN = 3
@@ -26,48 +26,51 @@ class Break:
     name: NormalizedName
     expected: Version
     found: Version | None
-    """None where it is not installed at all."""
+    """None if it is not installed at all."""
     files: tuple[str, ...] = ()
-    """Of the same version: the files that are gone or changed."""
+    """The files that are gone or changed, if the version is the same."""
     kept: bool = True
-    """Whether the vault has a copy; else the files were compared with RECORD."""
+    """Whether the vault has a copy; if not, the files were compared with RECORD."""
     in_place: bool = False
-    """Whether a file was written to, so that the copy, which shares its bytes, has changed too."""
+    """Whether a file was edited in place: the copy is the same file and has changed with it."""
 
     pinned_by: str | None = None
     """The hold that needs just the expected version."""
 
     @property
-    def words(self) -> str:
-        """What happened, and what to do."""
+    def what(self) -> str:
+        """What happened, without a full stop."""
         held = f"{self.name} {self.expected}"
-        restore = f"`reconciler hold restore {self.name}` puts {self.expected} back, offline"
-        accept = f"`reconciler hold accept {self.name}` takes what is there as the held one."
-        again = f"Install that build by hand once more, or {accept}"
         if self.found is None:
-            without = "To do without it, take it out of `hold`."
-            without = f"{self.pinned_by} needs it." if self.pinned_by else without
-            return f"{held} has been removed by someone else. {restore}. {without}"
+            return f"{held} has been removed by someone else"
         if self.found != self.expected:
-            pinned = f"{self.pinned_by} needs just that version."
-            rest = f". {pinned}" if self.pinned_by else f"; {accept}"
-            return f"{held} has been replaced by {self.found} by someone else. {restore}{rest}"
+            return f"{held} has been replaced by {self.found} by someone else"
         if not self.files:
-            return f"there is a second dist-info folder of {held}. {restore}; {accept}"
+            return f"there is a second dist-info folder of {held}"
         shown = ", ".join(self.files[:_SHOWN]) + (" ..." if len(self.files) > _SHOWN else "")
-        count = "a file" if len(self.files) == 1 else f"{len(self.files)} files"
-        verb = "is" if len(self.files) == 1 else "are"
+        one = len(self.files) == 1
+        count = f"a file of {held} is" if one else f"{len(self.files)} files of {held} are"
         if not self.kept:
-            return (
-                f"{count} of {held} {verb} not as its RECORD says ({shown}), and the vault has no "
-                f"copy of it. {again}"
-            )
+            return f"{count} not as its RECORD says ({shown}), and the vault has no copy of {held}"
         if self.in_place:
             return (
-                f"{count} of {held} {verb} gone or changed ({shown}), and so is the vault's copy, "
-                f"since what was written to is the same file. {again}"
+                f"{count} gone or changed ({shown}), and the vault's copy has changed with it, "
+                "since both are the same file"
             )
-        return f"{count} of {held} {verb} gone or changed ({shown}). {restore}; {accept}"
+        return f"{count} gone or changed ({shown})"
+
+    @property
+    def fix(self) -> str:
+        """What to do."""
+        restore = f"`reconciler hold restore {self.name}` restores {self.expected}, offline"
+        accept = f"`reconciler hold accept {self.name}` holds what is installed instead."
+        if self.found is None and self.pinned_by is None:
+            return f"{restore}. To do without it, take it out of `hold`."
+        if self.found != self.expected and self.pinned_by is not None:
+            return f"{restore}. {self.pinned_by} needs just that version."
+        if self.files and (self.in_place or not self.kept):
+            return f"Install that build by hand again, or {accept}"
+        return f"{restore}; {accept}"
 
 
 def find_breaks(
@@ -75,8 +78,8 @@ def find_breaks(
 ) -> dict[NormalizedName, Break]:
     """Compare what is installed with what counts as held.
 
-    A file is unchanged if its inode, size and modification time are; else its content
-    is compared, so a restored or copied file is as good as the original.
+    A file with the same inode, size and modification time is unchanged. The content of
+    any other is compared, so a restored or copied file is as good as the original.
 
     Args:
         vault: The copies.
@@ -133,10 +136,10 @@ def _changed_links(links: Mapping[str, str], prefix: Path) -> Iterator[str]:
 
 
 def differs_from_record(held: Iterable[Held], prefix: Path) -> dict[NormalizedName, Break]:
-    """The holds of which files are not as their RECORD says.
+    """The holds whose files are not as their RECORD says.
 
-    Costs a `stat` for each file; only one that was written after RECORD is read. What is
-    gone shows elsewhere.
+    Costs a `stat` for each file; only a file that was written after RECORD is read. Missing
+    files are reported elsewhere.
 
     Args:
         held: Holds that the vault has no copy of.
@@ -159,7 +162,7 @@ def _unlike(distribution: Distribution) -> Iterator[RecordedFile]:
     except (OSError, ValueError):
         return
     for file in files:
-        digest = None if file.is_bytecode else recorded_digest(file)
+        digest = None if file.is_bytecode else file.sha256
         if digest is None:
             continue
         try:

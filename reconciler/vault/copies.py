@@ -4,7 +4,6 @@ Only reads: copies are made and removed by `reconciler.vault.writer`. A copy is 
 only if every file still has the SHA-256 that was recorded when it was whole.
 """
 
-import base64
 import hashlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from reconciler.state.holds import matches
-from reconciler.state.installed import Distribution, Installed, RecordedFile, read_distribution
+from reconciler.state.installed import Distribution, Installed, read_distribution
 from reconciler.status import ExpectedEnd, Reason
 from reconciler.trees.workspace import Workspace
 from reconciler.vault.manifest import Manifest, VaultFile, read_files, read_manifest
@@ -132,17 +131,6 @@ class Vault:
         for one in wanted:
             wanted += [n for n, m in current.items() if m.pinned_by == one and n not in wanted]
         return [current[n] for n in wanted if n in current]
-
-
-def recorded_digest(file: RecordedFile) -> str | None:
-    """A RECORD's SHA-256 (PEP 376: URL-safe base64 without padding) as hexadecimal digits."""
-    kind, _, value = (file.hash or "").partition("=")
-    if kind != "sha256":
-        return None
-    try:
-        return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex()
-    except ValueError:
-        return None
 
 
 def digest_of(path: Path) -> str:

@@ -1,6 +1,6 @@
-"""What the vault knows of a copy: one small JSON file beside it, read in two halves.
+"""What the vault knows about a copy: a JSON file beside it, read in two halves.
 
-Only reads; who writes it, durably, is the vault.
+Only reads; `reconciler.vault.writer` writes it.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ class VaultFile(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a copy is of. Its files are listed apart: torch has 14,600, seldom wanted."""
+    """Which build a copy is of. Its files are read separately: torch has 14,600."""
 
     name: str
     version: str
@@ -27,23 +27,23 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     links: dict[str, str] = {}
     """Symbolic links: path below the environment to where they lead."""
     number: int = 0
-    """Counts up with each copy of this package that was taken as the held one."""
+    """Rises with each copy of this package that became the held one."""
 
 
 class _Files(msgspec.Struct, frozen=True):
-    """The other half of what a manifest's file says."""
+    """The other half of a manifest's file."""
 
     files: tuple[VaultFile, ...]
 
 
 class WholeManifest(Manifest, frozen=True, kw_only=True):
-    """All that a manifest's file says: enough to recognise the original, and to check the copy."""
+    """A manifest's whole file: enough to recognize the original and to check the copy."""
 
     files: tuple[VaultFile, ...]
 
 
 def read_manifest(path: Path) -> Manifest | None:
-    """All but the list of files, or None where there is no such file, or a damaged one."""
+    """Everything except the list of files; None if there is no such file or it is damaged."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
     except (OSError, msgspec.DecodeError):

@@ -18,7 +18,7 @@ from reconciler.state.holds import Held
 from reconciler.state.installed import Distribution
 from reconciler.trees.tree import recorded_paths
 from reconciler.trees.workspace import PassLock, remove_tree, write_durably
-from reconciler.vault.copies import MANIFEST, TREE, Vault, digest_of, recorded_digest
+from reconciler.vault.copies import MANIFEST, TREE, Vault, digest_of
 from reconciler.vault.manifest import Manifest, VaultFile, WholeManifest
 
 _UNFINISHED = ".new-"
@@ -150,7 +150,7 @@ class VaultWriter:
         return {
             file.path.removeprefix(start): digest
             for file in distribution.files()
-            if (digest := recorded_digest(file)) is not None
+            if (digest := file.sha256) is not None
         }
 
     def _newest_number(self, name: str) -> int:

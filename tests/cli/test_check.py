@@ -43,7 +43,7 @@ def test_a_missing_package_is_drift(studio: Studio) -> None:
         "Package  Required  Installed  Status",
         "alpha    >=1       -          missing",
         "studio is not as declared: 2 of 3 requirements satisfied, 3 held.",
-        "`reconciler plan` shows what would change; `reconciler apply` mends it.",
+        "`reconciler plan` shows what would change; `reconciler apply` fixes it.",
     ]
 
 
@@ -76,7 +76,7 @@ def test_a_replaced_hold_is_drift_and_says_how_to_mend_it(applied: Studio, tmp_p
     assert ran.returncode == 2
     assert "has been replaced by 2.8.0" in ran.stdout
     assert "`reconciler hold restore torch`" in ran.stdout
-    assert "`reconciler apply` mends it" not in ran.stdout
+    assert "`reconciler apply` fixes it" not in ran.stdout
 
 
 def test_the_json_document_has_just_these_fields(applied: Studio) -> None:
@@ -142,7 +142,7 @@ def test_where_there_is_no_environment_everything_is_missing_and_none_is_made(
     ran = studio.run("check")
 
     assert ran.returncode == 2
-    assert "there is no environment yet" in ran.stdout
+    assert "there is no environment at" in ran.stdout
     assert "alpha    -         -          missing" in ran.stdout
     assert not (tmp_path / "nowhere").exists()
 
@@ -180,15 +180,15 @@ def test_where_there_is_no_environment_no_program_is_started(
     )  # fmt: skip
 
     own = "{}.{}.{}".format(*sys.version_info[:3])
-    compared = f"Compared as for Python {own}, which runs this command."
+    compared = f"Compared for Python {own}, which runs this command."
     assert ran.returncode == 2, ran.stderr
     assert ran.stderr == ""
     assert ran.stdout.splitlines() == [
-        f"studio: there is no environment yet at {tmp_path}/nowhere/bin/python. {compared}",
+        f"studio: there is no environment at {tmp_path}/nowhere/bin/python yet. {compared}",
         "Package  Required  Installed  Status",
         "alpha    >=1       -          missing",
         "studio is not as declared: 0 of 1 requirements satisfied, 0 held.",
-        "`reconciler plan` shows what would change; `reconciler apply` mends it.",
+        "`reconciler plan` shows what would change; `reconciler apply` fixes it.",
     ]
     assert not called.exists()
     assert not (tmp_path / "nowhere").exists()

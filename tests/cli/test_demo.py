@@ -2,9 +2,9 @@
 
 import os
 import re
+import resource
 import signal
 import subprocess
-import time
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -25,13 +25,17 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def test_it_tells_the_story_and_leaves_nothing_behind(tmp_path: Path, folder: Path) -> None:
-    started = time.monotonic()
-    ran = run_cli("demo", cwd=tmp_path, env={"TMPDIR": str(folder), **NO_NETWORK})
-    seconds = time.monotonic() - started
+def test_it_tells_the_story_touches_nothing_here_and_leaves_nothing_behind(
+    applied: Studio, folder: Path
+) -> None:
+    before, worked = applied.json("history"), processor_seconds()
+
+    here = {"UV_INDEX_URL": "http://127.0.0.1:9/simple", **NO_NETWORK}
+    ran = applied.run("demo", TMPDIR=str(folder), **here)
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert seconds < 20
+    assert processor_seconds() - worked < 15
+    assert applied.json("history") == before
     assert "\x1b" not in ran.stdout
     text = " ".join(ran.stdout.split())
     for words in (
@@ -49,6 +53,12 @@ def test_it_tells_the_story_and_leaves_nothing_behind(tmp_path: Path, folder: Pa
     assert list(folder.iterdir()) == []
 
 
+def processor_seconds() -> float:
+    """What ended children have used: how long one waits is up to the machine's other work."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_whatever_ends_it_leaves_nothing_behind(
     tmp_path: Path, folder: Path, number: signal.Signals
@@ -63,15 +73,6 @@ def test_whatever_ends_it_leaves_nothing_behind(
 
     assert (ran.returncode, said.strip()) == (130, "Interrupted.")
     assert list(folder.iterdir()) == []
-
-
-def test_it_is_not_touched_by_what_is_configured_here(applied: Studio, folder: Path) -> None:
-    before = applied.json("history")
-
-    ran = applied.run("demo", TMPDIR=str(folder), UV_INDEX_URL="http://127.0.0.1:9/simple")
-
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert applied.json("history") == before
 
 
 def test_the_picture_shows_the_terminal_and_fetches_nothing(tmp_path: Path, folder: Path) -> None:

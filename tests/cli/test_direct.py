@@ -1,4 +1,4 @@
-"""What works without the service: history, roll-back, pause, resume, and the holds."""
+"""What works without the service: history, rollback, pause, resume, and the holds."""
 
 import shutil
 import subprocess
@@ -62,7 +62,7 @@ def test_an_unknown_pass_is_an_error(applied: Studio) -> None:
 
 
 def test_history_of_nothing(studio: Studio) -> None:
-    assert studio.ok("history") == "Nothing is recorded of studio yet.\n"
+    assert studio.ok("history") == "Nothing is recorded for studio yet.\n"
     assert not (studio.home / "state").exists()
 
 

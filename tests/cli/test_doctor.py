@@ -1,4 +1,4 @@
-"""`doctor` finds what could stand in the way, each with its mend, and changes nothing."""
+"""`doctor` finds anything that could get in the way, says how to fix it, and changes nothing."""
 
 import fcntl
 import os
@@ -136,7 +136,7 @@ def test_an_environment_that_is_not_there_yet_is_no_problem(studio: Studio, tmp_
 
     (found,) = findings(studio, 0, "interpreter")
 
-    assert "the first pass makes it" in found["message"]
+    assert "the first pass creates it" in found["message"]
 
 
 def test_another_uv_at_work(studio: Studio) -> None:
@@ -196,7 +196,7 @@ def test_two_packages_that_own_one_file(studio: Studio, tmp_path: Path) -> None:
 
     found = one(studio, 1, "shared files")
 
-    assert "opencv-python and opencv-python-headless both own 1 files" in found["message"]
+    assert "opencv-python and opencv-python-headless both own a file" in found["message"]
     assert "cv2/__init__.py" in found["message"]
 
 
@@ -258,7 +258,7 @@ def test_an_address_that_is_taken(studio: Studio) -> None:
     listen = f'listen = "unix:{studio.socket}"'
     studio.config.write_text(text.replace(listen, 'listen = "192.0.2.1:80"\ntoken_file = "t"'))
 
-    assert "192.0.2.1:80 cannot be listened at" in one(studio, 1, "address")["message"]
+    assert "cannot listen on 192.0.2.1:80" in one(studio, 1, "address")["message"]
 
 
 def test_a_token_that_others_may_read(studio: Studio) -> None:

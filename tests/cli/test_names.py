@@ -100,7 +100,7 @@ def test_a_configuration_without_that_project_is_an_error(studio: Studio, tmp_pa
     ran = studio.run("check", "--config", str(studio.config), "--pyproject", str(tmp_path))
 
     assert ran.returncode == 1
-    assert "has no environment of that project" in ran.stderr
+    assert "has no environment for that project" in ran.stderr
 
 
 def test_options_may_stand_before_or_after_the_command(applied: Studio) -> None:

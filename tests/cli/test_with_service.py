@@ -53,7 +53,7 @@ class Running:
 
 @pytest.fixture
 def served(applied: Studio) -> Iterator[Studio]:
-    """The studio, looked after by a service."""
+    """The studio, managed by a service."""
     running = Running(applied)
     yield applied
     running.end()
@@ -247,7 +247,7 @@ def test_nobody_acts_behind_the_back_of_a_service(applied: Studio, tmp_path: Pat
     for arguments in (["pause"], ["resume"], ["rollback"], ["hold", "restore", "torch"]):
         ran = applied.run(*arguments, "--config", str(elsewhere))
         assert ran.returncode == 1
-        assert "looks after studio, but does not answer" in ran.stderr
+        assert "manages studio, but does not answer" in ran.stderr
     running.end()
 
 
@@ -274,7 +274,7 @@ def test_what_answers_may_be_no_reconciler(studio: Studio, foreign: int) -> None
     ran = studio.run("status")
 
     assert ran.returncode == 1
-    assert f"what answers at 127.0.0.1:{foreign} is no Reconciler" in ran.stderr
+    assert f"what answers at 127.0.0.1:{foreign} is not Reconciler" in ran.stderr
 
 
 def test_a_service_for_something_else_is_not_asked(served: Studio, tmp_path: Path) -> None:
@@ -292,5 +292,5 @@ def test_a_service_for_something_else_is_not_asked(served: Studio, tmp_path: Pat
     ran = served.run("trigger", "--config", str(config))
 
     assert ran.returncode == 1
-    assert "does not look after" in ran.stderr
+    assert "does not manage" in ran.stderr
     assert "studio" in ran.stderr

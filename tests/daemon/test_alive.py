@@ -9,6 +9,7 @@ import pytest
 from reconciler.daemon.claim import Claim
 from reconciler.daemon.worker import Worker
 from reconciler.journal.history import Journal
+from reconciler.status import Trigger
 from tests.support.passes import environment_for
 from tests.support.processes import wait_until
 
@@ -29,7 +30,7 @@ def test_waiting_for_somebody_else_s_uv_is_no_hang(worker, venv):
     (venv / ".reconciler").mkdir()
     lock = os.open(venv / ".reconciler/pass.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    worker.start()
+    worker.start(Trigger.START)
     wait_until(lambda: worker.busy, what="a pass")
     silence = 0.5
     wait_until(lambda: time.monotonic() - worker.beat > silence, what="a long wait")

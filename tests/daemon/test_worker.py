@@ -1,29 +1,93 @@
 """What a worker says is whole: nobody sees one half of it before the other."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
+
+import pytest
 
 from reconciler.daemon.claim import Claim
 from reconciler.daemon.worker import Worker
 from reconciler.journal.history import Journal
-from reconciler.status import EnvironmentStatus
+from reconciler.status import EnvironmentStatus, Trigger
 from tests.support.passes import environment_for
 from tests.support.processes import wait_until
+from tests.support.wheels import make_wheel
 
 
-def test_a_failure_is_never_shown_without_the_time_of_its_retry(project, venv, index, tmp_path):
+class Stand:
+    """A worker of its own, with all that it publishes."""
+
+    def __init__(self, project, folder, **settings) -> None:
+        environment = environment_for(project, interval=3600.0, **settings)
+        self.journal = Journal(folder / "journal.sqlite3")
+        self.shown: list[EnvironmentStatus] = []
+        self.events: list[tuple[str, Mapping[str, Any]]] = []
+        self.worker = Worker(
+            environment,
+            self.journal,
+            Claim(environment),
+            self.shown.append,
+            lambda kind, data: self.events.append((kind, data)),
+        )
+
+    def run_until(self, phase: str) -> EnvironmentStatus:
+        """Start it, and end it once it has shown this phase after a pass."""
+        self.worker.start(Trigger.START)
+        try:
+            wait_until(lambda: self._ended_in(phase), what=f"phase {phase}")
+        finally:
+            assert self.worker.stop(30)
+        return self._ended_in(phase)[0]
+
+    def _ended_in(self, phase: str) -> list[EnvironmentStatus]:
+        return [row for row in self.shown if row.phase == phase and row.last_pass is not None]
+
+
+@pytest.fixture
+def stand(project, venv, tmp_path):
+    stands = []
+
+    def make(**settings) -> Stand:
+        stands.append(Stand(project, tmp_path, **settings))
+        return stands[-1]
+
+    yield make
+    for each in stands:
+        each.journal.close()
+
+
+def test_a_failure_is_never_shown_without_the_time_of_its_retry(stand, project, index):
     project.write(["alpha"])
     index.down()
-    environment = environment_for(project, interval=3600.0)
-    journal = Journal(tmp_path / "journal.sqlite")
-    shown: list[EnvironmentStatus] = []
-    claim = Claim(environment)
-    worker = Worker(environment, journal, claim, shown.append, lambda _kind, _data: None)
-    worker.start()
-    try:
-        wait_until(lambda: [row for row in shown if row.phase == "Failed"], what="a failure")
-    finally:
-        assert worker.stop(30)
-    failed = [row for row in shown if row.phase == "Failed" and row.current_pass is None]
+    failing = stand()
+
+    failing.run_until("Failed")
+
+    failed = [row for row in failing.shown if row.phase == "Failed"]
+    assert failed, "a failure was shown"
     for row in failed:
+        assert row.current_pass is None
         since = datetime.fromisoformat(row.last_pass.started_at)
         assert (datetime.fromisoformat(row.next_check_at) - since).total_seconds() < 60
+
+
+def test_progress_is_told_by_the_plan_once_and_then_by_what_uv_does(
+    stand, project, index, wheelhouse
+):
+    """With a hold, uv plans several times; what is to be installed is told once."""
+    for name in ("alpha", "beta"):
+        index.add(make_wheel(wheelhouse / "worker", name, "1.0"))
+    project.write(["alpha", "beta"])
+    working = stand(hold=("torch",))
+
+    working.run_until("InSync")
+
+    told = [data for kind, data in working.events if kind == "progress"]
+    planned = [data for data in told if data["step"] == "planned"]
+    assert sorted(data["package"] for data in planned) == ["alpha", "beta"]
+    assert {(data["done"], data["total"]) for data in planned} == {(0, 2)}
+    installed = [data for data in told if data["step"] == "installed"]
+    assert sorted(data["package"] for data in installed) == ["alpha", "beta"]
+    assert [(data["done"], data["total"]) for data in installed] == [(1, 2), (2, 2)]
+    assert {(data["environment"], data["pass"]) for data in told} == {("studio", 1)}

@@ -15,6 +15,7 @@ from tests.support.environments import (
     uninstall,
 )
 from tests.support.index import PackageIndex
+from tests.support.processes import wait_until
 from tests.support.projects import Project
 from tests.support.service import ServiceFactory, ServiceProcess
 
@@ -105,6 +106,7 @@ def test_a_deleted_environment_is_made_anew(running: ServiceProcess, project: Pr
         shutil.rmtree(project.venv)
         running.wait_for(lambda _: len(running.events("environment.created")) == round_ + 1)  # noqa: B023
         running.wait_for_environment(lambda row: in_sync_with(row, ["alpha"]))
+        wait_until(lambda: not running.environment()["current_pass"], what="the pass's end")
         assert_whole(project.venv)
 
     # And it is looked after as the first one was: the watch and the claim are on this one.
@@ -188,7 +190,8 @@ def test_something_else_in_the_environment_s_place_is_left_alone(
     assert condition["reason"] == "InterpreterUnusable"
     assert "is not empty" in condition["message"]
     assert [p.name for p in project.venv.iterdir()] == ["precious"]
-    assert process.client.get("/readyz").status_code == 503
+    # While it is tried again, the environment has not failed.
+    wait_until(lambda: process.client.get("/readyz").status_code == 503, what="not ready")
 
     (project.venv / "precious").rmdir()
     process.wait_for_environment(lambda row: in_sync_with(row, ["alpha"]))

@@ -1,12 +1,12 @@
 """Another build becomes the held one: by word, by what the project declares, by configuration."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.asking import ask, condition, finished, holds, in_sync_with, statuses
 from tests.support.environments import (
+    delete,
     install,
     run_uv,
     snapshot,
@@ -157,7 +157,7 @@ def test_old_copies_are_pruned(
 def test_with_the_environment_its_vault_is_gone_and_nothing_is_called_broken(
     held: ServiceProcess, project: Project, gpu_wheels: list[Path]
 ) -> None:
-    shutil.rmtree(project.venv)
+    delete(project.venv)
     row = held.wait_for_environment(
         lambda row: statuses(row).get("torch") == "held-missing" and row["current_pass"] is None
     )

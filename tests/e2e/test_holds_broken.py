@@ -92,8 +92,11 @@ def test_a_torch_replaced_by_hand_is_reported_and_restored_offline(
     restored = {c["name"]: (c["action"], c["from"], c["to"]) for c in entry["changes"]}
     assert restored["torch"] == ("restore", "2.4.0", TORCH)
     assert files_of_holds(project.venv) == before, "the same inodes, and the same bytes"
-    assert harmed(project.venv) <= {"triton"}, "the intruder's, which owned the same files"
+    assert restored["triton"] == ("remove", "3.0.0", None), "it owned the same files"
+    assert_whole(project.venv)
+    assert "nvidia-cublas-cu12 12.4.5.8" in entry["message"], "it stays, and is named"
     row = held.wait_for_environment(lambda row: not broken(row) and row["phase"] == "InSync")
+    assert row["warnings"] == []
     assert holds(row)["torch"]["intact"] is True
     assert statuses(row)["torch"] == "held"
     assert run_python(project.venv, "import torch; print(torch.cuda.is_available())") == "True"
@@ -162,10 +165,15 @@ def test_a_companion_overwritten_by_another_package(
     companion = holds(row)["pytorch-triton-rocm"]
     assert (companion["intact"], companion["pinned_by"]) == (False, "torch")
     assert companion["version"] == TRITON_ROCM
+    (told,) = row["warnings"]
+    assert told.startswith("triton 3.0.0 claims 2 files of pytorch-triton-rocm 2.3.1, which is")
     assert "triton/__init__.py" in companion["message"]
     ask(held, "holds/pytorch-triton-rocm/restore")
     assert files_of_holds(project.venv) == before
     assert run_python(project.venv, "import triton; print(triton.BUILD)") == "pytorch-triton-rocm"
+    assert_whole(project.venv)
+    row = held.wait_for_environment(lambda row: not broken(row) and row["phase"] == "InSync")
+    assert row["warnings"] == []
 
 
 def test_it_puts_a_broken_hold_back_by_itself_if_told_to(
@@ -183,6 +191,8 @@ def test_it_puts_a_broken_hold_back_by_itself_if_told_to(
     assert files_of_holds(studio) == before
     restored = {e["package"] for e in process.events("hold.restored")}
     assert restored >= {"torch", "pytorch-triton-rocm"}
+    assert_whole(studio)
+    assert "triton" not in snapshot(studio)
     assert process.events("hold.broken")
     assert snapshot(studio)["torchvision"] == TORCHVISION
 
@@ -259,6 +269,7 @@ def test_a_restore_and_a_reconcile_at_once_do_not_meet(
     assert files_of_holds(project.venv) == before
     assert snapshot(project.venv).keys() >= {"tqdm", "requests", "torch"}
     spans = spans_of(held)
+    assert len(spans) >= 3, "the first pass, the restore, the reconcile"
     assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))
 
 
@@ -280,4 +291,9 @@ def test_the_held_build_may_be_put_back_by_hand(
     row = held.wait_for_environment(lambda row: not broken(row) and row["phase"] == "InSync")
 
     assert holds(row)["torch"]["message"] is None
-    assert harmed(project.venv) <= {"triton"}
+    assert harmed(project.venv) == {"triton"}
+    (told,) = row["warnings"]
+    assert "`reconciler hold restore pytorch-triton-rocm` removes triton" in told
+    ask(held, "holds/pytorch-triton-rocm/restore")
+    assert_whole(project.venv)
+    held.wait_for_environment(lambda row: row["warnings"] == [])

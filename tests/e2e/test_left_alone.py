@@ -1,6 +1,5 @@
 """Environments that are left alone: after a roll-back, while paused, and where one only looks."""
 
-import shutil
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -12,6 +11,7 @@ from tests.e2e.asking import ask, condition, in_sync_with, passes, post, statuse
 from tests.support.environments import (
     FileState,
     assert_whole,
+    delete,
     make_venv,
     snapshot,
     tree_fingerprint,
@@ -190,7 +190,7 @@ def test_a_paused_environment_that_is_deleted_stays_away_until_someone_resumes(
 ) -> None:
     post(running, "pause")
     running.wait_for_phase("Paused")
-    shutil.rmtree(project.venv)
+    delete(project.venv)
     ask(running, "reconcile")
     project.save(["alpha", "beta"])
     ask(running, "reconcile")
@@ -207,7 +207,7 @@ def test_a_rolled_back_environment_that_is_deleted_stays_away_until_the_file_cha
     process, _ = upgraded
     ask(process, "rollback")
     process.wait_for_phase("Paused")
-    shutil.rmtree(project.venv)
+    delete(project.venv)
     ask(process, "reconcile")
     assert not project.venv.exists()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.asking import finished, in_sync_with, post, statuses
+from tests.e2e.asking import finished, in_sync_with, passes, post, statuses
 from tests.support.environments import snapshot
 from tests.support.index import PackageIndex
 from tests.support.projects import Project
@@ -89,7 +89,12 @@ def test_a_changed_environment_goes_by_its_new_keys(
     assert snapshot(projects["studio"].venv).keys() == {"alpha"}
 
     reload(pair, {name: keys(projects[name]) for name in ("studio", "second")})
-    pair.wait_for_environment(lambda row: in_sync_with(row, ["alpha", "beta"]), name="studio")
+    row = pair.wait_for_environment(lambda it: in_sync_with(it, ["alpha", "beta"]), name="studio")
+    assert (row["last_pass"]["trigger"], row["last_pass"]["result"]) == ("reload", "changed")
+    begun = [(it["environment"], it["trigger"]) for it in passes(pair, "start", "reload")]
+    assert begun.count(("studio", "reload")) == 2
+    assert begun.count(("studio", "start")) == 1
+    assert ("second", "reload") not in begun, "it was not changed"
 
 
 @pytest.mark.parametrize(

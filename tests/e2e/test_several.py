@@ -1,7 +1,6 @@
 """Several environments in one service, several services, and who gets what."""
 
 import json
-import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.asking import condition, in_sync_with
-from tests.support.environments import make_venv, snapshot, uninstall
+from tests.support.environments import delete, make_venv, snapshot, uninstall
 from tests.support.index import PackageIndex
 from tests.support.processes import wait_until
 from tests.support.projects import Project
@@ -85,7 +84,7 @@ def test_a_second_service_on_the_same_environment_is_refused(
     assert failure["level"] == "error"
     assert f"process {running.pid}" in failure["message"]
     assert str(project.venv) in failure["message"]
-    assert "Another service looks after this environment" in failure["mend"]
+    assert "Another service manages this environment" in failure["mend"]
     assert "Traceback" not in second.log.read_text()
     assert running.environment()["phase"] == "InSync"
 
@@ -117,7 +116,7 @@ def test_the_claim_is_on_the_environment_that_is_there_now(
     running: ServiceProcess, service: ServiceFactory, project: Project
 ) -> None:
     """The environment was made after the service began, and once more after that."""
-    shutil.rmtree(project.venv)
+    delete(project.venv)
     running.wait_for(lambda _: snapshot_or_nothing(project).keys() == {"alpha"})
     wait_until((project.venv / ".reconciler" / "service.lock").exists)
     second = service.prepare()

@@ -13,6 +13,7 @@ import pytest
 
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal
+from reconciler.passes.reconcile import reconcile
 from reconciler.passes.runner import PassRunner
 from reconciler.processes import Cancellation
 from reconciler.status import Result
@@ -191,7 +192,7 @@ def test_a_vault_that_cannot_be_pruned_hides_nothing_of_what_a_pass_did(
     monkeypatch.setattr("reconciler.vault.writer.remove_tree", fail)
     journal = Journal(tmp_path / "journal.sqlite")
     recorded = PassRunner(environment, journal, HoldMonitor(environment)).run(
-        lambda running: running.reconcile(audit=True),
+        lambda running: reconcile(running, audit=True),
         trigger="manual", pass_id=None, cancel=Cancellation(), listener=Follower(),
     )  # fmt: skip
     journal.close()

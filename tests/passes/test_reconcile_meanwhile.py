@@ -1,6 +1,7 @@
 """A pass that is ended, met by someone else, or refused by a verify command."""
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -106,6 +107,23 @@ def test_a_live_tree_that_changes_meanwhile_is_looked_at_anew(project, venv, wor
     assert (venv / "bin" / "hello").exists()
     assert_whole(venv)
     assert strays(venv) == set()
+
+
+def test_metadata_that_vanishes_while_it_is_read_starts_the_pass_over(
+    project, venv, world, gpu_wheels
+):
+    install(venv, *gpu_wheels, world.wheel("b"))
+    world.wheel("a")
+    project.write(["a"])
+    info = next(site_packages(venv).glob("b-*.dist-info"))
+    follower = Follower(
+        lambda step: shutil.rmtree(info) if step == "plan" and info.exists() else None
+    )
+    environment = environment_for(project)
+    assert "b" in environment.look().installed.distributions
+    assert reconcile(environment, follower=follower).result is Result.CHANGED
+    assert follower.steps.count("plan") == 2
+    assert snapshot(venv).keys() >= {"a", "torch"}
 
 
 def test_somebody_elses_installation_of_the_very_same_is_enough(project, venv, world):

@@ -1,5 +1,6 @@
 """What counts as drift is what uv would change: both are asked the same of one environment."""
 
+import functools
 import subprocess
 from pathlib import Path
 
@@ -27,6 +28,8 @@ OLD_MISTAKES = (
     "absent (>=1.7.*)", "absent (>dev)", "absent>=1<2", "absent>='1.0'", "absent!=3.0*",
     "plain (>=1.7.*)", "plain (>dev)", "plain>=1<2", "plain>='1.0'", "plain!=3.0*",
 )  # fmt: skip
+
+looked_at = functools.cache(inspect)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +76,7 @@ def uv_would_change(venv: Path, folder: Path, text: str) -> bool:
 
 
 def we_would_change(venv: Path, folder: Path, text: str) -> bool:
-    interpreter = inspect(venv / "bin" / "python")
+    interpreter = looked_at(venv / "bin" / "python")
     desired = parse(folder / "pyproject.toml", text.encode(), interpreter.markers)
     installed = InstalledReader(interpreter.site_directories).read()
     adjustments = Adjustments.of(desired.uv)
@@ -82,58 +85,64 @@ def we_would_change(venv: Path, folder: Path, text: str) -> bool:
     return not drift.in_sync
 
 
-def both(venv: Path, folder: Path, requirements: str, settings: str = "") -> tuple[bool, bool]:
+def disagreement(venv: Path, folder: Path, requirements: str, settings: str = "") -> list[str]:
+    """What only one of both would change, and who."""
     text = f'[project]\nname = "studio"\nversion = "1"\ndependencies = [{requirements}]\n{settings}'
-    return uv_would_change(venv, folder, text), we_would_change(venv, folder, text)
+    uv, we = uv_would_change(venv, folder, text), we_would_change(venv, folder, text)
+    return [] if uv is we else [f"only {'uv' if uv else 'we'}: {requirements} {settings}"]
 
 
-@pytest.mark.parametrize(
-    "requirement",
-    [
-        "plain", "plain>=1.24.0,<2.0", "plain<1.26", "plain==1.26.*", "plain!=1.26.4",
-        "plain~=1.26.0", "plain===1.26.4", "plain>1.26.4", "plain>=1.27rc1", "Plain",
-        "local==2.3.1", "local==2.3.1+rocm5.7", "local==2.3.1+cu121", "local>2.3.1",
-        "local>=2.3.1", "local<=2.3.1", "local<2.3.1", "local!=2.3.1", "local==2.3.*",
-        "local===2.3.1", "local===2.3.1+rocm5.7",
-        "candidate", "candidate>=1.0", "candidate>=2.0", "candidate<2.0", "candidate>=2.0rc1",
-        "candidate==2.0rc1", "candidate<2.1", "candidate>=1.0,<3",
-        "dev>=1.0", "dev", "dev<2.0", "dev>=2.0.dev0", "dev~=2.0",
-        "post==2.0", "post>2.0", "post>=2.0", "post<2.0.1", "post<=2.0",
-        "epoch>=2020", "epoch<2020", "epoch==1!1.0",
-        "absent", "absent; sys_platform == 'win32'", "plain>=9; python_version < '3'",
-        "parent", "parent[more]", "parent[empty]", "parent[unknown]", "orphan", "picky",
-        "elsewhere", "extended", "extended[gpu]", "extended[ok]", "extended[GPU]",
-        *(f"mistaken{number}" for number in range(len(OLD_MISTAKES))), "zeroed", "stranger",
-        "by-egg-info", "by-egg-info>=2", "by-egg-link", "by-egg-link>=2",
-    ],
+REQUIREMENTS = (
+    "plain", "plain>=1.24.0,<2.0", "plain<1.26", "plain==1.26.*", "plain!=1.26.4",
+    "plain~=1.26.0", "plain===1.26.4", "plain>1.26.4", "plain>=1.27rc1", "Plain",
+    "local==2.3.1", "local==2.3.1+rocm5.7", "local==2.3.1+cu121", "local>2.3.1",
+    "local>=2.3.1", "local<=2.3.1", "local<2.3.1", "local!=2.3.1", "local==2.3.*",
+    "local===2.3.1", "local===2.3.1+rocm5.7",
+    "candidate", "candidate>=1.0", "candidate>=2.0", "candidate<2.0", "candidate>=2.0rc1",
+    "candidate==2.0rc1", "candidate<2.1", "candidate>=1.0,<3",
+    "dev>=1.0", "dev", "dev<2.0", "dev>=2.0.dev0", "dev~=2.0",
+    "post==2.0", "post>2.0", "post>=2.0", "post<2.0.1", "post<=2.0",
+    "epoch>=2020", "epoch<2020", "epoch==1!1.0",
+    "absent", "absent; sys_platform == 'win32'", "plain>=9; python_version < '3'",
+    "parent", "parent[more]", "parent[empty]", "parent[unknown]", "orphan", "picky",
+    "elsewhere", "extended", "extended[gpu]", "extended[ok]", "extended[GPU]",
+    *(f"mistaken{number}" for number in range(len(OLD_MISTAKES))), "zeroed", "stranger",
+    "by-egg-info", "by-egg-info>=2", "by-egg-link", "by-egg-link>=2",
 )  # fmt: skip
-def test_uv_and_we_agree_on_a_requirement(environment, tmp_path, requirement):
-    uv, we = both(environment, tmp_path, f'"{requirement}"')
-    assert we is uv
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        "override-dependencies = [\"absent ; sys_platform == 'win32'\"]",
-        'override-dependencies = ["absent>=1"]',
-        'override-dependencies = ["plain<1"]',
-        'override-dependencies = ["absent ; sys_platform == \'win32\'", "plain>=1"]',
-        'exclude-dependencies = ["absent"]',
-        'exclude-dependencies = ["plain"]',
-        'constraint-dependencies = ["plain<1"]',
-        'constraint-dependencies = ["orphan<1"]',
-        "constraint-dependencies = [\"orphan<1 ; sys_platform == 'win32'\"]",
-        'constraint-dependencies = ["unknown<1"]',
-        'dependency-metadata = [{ name = "orphan", version = "1.0", requires-dist = [] }]',
-        'dependency-metadata = [{ name = "orphan", requires-dist = ["plain"] }]',
-        'dependency-metadata = [{ name = "orphan", version = "2.0", requires-dist = [] }]',
-        'dependency-metadata = [{ name = "orphan", requires-dist = ["plain<1"] }]',
-    ],
+def test_uv_and_we_agree_on_every_requirement(environment, tmp_path):
+    wrong = [line for it in REQUIREMENTS for line in disagreement(environment, tmp_path, f'"{it}"')]
+
+    assert wrong == []
+
+
+SETTINGS = (
+    "override-dependencies = [\"absent ; sys_platform == 'win32'\"]",
+    'override-dependencies = ["absent>=1"]',
+    'override-dependencies = ["plain<1"]',
+    'override-dependencies = ["absent ; sys_platform == \'win32\'", "plain>=1"]',
+    'exclude-dependencies = ["absent"]',
+    'exclude-dependencies = ["plain"]',
+    'constraint-dependencies = ["plain<1"]',
+    'constraint-dependencies = ["orphan<1"]',
+    "constraint-dependencies = [\"orphan<1 ; sys_platform == 'win32'\"]",
+    'constraint-dependencies = ["unknown<1"]',
+    'dependency-metadata = [{ name = "orphan", version = "1.0", requires-dist = [] }]',
+    'dependency-metadata = [{ name = "orphan", requires-dist = ["plain"] }]',
+    'dependency-metadata = [{ name = "orphan", version = "2.0", requires-dist = [] }]',
+    'dependency-metadata = [{ name = "orphan", requires-dist = ["plain<1"] }]',
 )
-def test_uv_and_we_agree_on_what_the_user_tells_uv(environment, tmp_path, settings):
-    uv, we = both(environment, tmp_path, '"orphan", "plain"', f"[tool.uv]\n{settings}\n")
-    assert we is uv
+
+
+def test_uv_and_we_agree_on_what_the_user_tells_uv(environment, tmp_path):
+    wrong = [
+        line
+        for it in SETTINGS
+        for line in disagreement(environment, tmp_path, '"orphan", "plain"', f"[tool.uv]\n{it}\n")
+    ]
+
+    assert wrong == []
 
 
 @pytest.fixture(scope="module")
@@ -150,25 +159,21 @@ def placed(tmp_path_factory) -> tuple[Path, Path]:
     return venv, folder
 
 
-@pytest.mark.parametrize(
-    ("requirement", "file"),
-    [
-        ("wheeled", "wheeled-1.0-py3-none-any.whl"),
-        ("wheeled", "wheeled-2.0-py3-none-any.whl"),
-        ("sourced", "sourced-1.0.tar.gz"),
-        ("indexed", "indexed-1.0-py3-none-any.whl"),
-        ("wheeled", None),
-        ("sourced>=1", None),
-        ("wheeled>=2", None),
-    ],
+PLACES = (
+    ("wheeled", "wheeled-1.0-py3-none-any.whl"),
+    ("wheeled", "wheeled-2.0-py3-none-any.whl"),
+    ("sourced", "sourced-1.0.tar.gz"),
+    ("indexed", "indexed-1.0-py3-none-any.whl"),
 )
-@pytest.mark.parametrize("by", ["reference", "source"])
-def test_uv_and_we_agree_on_places(placed, tmp_path, requirement, file, by):
+
+
+def test_uv_and_we_agree_on_places(placed, tmp_path):
     venv, folder = placed
-    settings = ""
-    if file and by == "reference":
-        requirement = f"{requirement} @ {(folder / file).as_uri()}"
-    elif file:
-        settings = f'[tool.uv.sources]\n{requirement} = {{ path = "{folder / file}" }}\n'
-    uv, we = both(venv, tmp_path, f'"{requirement}"', settings)
-    assert we is uv
+    asked = [('"wheeled"', ""), ('"sourced>=1"', ""), ('"wheeled>=2"', "")]
+    for name, file in PLACES:
+        asked.append((f'"{name} @ {(folder / file).as_uri()}"', ""))
+        source = f'{name} = {{ path = "{folder / file}" }}'
+        asked.append((f'"{name}"', f"[tool.uv.sources]\n{source}\n"))
+    wrong = [line for it in asked for line in disagreement(venv, tmp_path, *it)]
+
+    assert wrong == []

@@ -26,7 +26,8 @@ def build(prefix: Path) -> tuple[Workspace, Path]:
     workspace = Workspace(prefix)
     prefix.mkdir()
     workspace.create()
-    stage = workspace.new_stage()
+    stage = workspace.root / "stage-x"
+    stage.mkdir()
     for folder, files in ((prefix, OLD), (stage, NEW)):
         for path, text in files.items():
             (folder / path).parent.mkdir(exist_ok=True)

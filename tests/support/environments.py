@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from email.parser import HeaderParser
@@ -230,3 +231,10 @@ def strays(venv: Path) -> set[str]:
         and path.suffix != ".pyc"
         and not made_by_venv.fullmatch(path.name)
     }
+
+
+def delete(venv: Path) -> None:
+    """Delete an environment that a service may be writing to just now: all of it at once."""
+    gone = venv.with_name(f"{venv.name}-{uuid.uuid4().hex}")
+    venv.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)

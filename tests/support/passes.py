@@ -29,6 +29,8 @@ class Follower:
         if self.on_phase is not None:
             self.on_phase(name)
 
+    def planned(self, changes: object) -> None: ...
+
     def line(self, text: str) -> None: ...
 
 

@@ -14,9 +14,18 @@ from tests.support.wheels import bulk_files, make_wheel
 from tests.systemd.machine import Machine
 from tests.systemd.studio import PROGRAM, Studio
 
-_CHECKOUT = Path(__file__).parents[2]
+_HERE = Path(__file__).parent
+_CHECKOUT = _HERE.parents[1]
 _PYTHON = Path(sys.base_prefix).resolve()
 _DEPENDENCIES = "/opt/dependencies"
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give all tests on the machine to one worker, so that it is booted once."""
+    for item in items:
+        if item.path.is_relative_to(_HERE) and "machine" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("machine"))
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +44,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Iterator[M
     if os.geteuid() != 0:
         pytest.skip("only root can make namespaces and mounts; CI runs as root")
     site = Path(pytest.__file__).parents[1]
+    _import_all()
     shared = {site: _DEPENDENCIES, wheel.parent: "/opt/wheel", uv_binary().parent: "/opt/uv"}
     if not _PYTHON.is_relative_to("/usr"):
         shared[_PYTHON] = str(_PYTHON)  # where its libraries look for each other
@@ -47,14 +57,26 @@ def machine(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Iterator[M
         machine.close()
 
 
+def _import_all() -> None:
+    """Have Python keep the bytecode of what the product imports: the machine cannot write it."""
+    code = (
+        "import importlib, pkgutil, reconciler\n"
+        "for module in pkgutil.walk_packages(reconciler.__path__, 'reconciler.'):\n"
+        "    if not module.name.endswith('__main__'):\n"
+        "        importlib.import_module(module.name)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=_CHECKOUT, check=True)
+
+
 def _install(machine: Machine, wheel: Path) -> None:
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     machine.python = f"{_PYTHON}/bin/{name}"
     uv = f"/opt/uv/{uv_binary().name}"
     offline = {"UV_OFFLINE": "1", "UV_CACHE_DIR": "/opt/uv-cache", "UV_LINK_MODE": "copy"}
     machine.run(uv, "venv", "--python", machine.python, "/opt/reconciler", env=offline)
-    install = [uv, "pip", "install", "--no-deps", "--python", "/opt/reconciler"]
-    machine.run(*install, f"/opt/wheel/{wheel.name}", env=offline)
+    install = [uv, "pip", "install", "--no-deps", "--compile-bytecode"]
+    target = ["--python", "/opt/reconciler", f"/opt/wheel/{wheel.name}"]
+    machine.run(*install, *target, env=offline)
     (site,) = machine.path("/opt/reconciler").glob("lib/python3*/site-packages")
     (site / "dependencies.pth").write_text(_DEPENDENCIES)
     # Reconciler finds uv beside itself, as pip would have put it.

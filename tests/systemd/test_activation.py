@@ -1,6 +1,7 @@
 """Sockets handed over by systemd: by the real hand-over where one is to be had."""
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import textwrap
 import pytest
 
 from reconciler.systemd.activation import ActivationError, inherited_sockets
+from tests.support.processes import reconciler_command
 
 
 @pytest.fixture
@@ -63,18 +65,52 @@ def test_sockets_of_another_process_are_left_alone(variables):
     assert inherited_sockets(dict(variables), first=250) == ()
 
 
-def test_a_socket_that_does_not_listen_is_named(handed_over):
-    with socket.socket() as idle:
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [(socket.SOCK_STREAM, "it does not listen"), (socket.SOCK_DGRAM, "it is not a stream socket")],
+)
+def test_a_socket_that_cannot_be_served_is_named(handed_over, kind, reason):
+    with socket.socket(type=kind) as idle:
         first = handed_over(idle)
-        with pytest.raises(ActivationError, match=r"descriptor 200 .* does not listen; .*Accept="):
+        with pytest.raises(ActivationError, match=rf"unit x .*descriptor 200: {reason}") as raised:
             inherited_sockets(environ(1), first=first)
+    assert "Accept=no" in raised.value.fix
+
+
+@pytest.mark.parametrize("directive", ["--datagram", "--seqpacket"])
+def test_the_service_says_what_is_wrong_with_the_socket_unit(directive, project, tmp_path):
+    """By the real hand-over; the service ends at once, and nobody reads a traceback."""
+    project.write([])
+    path = tmp_path / "socket"
+    command = [
+        "systemd-socket-activate", directive, "--fdname=studio.socket", "-l", str(path),
+        "-E", f"PYTHONPATH={os.pathsep.join(sys.path)}", "-E", f"HOME={tmp_path}",
+        *reconciler_command(["run", "--pyproject", str(project.path)]),
+    ]  # fmt: skip
+    kind = socket.SOCK_DGRAM if directive == "--datagram" else socket.SOCK_SEQPACKET
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as activator:
+        assert "Listening on" in activator.stderr.readline()
+        with socket.socket(socket.AF_UNIX, kind) as client:
+            client.connect(str(path))
+            if kind == socket.SOCK_DGRAM:
+                client.send(b"hello")
+            _, said = activator.communicate(timeout=60)
+    assert activator.returncode == 1, said
+    records = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    (failed,) = [record for record in records if record["event"] == "service.failed"]
+    assert failed["message"].startswith(
+        "the socket unit studio.socket passes a descriptor that cannot be served"
+    )
+    assert "it is not a stream socket" in failed["message"]
+    assert "Use ListenStream= and Accept=no" in failed["mend"]
+    assert "Traceback" not in said
 
 
 def test_a_closed_descriptor_is_named():
     closed = os.open(os.devnull, os.O_RDONLY)
     os.close(closed)
 
-    with pytest.raises(ActivationError, match=rf"descriptor {closed} .* Bad file descriptor"):
+    with pytest.raises(ActivationError, match=rf"descriptor {closed}: Bad file descriptor"):
         inherited_sockets(environ(1), first=closed)
 
 

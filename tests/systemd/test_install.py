@@ -47,7 +47,7 @@ def test_a_second_install_changes_nothing(service: Studio) -> None:
 
     assert "/etc/systemd/system/reconciler.service is up to date." in said
     assert "Already enabled and running: reconciler.service." in said
-    assert "reconciler.service has read its configuration again." in said
+    assert "reconciler.service has reloaded its configuration." in said
     assert service.main_pid == pid
 
 
@@ -251,7 +251,7 @@ def test_a_service_for_a_named_user_runs_without_a_login(own: Studio) -> None:
 
     own.configure(lab={"pyproject": str(own.folder), "python": f"/home/{user}/lab"})
     said = machine.run(PROGRAM, "service", "install", "--for", user).stdout
-    assert f"{name} has read its configuration again." in said
+    assert f"{name} has reloaded its configuration." in said
     own.wait_for_phase("InSync", name="lab")
 
     machine.run(PROGRAM, "service", "uninstall", "--for", user)

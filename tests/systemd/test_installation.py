@@ -133,7 +133,7 @@ def test_a_program_in_uv_s_cache_is_refused(tmp_path, monkeypatch):
     script.touch(mode=0o755)
     monkeypatch.setattr(sys, "argv", [str(script)])
 
-    with pytest.raises(CannotInstall, match="lies in uv's cache"):
+    with pytest.raises(CannotInstall, match="is in uv's cache"):
         running_program()
 
 

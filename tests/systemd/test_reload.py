@@ -68,7 +68,7 @@ def test_a_service_that_says_nothing_in_time_is_named(tmp_path, service):
 
 
 def test_a_service_that_dies_of_the_reload_is_named(tmp_path, service):
-    with pytest.raises(ReloadUnanswered, match="ended while it reloaded"):
+    with pytest.raises(ReloadUnanswered, match="ended during the reload"):
         request_reload(service("signal.SIG_DFL").pid, tmp_path, timeout=20)
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +19,8 @@ from tests.support.processes import wait_until
 from tests.web.steered import SteeredService
 
 DEADLINE = 20
+Serving = Callable[[], contextlib.AbstractAsyncContextManager[Any]]
+"""Makes the service on the server's event loop, and ends it; by default one that tests steer."""
 
 
 class Host:
@@ -36,14 +38,15 @@ class Host:
         heartbeat: float = 15.0,
         sockets: list[socket.socket] | None = None,
         hub: Callable[[], EventHub] = EventHub,
+        service: Serving | None = None,
     ) -> None:
         self.http = http or HttpConfig(listen=TcpAddress("127.0.0.1", 0))
         self.records: list[log.Record] = []
-        self.service: SteeredService
+        self.service: Any
         self.server: Server
         self._options = {"token": token, "heartbeat": heartbeat}
         self._sockets = sockets
-        self._hub = hub
+        self._serving = service or (lambda: _steered(hub()))
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop
         self._thread = threading.Thread(target=self._main, name="server")
@@ -108,10 +111,15 @@ class Host:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.service = SteeredService(events=self._hub())
-        app = create_app(self.service, self.http, metrics=self.service.metrics, **self._options)
-        self.server = make_server(app, self.http, self._sockets)
-        await self.server.serve()
+        async with self._serving() as self.service:
+            app = create_app(self.service, self.http, metrics=self.service.metrics, **self._options)
+            self.server = make_server(app, self.http, self._sockets)
+            await self.server.serve()
+
+
+@contextlib.asynccontextmanager
+async def _steered(hub: EventHub) -> AsyncIterator[SteeredService]:
+    yield SteeredService(events=hub)
 
 
 def exchange(port: int | Path, request: bytes) -> bytes:

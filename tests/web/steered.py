@@ -6,9 +6,10 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler.daemon.actions import Action, RequestRefused
+from reconciler.daemon.actions import RequestRefused
 from reconciler.daemon.events import EventHub
 from reconciler.daemon.metrics import Metrics
+from reconciler.daemon.requests import Request
 from reconciler.status import (
     Change,
     Condition,
@@ -85,7 +86,7 @@ class SteeredService:
     """A `ServiceProtocol` whose passes end when a test says so, or at once.
 
     Attributes:
-        asked: every request with what came with it.
+        asked: every request, and about which environment.
         begin: what a pass changes; by default it installs numpy.
         hold_passes: whether passes wait for `release`.
     """
@@ -93,7 +94,7 @@ class SteeredService:
     environments: tuple[EnvironmentStatus, ...] = (environment(),)
     events: EventHub = field(default_factory=EventHub)
     metrics: Metrics = field(default_factory=Metrics)
-    asked: list[tuple[str, Action, dict[str, Any]]] = field(default_factory=list)
+    asked: list[tuple[str, Request]] = field(default_factory=list)
     refuse: RequestRefused | None = None
     hold_passes: bool = False
     live: bool = True
@@ -132,10 +133,10 @@ class SteeredService:
                 await asyncio.wait_for(self._changed.wait(), timeout)
         return self._status
 
-    async def request(self, environment: str, action: Action, **wanted: Any) -> int:
+    async def request(self, environment: str, asked: Request) -> int:
         if self.refuse is not None:
             raise self.refuse
-        self.asked.append((environment, action, wanted))
+        self.asked.append((environment, asked))
         number = len(self.passes) + 12
         changes = (Change(name="numpy", action="install", to="1.26.4"),) if not self.passes else ()
         self.passes[number] = PassDetail(

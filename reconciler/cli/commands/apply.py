@@ -23,34 +23,38 @@ NOTHING, ERROR, CHANGED, FAILED = 0, 1, 2, 4
         ("reconciler apply --json --detailed-exitcode", "for scripts"),
         ("reconciler apply --force", "even while it is paused or in use"),
     ),
-    exit_codes="0, or 1 for an error or where a package failed, or 130 for Ctrl-C; with "
-    "--detailed-exitcode 0 nothing to do, 2 changed, 4 some packages failed, 6 both, 1 error.",
+    exit_codes="0; 1 for an error or if a package failed; 130 after Ctrl-C. With "
+    "--detailed-exitcode: 0 nothing to do, 2 changed, 4 some packages failed, 6 both, 1 error.",
 )
-@click.option("--detailed-exitcode", is_flag=True, help="Tell by the exit status what was done.")
+@click.option("--detailed-exitcode", is_flag=True, help="Let the exit status say what was done.")
 @click.option(
     "--force",
     is_flag=True,
-    help="Even where it is paused, rolled back or only observed, outside the maintenance windows "
-    "and under running jobs.",
+    help="Apply even if the environment is paused, rolled back or only observed, outside the "
+    "maintenance windows, or used by running jobs.",
 )
+@click.option("--reason", metavar="TEXT", help="Why, for the history and the log.")
 @click.pass_obj
-def apply(options: Options, *, detailed_exitcode: bool, force: bool) -> int:
-    """Bring the environment to what is declared, now.
+def apply(options: Options, *, detailed_exitcode: bool, force: bool, reason: str | None) -> int:
+    """Make the environment match what is declared, now.
 
-    One pass: plan around the holds, install into a stage, check it, exchange it with the live
-    tree. Makes the environment if there is none. A package that cannot be had is reported, the
-    rest goes on. Needs no service; one that runs waits meanwhile. Ctrl-C ends it at any time and
-    leaves the environment as it was.
+    Runs one pass: plan around the holds, install into a stage, check it, and exchange it with
+    the live tree. Creates the environment if there is none. A package that cannot be installed
+    is reported; the others are installed anyway. Needs no service; a running one waits.
+
+    Ctrl-C stops it at any time and leaves the installed packages as they were, even where
+    changes are made in place; once the new tree has gone live, the pass completes. After
+    kill -9, the next pass finishes or undoes the interrupted change.
     """
     configure_log(options)
     config = configuration(options)
     target = chosen(config, options)
     output = Output(options)
-    with direct(config, target) as hands:
+    with direct(config, target) as local:
         if not force:
-            hands.refuse_suspended()
+            local.refuse_suspended()
         with following(output, target.name) as follower:
-            recorded = hands.reconcile(follower, force=force)
+            recorded = local.reconcile(follower, force=force, reason=reason)
     output.json(recorded.detail)
     problem = recorded.outcome.snapshot.problem if recorded.outcome else None
     if problem is not None:  # the last good state has been applied, which is not what was saved
@@ -61,7 +65,7 @@ def apply(options: Options, *, detailed_exitcode: bool, force: bool) -> int:
 
 
 def _show_rest(recorded: Recorded, output: Output) -> None:
-    """What no pass can mend: held packages that are not as declared, and why it is not atomic."""
+    """Show what no pass can fix: held packages not as declared, and why it was not atomic."""
     outcome = recorded.outcome
     if outcome is None:
         return

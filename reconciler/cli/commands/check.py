@@ -1,4 +1,4 @@
-"""`reconciler check`: is the environment as declared? Looks, and changes nothing."""
+"""`reconciler check`: is the environment as declared? Changes nothing."""
 
 import os
 from collections.abc import Sequence
@@ -22,25 +22,25 @@ _MARKS = {
     PackageStatus.HELD_MISMATCH: DOUBT,
     PackageStatus.HELD_MISSING: DOUBT,
 }
-_MENDABLE = (PackageStatus.MISSING, PackageStatus.MISMATCH, PackageStatus.BROKEN)
+_FIXABLE = (PackageStatus.MISSING, PackageStatus.MISMATCH, PackageStatus.BROKEN)
 
 
 @click.command(
     cls=Command,
     examples=(
         ("reconciler check", "the project in this folder"),
-        ("reconciler check --verbose", "with every package, not only those that are wrong"),
+        ("reconciler check --verbose", "every package, not only those that are wrong"),
         ("reconciler check --json | jq .in_sync", "for scripts"),
     ),
-    exit_codes="0 in sync, 2 drift, 1 error (a project file that cannot be read is one).",
+    exit_codes="0 in sync, 2 drift, 1 error (such as a project file that cannot be read).",
 )
 @click.pass_obj
 def check(options: Options) -> int:
-    """Say whether the environment is as declared.
+    """Check whether the environment is as declared.
 
-    Compares what the project declares with what is installed, dependencies of dependencies
-    included, and looks whether every installed file is there and every held package is as it
-    was. Needs no service, no network and no uv, and changes nothing.
+    Compares what the project declares with what is installed, including dependencies of
+    dependencies. Also checks that no installed file is missing and that every held package is
+    intact. Needs no service, no network and no uv, and changes nothing.
     """
     config = configuration(options)
     target = chosen(config, options)
@@ -51,8 +51,8 @@ def check(options: Options) -> int:
     else:
         snapshot = snapshot_of_nothing(target, os.environ)
         output.say(
-            f"{target.name}: there is no environment yet at {target.python}. Compared as for "
-            f"Python {snapshot.interpreter.version}, which runs this command."
+            f"{target.name}: there is no environment at {target.python} yet. Compared for Python "
+            f"{snapshot.interpreter.version}, which runs this command."
         )
     document = check_of(target, snapshot)
     output.json(document)
@@ -76,12 +76,12 @@ def _show(document: Check, output: Output) -> None:
 
 
 def show_packages(packages: Sequence[Package], holds: Sequence[Hold], output: Output) -> None:
-    """The package table, and below it the reasons that do not show from it.
+    """Show the package table, and below it the reasons that the table does not show.
 
     Args:
         packages: the rows.
-        holds: the holds, of which the broken ones are explained elsewhere.
-        output: how the command answers.
+        holds: the holds; broken ones are explained elsewhere.
+        output: where to print it.
     """
     output.table(
         ("Package", "Required", "Installed", "Status"),
@@ -100,7 +100,7 @@ def _broken(holds: Sequence[Hold]) -> set[str]:
 
 
 def show_broken_holds(holds: Sequence[Hold], output: Output) -> None:
-    """What happened to each, and what to do."""
+    """Show what happened to each broken hold, and what to do."""
     for hold in holds:
         if not hold.intact:
             output.say(f"Hold broken: {hold.message}", BAD)
@@ -112,12 +112,12 @@ def _conclude(document: Check, output: Output, wrong: list[Package]) -> None:
     counts = f"{met} of {len(declared)} requirements satisfied, {len(document.holds)} held"
     if document.problem is not None:
         if document.packages:
-            output.say(f"By its last good state: {counts}.", DOUBT)
+            output.say(f"For its last good state: {counts}.", DOUBT)
         return
     if document.in_sync:
         output.say(f"{document.environment} is in sync: {counts}.", GOOD)
         return
     output.say(f"{document.environment} is not as declared: {counts}.", BAD, bold=True)
     broken = _broken(document.holds)
-    if any(p.status in _MENDABLE and p.name not in broken for p in wrong):
-        output.say("`reconciler plan` shows what would change; `reconciler apply` mends it.", QUIET)
+    if any(p.status in _FIXABLE and p.name not in broken for p in wrong):
+        output.say("`reconciler plan` shows what would change; `reconciler apply` fixes it.", QUIET)

@@ -1,4 +1,4 @@
-"""`reconciler completion`: the script that completes commands, options and names in a shell."""
+"""`reconciler completion`: prints the script that completes commands, options and names."""
 
 import click
 from click.shell_completion import get_completion_class
@@ -26,7 +26,7 @@ def completion(context: click.Context, shell: str) -> int:
     root = context.find_root().command
     if kind is None:  # pragma: no cover -- the choice allows only what click knows
         raise click.ClickException(f"There is no completion for {shell}.")
-    # Not `.source()`, which starts a bash to look at its version.
+    # Not `.source()`, which starts a bash to read its version.
     script = kind(root, {}, "reconciler", _VARIABLE)
     click.echo(script.source_template % script.source_vars())
     return 0

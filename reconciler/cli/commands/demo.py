@@ -1,4 +1,4 @@
-"""`reconciler demo`: shows what this is for, on a throw-away environment."""
+"""`reconciler demo`: shows what Reconciler is for, on a throw-away environment."""
 
 import io
 import os
@@ -43,20 +43,20 @@ _FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
     cls=Command,
     takes=("quiet", "verbose"),
     examples=(
-        ("reconciler demo", "takes a few seconds, needs no network, leaves nothing behind"),
-        ("reconciler demo --svg demo.svg", "and draws a picture of it"),
+        ("reconciler demo", "takes about twenty seconds, needs no network, leaves nothing behind"),
+        ("reconciler demo --svg demo.svg", "also draws a picture of it"),
     ),
-    exit_codes="0; 1 if anything did not go as told.",
+    exit_codes="0; 1 if a step of the demo did not work.",
 )
 @click.option("--svg", type=click.Path(path_type=Path), metavar="FILE",
-              help="Also write the terminal's picture to FILE.")  # fmt: skip
+              help="Also write a picture of the terminal to FILE.")  # fmt: skip
 @click.pass_obj
 def demo(options: Options, *, svg: Path | None) -> int:
-    """Show what this is for, on a throw-away environment.
+    """Show what Reconciler is for, on a throw-away environment.
 
-    Real commands on a real environment in a temporary folder, with made-up packages: an edit,
-    what uv alone would do about it, a reconciliation, a broken hold put back, a roll-back.
-    Without network, in a few seconds.
+    Runs real commands on a real environment in a temporary folder, with made-up packages: an
+    edit, what uv alone would do about it, a reconciliation, a broken hold restored, a rollback.
+    Needs no network and takes about twenty seconds.
     """
     configure_log(options)
     console = _console(options, recorded=svg is not None)
@@ -79,7 +79,7 @@ def _tell(console: Console, environ: Mapping[str, str], cancel: Cancellation) ->
                 _show(part, console)
         except Surprise as surprise:
             raise click.ClickException(
-                f"the demo did not go as it should: {surprise}. Please report it."
+                f"the demo did not work as expected: {surprise}. Please report it."
             ) from surprise
 
 
@@ -117,12 +117,12 @@ def _show(part: Part, console: Console) -> None:
 
 
 def _print(shown: Text | Table, console: Console) -> None:
-    """Indented, and wrapped as wide as the terminal is."""
+    """Print it indented, and wrapped to the width of the terminal."""
     padded = Padding(shown, (0, 0, 0, _INDENT), expand=False)
     if console.record or console.is_terminal or console.quiet:
         console.print(padded)
         return
-    with console.capture() as captured:  # a log wants no padding on the right
+    with console.capture() as captured:  # no padding on the right in a log
         console.print(padded)
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
@@ -144,13 +144,13 @@ def _end(console: Console, seconds: float) -> None:
                        style="bold"))  # fmt: skip
     for line, words in (
         ("reconciler plan", "what would change here, without changing it"),
-        ("reconciler run", "look after it, with a page at http://127.0.0.1:8765"),
+        ("reconciler run", "manage the environment, with a page at http://127.0.0.1:8765"),
     ):
         _print(Text.assemble((f"$ {line}", "bold"), f"   {words}"), console)
 
 
 def _write_svg(console: Console, path: Path) -> None:
-    """The picture, without the fonts that it would fetch from elsewhere."""
+    """Write the picture, without the fonts that it would fetch from elsewhere."""
     drawn = console.export_svg(title="reconciler demo")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_FONTS.sub("", drawn), encoding="utf-8")

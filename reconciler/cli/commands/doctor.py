@@ -1,4 +1,4 @@
-"""`reconciler doctor`: what could stand in the way, each with its mend."""
+"""`reconciler doctor`: finds anything that could get in the way, and says how to fix it."""
 
 import os
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _MARKS = {Verdict.OK: GOOD, Verdict.WARNING: DOUBT, Verdict.PROBLEM: BAD}
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of `doctor`."""
+    """What `doctor` prints."""
 
     ok: bool
     """Whether there is no problem: exit status 0."""
@@ -32,16 +32,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         ("reconciler doctor", "all environments, the machine and the service"),
         ("reconciler doctor --json | jq '.findings[] | select(.verdict != \"ok\")'", "for scripts"),
     ),
-    exit_codes="0 no problem (there may be warnings), 1 at least one problem.",
+    exit_codes="0 no problems (there may be warnings), 1 at least one problem.",
 )
 @click.pass_obj
 def doctor(options: Options) -> int:
-    """Find what could stand in the way, each with its mend.
+    """Find anything that could get in the way, and say how to fix it.
 
-    Looks at uv, the clock, limits, units, the status server's address, the journal; and for each
-    environment at its interpreter, permissions, file system, space, other installers, the
-    project's file, broken packages, holds, files that two packages own, and the index. Changes
-    nothing.
+    Checks uv, the clock, limits, units, the status server's address and the journal. For each
+    environment it checks the interpreter, permissions, file system, free space, other
+    installers, the project's file, broken packages, holds, files that two packages own, and the
+    index. Changes nothing.
     """
     configure_log(options)
     output = Output(options)
@@ -58,7 +58,7 @@ def doctor(options: Options) -> int:
 
 
 def _findings(options: Options) -> Iterator[Finding]:
-    """All of them; what is wrong with the configuration is one, and the machine is looked at."""
+    """All findings. A bad configuration is one; the machine is checked anyway."""
     try:
         config = configuration(options)
     except ConfigRejected as rejected:
@@ -66,8 +66,8 @@ def _findings(options: Options) -> Iterator[Finding]:
             yield problem("configuration", f"{it.place}: {it.reason}", it.fix)
         config = for_nothing(os.environ)
     except NothingHere as nothing:
-        reason, _, mend = nothing.message.partition(". ")
-        yield problem("configuration", reason, mend)
+        reason, _, fix = nothing.message.partition(". ")
+        yield problem("configuration", reason, fix)
         config = for_nothing(os.environ)
     yield from examine(config, several(config, options), os.environ, _answer(config))
 
@@ -85,5 +85,5 @@ def _show(finding: Finding, output: Output) -> None:
     name = f"{finding.environment}: {finding.check}" if finding.environment else finding.check
     label = {Verdict.OK: "ok", Verdict.WARNING: "warn", Verdict.PROBLEM: "FAIL"}[finding.verdict]
     output.say(f"{label:<5}{name}: {finding.message}", _MARKS[finding.verdict])
-    if finding.mend:
-        output.say(f"     -> {finding.mend}", QUIET)
+    if finding.fix:
+        output.say(f"     -> {finding.fix}", QUIET)

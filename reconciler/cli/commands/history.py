@@ -24,7 +24,7 @@ from reconciler.trees import generations
 @click.command(
     cls=Command,
     examples=(
-        ("reconciler history", "the last passes, and the trees that are kept"),
+        ("reconciler history", "the last passes, and the kept trees"),
         ("reconciler history 12", "pass 12 with its changes, its plan and uv's log"),
         ("reconciler history --json | jq '.passes[0]'", "for scripts"),
     ),
@@ -32,12 +32,12 @@ from reconciler.trees import generations
 )
 @click.argument("number", metavar="[ID]", type=click.IntRange(min=1), required=False)
 @click.option("-n", "--limit", type=click.IntRange(1, 500), default=20, show_default=True,
-              help="How many passes to show at most.")  # fmt: skip
+              help="The most passes to show.")  # fmt: skip
 @click.pass_obj
 def history(options: Options, *, number: int | None, limit: int) -> int:
     """Show past passes and kept generations, or one pass in full.
 
-    A generation's size is what removing it would free: trees share what is the same in them.
+    A generation's size is the space that removing it would free: trees share equal files.
     """
     config = configuration(options)
     output = Output(options)
@@ -87,7 +87,7 @@ def _entry(config: Config, number: int) -> PassDetail:
 
 
 def _journal(config: Config) -> Journal | None:
-    """The journal; None where nothing was ever recorded."""
+    """The journal; None if nothing has ever been recorded."""
     path = config.service.state_dir / "journal.sqlite3"
     return open_journal(config) if path.exists() else None
 
@@ -101,15 +101,16 @@ def _generations(config: Config, target: EnvironmentConfig) -> tuple[GenerationS
 
 def _show(found: HistoryDocument, output: Output) -> None:
     now = utc_now()
+    reasons = any(it.reason_given for it in found.passes)
     if found.passes:
         output.table(
-            ("ID", "When", "Trigger", "Result", "Changes", "Failed", "Generation", "Seconds"),
-            [_row(it, ago(it.started_at, now)) for it in found.passes],
+            _columns(reasons=reasons),
+            [_row(it, ago(it.started_at, now), reasons=reasons) for it in found.passes],
             [MARKS.get(it.result, "") if it.result else "" for it in found.passes],
-            ("Seconds", "Generation", "Failed"),
+            ("Seconds", "Generation", "Failed", "Reason given"),
         )
     else:
-        output.say(f"Nothing is recorded of {found.environment} yet.")
+        output.say(f"Nothing is recorded for {found.environment} yet.")
     if any(not it.live for it in found.generations):
         output.say()
         output.table(
@@ -120,12 +121,18 @@ def _show(found: HistoryDocument, output: Output) -> None:
         output.say("`reconciler rollback GENERATION` makes one live again.", QUIET)
 
 
-def _row(it: PassStatus, when: str) -> tuple[str | None, ...]:
+def _columns(*, reasons: bool) -> tuple[str, ...]:
+    columns = ("ID", "When", "Trigger", "Result", "Changes", "Failed", "Generation", "Seconds")
+    return (*columns, "Reason given") if reasons else columns
+
+
+def _row(it: PassStatus, when: str, *, reasons: bool) -> tuple[str | None, ...]:
     changes = ", ".join(c.name for c in it.changes[:3]) + (" ..." if len(it.changes) > 3 else "")
     seconds = f"{it.duration_seconds:.1f}" if it.duration_seconds is not None else None
     failed = ", ".join(f.name for f in it.failed) or None
     generation = str(it.generation) if it.generation is not None else None
-    return (str(it.id), when, it.trigger, it.result, changes or None, failed, generation, seconds)
+    row = (str(it.id), when, it.trigger, it.result, changes or None, failed, generation, seconds)
+    return (*row, it.reason_given) if reasons else row
 
 
 def _generation(it: GenerationStatus, *, now_text: str | None) -> tuple[str | None, ...]:
@@ -135,7 +142,7 @@ def _generation(it: GenerationStatus, *, now_text: str | None) -> tuple[str | No
 
 
 def size(count: int | None) -> str | None:
-    """Bytes as people read them."""
+    """A number of bytes in a readable unit."""
     if count is None:
         return None
     amount, units = float(count), ["B", "KiB", "MiB", "GiB"]
@@ -146,6 +153,8 @@ def size(count: int | None) -> str | None:
 
 def _show_entry(detail: PassDetail, output: Output) -> None:
     output.say(f"Pass {detail.id}, {detail.trigger}, began {detail.started_at}", bold=True)
+    if detail.reason_given:
+        output.say(f"Reason given: {detail.reason_given}")
     if detail.result is None:
         output.say("It is still running.")
         return

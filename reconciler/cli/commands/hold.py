@@ -1,4 +1,4 @@
-"""`reconciler hold`: how the held packages stand; puts one back, or takes what is there."""
+"""`reconciler hold`: shows held packages, restores a broken one, or accepts what is installed."""
 
 from collections.abc import Callable
 
@@ -20,6 +20,7 @@ from reconciler.cli.terminal.output import BAD, GOOD, Output
 from reconciler.cli.terminal.passes import show_pass
 from reconciler.cli.terminal.progress import Follower, following
 from reconciler.config import Config, EnvironmentConfig
+from reconciler.daemon.requests import Accept, Restore
 from reconciler.holds.standing import INSTALL_IT, NEVER_INSTALLED, holds_found
 from reconciler.passes.runner import Recorded
 from reconciler.state.holds import matches
@@ -29,12 +30,12 @@ _ACTIONS = ("list", "restore", "accept")
 
 
 class HoldGroup(click.Group):
-    """Answers a mistyped name with the nearest one."""
+    """Suggests the nearest name for a mistyped one."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does otherwise."""
+        """Do what click does otherwise."""
         if args[0] not in _ACTIONS and not args[0].startswith("-"):
             ctx.fail(f"There is no command {args[0]!r}. {nearest(args[0], _ACTIONS)}")
         return super().resolve_command(ctx, args)
@@ -42,10 +43,10 @@ class HoldGroup(click.Group):
 
 @click.group(cls=HoldGroup)
 def hold() -> None:
-    """Show held packages, put a broken one back, or accept what is there.
+    """Show held packages, restore a broken one, or accept what is installed.
 
     A held package is never installed, upgraded, reinstalled or removed. When it is first seen
-    whole, a copy goes to the vault (hard links, no extra space), from which it can be restored
+    intact, a copy goes to the vault (hard links, no extra space), from which it can be restored
     offline.
     """
 
@@ -57,7 +58,7 @@ def _complete(
     try:
         config = configuration(options)
         holds = _holds(config, chosen(config, options), None)
-    except Exception:  # noqa: BLE001 -- completion stays silent whatever is wrong
+    except Exception:  # noqa: BLE001 -- completion stays silent on any error
         return []
     return [CompletionItem(hold.name) for hold in holds if hold.name.startswith(incomplete)]
 
@@ -65,19 +66,19 @@ def _complete(
 @hold.command(
     "list",
     cls=Command,
-    examples=(("reconciler hold list", "each hold: intact or broken, and why"),),
+    examples=(("reconciler hold list", "each hold: intact, or broken and why"),),
     exit_codes="0 all intact, 2 some broken, 1 error.",
 )
 @click.pass_obj
 def list_(options: Options) -> int:
-    """Show how each held package stands."""
+    """Show each held package, and whether it is intact."""
     config = configuration(options)
     target = chosen(config, options)
     holds = _holds(config, target, served(config, target))
     output = Output(options)
     output.json(Holds(environment=target.name, holds=holds))
     if not holds:
-        output.say(f"{target.name} holds nothing: none of {_names(target)} is installed.")
+        output.say(f"Nothing is held in {target.name}: none of {_names(target)} is installed.")
     else:
         output.table(
             ("Package", "Version", "State", "Pinned by", "Copy"),
@@ -118,14 +119,19 @@ def _holds(config: Config, target: EnvironmentConfig, service: Served | None) ->
     exit_codes="0; 1 for an error.",
 )
 @click.argument("name", shell_complete=_complete)
-@click.option("--force", is_flag=True, help="Even where the environment is only observed.")
+@click.option("--reason", metavar="TEXT", help="Why, for the history and the log.")
+@click.option("--force", is_flag=True, help="Even if the environment is only observed.")
 @click.pass_obj
-def restore(options: Options, *, name: str, force: bool) -> int:
-    """Put the held build of NAME back, from the vault, offline.
+def restore(options: Options, *, name: str, reason: str | None, force: bool) -> int:
+    """Restore the held build of NAME from the vault, offline.
 
-    Every file of the copy is checked first. What an intruder brought along stays.
+    Every file of the copy is checked first. Another package that claims the same files is removed
+    if nothing requires it. Anything else that an intruder brought along stays, and is listed.
     """
-    return _act(options, name, "restore", lambda hands: hands.restore, force=force)
+    package = canonicalize_name(name)
+    # `apply`: --force has been checked already if the environment is only observed.
+    asked = Restore(package=package, reason=reason, apply=True)
+    return _act(options, name, asked, Direct.restore, force=force)
 
 
 @hold.command(
@@ -134,17 +140,19 @@ def restore(options: Options, *, name: str, force: bool) -> int:
     exit_codes="0; 1 for an error.",
 )
 @click.argument("name", shell_complete=_complete)
+@click.option("--reason", metavar="TEXT", help="Why, for the history and the log.")
 @click.pass_obj
-def accept(options: Options, *, name: str) -> int:
-    """Take what is installed of NAME as the held build from now on."""
-    return _act(options, name, "accept", lambda hands: hands.accept)
+def accept(options: Options, *, name: str, reason: str | None) -> int:
+    """Hold the build of NAME that is installed now."""
+    asked = Accept(package=canonicalize_name(name), reason=reason)
+    return _act(options, name, asked, Direct.accept)
 
 
-_Act = Callable[[NormalizedName, Follower], Recorded]
+_Act = Callable[[Direct, NormalizedName, Follower, str | None], Recorded]
 
 
 def _act(
-    options: Options, name: str, what: str, act: Callable[[Direct], _Act], *, force: bool = True
+    options: Options, name: str, asked: Restore | Accept, act: _Act, *, force: bool = True
 ) -> int:
     configure_log(options)
     config = configuration(options)
@@ -160,12 +168,10 @@ def _act(
     if not force:
         refuse_observed(target, service)
     if service is not None:
-        by_hand = {"apply": True} if what == "restore" else {}  # also where it is only observed
-        number = service.client.ask(service.name, f"holds/{package}/{what}", **by_hand)
-        return show_outcome(service, number, output)
+        return show_outcome(service, service.client.ask(service.name, asked), output)
     refuse_claimed(config, target)
-    with direct(config, target) as hands, following(output, target.name) as follower:
-        recorded = act(hands)(package, follower)
+    with direct(config, target) as local, following(output, target.name) as follower:
+        recorded = act(local, package, follower, asked.reason)
     output.json(recorded.detail)
     show_pass(recorded.detail, target.name, output)
     return exit_status(recorded.detail)

@@ -1,6 +1,4 @@
-"""`reconciler pause`: the environment is left alone, and remembers it over a restart."""
-
-import time
+"""`reconciler pause`: leaves the environment alone, also after a restart."""
 
 import click
 
@@ -12,7 +10,7 @@ from reconciler.cli.options import Options
 from reconciler.cli.reach import refuse_claimed, required, served
 from reconciler.cli.targets import chosen, configuration
 from reconciler.cli.terminal.output import Output
-from reconciler.journal.suspension import paused
+from reconciler.daemon.requests import Pause
 from reconciler.status import Suspension
 
 
@@ -24,7 +22,7 @@ from reconciler.status import Suspension
     ),
     exit_codes="0; 1 for an error.",
 )
-@click.option("--reason", metavar="TEXT", help="Why, for everyone who looks at the status.")
+@click.option("--reason", metavar="TEXT", help="Why, for everyone who reads the status.")
 @click.option(
     "--for",
     "duration",
@@ -36,20 +34,20 @@ from reconciler.status import Suspension
 def pause(options: Options, *, reason: str | None, duration: float | None) -> int:
     """Leave the environment alone for a while.
 
-    Drift is still looked for and shown. A pass that runs already is finished. Works without the
-    service too: one that starts later keeps to it.
+    Drift is still detected and shown. A pass that is already running completes. Works without
+    the service too: one that starts later respects it.
     """
     config = configuration(options)
     target = chosen(config, options)
     output = Output(options)
     service = served(config, target)
     if service is not None:
-        service.client.ask(service.name, "pause", reason=reason, duration=duration)
+        service.client.ask(service.name, Pause(reason=reason, duration=duration))
         suspension = required(config, target).environment.suspension
     else:
         refuse_claimed(config, target)
-        with direct(config, target) as hands:
-            state = hands.change(lambda s: paused(s, reason, duration, time.time()))
+        with direct(config, target) as local:
+            state = local.pause(reason, duration)
         suspension = state.suspension
     output.json(Standing(environment=target.name, suspension=suspension))
     _show(target.name, suspension, output)
@@ -58,7 +56,7 @@ def pause(options: Options, *, reason: str | None, duration: float | None) -> in
 
 def _show(name: str, suspension: Suspension | None, output: Output) -> None:
     if suspension is None:  # someone has resumed it in the meantime
-        output.say(f"{name} is looked after.")
+        output.say(f"{name} is managed.")
         return
     until = f" until {suspension.until}" if suspension.until else ""
     output.say(f"{name} is left alone{until}: {suspension.reason}. `reconciler resume` ends that.")

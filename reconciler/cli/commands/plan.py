@@ -1,4 +1,4 @@
-"""`reconciler plan`: what a pass would change, and what the holds keep back. Changes nothing."""
+"""`reconciler plan`: what a pass would change, and what the holds hold back. Changes nothing."""
 
 import click
 
@@ -20,7 +20,7 @@ from reconciler.passes.outcome import Listener, Outcome
 from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
 
-DETAILED = "0 nothing to do, 2 changes, 4 some packages cannot be had, 6 both, 1 error"
+DETAILED = "0 nothing to do, 2 changes, 4 some packages cannot be installed, 6 both, 1 error"
 
 
 @click.command(
@@ -29,15 +29,15 @@ DETAILED = "0 nothing to do, 2 changes, 4 some packages cannot be had, 6 both, 1
         ("reconciler plan", "the project in this folder"),
         ("reconciler plan --json | jq '.changes[].name'", "for scripts"),
     ),
-    exit_codes=f"0, or 1 for an error; with --detailed-exitcode {DETAILED}.",
+    exit_codes=f"0; 1 for an error. With --detailed-exitcode: {DETAILED}.",
 )
-@click.option("--detailed-exitcode", is_flag=True, help="Tell by the exit status what there is.")
+@click.option("--detailed-exitcode", is_flag=True, help="Let the exit status say what was found.")
 @click.pass_obj
 def plan(options: Options, *, detailed_exitcode: bool) -> int:
     """Show what would change, and what is held back.
 
-    Asks uv by a dry run, around the held packages, just as a pass does. Needs no service and
-    changes nothing.
+    Plans around the held packages with a dry run of uv, just as a pass does. Needs no service
+    and changes nothing.
     """
     configure_log(options)
     config = configuration(options)
@@ -60,13 +60,13 @@ def plan(options: Options, *, detailed_exitcode: bool) -> int:
 def _plan(environment: Environment, cancel: Cancellation, listener: Listener) -> Outcome:
     workspace = environment.workspace
     workspace.create()
-    # A pass that begins meanwhile would clear our work folder away.
+    # A pass that starts meanwhile would delete our work folder.
     with workspace.pass_lock(cancel, environment.config.timeout):
         return reconcile.plan(Pass(environment, cancel, listener))
 
 
 def _document(target: EnvironmentConfig, outcome: Outcome) -> PlanDocument:
-    """What planning found."""
+    """The document for a plan."""
     snapshot = outcome.snapshot
     return PlanDocument(
         environment=target.name,
@@ -94,6 +94,6 @@ def _show(document: PlanDocument, output: Output) -> None:
         output.say(f"{document.environment}: {count} {plural}. `reconciler apply` makes them.",
                    bold=True)  # fmt: skip
     elif document.failed:
-        output.say(f"{document.environment}: nothing else can be done.", BAD)
+        output.say(f"{document.environment}: nothing else to do.", BAD)
     else:
         output.say(f"{document.environment}: nothing to do.", GOOD)

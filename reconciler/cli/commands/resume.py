@@ -1,4 +1,4 @@
-"""`reconciler resume`: ends a pause, or what a roll-back began."""
+"""`reconciler resume`: ends a pause, or the suspension after a rollback."""
 
 import click
 
@@ -9,29 +9,30 @@ from reconciler.cli.options import Options
 from reconciler.cli.reach import refuse_claimed, served
 from reconciler.cli.targets import chosen, configuration
 from reconciler.cli.terminal.output import Output
-from reconciler.journal.suspension import resumed
+from reconciler.daemon.requests import Resume
 
 
 @click.command(
     cls=Command,
-    examples=(("reconciler resume", "look after the environment again, from now on"),),
+    examples=(("reconciler resume", "manage the environment again, from now on"),),
     exit_codes="0; 1 for an error.",
 )
+@click.option("--reason", metavar="TEXT", help="Why, for the history and the log.")
 @click.pass_obj
-def resume(options: Options) -> int:
-    """Manage the environment again, after a pause or a roll-back."""
+def resume(options: Options, *, reason: str | None) -> int:
+    """Manage the environment again, after a pause or a rollback."""
     config = configuration(options)
     target = chosen(config, options)
     output = Output(options)
     service = served(config, target)
     if service is not None:
-        number = service.client.ask(service.name, "resume")
+        number = service.client.ask(service.name, Resume(reason=reason))
         words = f"pass {number} looks at it now"
     else:
         refuse_claimed(config, target)
-        with direct(config, target) as hands:
-            hands.change(resumed)
+        with direct(config, target) as local:
+            local.resume(reason)
         words = "no service runs: `reconciler apply` brings it to what is declared"
     output.json(Standing(environment=target.name, suspension=None))
-    output.say(f"{target.name} is looked after again; {words}.")
+    output.say(f"{target.name} is managed again; {words}.")
     return 0

@@ -20,19 +20,20 @@ from reconciler.web.server.serving import serving
     cls=Command,
     takes=("config", "pyproject", "python", "environment", "quiet", "verbose"),
     examples=(
-        ("reconciler run", "look after the project in this folder, and its .venv"),
-        ("reconciler run --config FILE", "look after everything that the file names"),
-        ("curl -s localhost:8765/status", "how it stands, from another terminal"),
+        ("reconciler run", "manage the project in this folder, and its .venv"),
+        ("reconciler run --config FILE", "manage every environment in the file"),
+        ("curl -s localhost:8765/status", "the status, from another terminal"),
     ),
-    exit_codes="0 after SIGTERM or SIGINT; 78: bad configuration; 1: it could not start.",
+    exit_codes="0 after SIGTERM or SIGINT, 78 bad configuration, 1 it could not start.",
 )
 @click.pass_obj
 def run(options: Options) -> int:
     """Run the service in the foreground.
 
-    It watches the project's file and the environment, mends every drift, and serves status and
-    page on http://127.0.0.1:8765 (or where [http] says). SIGHUP reads the configuration again.
-    To have it started at boot, see `reconciler service install`.
+    It watches the project's file and the environment, fixes drift, and serves the status and a
+    page on http://127.0.0.1:8765 (or the address in [http]). A broken hold is reported; it is
+    restored only with `on_hold_broken = "restore"`. SIGHUP reloads the configuration. To start
+    it at boot, use `reconciler service install`.
     """
     started = False
 
@@ -43,9 +44,9 @@ def run(options: Options) -> int:
         except click.ClickException as error:
             if not started:
                 raise
-            # What the options name is gone: no reason for a service to end.
+            # What the options name is gone: the service keeps running anyway.
             file, reason = str(options.config or Path.cwd()), error.message.rstrip(".")
-            problem = Problem(file=file, reason=reason, fix="Put it back, or start again.")
+            problem = Problem(file=file, reason=reason, fix="Restore it, or restart the service.")
             raise ConfigRejected((problem,)) from error
         finally:
             started = True
@@ -54,7 +55,7 @@ def run(options: Options) -> int:
 
 
 def _load(options: Options) -> Config:
-    """As the options say; read again at each reload."""
+    """The configuration that the options name; read again at each reload."""
     config = configuration(options)
     if options.environment is not None:
         only = chosen(config, options)

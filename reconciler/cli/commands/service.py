@@ -1,4 +1,4 @@
-"""`reconciler service`: installs the service, removes it, shows it; and makes it reload."""
+"""`reconciler service`: installs, removes or shows the systemd service; and reloads it."""
 
 import os
 from collections.abc import Callable
@@ -20,50 +20,50 @@ _RELOAD_SECONDS = 60
 
 @click.group(short_help="Install, remove or show the systemd service.")
 def service() -> None:
-    """Reconciler as a systemd service.
+    """Install, remove or show the systemd service.
 
-    Without --user it is a service of the machine: that of the user who owns the configured
-    environments, or with --for one per user, reconciler@USER.
+    Without --user it is a system service. It runs as the owner of the configured environments;
+    with --for there is one for each user, reconciler@USER.
     """
 
 
-def _whose(command: F) -> F:
+def _owner_options(command: F) -> F:
     for option in (
-        click.option("--user", "own", is_flag=True, help="A service of your own; needs no root."),
-        click.option("--for", "named", metavar="USER", help="reconciler@USER, of the machine."),
+        click.option("--user", "own", is_flag=True, help="Your own user service; needs no root."),
+        click.option("--for", "named", metavar="USER", help="The system service reconciler@USER."),
     ):
         command = option(command)
     return command
 
 
-def _what(command: F) -> F:
+def _target_options(command: F) -> F:
     for option in (
         click.option("--config", type=_PATH, help="The configuration file."),
         click.option("--pyproject", type=_PATH, help="One project, without a configuration."),
-        click.option("--python", type=_PATH, help="Its environment, if not .venv beside it."),
-        click.option("--run-as", metavar="USER", help="Instead of the environments' owner."),
-        click.option("--socket", is_flag=True, help="Let systemd listen, from boot on."),
+        click.option("--python", type=_PATH, help="Its environment, if not the .venv beside it."),
+        click.option("--run-as", metavar="USER", help="Run as USER, not the environments' owner."),
+        click.option("--socket", is_flag=True, help="Let systemd listen from boot on."),
     ):
         command = option(command)
-    return _whose(command)
+    return _owner_options(command)
 
 
 @service.command()
-@_what
+@_target_options
 def install(**options: Any) -> None:
-    """Write the unit, enable it and start it. Idempotent."""
-    _in_words(lambda: installing.install(plan(_wanted(options)), click.echo))
+    """Write the unit, enable it and start it. Running it again changes nothing."""
+    _reporting_errors(lambda: installing.install(plan(_wanted(options)), click.echo))
 
 
 @service.command()
-@_whose
+@_owner_options
 def uninstall(**options: Any) -> None:
-    """Stop the service and remove all that is its own; environments stay as they are."""
-    _in_words(lambda: installing.uninstall(_wanted(options), click.echo))
+    """Stop the service and remove all its files. Environments stay as they are."""
+    _reporting_errors(lambda: installing.uninstall(_wanted(options), click.echo))
 
 
 @service.command()
-@_what
+@_target_options
 def show(**options: Any) -> None:
     """Print what `install` would write."""
 
@@ -71,34 +71,34 @@ def show(**options: Any) -> None:
         for unit in plan(_wanted(options)).units:
             click.echo(f"# {unit.path}\n{unit.text}")
 
-    _in_words(print_units)
+    _reporting_errors(print_units)
 
 
 @service.command(hidden=True)
 def reload() -> None:
-    """What ExecReload= runs: ask the service $MAINPID to reload, and fail if it could not."""
+    """Ask the service $MAINPID to reload, and fail if it could not; for ExecReload=."""
     pid, folder = os.environ.get("MAINPID", ""), reloading.runtime_directory()
     if not pid.isdecimal() or folder is None:
-        raise click.ClickException("This is for systemd; say `systemctl reload reconciler`.")
+        raise click.ClickException("This is for systemd; use `systemctl reload reconciler`.")
     try:
         outcome = reloading.request_reload(int(pid), folder, _RELOAD_SECONDS)
     except reloading.ReloadUnanswered as error:
         raise click.ClickException(str(error)) from error
     if not outcome.accepted:
-        raise click.ClickException(f"The running configuration stays in force. {outcome.message}")
+        raise click.ClickException(f"The running configuration stays in effect. {outcome.message}")
     click.echo(outcome.message)
 
 
 def _wanted(options: dict[str, Any]) -> Wanted:
     if options["own"] and options["named"]:
-        raise click.UsageError("--user and --for exclude each other.")
+        raise click.UsageError("Use either --user or --for, not both.")
     if options.get("socket") and options["named"]:
-        raise click.UsageError("--socket is for the one service of the machine, or --user.")
+        raise click.UsageError("--socket cannot be used with --for.")
     return Wanted(**options)
 
 
-def _in_words(act: Callable[[], None]) -> None:
-    """Run `act`, and say what stands in its way as people read it."""
+def _reporting_errors(act: Callable[[], None]) -> None:
+    """Run `act`, and show an expected error as one sentence."""
     try:
         act()
     except (CannotInstall, ManagerFailed, ConfigRejected) as error:

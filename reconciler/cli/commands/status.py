@@ -1,4 +1,4 @@
-"""`reconciler status`: what the service says of itself, once or again with each change."""
+"""`reconciler status`: the service's status, once or at each change."""
 
 import os
 import time
@@ -23,19 +23,19 @@ _ENTER, _LEAVE, _CLEAR = "\x1b[?1049h", "\x1b[?1049l", "\x1b[H\x1b[2J"
 @click.command(
     cls=Command,
     examples=(
-        ("reconciler status", "a line for each environment; all of it where there is one"),
-        ("reconciler status --watch", "again with each change, until Ctrl-C"),
+        ("reconciler status", "a line for each environment; in full if there is only one"),
+        ("reconciler status --watch", "again at each change, until Ctrl-C"),
         ("reconciler status --json | jq '.environments[].phase'", "for scripts"),
     ),
-    exit_codes="0, or 1 where the service does not answer.",
+    exit_codes="0; 1 if the service does not answer.",
 )
-@click.option("-w", "--watch", is_flag=True, help="Show it again with each change.")
+@click.option("-w", "--watch", is_flag=True, help="Show it again at each change.")
 @click.pass_obj
 def status(options: Options, *, watch: bool) -> int:
     """Show the service's status.
 
-    The same as GET /status, which --json prints as it is. `reconciler check` looks for itself
-    and needs no service.
+    This is what GET /status returns; --json prints it unchanged. `reconciler check` examines the
+    environment itself and needs no service.
     """
     client = Client(_configuration(options))
     output = Output(options)
@@ -48,7 +48,7 @@ def status(options: Options, *, watch: bool) -> int:
 
 
 def _configuration(options: Options) -> Config:
-    """Where the service answers; at its default address where nothing here says otherwise."""
+    """The configuration with the service's address; the defaults if there is none here."""
     try:
         return configuration(options)
     except NothingHere:
@@ -72,7 +72,7 @@ def _refuse_unknown(current: Status, name: str | None) -> None:
 
 
 def _watch(client: Client, options: Options, output: Output) -> int:
-    """Follow the events; a service that goes away is waited for."""
+    """Follow the events; if the service goes away, wait for it."""
     _refuse_unknown(client.status(), options.environment)
     watch = _Watch(client, options, output)
     if watch.screen:
@@ -89,7 +89,7 @@ def _watch(client: Client, options: Options, output: Output) -> int:
 
 
 class _Watch:
-    """What is on the screen, and whether it is true."""
+    """Keeps the screen up to date with the service."""
 
     def __init__(self, client: Client, options: Options, output: Output) -> None:
         self._client = client
@@ -99,7 +99,7 @@ class _Watch:
         self.screen = output.terminal and output.for_people
 
     def follow(self) -> None:
-        """Show each change until the connection ends; say once that it has."""
+        """Show each change until the connection ends, and say once that it has."""
         try:
             for event in self._client.events(None):
                 if event.kind in ("connected", "status"):
@@ -119,7 +119,7 @@ class _Watch:
 
 
 def _differ(one: Status, other: Status) -> bool:
-    """Whether anything shows that has changed."""
+    """Whether anything visible has changed."""
     return msgspec.structs.replace(one, generation=0) != msgspec.structs.replace(
         other, generation=0
     )
@@ -132,4 +132,4 @@ def _draw(current: Status, options: Options, output: Output, *, screen: bool) ->
     if screen:
         click.echo(_CLEAR, nl=False)
     show_status(current, options.environment, output, utc_now())
-    output.say(f"{utc_now().astimezone():%H:%M:%S}, Ctrl-C ends this" if screen else "")
+    output.say(f"{utc_now().astimezone():%H:%M:%S}, Ctrl-C to stop" if screen else "")

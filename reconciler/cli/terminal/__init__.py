@@ -1,1 +1,1 @@
-"""What is printed: tables, progress, errors, and how a pass ended."""
+"""What commands print: tables, progress, errors, and the result of a pass."""

@@ -1,4 +1,4 @@
-"""Shows what changes, what fails, and what the holds keep back: for plans and passes alike."""
+"""Shows what changes, what fails, and what the holds hold back, for plans and passes."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ _MARKS = {"install": GOOD, "restore": GOOD, "remove": BAD, "downgrade": DOUBT}
 
 
 def show_changes(changes: Sequence[Change], output: Output) -> None:
-    """One line for each."""
+    """Show one line for each change."""
     if changes:
         output.table(
             ("Package", "Change", "From", "To"),
@@ -19,7 +19,7 @@ def show_changes(changes: Sequence[Change], output: Output) -> None:
 
 
 def show_held_back(held_back: Sequence[HeldBack], output: Output) -> None:
-    """What would be newer without the holds."""
+    """Show what would be newer without the holds."""
     for entry in held_back:
         chosen = entry.chosen or "not installed"
         output.say(
@@ -32,7 +32,7 @@ def show_held_back(held_back: Sequence[HeldBack], output: Output) -> None:
 
 
 def show_failures(failures: Sequence[Failure], output: Output) -> None:
-    """What cannot be had, with the reason."""
+    """Show what could not be installed, with the reason."""
     for failure in failures:
         output.say(f"Failed: {failure.requirement} ({failure.reason})", BAD, bold=True)
         output.say(f"  {failure.message}")

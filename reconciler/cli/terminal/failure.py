@@ -1,4 +1,4 @@
-"""Turns what was foreseen to go wrong into words for people; what was not stays a traceback."""
+"""Turns expected errors into sentences for people; an unexpected one stays a traceback."""
 
 import sqlite3
 
@@ -10,7 +10,7 @@ from reconciler.status import Reason
 
 
 def words_of(error: Exception) -> str | None:
-    """What is wrong and what to do; None: nobody foresaw this."""
+    """What is wrong and what to do; None if the error is unexpected."""
     match error:
         case NotRunning() | RefusedByService() | Foreign() | ConfigRejected() | Newer():
             return str(error)
@@ -24,9 +24,9 @@ def words_of(error: Exception) -> str | None:
 
 def _journal_words(error: sqlite3.Error) -> str:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    mend = "Run this as the service's user, or set state_dir in [service] to a folder of yours."
+    fix = "Run this as the service's user, or set state_dir in [service] to a folder of yours."
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        mend = "Another program holds it locked: let it finish, or end it."
+        fix = "Another program has locked it: let it finish, or stop it."
     elif code == sqlite3.SQLITE_FULL:
-        mend = "Free some space."
-    return f"the journal cannot be used ({error}). {mend}"
+        fix = "Free some space."
+    return f"the journal cannot be used ({error}). {fix}"

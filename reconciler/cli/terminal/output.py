@@ -1,6 +1,6 @@
-"""How commands answer: JSON, a terminal's colours and tables, or plain lines off it.
+"""How commands print: JSON, colours and tables on a terminal, or plain lines elsewhere.
 
-What comes from elsewhere (names, uv's words) cannot take the terminal over.
+Text from outside (names, uv's output) cannot control the terminal.
 """
 
 import os
@@ -18,10 +18,10 @@ _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if
 Row = Sequence[str | None]
 
 _GAP = 3
-"""Columns of the terminal between two columns of a table."""
+"""Spaces between two columns of a table."""
 
 GOOD, BAD, DOUBT, QUIET = "green", "red", "yellow", "bright_black"
-"""The colours of what is well, what is not, what wants attention, and what matters little."""
+"""The colours for success, errors, warnings, and side notes."""
 
 
 def colors(environ: Mapping[str, str] = os.environ, *, terminal: bool) -> bool:
@@ -31,42 +31,42 @@ def colors(environ: Mapping[str, str] = os.environ, *, terminal: bool) -> bool:
 
 @dataclass(slots=True)
 class Output:
-    """Where one command's answer goes, in which form."""
+    """Prints one command's result, in the form that was asked for."""
 
     options: Options
     terminal: bool = field(default_factory=sys.stdout.isatty)
 
     @property
     def for_people(self) -> bool:
-        """Whether words are wanted at all."""
+        """Whether to print text for people at all."""
         return not self.options.json and not self.options.quiet
 
     @property
     def progress(self) -> bool:
-        """Whether to show what is going on meanwhile."""
+        """Whether to show progress."""
         return self.for_people
 
     def json(self, document: object) -> None:
-        """Print a document, if JSON is asked for."""
+        """Print a document, if JSON was asked for."""
         if self.options.json:
             text = msgspec.json.format(msgspec.json.encode(document), indent=2)
             click.echo(text)
 
     def json_line(self, document: object) -> None:
-        """The same on one line, for a stream of documents."""
+        """Print it on one line, for a stream of documents."""
         if self.options.json:
             click.echo(msgspec.json.encode(document))
             sys.stdout.flush()
 
     def say(self, text: str = "", color: str | None = None, *, bold: bool = False) -> None:
-        """Print words for people."""
+        """Print text for people."""
         if self.for_people:
             use = colors(terminal=self.terminal)
             shown = click.style(harmless(text), fg=color, bold=bold or None)
             click.echo(shown, color=use)
 
     def note(self, text: str) -> None:
-        """Words beside the answer, on standard error."""
+        """Print a note on standard error, apart from the result."""
         if self.for_people:
             click.echo(harmless(text), err=True)
 
@@ -77,13 +77,13 @@ class Output:
         marks: Sequence[str] = (),
         spare: Sequence[str] = (),
     ) -> None:
-        """A table on a terminal, aligned lines off it.
+        """Print a table on a terminal, aligned lines elsewhere.
 
         Args:
             columns: the headings.
             rows: the cells; None is shown as a dash.
             marks: a colour for each row.
-            spare: the headings that a narrow terminal does without, the first of them first.
+            spare: the headings to leave out on a narrow terminal, in this order.
         """
         if not self.for_people:
             return
@@ -99,12 +99,12 @@ class Output:
 
 
 def harmless(text: str) -> str:
-    """Without control characters."""
+    """The text with its control characters escaped."""
     return text.translate(_CONTROL)
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Aligned lines, nothing cut off; the last column is as long as it is."""
+    """Aligned lines with nothing cut off; the last column is not padded."""
     everything = [list(columns), *(list(row) for row in rows)]
     widths = [max(len(row[n]) for row in everything) for n in range(len(columns))]
     return [
@@ -116,7 +116,7 @@ def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
 def _fitting(
     columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], width: int
 ) -> list[int]:
-    """Which columns are shown, so that words need not be broken."""
+    """Which columns to show so that no word has to be broken."""
     shown = list(range(len(columns)))
     widths = [max(len(row[n]) for row in [list(columns), *rows]) for n in shown]
     for heading in spare:

@@ -1,4 +1,4 @@
-"""Shows the status of environments: a line for each, and one of them in full."""
+"""Shows the status: one line for each environment, and a single one in full."""
 
 from datetime import UTC, datetime
 
@@ -18,12 +18,12 @@ PHASES = {
 
 
 def show_status(status: Status, name: str | None, output: Output, now: datetime) -> None:
-    """Everything, or one environment.
+    """Show everything, or one environment.
 
     Args:
-        status: what the service says.
-        name: the environment to show; None: all, in full where there is only one.
-        output: how the command answers.
+        status: the service's status.
+        name: the environment to show; None: all, in full if there is only one.
+        output: where to print it.
         now: the time.
     """
     environments = [e for e in status.environments if name in (None, e.name)]
@@ -34,7 +34,7 @@ def show_status(status: Status, name: str | None, output: Output, now: datetime)
         ("Held", "Generation", "Next check"),
     )
     if status.service.config_problem is not None:
-        output.say(f"The configuration has changed and is bad; the old one stays in force: "
+        output.say(f"The configuration has changed and is bad; the old one stays in effect: "
                    f"{status.service.config_problem.with_line()}", BAD)  # fmt: skip
     if status.service.journal_problem is not None:
         output.say(status.service.journal_problem.with_line(), DOUBT)
@@ -111,5 +111,5 @@ def ago(moment: str, now: datetime) -> str:
 
 
 def utc_now() -> datetime:
-    """The time."""
+    """The current time in UTC."""
     return datetime.now(UTC)

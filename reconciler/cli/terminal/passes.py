@@ -1,10 +1,10 @@
-"""Shows how a pass ended, whoever ran it."""
+"""Shows the result of a pass, whether a command or the service ran it."""
 
 import click
 
 from reconciler.cli.terminal.changes import show_changes, show_failures, show_held_back
 from reconciler.cli.terminal.output import BAD, DOUBT, GOOD, Output, harmless
-from reconciler.status import PassDetail, Result
+from reconciler.status import PassDetail, Result, Trigger
 
 MARKS = {
     Result.UNCHANGED: "",
@@ -15,7 +15,7 @@ MARKS = {
 
 
 def show_pass(detail: PassDetail, name: str, output: Output) -> None:
-    """What changed, what failed, and a sentence."""
+    """Show what changed, what failed, and a summary."""
     show_changes(detail.changes, output)
     show_held_back(detail.held_back, output)
     show_failures(detail.failed, output)
@@ -24,17 +24,19 @@ def show_pass(detail: PassDetail, name: str, output: Output) -> None:
         return
     color = MARKS.get(detail.result, "") if detail.result else ""
     output.say(f"{name}: {summary(detail)}.", color or GOOD, bold=True)
+    if detail.message and detail.trigger == Trigger.RESTORE:
+        output.say(detail.message, DOUBT)
 
 
 def summary(detail: PassDetail) -> str:
-    """How it ended, in a few words."""
+    """The result in a few words."""
     seconds = f"in {detail.duration_seconds or 0:.1f} s"
     changed = _count(len(detail.changes), "change")
     failed = _count(len(detail.failed), "requirement")
     if detail.failed and detail.changes:
-        return f"{changed} {seconds}, but {failed} could not be met"
+        return f"{changed} {seconds}, but {failed} could not be satisfied"
     if detail.failed:
-        return f"{failed} could not be met; nothing has changed"
+        return f"{failed} could not be satisfied; nothing has changed"
     if detail.changes:
         return f"{changed} {seconds}, generation {detail.generation} is live"
     if detail.result is Result.CHANGED:

@@ -1,11 +1,11 @@
-"""Shows a pass while it runs: live on a terminal, a line for each step off it.
+"""Shows a pass while it runs: live on a terminal, otherwise one line for each step.
 
-Hears what the pass, uv and the log say; never holds any of them up.
+Receives what the pass and uv report; never delays them.
 """
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ import click
 
 from reconciler.cli.terminal.output import Output, colors, harmless
 from reconciler.daemon.progress import PackageStep, Progress
-from reconciler.log.logger import Record, tapped
+from reconciler.status import Change
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PHASES = {
     "wait": "waiting for its turn",
-    "service": "the service is at it",
+    "service": "the service is working",
     "create": "creating the environment",
     "look": "looking",
     "plan": "planning with uv",
@@ -38,42 +38,44 @@ _COLORS = {"failed": "red", "": "bright_black"}
 
 @dataclass(slots=True)
 class View:
-    """What is known of the running pass: how far it is, and each package of it."""
+    """The progress of the running pass, and of each of its packages."""
 
     step: str = "wait"
     packages: dict[str, str] = field(default_factory=dict)
-    """Name to what is planned for it."""
+    """Name to the planned change."""
     steps: dict[str, str] = field(default_factory=dict)
-    """Name to how far it is."""
+    """Name to its current step."""
     progress: Progress = field(default_factory=Progress)
 
     def enter(self, step: str) -> None:
-        """The pass has come to another step."""
+        """The pass has reached another step."""
         self.step = step
         self.progress.enter(step)
 
-    def hear(self, record: Record) -> None:
-        """The log says what is planned."""
-        if record.get("event") == "plan.ready":
-            planned = [str(change).partition(" ") for change in record.get("changes", [])]
-            self.packages = {name: harmless(change) for name, _, change in planned}
+    def plan(self, changes: Sequence[Change]) -> None:
+        """The pass knows what is to change."""
+        self.progress.plan(changes)
+        self.packages = {
+            change.name: harmless(f"{change.from_ or '-'} -> {change.to or '-'}")
+            for change in changes
+        }
 
     def read(self, line: str) -> PackageStep | None:
-        """uv says what it does: the step of one planned package, if that is news."""
+        """Read a line of uv's output; return a planned package's step if it is new."""
         step = self.progress.read(line)
-        if step is None or step.step == "planned" or step.package not in self.packages:
+        if step is None or step.package not in self.packages:
             return None
         self.steps[step.package] = step.step
         return step
 
     @property
     def done(self) -> int:
-        """How many packages are ready."""
+        """How many packages are done."""
         return sum(self.steps.get(name) in _DONE for name in self.packages)
 
 
 class Follower:
-    """What a pass talks to; subclasses show it. Called from several threads."""
+    """Receives what a pass reports; subclasses show it. Called from several threads."""
 
     def __init__(self, output: Output) -> None:
         self.output = output
@@ -83,28 +85,28 @@ class Follower:
         """A step of the pass begins."""
         self.view.enter(name)
 
+    def planned(self, changes: Sequence[Change]) -> None:
+        """The pass knows what is to change."""
+        self.view.plan(changes)
+
     def line(self, text: str) -> None:
-        """uv said something."""
+        """uv printed a line."""
         if self.output.options.verbose:
             click.echo(harmless(text), err=True)
         self.view.read(text)
 
-    def hear(self, record: Record) -> None:
-        """Something was logged."""
-        self.view.hear(record)
-
 
 class PlainFollower(Follower):
-    """A line for each step, on standard error."""
+    """Prints a line for each step, on standard error."""
 
     def step(self, name: str) -> None:
-        """Say so, but for the last look."""
+        """Print the step, except the last look."""
         if name != self.view.step and (name, self.view.step) != ("look", "exchange"):
             self.output.note(f"{PHASES.get(name, name)} ...")
         super().step(name)
 
     def line(self, text: str) -> None:
-        """Say which package is fetched or built."""
+        """Print which package is being fetched or built."""
         if self.output.options.verbose:
             super().line(text)
             return
@@ -114,7 +116,7 @@ class PlainFollower(Follower):
 
 
 class LiveFollower(Follower):
-    """A display that is drawn again and again, and is gone at the end."""
+    """A live display that is redrawn while the pass runs, and removed at the end."""
 
     def __init__(self, output: Output, title: str) -> None:
         super().__init__(output)
@@ -123,7 +125,7 @@ class LiveFollower(Follower):
         self._spinner: Spinner | None = None
 
     def __rich__(self) -> "RenderableType":
-        """The display as it is now."""
+        """Draw the display."""
         from rich.console import Group  # noqa: PLC0415 -- slow to import, and only for terminals
         from rich.spinner import Spinner  # noqa: PLC0415
         from rich.table import Table  # noqa: PLC0415
@@ -149,21 +151,19 @@ class LiveFollower(Follower):
 
 @contextmanager
 def following(output: Output, title: str, *, lines: bool = True) -> Iterator[Follower]:
-    """Show what a pass says while inside.
+    """Show the progress of a pass while it runs.
 
     Args:
-        output: how the command answers.
+        output: where to print it.
         title: what the pass is about, in a few words.
-        lines: off a terminal, whether to print a line for each step.
+        lines: whether to print a line for each step when not on a terminal.
     """
     live_terminal = colors(terminal=sys.stderr.isatty()) and not output.options.verbose
     if not output.for_people or not (live_terminal or lines or output.options.verbose):
         yield Follower(output)
         return
     if not live_terminal:
-        plain = PlainFollower(output)
-        with tapped(plain.hear):
-            yield plain
+        yield PlainFollower(output)
         return
     from rich.console import Console  # noqa: PLC0415 -- slow to import, and only for terminals
     from rich.live import Live  # noqa: PLC0415
@@ -173,5 +173,5 @@ def following(output: Output, title: str, *, lines: bool = True) -> Iterator[Fol
         live, console=Console(stderr=True), refresh_per_second=12, transient=True,
         redirect_stdout=False, redirect_stderr=False,
     )  # fmt: skip
-    with tapped(live.hear), display:
+    with display:
         yield live

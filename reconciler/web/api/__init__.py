@@ -1,1 +1,1 @@
-"""The API as types: operations, parameters, answers, and errors as problem details."""
+"""The API as types: operations, parameters, responses, and errors as problem details."""

@@ -1,14 +1,14 @@
-"""What the routes need of the service; they know it by this protocol alone."""
+"""What the routes need from the service. They know it only through this protocol."""
 
 from typing import Protocol
 
-from reconciler.daemon.actions import Action
 from reconciler.daemon.events import EventHub
+from reconciler.daemon.requests import Request
 from reconciler.status import EnvironmentStatus, PassDetail, PassStatus, Status
 
 
 class ServiceProtocol(Protocol):
-    """The running service, asked from the event loop. Nothing but the `wait_*` calls waits."""
+    """The running service, called from the event loop. Only the `wait_*` methods wait."""
 
     events: EventHub
 
@@ -16,52 +16,37 @@ class ServiceProtocol(Protocol):
         """The latest published status: the same object until something changes."""
 
     def environment(self, name: str) -> EnvironmentStatus:
-        """One environment of it.
+        """One environment of the status.
 
         Raises:
-            KeyError: there is none of that name.
+            KeyError: there is no environment of that name.
         """
 
     async def wait_for_status(self, since: int, timeout: float) -> Status:  # noqa: ASYNC109  # no error, an answer
         """The status, as soon as its generation is above `since`, or after `timeout` seconds."""
 
-    async def request(
-        self,
-        environment: str,
-        action: Action,
-        *,
-        reason: str | None = None,
-        duration: float | None = None,
-        generation: int | None = None,
-        package: str | None = None,
-        apply: bool = False,
-    ) -> int:
-        """Ask for something and return the id of the pass that does it, which looks anew.
+    async def request(self, environment: str, asked: Request) -> int:
+        """Ask for something and return the id of the pass that does it, which looks again.
 
         Args:
             environment: its name.
-            action: what to do.
-            reason: why, in the words of whoever asks.
-            duration: seconds that a pause lasts; None: until resumed.
-            generation: the one to roll back to; None: the one before the live one.
-            package: the hold to restore or accept, by its normalised name.
-            apply: change things this once where `mode` is `observe`.
+            asked: what to do.
 
         Raises:
             RequestRefused: it cannot be done.
         """
 
     async def wait_for_pass(self, environment: str, pass_id: int) -> PassDetail:
-        """The pass, once it is over and recorded."""
+        """The pass, once it has ended and is recorded."""
 
     def history(self, environment: str | None, limit: int, before: int | None) -> list[PassStatus]:
-        """Recorded passes, the newest first: at most `limit`, with ids below `before`."""
+        """Recorded passes, newest first: at most `limit`, with ids below `before`."""
 
     def history_entry(self, pass_id: int) -> PassDetail | None:
-        """One recorded pass with its log; None if there is none of that id."""
+        """One recorded pass with its log; None if there is no pass with that id."""
 
     def alive(self) -> bool:
-        """Whether every loop that does work made progress lately."""
+        """Whether every working loop has made progress recently."""
 
     def ready(self) -> tuple[bool, str]:
-        """Whether the service can do its job, and in one sentence why not."""
+        """Whether the service can do its job, and one sentence that says why not."""

@@ -1,4 +1,4 @@
-"""Answers as bytes with their ETag: encoded once per change, however many ask."""
+"""Responses as bytes with their ETag, encoded once per change for any number of requests."""
 
 import hashlib
 from collections.abc import Mapping
@@ -15,26 +15,26 @@ JSON = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Something to serve."""
+    """A document to serve."""
 
     body: bytes
     media_type: str
     etag: str
-    """As it stands in the header, with its quotes."""
+    """As in the header, with its quotes."""
 
     @classmethod
     def of(cls, body: bytes, media_type: str) -> "Document":
-        """Make one; the ETag says what is in it."""
+        """Make a document; its ETag is a hash of the body."""
         digest = hashlib.blake2b(body, digest_size=12, usedforsecurity=False).hexdigest()
         return cls(body, media_type, f'"{digest}"')
 
     @classmethod
     def of_json(cls, value: object) -> "Document":
-        """Make one of a value, laid out for people too."""
+        """Make a document from a value, as JSON that people can read too."""
         return cls.of(json_bytes(value), JSON)
 
     def response(self, request: Request, headers: Mapping[str, str] | None = None) -> Response:
-        """Answer with it, or with 304 where the client has it already."""
+        """Respond with it, or with 304 if the client already has it."""
         known = {"ETag": self.etag, **(headers or {})}
         if _matches(request.headers.getlist("if-none-match"), self.etag):
             return Response(status_code=304, headers=known)
@@ -42,18 +42,18 @@ class Document:
 
 
 class StatusDocuments:
-    """The status as a whole and by environment, encoded when somebody first asks."""
+    """The whole status and each environment, encoded when first requested."""
 
     def __init__(self) -> None:
         self._status: Status | None = None
         self._known: dict[str | None, Document] = {}
 
     def whole(self, current: Status) -> Document:
-        """The status."""
+        """The whole status."""
         return self._document(current, None, current)
 
     def environment(self, current: Status, name: str) -> Document | None:
-        """One environment of it; None if there is none of that name."""
+        """One environment; None if there is no environment of that name."""
         for environment in current.environments:
             if environment.name == name:
                 return self._document(current, name, environment)
@@ -69,18 +69,18 @@ class StatusDocuments:
 
 
 def json_bytes(value: object) -> bytes:
-    """The value as JSON, indented, with a line end: for `curl` as well as for programs."""
+    """The value as JSON, indented and with a final newline, for `curl` and for programs."""
     return msgspec.json.format(msgspec.json.encode(value)) + b"\n"
 
 
 def json_response(
     value: object, code: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Answer with a value."""
+    """Respond with a value."""
     return Response(json_bytes(value), code, headers, JSON)
 
 
 def _matches(conditions: list[str], etag: str) -> bool:
-    """By RFC 9110, 13.1.2: any of the list, compared weakly, or `*`."""
+    """Whether a condition matches (RFC 9110, 13.1.2): any of the list, compared weakly, or `*`."""
     tags = [tag.strip() for condition in conditions for tag in condition.split(",")]
     return "*" in tags or etag in (tag.removeprefix("W/") for tag in tags)

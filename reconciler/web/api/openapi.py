@@ -1,4 +1,4 @@
-"""The API's description (OpenAPI 3.1), made of the table of operations and the types."""
+"""The API's description (OpenAPI 3.1), made from the table of operations and the types."""
 
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -14,13 +14,13 @@ _REF = "#/components/schemas/{name}"
 _TOKEN = {
     "type": "http",
     "scheme": "bearer",
-    "description": "The first line of http.token_file. Not needed by a local user who may.",
+    "description": "The first line of http.token_file. Allowed local users do not need it.",
 }
 Json = dict[str, Any]
 
 
 def describe(operations: Iterable[Operation]) -> Json:
-    """The document, as `/openapi.json` serves it."""
+    """The document that `/openapi.json` serves."""
     listed = list(operations)
     schemas = _Schemas(listed)
     paths: dict[str, Json] = {}
@@ -56,7 +56,7 @@ class _Schemas:
         self.components = {name: one for name, one in components.items() if name not in queries}
         forms = {kind.__name__ for kind in sent}
         for name, schema in self.components.items():
-            # What we answer always has all its fields; only what is sent may leave some out.
+            # A response always has all its fields; only a request may leave some out.
             if name not in forms and "properties" in schema:
                 schema["required"] = list(schema["properties"])
 

@@ -1,4 +1,4 @@
-"""The API as a table: each operation once, for the router and for the description alike."""
+"""The API as a table: each operation once, for both the router and the description."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -14,31 +14,31 @@ from reconciler.web.api.documents import JSON
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 LOOK_PROBLEMS = (400, 403, 414, 421, 431)
-"""What may be answered to any request."""
+"""The errors that any request may get."""
 CHANGE_PROBLEMS = (*LOOK_PROBLEMS, 401, 408, 409, 413, 415, 503)
-"""What may be answered to any request that changes something."""
+"""The errors that any request for a change may get."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a status code comes with."""
+    """The response that comes with a status code."""
 
     words: str
     type: Any = None
-    """The type of a JSON body; None: another body, or none."""
+    """The type of a JSON body; None: the body is not JSON, or there is none."""
     media_type: str | None = JSON
     headers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One thing that can be asked.
+    """One request that the service answers.
 
     Attributes:
-        path: with parameters in braces, as Starlette and OpenAPI both write them.
+        path: with parameters in braces, as in both Starlette and OpenAPI.
         id: a name for generated clients.
-        parameters: what each parameter of the path is.
-        query, body: the types of both; None: there is none.
+        parameters: the parameters in the path.
+        query, body: their types; None: there is none.
         problems: the status codes that come with problem details.
     """
 
@@ -54,15 +54,15 @@ class Operation:
     body: type[msgspec.Struct] | None = None
 
     def route(self) -> Route:
-        """For Starlette, which adds HEAD to GET."""
+        """The route for Starlette, which adds HEAD to GET."""
         return Route(self.path, self.endpoint, methods=[self.method])
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A part of a path that varies, or a header that is read."""
+    """A variable part of a path, or a header."""
 
     name: str
     type: Any
-    """With its description, and what it may be."""
+    """With its description and constraints."""
     place: Literal["path", "header"] = "path"

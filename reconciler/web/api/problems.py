@@ -1,6 +1,6 @@
 """Errors as problem details (RFC 9457): what is wrong, one word for scripts, what to do.
 
-Nothing of an unexpected exception is ever shown; it goes to the log.
+An unexpected exception is never shown; it goes to the log.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class HttpReason(StrEnum):
-    """Why a request fails; part of the API, beside those of `Refusal`."""
+    """Why a request fails; part of the API, as is `Refusal`."""
 
     FOREIGN_HOST = "ForeignHost"
     CROSS_SITE = "CrossSite"
@@ -58,8 +58,8 @@ class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(slots=True, eq=False)
-class HttpProblem(Exception):  # an answer, not a defect
-    """A request that is answered with an error."""
+class HttpProblem(Exception):  # a response, not a defect
+    """A request that gets an error."""
 
     status: int
     reason: HttpReason | Refusal
@@ -79,12 +79,12 @@ def body_of(problem: HttpProblem) -> bytes:
 
 
 def response_of(problem: HttpProblem) -> Response:
-    """The answer to send."""
+    """The response to send."""
     return Response(body_of(problem), problem.status, dict(problem.headers), MEDIA_TYPE)
 
 
 def refused_by_service(refused: RequestRefused) -> HttpProblem:
-    """The service's own no, as HTTP says it."""
+    """The service's refusal as an HTTP error."""
     match refused.reason:
         case Refusal.UNKNOWN_ENVIRONMENT | Refusal.UNKNOWN_GENERATION | Refusal.UNKNOWN_HOLD:
             code = 404

@@ -1,10 +1,11 @@
-"""The types of queries, bodies and answers that are not the status itself (docs/http.md)."""
+"""The types of queries, bodies and responses, except for the status (docs/http.md)."""
 
 from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from reconciler.daemon.requests import Apply, Words
 from reconciler.status import PassStatus
 from reconciler.web.api.parameters import LARGEST_INTEGER
 
@@ -23,26 +24,25 @@ PackageName = Annotated[
     ),
 ]
 PassId = Annotated[int, Meta(ge=0, le=LARGEST_INTEGER, description="The id of a pass.")]
-_Words = Annotated[str, Meta(max_length=1000, description="Why, for the history and the log.")]
 _Seconds = Annotated[
-    float, Meta(ge=0, le=LONGEST_WAIT, description="Answer after so many seconds at last.")
+    float, Meta(ge=0, le=LONGEST_WAIT, description="The longest to wait, in seconds.")
 ]
 _Since = Annotated[
     int,
     Meta(
         ge=0,
         le=LARGEST_INTEGER,
-        description="Answer as soon as `generation` is above this; by default, the current one.",
+        description="Respond when `generation` is above this; by default, the current one.",
     ),
 ]
 _Before = Annotated[
     int, Meta(ge=0, le=LARGEST_INTEGER, description="Show only passes with lower ids.")
 ]
-_Limit = Annotated[int, Meta(ge=1, le=MOST_PASSES, description="How many passes to show at most.")]
+_Limit = Annotated[int, Meta(ge=1, le=MOST_PASSES, description="The most passes to show.")]
 
 
 class RequestForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The base of what is sent to us: what is not known is refused."""
+    """The base of everything that clients send: an unknown field is refused."""
 
 
 class StatusQuery(RequestForm, frozen=True, kw_only=True):
@@ -66,72 +66,33 @@ class HistoryQuery(RequestForm, frozen=True, kw_only=True):
     before: _Before | UnsetType = UNSET
 
 
-class Why(RequestForm, frozen=True, kw_only=True):
-    """A request that needs nothing but, perhaps, a reason."""
+class RestoreBody(RequestForm, frozen=True, kw_only=True):
+    """Restore the broken hold in the path."""
 
-    reason: _Words | None = None
-
-
-class ChangeRequest(Why, frozen=True, kw_only=True):
-    """Something that changes packages."""
-
-    apply: Annotated[
-        bool, Meta(description="Change things this once, even where `mode` is `observe`.")
-    ] = False
+    reason: Words | None = None
+    apply: Apply = False
 
 
-class Reconcile(ChangeRequest, frozen=True, kw_only=True):
-    """A pass, now."""
+class AcceptBody(RequestForm, frozen=True, kw_only=True):
+    """Hold the installed build of the package in the path."""
 
-
-class Fix(ChangeRequest, frozen=True, kw_only=True):
-    """A pass, now, that is waited for."""
-
-
-class Restore(ChangeRequest, frozen=True, kw_only=True):
-    """Put a broken hold back."""
-
-
-class Pause(Why, frozen=True, kw_only=True):
-    """Leave the environment alone."""
-
-    duration: (
-        Annotated[
-            float, Meta(gt=0, le=366 * 86_400, description="For so many seconds; else for good.")
-        ]
-        | None
-    ) = None
-
-
-class Rollback(ChangeRequest, frozen=True, kw_only=True):
-    """Bring an earlier tree back."""
-
-    generation: (
-        Annotated[
-            int, Meta(ge=0, le=LARGEST_INTEGER, description="Which; by default the one before.")
-        ]
-        | None
-    ) = None
-
-
-class Nothing(RequestForm, frozen=True, kw_only=True):
-    """No field at all."""
+    reason: Words | None = None
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that a pass will do."""
+    """A request that a pass will carry out."""
 
     pass_: int = msgspec.field(name="pass")
-    """Its id: `GET /history/ID` shows it."""
+    """The id of the pass: `GET /history/ID` shows it."""
     environment: str
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
-    """Passes, the newest first."""
+    """Passes, newest first."""
 
     passes: tuple[PassStatus, ...]
     next: str | None
-    """Where the earlier ones are; null: there are none."""
+    """Where the earlier passes are; null: there are none."""
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,22 +102,22 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Liveness(msgspec.Struct, frozen=True, kw_only=True):
-    """The loops that do the work are going round."""
+    """The working loops are making progress."""
 
     alive: bool
 
 
 class FixResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What Fix Dependencies did; the first seven fields are those of the guide."""
+    """What Fix Dependencies did; the first seven fields are the guide's."""
 
     success: bool
-    """Everything that is declared and not held is there, and nothing failed."""
+    """Everything that is declared and not held is installed, and nothing failed."""
     message: str
     packages_installed: int
-    """Declared requirements, those of held packages apart, that are met at the end."""
+    """How many declared requirements are satisfied at the end, not counting held packages."""
     packages_failed: int
     failed_packages: tuple[str, ...]
-    """The requirements that are not met, as they are declared."""
+    """The requirements that are not satisfied, as declared."""
     stdout: str
     """What was done, a section for each package."""
     stderr: str
@@ -164,4 +125,4 @@ class FixResult(msgspec.Struct, frozen=True, kw_only=True):
     environment: str
     pass_: int = msgspec.field(name="pass")
     held: tuple[str, ...]
-    """Held packages, as `name==version`; none of them was touched."""
+    """Held packages as `name==version`; none of them was touched."""

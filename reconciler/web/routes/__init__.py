@@ -1,1 +1,1 @@
-"""The routes: what each answers, and the table of all of them."""
+"""The routes, and the table of all of them."""

@@ -1,4 +1,4 @@
-"""Finds the environment that a request names, or says which there are."""
+"""Finds the environment that a request names, or lists the existing ones."""
 
 from difflib import get_close_matches
 
@@ -11,7 +11,7 @@ def named(current: Status, name: str) -> EnvironmentStatus:
     """The environment of that name.
 
     Raises:
-        HttpProblem: there is none.
+        HttpProblem: there is no such environment.
     """
     for environment in current.environments:
         if environment.name == name:
@@ -20,10 +20,10 @@ def named(current: Status, name: str) -> EnvironmentStatus:
 
 
 def first(current: Status) -> EnvironmentStatus:
-    """The one that is meant where none is named.
+    """The environment that is meant if none is named: the first.
 
     Raises:
-        HttpProblem: there is none at all.
+        HttpProblem: there are no environments at all.
     """
     if current.environments:
         return current.environments[0]
@@ -32,11 +32,11 @@ def first(current: Status) -> EnvironmentStatus:
 
 
 def only(current: Status, instead: str) -> EnvironmentStatus:
-    """The one that there is.
+    """The only environment.
 
     Args:
         current: the status.
-        instead: where to ask if there are several.
+        instead: the path to use if there are several.
 
     Raises:
         HttpProblem: there are several, or none.
@@ -48,10 +48,10 @@ def only(current: Status, instead: str) -> EnvironmentStatus:
 
 
 def unknown(current: Status, name: str) -> HttpProblem:
-    """That there is no such environment, with the nearest name."""
+    """The error for an unknown environment, with the nearest name."""
     names = [environment.name for environment in current.environments]
     near = get_close_matches(name, names, 1)
-    mend = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(names) or 'none'}."
+    hint = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(names) or 'none'}."
     return HttpProblem(
-        404, Refusal.UNKNOWN_ENVIRONMENT, f"There is no environment {name[:100]!r}. {mend}"
+        404, Refusal.UNKNOWN_ENVIRONMENT, f"There is no environment {name[:100]!r}. {hint}"
     )

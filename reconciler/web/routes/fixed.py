@@ -1,4 +1,4 @@
-"""Says what a pass did in the words of the Fix Dependencies guide; pure."""
+"""Describes what a pass did in the format of the Fix Dependencies guide; pure."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ _HELD = frozenset({PackageStatus.HELD, PackageStatus.HELD_MISSING, PackageStatus
 
 
 def summary(environment: EnvironmentStatus, outcome: PassDetail) -> FixResult:
-    """The answer to Fix Dependencies.
+    """The response to Fix Dependencies.
 
     Args:
         environment: as it is after the pass.
@@ -52,17 +52,17 @@ def summary(environment: EnvironmentStatus, outcome: PassDetail) -> FixResult:
 
 
 def _counts(row: Package, held: set[str]) -> bool:
-    """Whether it is one of "all 34 packages": declared, and not held."""
+    """Whether it counts among "all 34 packages": declared, and not held."""
     return row.required_by is None and row.name not in held and row.status not in _HELD
 
 
 def _unmet(row: Package, held: set[str]) -> bool:
-    """Whether there is something left to do about it; never about a held one."""
+    """Whether something is left to do for it; never for a held one."""
     return not row.ok and row.name not in held and row.status not in _HELD
 
 
 def _why_nothing_was_tried(environment: EnvironmentStatus, outcome: PassDetail, unmet: int) -> str:
-    """Why a pass changed nothing although there may be something to do; else nothing."""
+    """Why a pass changed nothing although there may be something to do; else empty."""
     if outcome.result is not Result.UNCHANGED:
         return ""
     problem = environment.problem
@@ -74,12 +74,12 @@ def _why_nothing_was_tried(environment: EnvironmentStatus, outcome: PassDetail, 
         why = environment.suspension.reason
         return f"{environment.name} is left alone ({why}); resume it first"
     if environment.mode == Mode.OBSERVE:
-        return f'{environment.name} is only observed; send {{"apply": true}} to change it this once'
+        return f'{environment.name} is only observed; send {{"apply": true}} to change it once'
     return f"{_count(unmet, 'package')} not as declared"
 
 
 def _requirement(row: Package) -> str:
-    """As it would be declared; what others require has its name in it already."""
+    """The requirement as it would be declared; a dependency's already has the name in it."""
     required = row.required or ""
     if row.required_by is not None and required:
         return required
@@ -87,7 +87,7 @@ def _requirement(row: Package) -> str:
 
 
 def _preserved(holds: tuple[Hold, ...]) -> str:
-    """` (torch/torchvision preserved)`, of what is configured and indeed as it was."""
+    """` (torch/torchvision preserved)`: the configured holds that are intact."""
     names = [hold.name for hold in holds if hold.pinned_by is None and hold.intact]
     return f" ({'/'.join(names)} preserved)" if names else ""
 
@@ -120,7 +120,7 @@ def _sections(declared: list[Package], outcome: PassDetail) -> Iterator[str]:
         elif row.installed is None:
             yield f"ERROR: {requirement} is not installed"
         else:
-            yield f"ERROR: {requirement} is not met; {row.installed} is installed"
+            yield f"ERROR: {requirement} is not satisfied; {row.installed} is installed"
     for change in changes.values():
         title = f"Installing {change.name}=={change.to}" if change.to else f"Removing {change.name}"
         yield f"=== {title} ==="
@@ -137,8 +137,8 @@ def _complaints(environment: EnvironmentStatus, outcome: PassDetail) -> Iterator
     if outcome.result is Result.FAILED and outcome.message:
         yield f"ERROR: {outcome.message}"
     bad = environment.problem
-    told = outcome.message or "" if outcome.result is Result.FAILED else ""
-    if bad is not None and bad.reason not in told:
+    said = outcome.message or "" if outcome.result is Result.FAILED else ""
+    if bad is not None and bad.reason not in said:
         yield f"ERROR: {bad}"
     for failure in outcome.failed:
         yield f"ERROR: {failure.requirement}: {failure.reason}: {failure.message}"
@@ -150,6 +150,6 @@ def _complaints(environment: EnvironmentStatus, outcome: PassDetail) -> Iterator
             )
     for hold in environment.holds:
         if not hold.intact:
-            yield f"WARNING: {hold.name} is held, and broken: {hold.message or 'see /status'}"
+            yield f"WARNING: {hold.name} is held and broken: {hold.message or 'see /status'}"
     for back in environment.held_back:
         yield f"WARNING: {back.name} is held back at {back.chosen} ({back.newest}): {back.because}"

@@ -1,33 +1,34 @@
-"""Fix Dependencies, as the guide has it: runs a pass, and answers when it is over."""
+"""Fix Dependencies, as in the guide: runs a pass, and responds when it is done."""
 
 from msgspec import UNSET
-from starlette.requests import Request
+from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from reconciler.daemon.actions import Action, Refusal
+from reconciler.daemon.actions import Refusal
+from reconciler.daemon.requests import Reconcile
 from reconciler.status import EnvironmentStatus, PassDetail, Result
 from reconciler.web.api.backend import ServiceProtocol
 from reconciler.web.api.documents import json_response
 from reconciler.web.api.parameters import body_of, query_of
 from reconciler.web.api.problems import HttpProblem
-from reconciler.web.api.schemas import EnvironmentQuery, Fix
+from reconciler.web.api.schemas import EnvironmentQuery
 from reconciler.web.routes import environments
 from reconciler.web.routes.fixed import summary
 from reconciler.web.security.connection import Connection
 
 
 class Fixing:
-    """Runs passes of `service` for whoever waits for them."""
+    """Runs passes of `service` for the clients that wait for them."""
 
     def __init__(self, service: ServiceProtocol) -> None:
         self._service = service
         self._awaited: dict[str, int] = {}
-        """The pass that somebody waits for already, by environment; it may not show yet."""
+        """The pass that someone is already waiting for, by environment; it may not show yet."""
 
-    async def fix(self, request: Request) -> Response:
-        """Bring one environment in order and say what was done."""
+    async def fix(self, request: HttpRequest) -> Response:
+        """Make one environment match what is declared, and report what was done."""
         query = query_of(request, EnvironmentQuery)
-        form = await body_of(request, Fix)
+        asked = await body_of(request, Reconcile)
         current = self._service.status()
         chosen = (
             environments.first(current)
@@ -35,32 +36,31 @@ class Fixing:
             else environments.named(current, query.environment)
         )
         connection = Connection.of(request.scope)
-        outcome = await connection.while_open(self._outcome(chosen, form))
+        outcome = await connection.while_open(self._outcome(chosen, asked))
         if outcome is None:
-            detail = "The service ends. Ask again when it is back."
+            detail = "The service is stopping. Try again when it is back."
             raise HttpProblem(503, Refusal.STOPPING, detail)
         after = environments.named(self._service.status(), chosen.name)
         return json_response(summary(after, outcome))
 
-    async def _outcome(self, environment: EnvironmentStatus, form: Fix) -> PassDetail:
+    async def _outcome(self, environment: EnvironmentStatus, asked: Reconcile) -> PassDetail:
         """What became of it.
 
-        The pass that runs already may have looked before the file was saved, so only one that
-        begins now says how things are; where it had nothing left to do, the work was the other's.
+        A pass that is already running may have looked before the file was saved, so only one
+        that starts now reports the current state. If that one had nothing left to do, the
+        running pass did the work, and its outcome is reported.
         """
         name = environment.name
         shown = environment.current_pass
         running = self._awaited.get(name) if shown is None else shown.id
-        asked = await self._service.request(
-            name, Action.RECONCILE, reason=form.reason, apply=form.apply
-        )
-        self._awaited[name] = asked
+        number = await self._service.request(name, asked)
+        self._awaited[name] = number
         try:
-            outcome = await self._service.wait_for_pass(name, asked)
+            outcome = await self._service.wait_for_pass(name, number)
         finally:
-            if self._awaited.get(name) == asked:
+            if self._awaited.get(name) == number:
                 del self._awaited[name]
-        if running is None or running == asked or outcome.result is not Result.UNCHANGED:
+        if running is None or running == number or outcome.result is not Result.UNCHANGED:
             return outcome
         joined = await self._service.wait_for_pass(name, running)
         return joined if joined.result is Result.CHANGED else outcome

@@ -1,6 +1,6 @@
-"""The routes that only look: status, history, health, metrics. They change nothing.
+"""The routes that only read: status, history, health, metrics. They change nothing.
 
-Everything is answered from memory, but for the history, which is read off the event loop.
+Everything comes from memory except the history, which is read off the event loop.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from reconciler.web.security.connection import Connection
 
 
 class Looking:
-    """Answers questions about `service`."""
+    """Shows the state of `service`."""
 
     def __init__(self, service: ServiceProtocol, metrics: Metrics) -> None:
         self._service = service
@@ -32,11 +32,11 @@ class Looking:
         self._documents = StatusDocuments()
 
     async def status(self, request: Request) -> Response:
-        """Everything, at once or when there is news."""
+        """The whole status, at once or when it changes."""
         query = query_of(request, StatusQuery)
         current = self._service.status()
         since = current.generation if query.since is UNSET else query.since
-        # A generation that is not reached yet is one of an earlier life of the service.
+        # A generation above the current one is from before a restart of the service.
         if query.wait and since >= current.generation == since:
             current = await self._news(
                 Connection.of(request.scope), query.wait, lambda new: new.generation > since
@@ -44,7 +44,7 @@ class Looking:
         return self._documents.whole(current).response(request)
 
     async def environment(self, request: Request) -> Response:
-        """One environment, at once or when another tree of it is live."""
+        """One environment, at once or when another of its trees is live."""
         query = query_of(request, StatusQuery)
         name = request.path_params["environment"]
         found = environments.named(self._service.status(), name)
@@ -64,7 +64,7 @@ class Looking:
     async def _news(
         self, connection: Connection, wait: float, reached: Callable[[Status], bool]
     ) -> Status:
-        """The first status of which `reached` is true, or the one after `wait` seconds."""
+        """The first status for which `reached` is true, or the one after `wait` seconds."""
         deadline = time.monotonic() + wait
         while True:
             current = self._service.status()
@@ -74,7 +74,7 @@ class Looking:
             await connection.while_open(self._service.wait_for_status(current.generation, rest))
 
     async def history(self, request: Request) -> Response:
-        """Passes, the newest first."""
+        """Passes, newest first."""
         query = query_of(request, HistoryQuery)
         chosen = None if query.environment is UNSET else query.environment
         before = None if query.before is UNSET else query.before
@@ -90,7 +90,7 @@ class Looking:
         return json_response(History(passes=tuple(passes), next=following))
 
     async def history_entry(self, request: Request) -> Response:
-        """One pass with its changes and its log; while it runs, what is known of it."""
+        """One pass with its changes and its log; while it runs, what is known so far."""
         text = request.path_params["id"]
         plain = text.isascii() and text.isdecimal() and len(text) < 20
         number = int(text) if plain else LARGEST_INTEGER + 1
@@ -99,14 +99,14 @@ class Looking:
             shown = found or _running(self._service.status(), number)
             if shown is not None:
                 return json_response(shown)
-        detail = f"No pass {text[:30]!r} is recorded. /history lists those that are."
+        detail = f"There is no pass {text[:30]!r}. /history lists the recorded ones."
         raise HttpProblem(404, HttpReason.UNKNOWN_PASS, detail)
 
     async def alive(self, _: Request) -> Response:
-        """Whether the loops that do the work go round."""
+        """Whether the working loops are making progress."""
         if self._service.alive():
             return json_response(Liveness(alive=True))
-        detail = "A loop that does the work has not moved for long. Restart the service."
+        detail = "A working loop has made no progress for too long. Restart the service."
         raise HttpProblem(503, HttpReason.STALLED, detail)
 
     async def ready(self, _: Request) -> Response:
@@ -117,12 +117,12 @@ class Looking:
         raise HttpProblem(503, HttpReason.NOT_READY, why)
 
     async def metrics(self, _: Request) -> Response:
-        """The numbers, in Prometheus' text format."""
+        """The metrics in Prometheus' text format."""
         return Response(self._metrics.render(self._service), headers={"Content-Type": CONTENT_TYPE})
 
 
 def _generation(current: Status, name: str) -> int:
-    """The live tree's number; of an environment that is gone, higher than any."""
+    """The live tree's number; for an environment that is gone, higher than any."""
     found = (row.generation for row in current.environments if row.name == name)
     return next(found, LARGEST_INTEGER + 1)
 

@@ -1,4 +1,4 @@
-"""The page and what belongs to it, from memory: no request ever names a file on the disk."""
+"""The page and its assets, from memory: no request ever names a file on the disk."""
 
 import mimetypes
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ _TYPES = {
     ".json": "application/json",
     ".webmanifest": "application/manifest+json",
 }
-"""Ours, so that no machine's own table of types decides whether a script runs."""
+"""Our own table, so that the machine's does not decide whether a script runs."""
 _REVALIDATE = {"Cache-Control": "no-cache"}
 
 
@@ -32,7 +32,7 @@ class Page:
 
     @classmethod
     def shipped(cls) -> "Page":
-        """The one in this package."""
+        """The page that ships with this package."""
         root = files("reconciler.web").joinpath("static")
         return cls({name: _document(name, file) for name, file in _files(root)})
 
@@ -41,13 +41,13 @@ class Page:
         return self._serve(INDEX, request)
 
     async def asset(self, request: Request) -> Response:
-        """A script, a style or a picture."""
+        """A script, a style sheet or an image."""
         return self._serve(request.path_params["name"], request)
 
     def _serve(self, name: str, request: Request) -> Response:
         document = self._documents.get(name)
         if document is None:
-            raise HttpProblem(404, HttpReason.NOT_FOUND, "There is no such file. Open / instead.")
+            raise HttpProblem(404, HttpReason.NOT_FOUND, "There is no such file. The page is at /.")
         return document.response(request, _REVALIDATE)
 
 

@@ -1,6 +1,6 @@
-"""`/events`: what happens, as server-sent events (WHATWG HTML, 9.2).
+"""`/events`: a stream of server-sent events (WHATWG HTML, 9.2).
 
-A reader that does not keep up is let go; it comes back with Last-Event-ID.
+A client that does not keep up is dropped; it can reconnect with Last-Event-ID.
 """
 
 import asyncio
@@ -21,18 +21,18 @@ from reconciler.web.security.connection import Connection
 
 _LOG = get_logger(__name__)
 HEARTBEAT = 15.0
-"""Seconds between two comments, so that both sides notice when the other is gone."""
+"""Seconds between two comments, so that each side notices when the other is gone."""
 SEND_WITHIN = 10.0
-"""Seconds that the socket of a reader may stay full."""
+"""Seconds that a client's socket may stay full."""
 _LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
-"""To Python's `splitlines()`, and so to many a client, but not to the standard nor to JSON."""
+"""Line ends to `splitlines()`, and so to many clients, but not to the standard or JSON."""
 
 
 class Streaming:
     """Streams the events of `hub`.
 
     Args:
-        hub: where they come from.
+        hub: the source of the events.
         heartbeat: seconds between two comments.
     """
 
@@ -41,7 +41,7 @@ class Streaming:
         self._heartbeat = heartbeat
 
     async def events(self, request: Request) -> Response:
-        """All events from now on, or from the last one seen."""
+        """All events from now on, or since the last one seen."""
         if request.method == "HEAD":
             return Response(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         try:
@@ -54,7 +54,7 @@ class Streaming:
 
 
 class _Stream(EventSourceResponse):
-    """The events of one subscription, until either side has enough."""
+    """The events of one subscription, until either side closes it."""
 
     def __init__(
         self, subscription: Subscription, connection: Connection, heartbeat: float
@@ -73,10 +73,10 @@ class _Stream(EventSourceResponse):
             await super().__call__(scope, receive, send)
         except SendTimeoutError:
             self._drop("its socket stayed full")
-            await asyncio.sleep(0)  # the server learns that the connection is gone
+            await asyncio.sleep(0)  # let the server notice that the connection is gone
         else:
             if self._subscription.dropped:
-                self._drop("too many events wait for it")
+                self._drop("too many events are waiting for it")
         finally:
             self._subscription.close()
 
@@ -86,14 +86,14 @@ class _Stream(EventSourceResponse):
 
     @staticmethod
     async def _listen_for_exit_signal() -> None:
-        """Never: `Connection.closing` ends the stream; the library would poll twice a second."""
+        """Wait forever: `Connection.closing` ends the stream; the library polls twice a second."""
         await asyncio.Event().wait()
 
 
 async def _written(
     subscription: Subscription, connection: Connection
 ) -> AsyncIterator[ServerSentEvent]:
-    """The events as they go over the wire; ends with the connection or the subscription."""
+    """The events as they are sent; ends with the connection or the subscription."""
     yield ServerSentEvent(comment="connected")
     while not connection.closing.is_set():
         event = await connection.while_open(_next(subscription))
@@ -108,7 +108,7 @@ async def _next(subscription: Subscription) -> Event | None:
 
 
 def _last_id(request: Request) -> int | None:
-    """The last event seen; one that we never sent counts as very old."""
+    """The id of the last event seen; an id that we never sent counts as very old."""
     text = request.headers.get("last-event-id")
     if text is None:
         return None

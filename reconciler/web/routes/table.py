@@ -1,4 +1,4 @@
-"""The table of all operations: what can be asked, and what is answered (docs/http.md)."""
+"""The table of all operations: requests and their responses (docs/http.md)."""
 
 from typing import Annotated
 
@@ -7,6 +7,7 @@ from msgspec import Meta
 from reconciler import status
 from reconciler.daemon.actions import Action
 from reconciler.daemon.metrics import CONTENT_TYPE
+from reconciler.daemon.requests import Reconcile
 from reconciler.web.api.operations import (
     CHANGE_PROBLEMS,
     LOOK_PROBLEMS,
@@ -18,7 +19,6 @@ from reconciler.web.api.schemas import (
     Accepted,
     EnvironmentName,
     EnvironmentQuery,
-    Fix,
     FixResult,
     History,
     HistoryQuery,
@@ -28,14 +28,14 @@ from reconciler.web.api.schemas import (
     Readiness,
     StatusQuery,
 )
-from reconciler.web.routes.acting import FORMS, Acting
+from reconciler.web.routes.acting import BODIES, Acting
 from reconciler.web.routes.fixing import Fixing
 from reconciler.web.routes.looking import Looking
 from reconciler.web.routes.streaming import Streaming
 
 FIX = "/api/v1/setup/ai-models/fix-dependencies"
 
-_Etag = Annotated[str, Meta(description="The ETag of what is known.")]
+_Etag = Annotated[str, Meta(description="The ETag that the client has.")]
 _EventId = Annotated[str, Meta(description="The id of the last event seen.")]
 _ENVIRONMENT = Parameter("environment", EnvironmentName)
 _PACKAGE = Parameter("package", PackageName)
@@ -47,10 +47,10 @@ _WORDS = {
     Action.RECONCILE: "Run a pass now",
     Action.PAUSE: "Leave the environment alone",
     Action.RESUME: "Manage the environment again",
-    Action.ROLLBACK: "Bring an earlier tree back",
+    Action.ROLLBACK: "Go back to an earlier tree",
     Action.GPU: "Check the GPU again",
-    Action.RESTORE: "Put a broken hold back from the vault",
-    Action.ACCEPT: "Take what is there as the held package from now on",
+    Action.RESTORE: "Restore a broken hold from the vault",
+    Action.ACCEPT: "Hold the build that is installed now",
 }
 _ABOUT_HOLDS = (Action.RESTORE, Action.ACCEPT)
 
@@ -58,7 +58,7 @@ _ABOUT_HOLDS = (Action.RESTORE, Action.ACCEPT)
 def operations(
     looking: Looking, acting: Acting, fixing: Fixing, streaming: Streaming
 ) -> list[Operation]:
-    """All of them; the page and this description apart."""
+    """All operations, except the page and the description itself."""
     return [
         *_status(looking),
         *_health(looking),
@@ -70,13 +70,13 @@ def operations(
 
 
 def _status(looking: Looking) -> list[Operation]:
-    unchanged = Answer("It is still that of If-None-Match.", media_type=None, headers=("ETag",))
+    unchanged = Answer("It still matches If-None-Match.", media_type=None, headers=("ETag",))
     return [
         Operation(
             method="GET",
             path="/status",
             id="getStatus",
-            summary="Everything; with `wait`, as soon as something changes",
+            summary="The whole status; with `wait`, as soon as something changes",
             endpoint=looking.status,
             query=StatusQuery,
             parameters=(_IF_NONE_MATCH,),
@@ -106,9 +106,9 @@ def _health(looking: Looking) -> list[Operation]:
             method="GET",
             path="/livez",
             id="getLiveness",
-            summary="Whether the loops that do the work go round",
+            summary="Whether the working loops are making progress",
             endpoint=looking.alive,
-            answers={200: Answer("They do.", Liveness)},
+            answers={200: Answer("They are.", Liveness)},
             problems=(*LOOK_PROBLEMS, 503),
         ),
         Operation(
@@ -124,9 +124,9 @@ def _health(looking: Looking) -> list[Operation]:
             method="GET",
             path="/metrics",
             id="getMetrics",
-            summary="Numbers for Prometheus",
+            summary="Metrics for Prometheus",
             endpoint=looking.metrics,
-            answers={200: Answer("The numbers.", media_type=CONTENT_TYPE)},
+            answers={200: Answer("The metrics.", media_type=CONTENT_TYPE)},
             problems=LOOK_PROBLEMS,
         ),
     ]
@@ -138,7 +138,7 @@ def _history(looking: Looking) -> list[Operation]:
             method="GET",
             path="/history",
             id="listPasses",
-            summary="Passes, the newest first",
+            summary="Passes, newest first",
             endpoint=looking.history,
             query=HistoryQuery,
             answers={200: Answer("The passes.", History)},
@@ -162,10 +162,10 @@ def _events(streaming: Streaming) -> Operation:
         method="GET",
         path="/events",
         id="followEvents",
-        summary="What happens, as server-sent events",
+        summary="A stream of server-sent events",
         endpoint=streaming.events,
         parameters=(_LAST_EVENT_ID,),
-        answers={200: Answer("Events, without end.", media_type="text/event-stream")},
+        answers={200: Answer("An endless stream of events.", media_type="text/event-stream")},
         problems=(*LOOK_PROBLEMS, 503),
     )
 
@@ -180,7 +180,7 @@ def _actions(acting: Acting) -> list[Operation]:
         name, short = f"{action}Hold", f"/holds/{{package}}/{action}"
         path, both = f"/environments/{{environment}}{short}", (_ENVIRONMENT, _PACKAGE)
         found.append(_action(acting, action, words, path, name, both))
-        alone = f"{words}, where there is one environment"
+        alone = f"{words}, if there is only one environment"
         found.append(_action(acting, action, alone, short, f"{name}OfOnly", (_PACKAGE,)))
     return found
 
@@ -200,8 +200,8 @@ def _action(
         summary=words,
         endpoint=acting.endpoint(action),
         parameters=parameters,
-        body=FORMS[action],
-        answers={202: Answer("A pass will do it.", Accepted, headers=("Location",))},
+        body=BODIES[action],
+        answers={202: Answer("A pass will carry it out.", Accepted, headers=("Location",))},
         problems=(*CHANGE_PROBLEMS, 404),
     )
 
@@ -211,10 +211,10 @@ def _fix(fixing: Fixing) -> Operation:
         method="POST",
         path=FIX,
         id="fixDependencies",
-        summary="Run a pass and answer when it is over",
+        summary="Run a pass and respond when it is done",
         endpoint=fixing.fix,
         query=EnvironmentQuery,
-        body=Fix,
-        answers={200: Answer("What was done, whether or not all of it worked.", FixResult)},
+        body=Reconcile,
+        answers={200: Answer("What was done, even if not all of it worked.", FixResult)},
         problems=(*CHANGE_PROBLEMS, 404),
     )

@@ -1,6 +1,6 @@
-"""Who may ask, and who may change: the guard in front of every route.
+"""Decides who may read and who may change things: the guard in front of every route.
 
-Every refusal is logged with its reason, the user and the path; no token ever is.
+Every refusal is logged with its reason, the user and the path. A token is never logged.
 """
 
 import asyncio
@@ -28,12 +28,12 @@ _SUSPICIOUS = frozenset({401, 403, 408, 413, 414, 415, 421, 431})
 
 
 class AccessGuard:
-    """Lets through what is allowed, and gives every response its protective headers.
+    """Lets allowed requests through, and adds the protective headers to every response.
 
     Args:
-        app: what stands behind.
-        http: names and users that are allowed.
-        token: the bearer token that opens every change; None: there is none.
+        app: the application behind it.
+        http: the allowed host names and users.
+        token: the bearer token that allows every change; None: there is none.
     """
 
     def __init__(self, app: ASGIApp, *, http: HttpConfig, token: str | None) -> None:
@@ -81,7 +81,7 @@ class AccessGuard:
         """Whether the right token was sent.
 
         Raises:
-            HttpProblem: a wrong one was.
+            HttpProblem: a wrong token was sent.
         """
         sent = headers.getlist("authorization")
         if not sent:
@@ -98,13 +98,13 @@ class AccessGuard:
         uid = peer.uid()
         if uid is None:
             detail = (
-                "It cannot be told which local user asks. Ask over loopback or the unix socket, "
-                "or send the token (http.token_file) as Authorization: Bearer."
+                "The service cannot tell which local user sent this. Use loopback or the unix "
+                "socket, or send the token (http.token_file) as Authorization: Bearer."
             )
             raise HttpProblem(403, HttpReason.UNKNOWN_USER, detail)
         if uid not in {0, os.geteuid(), *user_ids(self._http.allowed_users)}:
             detail = (
-                f"The user with uid {uid} may look but not change anything. Add the user to "
+                f"The user with uid {uid} may read but not change anything. Add the user to "
                 "http.allowed_users in the configuration, or send the token."
             )
             raise HttpProblem(403, HttpReason.USER_NOT_ALLOWED, detail)
@@ -112,7 +112,7 @@ class AccessGuard:
 
 
 async def refusal(scope: Scope, problem: HttpProblem, *, suspicious: bool = False) -> Response:
-    """The answer to a request that is not served, logged where it may be an attack."""
+    """The response to a refused request, logged if it may be an attack."""
     if suspicious or problem.status in _SUSPICIOUS:
         peer = Connection.of(scope).peer
         log = partial(log_refusal, problem.reason, peer, scope["method"], _shown(scope))
@@ -121,26 +121,26 @@ async def refusal(scope: Scope, problem: HttpProblem, *, suspicious: bool = Fals
 
 
 def log_refusal(reason: HttpReason | str, peer: Peer, method: str | None, path: str | None) -> None:
-    """Write down a refusal, with the user if there is one to be found; reads files."""
+    """Log a refusal, with the user if known; reads files."""
     _LOG.warning("access.refused", reason=str(reason), uid=peer.uid(), method=method, path=path)
 
 
 def _shown(scope: Scope) -> str:
-    """The path as it was sent, for the log; the query may hold what nobody should read."""
+    """The path as it was sent, for the log, without the query, which may contain secrets."""
     return scope["raw_path"][:200].decode("ascii", "backslashreplace")  # type: ignore[no-any-return]
 
 
 def user_ids(users: Iterable[str | int]) -> set[int]:
-    """The uids of those of the users that exist."""
+    """The uids of the users that exist."""
     return {uid for user in users if (uid := _user_id(user)) is not None}
 
 
 def warn_of_unknown_users(users: Iterable[str | int]) -> None:
-    """Log those that do not exist, once, rather than at each request."""
+    """Log the users that do not exist, once rather than at each request."""
     for user in users:
         if _user_id(user) is None:
-            mend = "Correct http.allowed_users, or create the user."
-            _LOG.warning("access.user-unknown", user=user, mend=mend)
+            fix = "Correct http.allowed_users, or create the user."
+            _LOG.warning("access.user-unknown", user=user, mend=fix)
 
 
 def _user_id(user: str | int) -> int | None:

@@ -1,4 +1,4 @@
-"""What a route may know of the connection that a request came over."""
+"""What a route may know about the connection of a request."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -19,8 +19,8 @@ class Connection:
 
     Attributes:
         peer: who is at the other end.
-        closing: set when the client is gone or the service ends, so that nothing waits on.
-        abort: drops the connection with all that is still to be sent.
+        closing: set when the client is gone or the service ends, so that nothing keeps waiting.
+        abort: drops the connection and everything still to be sent.
     """
 
     peer: Peer = field(default_factory=UnknownPeer)
@@ -28,17 +28,17 @@ class Connection:
     abort: Callable[[], None] = lambda: None
 
     def state(self) -> dict[str, object]:
-        """As the server hands it to the application with each request."""
+        """The state that the server passes to the application with each request."""
         return {_KEY: self}
 
     @classmethod
     def of(cls, scope: Scope) -> "Connection":
-        """The connection of a request; one with an unknown peer under a foreign server."""
+        """The connection of a request; under another server, one with an unknown peer."""
         found = scope.get("state", {}).get(_KEY)
         return found if isinstance(found, Connection) else cls()
 
     async def while_open(self, waiting: Coroutine[Any, Any, T]) -> T | None:
-        """Wait for it, but no longer than the connection is of use; None: it is not any more."""
+        """Wait for it while the connection is open; None if the connection closed first."""
         wanted = asyncio.ensure_future(waiting)
         closing = asyncio.ensure_future(self.closing.wait())
         try:

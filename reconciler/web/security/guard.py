@@ -1,7 +1,7 @@
-"""HTTP/1.1 on one connection, with limits that a hostile or broken client runs into.
+"""HTTP/1.1 on one connection, with limits against hostile or broken clients.
 
-From the moment that a client is to speak, its whole request head must arrive in time, however
-it dribbles; what does not read its answer is dropped; and there are only so many connections.
+A client must send its whole request head within a time limit, a client that does not read its
+response is dropped, and the number of connections is limited.
 """
 
 import asyncio
@@ -21,21 +21,23 @@ from reconciler.web.security.headers import protective_headers
 from reconciler.web.security.peers import UnknownPeer, peer_of
 
 HEAD_WITHIN = 10.0
-"""Seconds in which a request head has to arrive, and an answer has to be read."""
+"""Seconds in which a request head has to arrive, and a response has to be read."""
 LINGER = 2.0
-"""Seconds that a refused client gets to read why, while what it still says is thrown away."""
+"""Seconds that a refused client gets to read why; anything it still sends is discarded."""
 MOST_CONNECTIONS = 256
 
 _FULL = HttpProblem(
     503,
     HttpReason.TOO_MANY_CONNECTIONS,
-    f"{MOST_CONNECTIONS} connections are open already. Close some, and try again.",
+    f"{MOST_CONNECTIONS} connections are already open. Close some and try again.",
     {"Retry-After": "5"},
 )
 _TOO_LARGE = HttpProblem(
-    431, HttpReason.HEADERS_TOO_LARGE, "The headers are too large. Send fewer, such as cookies."
+    431, HttpReason.HEADERS_TOO_LARGE, "The headers are too large. Send fewer (cookies, say)."
 )
-_MALFORMED = HttpProblem(400, HttpReason.BAD_REQUEST, "This is no HTTP/1.1 request. Send one.")
+_MALFORMED = HttpProblem(
+    400, HttpReason.BAD_REQUEST, "This is not a valid HTTP/1.1 request. Send a valid one."
+)
 
 
 class GuardedProtocol(H11Protocol):
@@ -55,7 +57,7 @@ class GuardedProtocol(H11Protocol):
         self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client is there."""
+        """A client has connected."""
         accepted = transport.get_extra_info("socket")
         peer = UnknownPeer() if accepted is None else peer_of(accepted)
         self._connection = Connection(peer=peer, abort=transport.abort)
@@ -70,18 +72,18 @@ class GuardedProtocol(H11Protocol):
         self._set_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone."""
+        """The client is gone."""
         self._clear_deadline()
         self._connection.closing.set()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
-        """The service ends."""
+        """The service is stopping."""
         self._connection.closing.set()
         super().shutdown()
 
     def data_received(self, data: bytes) -> None:
-        """It said something."""
+        """The client sent something."""
         if self._refused:
             return
         super().data_received(data)
@@ -89,27 +91,27 @@ class GuardedProtocol(H11Protocol):
             self._clear_deadline()
 
     def on_response_complete(self) -> None:
-        """The answer is written; the client's turn."""
+        """The response is written; now it is the client's turn."""
         self._set_deadline()
         super().on_response_complete()
-        if self._serving:  # the next request was here already
+        if self._serving:  # the next request has already arrived
             self._clear_deadline()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # ours says it better
-        """What it said is no request."""
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # ours is clearer
+        """Refuse what is not a valid request."""
         error = sys.exception()
         large = isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == 431
         self._refuse(_TOO_LARGE if large else _MALFORMED)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Nothing: the request is served as if no upgrade had been asked for (RFC 9110, 7.8)."""
+        """Do nothing: the request is served as if it asked for no upgrade (RFC 9110, 7.8)."""
 
     @property
     def _serving(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
     def _refuse(self, problem: HttpProblem) -> None:
-        """Answer without the application, and close."""
+        """Respond without the application, and close."""
         self._refused = True
         self._log(problem.reason)
         if self._serving and self.cycle.response_started:
@@ -135,7 +137,7 @@ class GuardedProtocol(H11Protocol):
 
     def _too_late(self) -> None:
         if 0 < self.transport.get_write_buffer_size() < self._unread:
-            self._set_deadline()  # a slow line, but it reads
+            self._set_deadline()  # a slow line, but the client is reading
             return
         self._log(HttpReason.SLOW_REQUEST)
         self.transport.abort()

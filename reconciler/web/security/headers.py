@@ -1,4 +1,4 @@
-"""The headers that every response carries, so that no page elsewhere can use one of ours."""
+"""The headers of every response, so that no page elsewhere can use ours."""
 
 from email.utils import formatdate
 
@@ -25,5 +25,5 @@ _ALWAYS = {
 
 
 def protective_headers() -> dict[str, str]:
-    """Them, with the date, which the server does not add."""
+    """The headers, including Date, which the server does not add."""
     return {**_ALWAYS, "Date": formatdate(usegmt=True)}

@@ -1,7 +1,7 @@
-"""What the kernel knows of a TCP socket on this machine: its state, its user, its inode.
+"""What the kernel knows about a TCP socket on this machine: its state, its user, its inode.
 
-`listed` reads /proc/net/tcp and tcp6, which works everywhere and takes the longer the larger
-the kernel's hash table is, however few sockets there are: 50 ms with 262144 buckets.
+`listed` reads /proc/net/tcp and tcp6. That works everywhere, but its time grows with the
+kernel's hash table, not with the number of sockets: 50 ms with 262144 buckets.
 """
 
 import ipaddress
@@ -12,7 +12,7 @@ from pathlib import Path
 
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 ESTABLISHED = 1
-"""TCP_ESTABLISHED, in the tables as well as in sock_diag."""
+"""TCP_ESTABLISHED, both in the tables and in sock_diag."""
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -26,7 +26,7 @@ class Endpoint:
 
     @classmethod
     def of(cls, name: object) -> "Endpoint | None":
-        """From what `getpeername()` or `getsockname()` gives; None if that is no TCP address."""
+        """From a result of `getpeername()` or `getsockname()`; None if not a TCP address."""
         if not isinstance(name, tuple) or len(name) < 2:
             return None
         address = ipaddress.ip_address(str(name[0]).partition("%")[0])
@@ -36,7 +36,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class SocketOwner:
-    """Who has a socket, as the kernel says it at one moment."""
+    """The owner of a socket, as reported by the kernel at one moment."""
 
     state: int
     uid: int
@@ -44,18 +44,18 @@ class SocketOwner:
 
     @property
     def counts(self) -> bool:
-        """Whether a process has the socket open; otherwise its uid says nothing."""
+        """Whether a process has the socket open; otherwise its uid means nothing."""
         return self.state == ESTABLISHED and self.inode != 0
 
 
 Finder = Callable[[Endpoint, Endpoint], SocketOwner | None]
-"""From the local and the remote end of a socket to its owner; None: there is no such socket."""
+"""Finds the owner of a socket by its local and remote end; None: there is no such socket."""
 
 
 def listed(
     local: Endpoint, remote: Endpoint, tables: Iterable[Path] = TABLES
 ) -> SocketOwner | None:
-    """The owner by proc(5)'s tables."""
+    """The owner according to the tables of proc(5)."""
     lines = [
         b" %s %s " % (_shown(local, mapped=mapped), _shown(remote, mapped=mapped))
         for mapped in (False, True)
@@ -75,12 +75,12 @@ def listed(
 def _read(table: Path) -> bytes:
     try:
         return table.read_bytes()
-    except FileNotFoundError:  # IPv6 is switched off
+    except FileNotFoundError:  # IPv6 is disabled
         return b""
 
 
 def _shown(endpoint: Endpoint, *, mapped: bool) -> bytes:
-    """As proc(5) writes it: 32-bit words of the address in the machine's own byte order."""
+    """The endpoint as in proc(5): 32-bit words of the address in the machine's byte order."""
     packed = endpoint.address.packed
     if mapped and endpoint.address.version == 4:
         packed = bytes(10) + b"\xff\xff" + packed

@@ -1,6 +1,6 @@
 """Asks the kernel for one socket by its two ends (sock_diag(7)), in a tenth of a millisecond.
 
-Only asks. Where the kernel or a sandbox does not allow it, `works()` is false.
+Changes nothing. If the kernel or a sandbox does not allow it, `works()` is false.
 """
 
 import functools
@@ -31,7 +31,7 @@ def find(local: Endpoint, remote: Endpoint) -> SocketOwner | None:
     """The owner of the socket with these ends; None if there is no such socket.
 
     Raises:
-        OSError: the kernel does not answer such questions.
+        OSError: the kernel does not support or allow this query.
     """
     request = _request(local, remote)
     head = _HEAD.pack(_HEAD.size + len(request), _BY_FAMILY, _REQUEST, 1, 0)
@@ -48,7 +48,7 @@ def find(local: Endpoint, remote: Endpoint) -> SocketOwner | None:
 
 @functools.cache
 def works() -> bool:
-    """Whether the kernel finds a connection of our own, under our own user."""
+    """Whether the kernel finds one of our own connections and reports our user."""
     try:
         with (
             socket.create_server(("127.0.0.1", 0)) as listening,

@@ -1,4 +1,4 @@
-"""The bearer token, from a file that nobody else may read; never shown, never logged."""
+"""Reads the bearer token from a file that nobody else may read. It is never shown or logged."""
 
 import os
 import stat
@@ -14,30 +14,30 @@ class TokenUnusable(Exception):
 
     path: Path
     reason: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
-        return f"token_file {self.path}: {self.reason}. {self.mend}"
+        return f"token_file {self.path}: {self.reason}. {self.fix}"
 
 
 def read_token(path: Path) -> str:
     """The token: the first line of the file.
 
     Raises:
-        TokenUnusable: the file cannot be read, others may read it, or it holds no good token.
+        TokenUnusable: the file cannot be read, others may read it, or it has no valid token.
     """
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             line = file.readline(4096).strip()
     except OSError as error:
-        mend = "Make it readable for the service's user, or take http.token_file out."
-        raise TokenUnusable(path, error.strerror or str(error), mend) from error
+        fix = "Make it readable for the service's user, or remove http.token_file."
+        raise TokenUnusable(path, error.strerror or str(error), fix) from error
     if mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
-        raise TokenUnusable(path, "other users may read or change it", f"chmod 600 {path}")
+        raise TokenUnusable(path, "other users may read or change it", f"Run `chmod 600 {path}`.")
     if len(line) < SHORTEST or not line.isascii() or b" " in line:
-        mend = f"head -c 24 /dev/urandom | base64 > {path}"
+        fix = f"Create one with `head -c 24 /dev/urandom | base64 > {path}`."
         raise TokenUnusable(
-            path, f"its first line is no token of at least {SHORTEST} plain characters", mend
+            path, f"its first line is not a token of at least {SHORTEST} ASCII characters", fix
         )
     return line.decode()

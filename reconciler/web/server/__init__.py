@@ -1,1 +1,1 @@
-"""The HTTP server: sockets, the application, and how long it runs."""
+"""The HTTP server: its sockets, the application, and its lifetime."""

@@ -28,10 +28,10 @@ from reconciler.web.security.headers import protective_headers
 
 _LOG = get_logger(__name__)
 _HTTP_REASONS = {
-    404: (HttpReason.NOT_FOUND, "There is nothing here. /openapi.json lists what there is."),
+    404: (HttpReason.NOT_FOUND, "There is nothing here. /openapi.json lists the paths."),
     405: (
         HttpReason.METHOD_NOT_ALLOWED,
-        "This cannot be done here. The Allow header says what can.",
+        "This method is not allowed here. The Allow header lists the ones that are.",
     ),
 }
 
@@ -47,10 +47,10 @@ def create_app(
     """Make the application.
 
     Args:
-        service: what it shows and asks.
+        service: the service that it shows and passes requests to.
         http: who may do what.
         token: the bearer token (`read_token`), or None.
-        metrics: what the service counts.
+        metrics: the service's counters.
         heartbeat: seconds between two comments in the event stream.
     """
     warn_of_unknown_users(http.allowed_users)
@@ -108,8 +108,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     _LOG.error("request.failed", method=request.method, path=request.url.path, exc_info=error)
-    detail = "Something unexpected went wrong. The service's log has the traceback; report it."
-    # uvicorn closes the connection after an error; unannounced, it would reset the next request.
+    detail = "An unexpected error occurred. Please report it with the traceback in the log."
+    # uvicorn closes the connection after an error. Without this header the next request would be
+    # reset.
     headers = {**protective_headers(), "Connection": "close"}
     problem = HttpProblem(500, HttpReason.INTERNAL, detail, headers)
     return response_of(problem)

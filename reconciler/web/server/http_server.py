@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn, made to sleep while nobody asks and to keep its hands off signals."""
+"""The HTTP server: uvicorn, changed to sleep while idle and to leave signals alone."""
 
 import asyncio
 import contextlib
@@ -19,15 +19,15 @@ _LOG = get_logger(__name__)
 KEEP_ALIVE = 5
 """Seconds that an idle connection stays open."""
 FINISH_WITHIN = 1
-"""Seconds that requests get to end when the service does."""
-_TOLD = ("Exception in ASGI application", "Invalid HTTP request received")
+"""Seconds that requests get to finish when the service stops."""
+_LOGGED_BY_US = ("Exception in ASGI application", "Invalid HTTP request received")
 
 
 class Server(uvicorn.Server):
-    """One server, on sockets that are open already.
+    """One server, on sockets that are already open.
 
     Attributes:
-        addresses: where it listens, in the words of the configuration.
+        addresses: where it listens, written as in the configuration.
         ready: set once it accepts connections.
     """
 
@@ -45,7 +45,7 @@ class Server(uvicorn.Server):
 
     @property
     def should_exit(self) -> bool:
-        """Whether it is to end, or has been told so; to be set on its event loop."""
+        """Whether it should stop; set this only on its event loop."""
         return self._exit.is_set()
 
     @should_exit.setter
@@ -56,7 +56,7 @@ class Server(uvicorn.Server):
             self._exit.clear()
 
     def stop(self) -> None:
-        """End, after what is being answered."""
+        """Stop, after the current requests."""
         self.should_exit = True
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
@@ -64,18 +64,18 @@ class Server(uvicorn.Server):
         await super().serve(sockets or self._sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to accept connections."""
+        """Start accepting connections."""
         await super().startup(sockets)
         for address in self.addresses:
             _LOG.info("listening", address=address)
         self.ready.set()
 
     async def main_loop(self) -> None:
-        """Wait for the end; uvicorn's own would wake up ten times a second."""
+        """Wait until it should stop; uvicorn's own loop wakes up ten times a second."""
         await self._exit.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop accepting, let what runs end, and leave no socket behind."""
+        """Stop accepting, let current requests finish, and leave no socket behind."""
         for opened in self._sockets:
             listen.remove_unix_socket(opened, self._made.get(opened))
         await super().shutdown(sockets)
@@ -89,7 +89,7 @@ class Server(uvicorn.Server):
 def make_server(
     app: Starlette, http: HttpConfig, sockets: list[socket.socket] | None = None
 ) -> Server:
-    """Make the server, on `sockets` that systemd opened, or on new ones; on the event loop.
+    """Make the server, on `sockets` that systemd opened or on new ones. Runs on the event loop.
 
     Raises:
         CannotListen: it cannot listen there, or must not.
@@ -119,11 +119,11 @@ def make_server(
 
 
 def _quiet() -> None:
-    """What uvicorn says of these is logged by us, with the path and the user; once is enough."""
+    """Silence what uvicorn logs about these: we log them with the path and the user."""
     logger = logging.getLogger("uvicorn.error")
-    if _not_told_yet not in logger.filters:
-        logger.addFilter(_not_told_yet)
+    if _is_news not in logger.filters:
+        logger.addFilter(_is_news)
 
 
-def _not_told_yet(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith(_TOLD)
+def _is_news(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(_LOGGED_BY_US)

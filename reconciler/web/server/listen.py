@@ -1,6 +1,6 @@
-"""Opens the sockets that the service listens on, and takes its unix socket away at the end.
+"""Opens the sockets that the service listens on, and removes its unix socket at the end.
 
-Never takes a socket away from a service that still answers on it.
+Never removes the socket of a service that still answers on it.
 """
 
 import contextlib
@@ -17,8 +17,8 @@ from reconciler.web.security.owners import Endpoint
 
 BACKLOG = 128
 UNIX_MODE = 0o660
-"""Who may connect: the service's user and group; what they may change is decided by their uid."""
-_MENDS = {
+"""The service's user and group may connect; their uid decides what they may change."""
+_FIXES = {
     errno.EADDRINUSE: "Stop the program that uses it, or set http.listen to another address.",
     errno.EACCES: "Set http.listen to an address that the service's user may use.",
     errno.EADDRNOTAVAIL: "Set http.listen to an address that this machine has.",
@@ -32,17 +32,17 @@ class CannotListen(Exception):
 
     address: str
     reason: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
-        return f"cannot listen on {self.address}: {self.reason}. {self.mend}"
+        return f"cannot listen on {self.address}: {self.reason}. {self.fix}"
 
 
 def open_sockets(address: Address) -> list[socket.socket]:
-    """Listening sockets for the address: two for `localhost`, on IPv4 and on IPv6.
+    """Open listening sockets for the address: two for `localhost`, on IPv4 and on IPv6.
 
     Raises:
-        CannotListen: with the reason and what to do.
+        CannotListen: it cannot listen there; has the reason and what to do.
     """
     try:
         if isinstance(address, UnixAddress):
@@ -51,15 +51,15 @@ def open_sockets(address: Address) -> list[socket.socket]:
             return _localhost(address.port)
         return [_tcp(address.host, address.port)]
     except OSError as error:
-        mend = _MENDS.get(error.errno or 0, "Set http.listen to another address.")
-        raise CannotListen(str(address), error.strerror or str(error), mend) from error
+        fix = _FIXES.get(error.errno or 0, "Set http.listen to another address.")
+        raise CannotListen(str(address), error.strerror or str(error), fix) from error
 
 
 def refuse_strangers(sockets: Iterable[socket.socket]) -> None:
-    """Refuse sockets that other machines can reach; for a service without a token.
+    """Refuse sockets that other machines can reach; called if there is no token.
 
     Raises:
-        CannotListen: one is such a socket.
+        CannotListen: other machines can reach one of them.
     """
     for opened in sockets:
         bound = Endpoint.of(opened.getsockname())
@@ -72,7 +72,7 @@ def refuse_strangers(sockets: Iterable[socket.socket]) -> None:
 
 
 def address_of(opened: socket.socket) -> str:
-    """Where it listens, in the words of the configuration."""
+    """Where it listens, written as in the configuration."""
     if opened.family == socket.AF_UNIX:
         return str(UnixAddress(Path(os.fsdecode(opened.getsockname()))))
     host, port = opened.getsockname()[:2]
@@ -80,16 +80,16 @@ def address_of(opened: socket.socket) -> str:
 
 
 def remove_unix_socket(opened: socket.socket, identity: tuple[int, int] | None) -> None:
-    """Take the path of a unix socket away, if it is still the one that was made."""
+    """Remove the path of a unix socket, if it is still the one that we created."""
     if opened.family == socket.AF_UNIX and identity is not None:
         path = os.fsdecode(opened.getsockname())
         with contextlib.suppress(FileNotFoundError):
             if identity_of(path) == identity:
-                os.unlink(path)  # noqa: PTH108  # a name from the kernel, as it is
+                os.unlink(path)  # noqa: PTH108  # the kernel's name, unchanged
 
 
 def identity_of(path: str | Path) -> tuple[int, int]:
-    """What tells a file from another one at the same path."""
+    """What distinguishes a file from another one at the same path."""
     found = os.lstat(path)
     return found.st_dev, found.st_ino
 
@@ -99,7 +99,7 @@ def _localhost(port: int) -> list[socket.socket]:
     try:
         return [four, _tcp("::1", four.getsockname()[1])]
     except OSError as error:
-        if error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:  # IPv6 is switched off
+        if error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:  # IPv6 is disabled
             return [four]
         four.close()
         raise
@@ -130,14 +130,14 @@ def _unix(path: Path) -> socket.socket:
 
 
 def _clear(path: Path) -> None:
-    """Remove what a service that was killed left there, and nothing else."""
+    """Remove the socket that a killed service left there, and nothing else."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        mend = "Move it away, or set http.listen to another path."
-        raise CannotListen(f"unix:{path}", "something else is at this path", mend)
+        fix = "Move it away, or set http.listen to another path."
+        raise CannotListen(f"unix:{path}", "the file at this path is not a socket", fix)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         try:

@@ -1,4 +1,4 @@
-"""Keeps the HTTP server up for as long as the service runs."""
+"""Keeps the HTTP server running as long as the service runs."""
 
 import asyncio
 import socket
@@ -18,12 +18,12 @@ from reconciler.web.server.http_server import Server, make_server
 async def serving(
     supervisor: Supervisor, config: Config, sockets: Sequence[socket.socket]
 ) -> AsyncIterator[str]:
-    """The server answers while this is entered; the value says where.
+    """Run the server in this context; the value is the addresses where it listens.
 
     Args:
         supervisor: the service that it shows.
         config: who may do what, and where to listen.
-        sockets: those that systemd opened; none: our own.
+        sockets: the ones that systemd opened; empty: open our own.
 
     Raises:
         CannotServe: the address or the token file cannot be used.

@@ -65,7 +65,7 @@ def test_what_is_left_alone_has_not_failed() -> None:
         "(torch/torchvision preserved)"
     )
     assert found.failed_packages == ("b>=2",)
-    assert "ERROR: b>=2 is not met; 1 is installed\n" in found.stdout
+    assert "ERROR: b>=2 is not satisfied; 1 is installed\n" in found.stdout
 
 
 @pytest.mark.parametrize("result", [Result.UNCHANGED, Result.CHANGED])
@@ -99,7 +99,7 @@ def test_a_broken_hold_is_none_of_the_packages() -> None:
     broken = row("torch", None, "2", PackageStatus.BROKEN)
     found = summary(environment(packages=(broken,), holds=holds), _pass(Result.UNCHANGED))
     assert (found.packages_installed, found.packages_failed) == (0, 0)
-    assert "WARNING: torch is held, and broken: files are missing" in found.stderr
+    assert "WARNING: torch is held and broken: files are missing" in found.stderr
 
 
 def test_nothing_was_changed() -> None:
@@ -118,7 +118,7 @@ def test_nothing_was_changed() -> None:
 def test_only_what_is_preserved_is_called_so(holds: tuple[Hold, ...]) -> None:
     found = summary(environment(packages=(), holds=holds), _pass(Result.CHANGED))
     assert found.message == "Successfully installed/upgraded all 0 packages"
-    assert ("torch is held, and broken" in found.stderr) == bool(holds)
+    assert ("torch is held and broken" in found.stderr) == bool(holds)
 
 
 def test_dependencies_and_removals_have_sections() -> None:

@@ -5,9 +5,12 @@ import threading
 import httpx
 import pytest
 
-from reconciler.daemon.actions import Action, Refusal, RequestRefused
+from reconciler.config import Mode
+from reconciler.daemon.actions import Refusal, RequestRefused
+from reconciler.daemon.requests import Reconcile
 from tests.support.processes import wait_until
 from tests.web.hosting import DEADLINE, Host
+from tests.web.routes.conftest import MakeReal
 from tests.web.steered import environment
 
 FIX = "/api/v1/setup/ai-models/fix-dependencies"
@@ -85,8 +88,7 @@ def test_an_environment_can_be_named(client: httpx.Client, host: Host) -> None:
     assert client.post(FIX).json()["environment"] == "studio"
     assert client.post(FIX, params={"environment": "other"}).json()["environment"] == "other"
     assert client.post(FIX, params={"environment": "x"}).status_code == 404
-    assert [name for name, _, _ in host.service.asked] == ["studio", "other"]
-    assert {action for _, action, _ in host.service.asked} == {Action.RECONCILE}
+    assert host.service.asked == [("studio", Reconcile()), ("other", Reconcile())]
 
 
 @pytest.mark.parametrize("mode", ["apply", "observe"])
@@ -98,8 +100,8 @@ def test_what_is_only_observed_is_changed_only_when_asked_with_apply(
     assert client.post(FIX, json={"apply": True, "reason": "by hand"}).status_code == 200
     assert client.post(FIX, json={"applly": True}).status_code == 400
     plain, forced = host.service.asked
-    assert plain == ("studio", Action.RECONCILE, {"apply": False, "reason": None})
-    assert forced == ("studio", Action.RECONCILE, {"apply": True, "reason": "by hand"})
+    assert plain == ("studio", Reconcile())
+    assert forced == ("studio", Reconcile(apply=True, reason="by hand"))
 
 
 def test_a_service_that_will_not_says_why(client: httpx.Client, host: Host) -> None:
@@ -117,3 +119,49 @@ def test_the_end_of_the_service_does_not_wait_for_the_pass(host: Host) -> None:
     assert caller.answer.status_code == 503
     assert caller.answer.json()["reason"] == "Stopping"
     assert not [one for one in host.records if one["level"] == "error"]
+
+
+# The same by the real supervisor
+
+
+def test_the_real_service_answers_as_the_guide_says(make_real: MakeReal) -> None:
+    """Installed, a second time, as it is declared anew, and once more while one waits."""
+    with make_real(mode=Mode.OBSERVE) as real:
+        observed = real.client.post(FIX).json()
+        done = real.client.post(FIX, json={"apply": True, "reason": "by hand"}).json()
+        again = real.client.post(FIX, json={"apply": True}).json()
+        entry = real.finished(done["pass"])
+
+        assert observed["success"] is False
+        assert observed["message"].startswith("Nothing was changed: studio is only observed")
+        assert done["success"] is True, done
+        assert done["message"] == (
+            "Successfully installed/upgraded all 1 package (torch/torchvision preserved)"
+        )
+        assert done.keys() >= GUIDE
+        assert done["stdout"] == ("=== Installing alpha ===\nSuccessfully installed alpha-1.0\n")
+        assert (done["failed_packages"], done["stderr"]) == ([], "")
+        assert "torch==2.3.1+rocm5.7" in done["held"]
+        assert (entry["trigger"], entry["reason_given"]) == ("manual", "by hand")
+        assert again["message"].startswith("Nothing to do: all 1 package")
+
+
+def test_who_presses_while_the_real_service_is_at_it_hears_what_it_did(
+    make_real: MakeReal,
+) -> None:
+    with make_real() as real:
+        real.in_sync()
+        stall = real.index.stall_downloads(for_name="beta")
+        real.project.save([*real.project_dependencies, "beta"])
+        stall.wait_reached()
+        callers = [_Caller(real.host), _Caller(real.host)]
+        requested = lambda: [r for r in real.host.records if r["event"] == "pass.requested"]  # noqa: E731
+        wait_until(lambda: len(requested()) == 2, what="both requests")
+        real.index.heal()
+        for caller in callers:
+            caller.join(DEADLINE)
+        for caller in callers:
+            answer = caller.answer.json()
+            assert answer["success"] is True, answer
+            assert "Successfully installed beta-1.0" in answer["stdout"]
+        assert len({record["pass"] for record in requested()}) == 1

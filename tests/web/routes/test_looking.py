@@ -7,7 +7,7 @@ import httpx
 import msgspec
 import pytest
 
-from reconciler.daemon.actions import Action
+from reconciler.daemon.requests import Reconcile
 from reconciler.status import Status
 from tests.web.hosting import DEADLINE, Host
 from tests.web.steered import environment
@@ -153,7 +153,7 @@ def test_health(client: httpx.Client, host: Host) -> None:
 
 def _run_passes(host: Host, count: int) -> None:
     for _ in range(count):
-        host.wait(host.service.request("studio", Action.RECONCILE))
+        host.wait(host.service.request("studio", Reconcile()))
 
 
 def test_history_is_paged_with_the_newest_first(client: httpx.Client, host: Host) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from reconciler.daemon.actions import Action
+from reconciler.daemon.requests import Reconcile
 from reconciler.status import PassDetail, Result
 from tests.web.hosting import Host
 from tests.web.steered import STARTED, environment
@@ -27,7 +27,7 @@ def _value(client: httpx.Client, name: str, **labels: str) -> float | None:
 
 def _busy(host: Host) -> None:
     host.do(lambda: host.service.publish(environment(), environment("other", suspended=True)))
-    host.wait(host.service.request("studio", Action.RECONCILE))
+    host.wait(host.service.request("studio", Reconcile()))
     host.service.metrics.observe_uv_failure("Network")
     failed = PassDetail(
         id=99, trigger="file", result=Result.FAILED, started_at=STARTED, duration_seconds=0.5

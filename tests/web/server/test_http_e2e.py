@@ -250,7 +250,7 @@ def test_a_password_in_an_address_is_used_and_never_shown(
     project.write([f"alpha @ {addresses[0]}", f"gone @ {addresses[1]}"])
     process = service(mode="observe")
     message = process.wait_for_phase("Degraded")["conditions"][0]["message"]
-    assert message.startswith("gone could not be met"), "alpha was not even tried"
+    assert message.startswith("gone could not be satisfied"), "alpha was not even tried"
 
     fixed = process.client.post(FIX, json={"apply": True}, timeout=DEADLINE)
 

@@ -30,7 +30,7 @@ def test_a_port_that_is_taken_is_told() -> None:
         with pytest.raises(CannotListen) as caught:
             open_sockets(TcpAddress("127.0.0.1", port))
     assert f"127.0.0.1:{port}: Address already in use" in str(caught.value)
-    assert "http.listen" in caught.value.mend
+    assert "http.listen" in caught.value.fix
 
 
 def test_an_address_of_another_machine_is_told() -> None:
@@ -75,7 +75,7 @@ def test_the_next_services_socket_is_left_alone(tmp_path: Path) -> None:
 def test_a_file_in_the_way_stays(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     path.write_text("precious")
-    with pytest.raises(CannotListen, match="something else is at this path"):
+    with pytest.raises(CannotListen, match="the file at this path is not a socket"):
         open_sockets(UnixAddress(path))
     assert path.read_text() == "precious"
 
@@ -124,10 +124,10 @@ def test_a_token_is_the_first_line(tmp_path: Path) -> None:
     [
         ("s3cret-of-some-length", 0o644, "other users may read or change it"),
         ("s3cret-of-some-length", 0o620, "other users may read or change it"),
-        ("short", 0o600, "its first line is no token"),
-        ("", 0o600, "its first line is no token"),
-        ("two words are no token", 0o600, "its first line is no token"),
-        ("schlüssel-mit-umlauten", 0o600, "its first line is no token"),
+        ("short", 0o600, "its first line is not a token"),
+        ("", 0o600, "its first line is not a token"),
+        ("two words are no token", 0o600, "its first line is not a token"),
+        ("schlüssel-mit-umlauten", 0o600, "its first line is not a token"),
     ],
 )
 def test_a_token_that_is_none(tmp_path: Path, content: str, mode: int, reason: str) -> None:

@@ -1,0 +1,43 @@
+"""Carries out, within a pass, the requests that are more than a look: one function for each."""
+
+from packaging.utils import canonicalize_name
+
+from reconciler.daemon.knowledge import Knowledge
+from reconciler.daemon.requests import Accept, Restore, Rollback, reason_of
+from reconciler.holds.monitor import HoldMonitor
+from reconciler.passes.outcome import Outcome
+from reconciler.passes.reconcile import observe
+from reconciler.passes.restore import restore
+from reconciler.passes.rollback import roll_back
+from reconciler.passes.running import Pass
+
+
+def carry_out(
+    request: Rollback | Restore | Accept, running: Pass, monitor: HoldMonitor, knowledge: Knowledge
+) -> Outcome:
+    """Do what was asked for.
+
+    Args:
+        request: What.
+        running: The pass that does it.
+        monitor: The environment's holds.
+        knowledge: Learns of a rollback.
+    """
+    match request:
+        case Rollback():
+            return _roll_back(request, running, monitor, knowledge)
+        case Restore():
+            return restore(running, canonicalize_name(request.package))
+        case Accept():
+            name = canonicalize_name(request.package)
+            monitor.accept(running.look(audit=True), name, running.lock)
+            return observe(running.environment.look(refresh=True))
+
+
+def _roll_back(
+    request: Rollback, running: Pass, monitor: HoldMonitor, knowledge: Knowledge
+) -> Outcome:
+    outcome = roll_back(running, request.generation)
+    knowledge.roll_back(outcome.generation, outcome.snapshot.revision, reason_of(request))
+    monitor.accept_what_is(outcome.snapshot, running.lock)
+    return outcome
