@@ -253,7 +253,7 @@ def until_unchanged(running: Pass, attempt: Callable[[], Outcome]) -> Outcome:
 
     That includes a file that is removed while it is read.
 
-    Where folders turn out not to be exchangeable it starts over as well: in place.
+    If folders turn out not to be exchangeable, it starts over in place.
 
     Raises:
         KeepsChanging: The live tree changed during every attempt.
