@@ -75,7 +75,7 @@ def prepare(
 
 
 def tell_plan(running: Pass, planner: Planner, decision: Decision) -> None:
-    """Say what is planned: to the listener, in the log, and for the record."""
+    """Report the plan to the listener and the log, and keep it for the journal."""
     changes = running.planned = decision.changes(planner.snapshot.installed)
     running.listener.planned(changes)
     log.info(

@@ -45,7 +45,7 @@ class Postponed(ExpectedEnd):
 
 
 class Insecure(ExpectedEnd):
-    """The service runs as root on what others may write."""
+    """As root: others may write files that the service would act on."""
 
     reason = Reason.INSECURE
 
@@ -97,7 +97,7 @@ class Outcome:
     atomic: bool = True
     atomic_reason: str | None = None
     message: str | None = None
-    """What else there is to know, in a sentence."""
+    """Further information, in a sentence."""
     attempted: bool = True
     """Whether this was an attempt to reach the desired state, not only a look."""
 

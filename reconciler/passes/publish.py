@@ -36,8 +36,8 @@ STARTS = 4
 """How often a pass starts over because the live tree changed."""
 
 _TWO_RENAMES = (
-    "the file system cannot exchange two folders in one step, so they are renamed one after the "
-    "other; if that is interrupted, the next start finishes it. Put the environment on an "
+    "the file system cannot exchange two folders in one step, so two renames do it; if they "
+    "are interrupted, the next start finishes them. Put the environment on an "
     "ordinary local file system for atomic changes"
 )
 _CANNOT_EXCHANGE = (

@@ -1,4 +1,4 @@
-"""Restores a broken hold from the vault: offline, checked, through the one door.
+"""Restores a broken hold from the vault: offline, checked, and through `publish`.
 
 Changes the hold and what it pins. A package that claims the same files goes if nothing
 requires it; whatever else came with an intruder stays, and is named.
@@ -179,7 +179,7 @@ def _others(snapshot: Snapshot, wanted: list[Manifest]) -> HoldSet:
 def _prove(
     running: Pass, snapshot: Snapshot, tree: Tree, wanted: list[Manifest], intruders: Intruders
 ) -> Installed:
-    """Whether every copy is back, whole, and every intruder that should go is gone."""
+    """Check that every copy is restored completely, and that removed intruders are gone."""
     found = read_tree(snapshot, tree.folder, running.environment.metadata)
     for gone in intruders.leaving:
         if found.get(gone.name) is not None:

@@ -25,7 +25,7 @@ log = get_logger(__name__)
 
 
 class NoSuchGeneration(ExpectedEnd):
-    """There is no tree to go back to, or not the one asked for."""
+    """There is no tree to roll back to, or not the requested one."""
 
     reason = Reason.UNKNOWN_GENERATION
 
@@ -37,13 +37,13 @@ class NoSuchGeneration(ExpectedEnd):
 
 
 class GenerationBroken(ExpectedEnd):
-    """The tree asked for is not whole any more."""
+    """The requested tree is no longer complete."""
 
     reason = Reason.GENERATION_BROKEN
 
 
 class CannotExchange(ExpectedEnd):
-    """The folders cannot change places here, and whole trees go back in no other way."""
+    """The folders cannot be exchanged here, and a rollback has no other way."""
 
     reason = Reason.FILE_SYSTEM
 

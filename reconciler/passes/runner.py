@@ -107,8 +107,8 @@ class PassRunner:
             trigger: What triggered it.
             pass_id: Its id, if it already has one.
             cancel: Ends it.
-            listener: Who follows it.
-            reason_given: Why it was asked for, in the words of the person who asked.
+            listener: Follows it.
+            reason_given: The caller's reason for the request.
             keep_unchanged: Whether to record a pass even if nothing happened.
             may_create: Whether to create the environment first if it does not exist.
         """

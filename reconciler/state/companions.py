@@ -1,4 +1,4 @@
-"""Packages that are built against one GPU build of torch, so they are worth holding with it.
+"""Packages that are built against one GPU build of torch, and should be held with it.
 
 Pure: names installed packages that are not held; decides nothing.
 """
@@ -29,18 +29,18 @@ COMPANIONS = {
     "causal-conv1d": "its kernels are compiled against one version of torch",
     "auto-gptq": "its kernels are compiled against one version of torch",
 }
-"""Name to the reason why the newest version of an index would not do."""
+"""Name to the reason why the newest version from an index would not work."""
 
 
 RIVALS = {
     "triton": ("pytorch-triton-rocm", "pytorch-triton", "pytorch-triton-xpu", "triton-rocm"),
     "onnxruntime": ("onnxruntime-gpu", "onnxruntime-rocm", "onnxruntime-directml"),
 }
-"""Name to the builds that own the same files: beside one of these it is not worth holding."""
+"""Name to the builds that own the same files: do not hold it if one of these is installed."""
 
 
 def worth_holding(installed: Installed, holds: HoldSet) -> Iterator[tuple[str, str]]:
-    """The packages that are bound to the held torch and not held themselves, each with why."""
+    """Packages that depend on the held torch but are not held themselves, each with the reason."""
     if "torch" not in holds.held:
         return
     for name, reason in COMPANIONS.items():

@@ -40,7 +40,7 @@ class RecordedFile(NamedTuple):
 
     @property
     def is_bytecode(self) -> bool:
-        """Whether Python compiles it again when it is missing, so that it may be missing."""
+        """Whether it is compiled bytecode: Python recreates it, so it may be missing."""
         return self.path.endswith((".pyc", ".pyo"))
 
     @property

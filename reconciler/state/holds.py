@@ -16,7 +16,7 @@ from reconciler.state.installed import Distribution, Installed
 from reconciler.state.markers import applies
 
 _FULL_RELEASE = 3
-"""With so many numbers, a version before `.*` may be a complete one."""
+"""With at least this many numbers, a version before `.*` may be a complete one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class HoldSet:
     held: Mapping[NormalizedName, Held]
 
     def covers(self, name: NormalizedName) -> bool:
-        """Whether the package of that name may not be touched."""
+        """Whether the package of that name must not be changed."""
         return name in self.held or matches(name, self.patterns)
 
     def missing(self, names: Iterable[NormalizedName]) -> frozenset[NormalizedName]:
@@ -131,7 +131,7 @@ def requires_of(
 
 
 def _pins(requirement: Requirement, version: Version) -> bool:
-    """Whether `requirement` is an exact pin that `version` meets (PEP 440, `==` and `===`).
+    """Whether `requirement` is an exact pin that `version` satisfies (PEP 440, `==` and `===`).
 
     `==13.1.1.3.*` is one for 13.1.1.3, as in NVIDIA's metadata; `==2.3.*` for 2.3.1 is not.
     """

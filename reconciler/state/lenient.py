@@ -8,7 +8,7 @@ import re
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-_MENDS = (
+_FIXES = (
     (re.compile(r"(\d)([<>=~^!])"), r"\1,\2"),  # >=7.2.0<8.0.0
     (re.compile(r"!=~((?:\d\.)*\d)"), r"!=\1.*"),  # !=~5.0
     (re.compile(r"(<=|>=|<|>)(\d+(?:\.\d+)*)\.\*"), r"\1\2"),  # >=1.9.*
@@ -25,8 +25,8 @@ def requirement_of(line: str) -> Requirement | None:
     found = _parsed(line)
     if found is not None:
         return found
-    for pattern, mended in _MENDS:
-        line = pattern.sub(mended, line)
+    for pattern, fixed in _FIXES:
+        line = pattern.sub(fixed, line)
         found = _parsed(line)
         if found is not None:
             return found

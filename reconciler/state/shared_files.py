@@ -15,7 +15,7 @@ from reconciler.state.installed import Distribution, Installed, read_recorded_pa
 
 _CODE = re.compile(r".*\.(py|pyi|pyd|so(\.\d+)*)")
 _INCIDENTAL = re.compile(r".*/(site|dist)-packages/(tests?|docs?|examples?|scripts)/.*")
-"""Folders that wheels bring by mistake, so that unrelated packages meet there."""
+"""Folders that wheels include by mistake, so that unrelated packages share them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class SharedFiles:
 
     @property
     def code(self) -> tuple[str, ...]:
-        """Those that break a package if they are another's."""
+        """The files that break a package if another one overwrites them."""
         return tuple(path for path in self.paths if is_code(path))
 
 
