@@ -50,7 +50,7 @@ ACTIONS: list[tuple[str, dict[str, Any], str, Check]] = [
     ("resume", {"reason": WHY}, "resume", lambda row: row["suspension"] is None),
     ("rollback", {"reason": WHY}, "rollback", lambda row: row["phase"] == "Paused"),
     ("rollback", {"reason": WHY, "generation": 0}, "rollback", lambda row: is_live(row, 0)),
-    ("rollback", {"reason": WHY, "generation": 1.0}, "rollback", lambda row: is_live(row, 1)),
+    ("rollback", {"reason": WHY, "generation": 0.0}, "rollback", lambda row: is_live(row, 0)),
     ("gpu", {}, "manual", lambda row: row["phase"] == "InSync"),
     ("holds/torch/restore", {"reason": WHY}, "restore", lambda row: row["phase"] == "InSync"),
     ("holds/PyTorch_Triton.ROCm/accept", {"reason": WHY}, "accept",
