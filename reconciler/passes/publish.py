@@ -178,10 +178,10 @@ class LiveEdit:
             self.check_holds(workspace.prefix)
             with running.step("verify"):
                 self.prove(self.tree)
+            change.commit()
         except BaseException as error:
             _undo(change, error)
             raise
-        change.commit()
         return Published(generations.live(workspace).number, atomic=False, reason=self.reason)
 
 
@@ -231,10 +231,12 @@ def publish(running: Pass, change: LiveChange) -> Published:
 
 def _go_live(running: Pass, change: LiveChange, workspace: Workspace) -> Published:
     running.untouched = False
+    before = generations.live(workspace)
     try:
         return change.go_live(running, workspace)
     except BaseException:
-        running.untouched = not (workspace.intent.exists() or workspace.in_place.exists())
+        begun = workspace.intent.exists() or workspace.in_place.exists()
+        running.untouched = not begun and generations.live(workspace) == before
         raise
 
 

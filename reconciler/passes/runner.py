@@ -141,6 +141,7 @@ class PassRunner:
         try:
             running.refuse_insecure()
             if may_create and not self.environment.exists:
+                running.untouched = False
                 create(running)
             workspace = self.environment.workspace
             workspace.create()

@@ -9,6 +9,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,11 +80,16 @@ class InPlaceChange:
             self._remove_empty(folder)
 
     def commit(self) -> None:
-        """The change is complete and correct: make it durable, and remove the old files."""
+        """The change is complete and correct: make it durable, and remove the old files.
+
+        Raises:
+            OSError: It is not durable, and can still be undone.
+        """
         sync_file_system(self.workspace.prefix)
         self.workspace.in_place.unlink()
-        sync_folder(self.workspace.root)
-        self._forget_aside()
+        with suppress(OSError):  # a power cut may bring the record back: the old files stay
+            sync_folder(self.workspace.root)
+            self._forget_aside()
 
     def undo(self) -> None:
         """Put every old file back.

@@ -64,7 +64,18 @@ class Door:
         on_step: Callable[[str], None] | None = None,
     ) -> Outcome:
         """The whole pass."""
-        running = Pass(self.environment, cancel or Cancellation(), Follower(on_step), gate)
+        return self.run(self.start(gate=gate, cancel=cancel, on_step=on_step))
+
+    def start(
+        self,
+        *,
+        gate: Gates | None = None,
+        cancel: Cancellation | None = None,
+        on_step: Callable[[str], None] | None = None,
+    ) -> Pass:
+        return Pass(self.environment, cancel or Cancellation(), Follower(on_step), gate)
+
+    def run(self, running: Pass) -> Outcome:
         if self.kind.startswith("reconcile"):
             return reconcile(running, audit=True)
         return (
@@ -349,6 +360,45 @@ def test_a_full_disk_in_place_puts_the_old_files_back(door, monkeypatch):
         door.go()
     assert tree_fingerprint(door.venv) == before
     door.assert_old()
+
+
+@kinds(*IN_PLACE)
+def test_what_cannot_be_made_durable_in_place_is_undone(door, monkeypatch):
+    def failing(_: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    before = tree_fingerprint(door.venv)
+    real, calls = in_place.sync_file_system, []
+
+    def once(path: Path) -> None:
+        calls.append(path)
+        (failing if len(calls) == 1 else real)(path)
+
+    monkeypatch.setattr(in_place, "sync_file_system", once)
+    running = door.start()
+    with pytest.raises(OSError, match="Input/output error"):
+        door.run(running)
+    assert running.untouched
+    assert tree_fingerprint(door.venv) == before
+    door.assert_old()
+
+
+@kinds(*STAGED)
+def test_an_error_after_the_exchange_does_not_say_that_nothing_changed(door, monkeypatch):
+    sync = exchange.sync_folder
+    root = door.environment.workspace.root
+
+    def failing(folder: Path) -> None:
+        if folder == root and not door.environment.workspace.intent.exists():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(folder)
+
+    monkeypatch.setattr(exchange, "sync_folder", failing)
+    running = door.start()
+    with pytest.raises(OSError, match="Input/output error"):
+        door.run(running)
+    assert not running.untouched
+    door.assert_new()
 
 
 @kinds("reconcile, in place")
