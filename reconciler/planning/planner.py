@@ -27,6 +27,9 @@ from reconciler.status import Failure, PackageStatus
 from reconciler.uv.effective import EffectiveProject, Item, items_of, items_of_holds
 from reconciler.uv.program import BuildFailed, NoSolution, Plan
 
+SEARCHING = "Looking for what cannot be installed"
+"""How a line begins that says how long the search takes; the terminal shows it."""
+
 
 @dataclass
 class Planner:
@@ -128,10 +131,14 @@ class Planner:
         if self.environment.config.on_error is OnError.ABORT:
             raise NoSolution(refusal.reason)
         try:
-            division = divide([item.weight for item in items], solve)
+            division = divide([item.weight for item in items], solve, self._tell_search)
         except UnsolvableError as error:
             raise NoSolution(str(error)) from error
         return plans[division.kept], [items[i] for i in division.kept], division.left_out
+
+    def _tell_search(self, number: int, at_most: int) -> None:
+        if number > 1:  # the first was the plan for everything
+            self.resolver.say(f"{SEARCHING}: run {number} (at most {at_most})")
 
     def plan(self, items: Sequence[Item]) -> Plan:
         """The plan for these items, given the holds and what this pass has settled.

@@ -100,6 +100,10 @@ class Resolver:
                 return plan
             self._learn(Learned(frozenset(unknown)))
 
+    def say(self, text: str) -> None:
+        """Add a line of our own to uv's output."""
+        self._on_line(text)
+
     def _ask(self, question: Question, learned: Learned) -> Plan:
         ask = replace(self.project, missing=learned.missing).to_plan(
             question.items,

@@ -1,5 +1,6 @@
 """The subset that is kept is really the largest, and little is asked to find it."""
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -7,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.state.culprits import Division, Unsatisfiable, UnsolvableError, divide
+from reconciler.state.culprits import (
+    Division,
+    Unsatisfiable,
+    UnsolvableError,
+    divide,
+    most_questions,
+)
 
 
 class Oracle:
@@ -57,27 +64,63 @@ def assert_minimal(division: Division, cores: Sequence[frozenset[int]]) -> None:
         assert core.reason == f"core {sorted(core.items)}"
 
 
-@given(problems(), st.sampled_from(["core", "nobody", "one", "all"]))
-@settings(max_examples=300, deadline=None)
-def test_the_kept_subset_is_the_largest_whatever_the_reasons_name(problem, names):
+NAMES = ["core", "nobody", "one", "all"]
+
+
+@given(problems(), st.sampled_from(NAMES))
+@settings(max_examples=200, deadline=None)
+def test_what_is_kept_can_be_had_and_nothing_can_be_added(problem, names):
     weights, cores = problem
-    division = divide(weights, Oracle(cores, names=names))
+    oracle = Oracle(cores, names=names)
+    division = divide(weights, oracle)
     left_out = tuple(sorted(division.left_out))
-    assert left_out == tuple(sorted(best(weights, cores)))
     assert sorted((*division.kept, *left_out)) == list(range(len(weights)))
     assert list(division.kept) == sorted(division.kept)
+    assert division.kept in oracle.asked, "the plan of what is kept has to be known"
+    assert not any(core <= set(division.kept) for core in cores)
+    for item in left_out:
+        assert any(core <= {*division.kept, item} for core in cores), "it could have been kept"
+        assert item in division.left_out[item].items
+    if division.largest:
+        assert left_out == tuple(sorted(best(weights, cores)))
+
+
+@given(
+    sizes=st.lists(st.integers(1, 6), max_size=12),
+    rest=st.integers(8, 60),
+    random=st.randoms(use_true_random=False),
+)
+@settings(max_examples=150, deadline=None)
+def test_the_largest_is_kept_if_the_reasons_name_what_conflicts(sizes, rest, random):
+    items = list(range(sum(sizes) + rest))
+    weights = [random.choice([1, 1, 1, 1000]) for _ in items]
+    random.shuffle(items)
+    cores = [frozenset(items.pop() for _ in range(size)) for size in sizes]
+    division = divide(weights, Oracle(cores))
+    assert division.largest
+    assert set(division.left_out) == {min(core, key=lambda i: (weights[i], -i)) for core in cores}
     assert_minimal(division, cores)
 
 
-@given(problems())
+@given(
+    count=st.integers(1, 120),
+    sizes=st.lists(st.integers(1, 5), max_size=12),
+    names=st.sampled_from(NAMES),
+    heavy=st.integers(0, 5),
+    random=st.randoms(use_true_random=False),
+)
 @settings(max_examples=200, deadline=None)
-def test_few_questions_are_asked(problem):
-    weights, cores = problem
-    minimal = [c for c in set(cores) if not any(o < c for o in cores)]
-    oracle = Oracle(minimal)
-    divide(weights, oracle)
-    # For each core: the whole set, what the reason names, and one less for each item of it.
-    assert len(oracle.asked) <= sum(2 + len(c) for c in minimal) + 1
+def test_the_number_of_questions_is_bounded(count, sizes, names, heavy, random):
+    cores = [frozenset(random.sample(range(count), min(size, count))) for size in sizes]
+    oracle = Oracle(cores, names=names)
+    weights = [1000 if item < heavy else 1 for item in range(count)]
+    told: list[tuple[int, int]] = []
+    division = divide(weights, oracle, lambda number, at_most: told.append((number, at_most)))
+    assert len(oracle.asked) <= 4 + 2 * len(division.left_out) * math.log2(max(count, 2))
+    assert len(set(oracle.asked)) == len(oracle.asked), "nothing is asked twice"
+    assert [number for number, _ in told] == list(range(1, len(oracle.asked) + 1))
+    assert all(at_most <= most_questions(count, max(len(division.left_out), 1))
+               for _, at_most in told)  # fmt: skip
 
 
 def test_without_a_culprit_one_question_is_asked():

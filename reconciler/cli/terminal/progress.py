@@ -14,6 +14,7 @@ import click
 
 from reconciler.cli.terminal.output import Output, colors, harmless
 from reconciler.daemon.progress import PackageStep, Progress
+from reconciler.planning.planner import SEARCHING
 from reconciler.status import Change
 
 if TYPE_CHECKING:
@@ -46,10 +47,13 @@ class View:
     steps: dict[str, str] = field(default_factory=dict)
     """Name to its current step."""
     progress: Progress = field(default_factory=Progress)
+    search: str = ""
+    """How far the search for what cannot be installed has come; empty: there is none."""
 
     def enter(self, step: str) -> None:
         """The pass has reached another step."""
         self.step = step
+        self.search = ""
         self.progress.enter(step)
 
     def plan(self, changes: Sequence[Change]) -> None:
@@ -62,6 +66,8 @@ class View:
 
     def read(self, line: str) -> PackageStep | None:
         """Read a line of uv's output; return a planned package's step if it is new."""
+        if line.startswith(SEARCHING):
+            self.search = line
         step = self.progress.read(line)
         if step is None or step.package not in self.packages:
             return None
@@ -106,11 +112,14 @@ class PlainFollower(Follower):
         super().step(name)
 
     def line(self, text: str) -> None:
-        """Print which package is being fetched or built."""
+        """Print which package is being fetched or built, and how far a search has come."""
         if self.output.options.verbose:
             super().line(text)
             return
+        before = self.view.search
         news = self.view.read(text)
+        if self.view.search != before:
+            self.output.note(f"  {self.view.search}")
         if news is not None:
             self.output.note(f"  {news.step} {news.package}")
 
@@ -134,7 +143,7 @@ class LiveFollower(Follower):
         view = self.view
         seconds = time.monotonic() - self._started
         counts = f" {view.done}/{len(view.packages)}" if view.packages else ""
-        words = PHASES.get(view.step, view.step)
+        words = view.search or PHASES.get(view.step, view.step)
         text = Text(f"{self._title}: {words}{counts}  {seconds:.1f} s")
         self._spinner = spinner = self._spinner or Spinner("dots")
         spinner.update(text=text)
