@@ -10,7 +10,7 @@ from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.conflicts import warnings_of
 from reconciler.holds.standing import holds_found
 from reconciler.log.redact import in_places
-from reconciler.state.drift import Row
+from reconciler.state.rows import Row
 from reconciler.state.words import message_of
 from reconciler.status import (
     Change,
@@ -88,7 +88,8 @@ def package_of(row: Row) -> Package:
         status=row.status,
         ok=row.ok,
         message=in_places(message_of(row)),
-        required_by=row.required_by,
+        required_by=row.dependent,
+        origins=row.origins,
     )
 
 

@@ -9,7 +9,7 @@ from reconciler.daemon.known import Known
 from reconciler.holds.conflicts import warnings_of
 from reconciler.journal.history import iso
 from reconciler.log.redact import in_places
-from reconciler.state.drift import Row
+from reconciler.state.rows import Row
 from reconciler.state.words import message_of
 from reconciler.status import (
     Condition,
@@ -113,7 +113,8 @@ def _package(row: Row, failure: Failure | None) -> Package:
         status=PackageStatus.FAILED if failed else row.status,
         ok=row.ok,
         message=in_places(message),
-        required_by=row.required_by,
+        required_by=row.dependent,
+        origins=row.origins,
     )
 
 

@@ -17,7 +17,7 @@ def check_project(snapshot: Snapshot) -> Finding:
     """The project's file can be read."""
     if snapshot.problem is not None:
         return bad_file(snapshot.problem)
-    count = len(snapshot.desired.requirements) if snapshot.desired else 0
+    count = len({d.name for d in snapshot.desired.requirements}) if snapshot.desired else 0
     file = snapshot.desired.file if snapshot.desired else "no file"
     return fine("project", f"{file}: {count} requirements")
 

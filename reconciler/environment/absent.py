@@ -14,9 +14,10 @@ from reconciler.environment.interpreter import Interpreter
 from reconciler.environment.snapshot import Snapshot
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.desired import BadFile, parse
-from reconciler.state.drift import Drift, diff
+from reconciler.state.drift import diff
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed
+from reconciler.state.rows import Drift
 from reconciler.uv.settings import settings_for
 
 

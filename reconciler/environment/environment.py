@@ -20,9 +20,10 @@ from reconciler.environment.snapshot import Snapshot
 from reconciler.environment.trust import check_trust, environment_paths
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.desired import BadFile, Desired, parse, revision_of
-from reconciler.state.drift import Drift, diff
+from reconciler.state.drift import diff
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit
+from reconciler.state.rows import Drift
 from reconciler.state.shared_files import SharedFiles, shared_files
 from reconciler.status import Problem
 from reconciler.trees.workspace import Workspace, write_durably

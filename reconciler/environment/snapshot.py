@@ -8,9 +8,9 @@ from packaging.utils import NormalizedName
 
 from reconciler.environment.interpreter import Interpreter
 from reconciler.state.desired import Desired
-from reconciler.state.drift import Drift
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed
+from reconciler.state.rows import Drift
 from reconciler.state.shared_files import SharedFiles
 from reconciler.status import Problem
 

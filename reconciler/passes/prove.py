@@ -18,9 +18,10 @@ from reconciler.passes.running import Pass
 from reconciler.planning.decision import Decision
 from reconciler.processes import Cancellation, Ended, NotStarted, Program, TookTooLong, run
 from reconciler.state.adjustments import Adjustments
-from reconciler.state.drift import Drift, diff
+from reconciler.state.drift import diff
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit, defect_of
+from reconciler.state.rows import Drift
 from reconciler.state.words import message_of
 from reconciler.status import ExpectedEnd, Reason
 from reconciler.trees.fingerprints import Fingerprints, fingerprints

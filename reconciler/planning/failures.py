@@ -4,7 +4,7 @@ Pure: takes uv's output and the requested items, and returns values.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from packaging.utils import NormalizedName
 
@@ -44,6 +44,7 @@ def failure_of(
             requirement=redact(item.text),
             reason=Reason.DEPENDENCY_FAILED,
             message=f"it needs {causes[0].name}, which is left out: {causes[0].message}",
+            origins=item.origins,
         )
     others = [items[i] for i in sorted(core.items) if items[i] != item]
     beside = ", ".join(f"{redact(o.text)} ({o.origin})" for o in others)
@@ -53,6 +54,7 @@ def failure_of(
         requirement=redact(item.text),
         reason=Reason.NO_SOLUTION,
         message=message,
+        origins=item.origins,
     )
 
 
@@ -60,16 +62,21 @@ def failures_of_excluded(
     excluded: Mapping[NormalizedName, Failure], declared: Sequence[Item]
 ) -> list[Failure]:
     """The failures of packages left out earlier, with their requirements as declared."""
-    texts = {item.name: item.text for item in declared}
+    known = {item.name: item for item in declared}
     return [
         Failure(
             name=name,
-            requirement=redact(texts.get(name, failure.requirement)),
+            requirement=redact(known[name].text if name in known else failure.requirement),
             reason=failure.reason,
             message=failure.message,
+            origins=_origins(name, declared),
         )
         for name, failure in excluded.items()
     ]
+
+
+def _origins(name: NormalizedName, declared: Iterable[Item]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(o for item in declared if item.name == name for o in item.origins))
 
 
 def build_failure(

@@ -67,7 +67,7 @@ def most_questions(items: int, left_out: int) -> int:
 
 
 def divide(
-    weights: Sequence[int], solve: Solve, asking: Asking = lambda number, at_most: None
+    weights: Sequence[int], solve: Solve, asking: Asking = lambda _number, _at_most: None
 ) -> Division:
     """Split the items 0 to n-1 into a largest installable set and the rest.
 
@@ -234,7 +234,9 @@ class _Search:
     def _reason_for(self, item: int, kept: Items, limit: int) -> Core:
         """A minimal core of an item that is left out, as far as the bound allows."""
         within = frozenset((*kept, item))
-        best = min((r for r in self.refused if r[0] <= within), key=lambda r: len(r[0]), default=None)
+        best = min(
+            (r for r in self.refused if r[0] <= within), key=lambda r: len(r[0]), default=None
+        )
         if best is None:  # it is left out beside others of the same core
             best = min((r for r in self.refused if item in r[0]), key=lambda r: len(r[0]))
         items, refusal = best

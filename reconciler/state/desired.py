@@ -9,7 +9,7 @@ import codecs
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,13 @@ class Declared:
     line: int | None = None
     specifier: str = ""
     """The version specifier as written, with its clauses in that order."""
+    also: tuple[str, ...] = ()
+    """Where else the same is declared."""
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Everywhere it is declared."""
+        return (self.origin, *self.also)
 
     @property
     def name(self) -> NormalizedName:
@@ -118,6 +125,7 @@ class _Reader:
         self.markers = {**markers, "extra": ""}
         self.places = Places(self._decode())
         self.document = self._toml()
+        self.extras_read: set[str] = set()
 
     def _decode(self) -> str:
         try:
@@ -168,7 +176,7 @@ class _Reader:
             file=self.file,
             revision=self.revision,
             project=self.name,
-            requirements=tuple(declared),
+            requirements=_each_once(declared),
             requires_python=self._requires_python(project),
             uv=tool_uv,
         )
@@ -293,7 +301,8 @@ class _Reader:
                     "Correct `extras` in the configuration, or declare the extra.",
                     self.places.key(table),
                 )
-            if (*table, key) not in seen:
+            if (*table, key) not in seen and key not in self.extras_read:
+                self.extras_read.add(key)
                 yield from self._requirements(tables[key], (*table, key), seen=seen)
 
     def _groups(self, groups: Sequence[str]) -> Iterator[Declared]:
@@ -311,6 +320,18 @@ class _Reader:
                     self.places.key(("dependency-groups", group)),
                 ) from error
             yield from self._requirements(list(resolved), ("dependency-groups", group))
+
+
+def _each_once(declared: Iterable[Declared]) -> tuple[Declared, ...]:
+    """The same requirement in several places is one, with all its origins."""
+    found: dict[tuple[object, ...], Declared] = {}
+    for one in declared:
+        requirement, source = one.requirement, one.source
+        extras = frozenset(map(canonicalize_name, requirement.extras))
+        key = (one.name, extras, requirement.specifier, requirement.url, repr(source))
+        first = found.get(key)
+        found[key] = one if first is None else replace(first, also=(*first.also, one.origin))
+    return tuple(found.values())
 
 
 _SPECIFIER = re.compile(

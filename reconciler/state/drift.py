@@ -7,11 +7,10 @@ uninstalled is drift too.
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
-from packaging.version import Version
 
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.causes import (
@@ -35,74 +34,8 @@ from reconciler.state.causes import (
 from reconciler.state.desired import Declared, Desired
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Distribution, Installed
+from reconciler.state.rows import Drift, Row, one_each
 from reconciler.state.sources import Source, same_place
-from reconciler.status import PackageStatus as Status
-
-_FIXABLE = frozenset({Status.MISSING, Status.MISMATCH, Status.BROKEN})
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One package compared: what is required, what is installed, and the cause of its status.
-
-    `required_by` is None for what the project declares; otherwise it is the installed package
-    that requires it, in the version `dependent_version`.
-    """
-
-    name: NormalizedName
-    required: str | None
-    installed: str | None
-    cause: Cause
-    required_by: NormalizedName | None = None
-    dependent_version: Version | None = None
-    held: bool = False
-
-    @property
-    def status(self) -> Status:
-        """The status, in one word."""
-        return self.cause.status
-
-    @property
-    def fixable(self) -> bool:
-        """Whether a reconciliation should change this package."""
-        return self.status in _FIXABLE and not self.held
-
-    @property
-    def ok(self) -> bool:
-        """Whether there is nothing left to do for this package."""
-        return self.status in (Status.OK, Status.HELD)
-
-
-@dataclass(frozen=True)
-class Drift:
-    """The difference found by one look.
-
-    `rows` has every declared requirement, in declared order, followed by what is wrong further
-    down. `reachable` is everything that the declared set needs.
-    """
-
-    rows: tuple[Row, ...]
-    reachable: frozenset[NormalizedName] = field(default_factory=frozenset)
-
-    @property
-    def drifted(self) -> tuple[Row, ...]:
-        """The rows that a reconciliation should change."""
-        return tuple(row for row in self.rows if row.fixable)
-
-    @property
-    def unfit(self) -> tuple[Row, ...]:
-        """The rows that are wrong and stay so because of a hold."""
-        return tuple(r for r in self.rows if not r.ok and not r.fixable)
-
-    @property
-    def broken(self) -> tuple[Row, ...]:
-        """The rows of packages that must be reinstalled even if their version is right."""
-        return tuple(r for r in self.rows if r.status is Status.BROKEN and r.fixable)
-
-    @property
-    def in_sync(self) -> bool:
-        """Whether there is nothing for a reconciliation to change."""
-        return not self.drifted
 
 
 def diff(
@@ -140,9 +73,13 @@ class _Comparison:
         self.holds = holds
         self.broken = broken
         self.markers = markers
+        self.declared: set[NormalizedName] = set()
+        self.needed_by: dict[NormalizedName, Distribution] = {}
+        """What requires a package, the first one that does."""
 
     def run(self, desired: Desired) -> Drift:
-        rows = [self._declared(declared) for declared in desired.requirements]
+        rows = one_each(self._declared(declared) for declared in desired.requirements)
+        self.declared = {row.name for row in rows}
         reachable: set[NormalizedName] = set()
         seen_problems = {row.name for row in rows if not row.ok}
         for row in self._transitive(desired, reachable):
@@ -150,7 +87,7 @@ class _Comparison:
                 seen_problems.add(row.name)
                 rows.append(row)
         rows.extend(self._held_but_broken({row.name for row in rows}))
-        return Drift(tuple(rows), frozenset(reachable))
+        return Drift(tuple(one_each(rows)), frozenset(reachable))
 
     def _declared(self, declared: Declared) -> Row:
         found = self.installed.get(declared.name)
@@ -162,7 +99,7 @@ class _Comparison:
         )
         installed = str(found.version) if found else None
         held = self.holds.covers(declared.name)
-        return Row(declared.name, required, installed, cause, held=held)
+        return Row(declared.name, required, installed, cause, held=held, origins=declared.origins)
 
     def _judge(
         self,
@@ -217,6 +154,7 @@ class _Comparison:
             ):
                 child = canonicalize_name(requirement.name)
                 waiting.append((child, frozenset(requirement.extras)))
+                self.needed_by.setdefault(child, distribution)
                 row = self._dependency(requirement, distribution)
                 if row is not None:
                     yield row
@@ -231,7 +169,11 @@ class _Comparison:
         if isinstance(cause, HeldMismatch) and parent.name not in self.holds.held:
             # The hold stays, so the dependent has to change.
             conflict = NeedsAnotherHeld(parent.version, cause.wanted, name, cause.found)
-            return Row(parent.name, None, str(parent.version), conflict)
+            row = Row(parent.name, None, str(parent.version), conflict)
+            by = self.needed_by.get(parent.name)
+            if by is None or parent.name in self.declared:
+                return row
+            return replace(row, required_by=by.name, dependent_version=by.version)
         installed = str(found.version) if found else None
         held = self.holds.covers(name)
         return Row(name, _bare(requirement), installed, cause, parent.name, parent.version, held)

@@ -21,7 +21,7 @@ from reconciler.state.causes import (
     WrongRevision,
     WrongSource,
 )
-from reconciler.state.drift import Row
+from reconciler.state.rows import Row
 
 
 def message_of(row: Row) -> str | None:

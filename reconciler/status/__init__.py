@@ -93,6 +93,8 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
     message: str | None = None
     required_by: str | None = None
     """What requires it: None for what the project itself declares."""
+    origins: tuple[str, ...] = ()
+    """Where the project declares it: `project.dependencies[3]`, extras, groups."""
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,6 +154,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     requirement: str
     reason: Reason
     message: str
+    origins: tuple[str, ...] = ()
+    """Where the project declares it; empty for what only others require."""
 
 
 class PassStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,6 +39,8 @@ class Item:
     origin: str
     source: Mapping[str, Any] | None = None
     weight: int = 1
+    origins: tuple[str, ...] = ()
+    """Everywhere the project declares it."""
 
 
 def items_of(
@@ -54,7 +56,7 @@ def items_of(
             found += _of_extras(one, holds, markers)
         else:
             source = one.source.table if one.source else None
-            found.append(Item(one.name, one.text, one.origin, source))
+            found.append(Item(one.name, one.text, one.origin, source, origins=one.origins))
     return tuple(found)
 
 
@@ -67,7 +69,7 @@ def _of_extras(one: Declared, holds: HoldSet, markers: Mapping[str, str]) -> Ite
     for requirement in requires_of(held.distribution, markers, sorted(one.requirement.extras)):
         name = canonicalize_name(requirement.name)
         if str(requirement) not in always and not holds.covers(name):
-            yield Item(name, without_marker(requirement), one.origin)
+            yield Item(name, without_marker(requirement), one.origin, origins=one.origins)
 
 
 def items_of_holds(holds: HoldSet, markers: Mapping[str, str]) -> tuple[Item, ...]:

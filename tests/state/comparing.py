@@ -6,9 +6,10 @@ from pathlib import Path
 
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.desired import parse
-from reconciler.state.drift import Drift, diff
+from reconciler.state.drift import diff
 from reconciler.state.holds import Held, HoldSet, hold_set
 from reconciler.state.installed import Installed, InstalledReader, audit
+from reconciler.state.rows import Drift
 from tests.state.markers import LINUX_39
 from tests.state.site import Site
 

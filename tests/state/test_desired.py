@@ -108,6 +108,36 @@ def test_the_same_requirement_twice_stands_twice():
     assert [d.text for d in desired.requirements] == ["numpy>=1.24", "numpy<2"]
 
 
+def test_the_same_requirement_in_many_places_is_one_with_all_its_origins():
+    text = """
+        [project]
+        name = "studio"
+        dependencies = ["numpy>=1.24,<2", "pillow"]
+        [project.optional-dependencies]
+        a = ["Numpy <2, >=1.24; python_version > '3'", "numpy>=1.24", "numpy[x]>=1.24,<2"]
+        b = ["studio[a]", "numpy >= 1.24"]
+        all = ["studio[a,b]", "studio[b,a]", "pillow"]
+        [dependency-groups]
+        dev = ["pillow", "PILLOW"]
+    """
+    desired = read(text, extras=("all", "a", "b"), groups=("dev",))
+    extra = "project.optional-dependencies"
+    assert [(d.text, d.origins) for d in desired.requirements] == [
+        ("numpy>=1.24,<2", ("project.dependencies[0]", f"{extra}.a[0]")),
+        ("pillow", ("project.dependencies[1]", f"{extra}.all[2]", "dependency-groups.dev[0]",
+                    "dependency-groups.dev[1]")),
+        ("numpy>=1.24", (f"{extra}.a[1]", f"{extra}.b[1]")),
+        ("numpy[x]>=1.24,<2", (f"{extra}.a[2]",)),
+    ]  # fmt: skip
+
+
+def test_extras_of_extras_are_each_read_once():
+    """Thirty levels that each name the next one twice would be read a billion times."""
+    levels = "".join(f'e{n} = ["studio[e{n + 1}]", "studio[e{n + 1}]"]\n' for n in range(30))
+    text = f'[project]\nname = "studio"\n[project.optional-dependencies]\n{levels}e30 = ["x"]\n'
+    assert names(read(text, extras=("e0",))) == ["x"]
+
+
 # Extras and groups
 
 

@@ -16,7 +16,7 @@ TORCH = "2.3.1+rocm5.7"
 def test_a_held_package_that_fits_is_held(site):
     site.add("torch", TORCH)
     drift = compare(site, f"torch=={TORCH}", "torch>=2")
-    assert shown(drift) == [("torch", "held"), ("torch", "held")]
+    assert shown(drift) == [("torch", "held")]
     assert all(row.ok and row.held for row in drift.rows)
     assert drift.in_sync
 
@@ -62,8 +62,8 @@ def test_a_dependent_that_a_hold_does_not_fit_has_to_give_way(site):
     site.add("torch", TORCH)
     site.add("accelerate", "1.0", requires=["torch>=2.4"])
     drift = compare(site, "accelerate")
-    assert shown(drift) == [("accelerate", "ok"), ("accelerate", "mismatch")]
-    assert "torch 2.3.1+rocm5.7 is held" in message_of(drift.rows[1])
+    assert shown(drift) == [("accelerate", "mismatch")]
+    assert "torch 2.3.1+rocm5.7 is held" in message_of(drift.rows[0])
     assert not drift.in_sync
 
 

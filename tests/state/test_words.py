@@ -8,7 +8,7 @@ from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from reconciler.state import causes
-from reconciler.state.drift import Row
+from reconciler.state.rows import Row
 from reconciler.state.words import message_of
 
 V1, V2 = Version("1.0"), Version("2.0")

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from reconciler.cli.terminal.output import BAD, DOUBT, GOOD, QUIET, Output
 from reconciler.status import Change, Failure, HeldBack
 
+_SHOWN = 3
+"""How many of the places that declare the same requirement are shown."""
+
 _MARKS = {"install": GOOD, "restore": GOOD, "remove": BAD, "downgrade": DOUBT}
 
 
@@ -36,3 +39,11 @@ def show_failures(failures: Sequence[Failure], output: Output) -> None:
     for failure in failures:
         output.say(f"Failed: {failure.requirement} ({failure.reason})", BAD, bold=True)
         output.say(f"  {failure.message}")
+        if failure.origins:
+            output.say(f"  Declared in {_places(failure.origins)}.", QUIET)
+
+
+def _places(origins: Sequence[str]) -> str:
+    more = len(origins) - _SHOWN
+    shown = ", ".join(origins[:_SHOWN])
+    return f"{shown} and {more} more" if more > 0 else shown
