@@ -52,6 +52,8 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     held_back: tuple[HeldBack, ...]
     holds: tuple[Hold, ...]
     problem: Problem | None
+    unknown: tuple[str, ...] = ()
+    """What only `apply` finds out, in sentences."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,9 +5,11 @@ that depends on it. The rest continues.
 """
 
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from packaging.utils import NormalizedName
@@ -18,11 +20,12 @@ from reconciler.passes.running import Pass
 from reconciler.planning.counterfactual import Unheld, Withheld
 from reconciler.planning.decision import Decision
 from reconciler.planning.failures import build_failure
+from reconciler.planning.objections import Objections
 from reconciler.planning.planner import Planner
 from reconciler.state.installed import Distribution
 from reconciler.status import Failure, Reason
 from reconciler.trees.tree import HoldConflict, Tree, follow_links
-from reconciler.uv.program import BuildFailed, DiskFull, TimedOut, UvError
+from reconciler.uv.program import BuildFailed, DiskFull, Planned, TimedOut, UvError
 
 log = get_logger(__name__)
 
@@ -37,9 +40,15 @@ class Incoming:
 
 
 def prepare(
-    running: Pass, unheld: Unheld, decision: Decision, work: Path, pool: ThreadPoolExecutor
+    running: Pass,
+    unheld: Unheld,
+    decision: Decision,
+    work: Path,
+    pool: ThreadPoolExecutor,
+    *,
+    fetch: bool = True,
 ) -> Incoming:
-    """Let uv prepare as much of the plan as possible.
+    """Let uv prepare as much of the plan as possible, and leave out what must not be installed.
 
     Args:
         running: The pass.
@@ -47,31 +56,46 @@ def prepare(
         decision: What is planned.
         work: The folder of this attempt.
         pool: Runs the explanation in the meantime.
+        fetch: Whether to prepare everything. If not, this only finds out what would be left out;
+            whether a package builds, or has a file of a hold, remains unknown.
 
     Returns:
         An empty decision if nothing can be installed.
     """
     planner = unheld.planner
+    objections = Objections(unheld, partial(_unpack_aside, running, planner, decision, work))
+    allowed = running.environment.config.allow_downgrade
     for attempt in range(len(decision.install) + 2):
         folder = work / f"incoming-{attempt}"
         explaining = pool.submit(unheld.held_back, decision)
         try:
-            found = _unpack(running, planner, decision, folder)
+            found = _unpack(running, planner, decision, folder) if fetch else {}
+            held_back = explaining.result()
+            refused = [] if allowed else objections.to(held_back, decision, found)
         except BuildFailed as error:
             refused = [build_failure(error, decision.install, planner.snapshot.holds)]
         except HoldConflict as conflict:
             refused = [_failure_of(conflict)]
         else:
-            held_back = explaining.result()
-            allowed = running.environment.config.allow_downgrade
-            refused = [] if allowed else unheld.objections(held_back, found)
             if not refused:
-                return Incoming(planner.to_remove(decision, found), folder, held_back)
+                settled = planner.to_remove(decision, found) if fetch else decision
+                return Incoming(settled, folder, held_back)
         explaining.result()
         decision = _decide_without(running, planner, refused, decision)
         if decision.is_empty:
             break
     return Incoming(decision, work / "nothing")
+
+
+def _unpack_aside(
+    running: Pass, planner: Planner, decision: Decision, work: Path, planned: Sequence[Planned]
+) -> Mapping[NormalizedName, Distribution]:
+    """Let uv unpack packages into a folder of their own, only to read what they declare."""
+    folder = Path(tempfile.mkdtemp(prefix="metadata-", dir=work))
+    ask = planner.project.to_install(planned, decision.kept)
+    running.environment.uv.install(ask, folder, running.cancel, lambda _: None)
+    follow_links(folder, planner.snapshot.interpreter.prefix)
+    return read_tree(planner.snapshot, folder, running.environment.metadata).distributions
 
 
 def tell_plan(running: Pass, planner: Planner, decision: Decision) -> None:

@@ -78,23 +78,24 @@ def reconcile(running: Pass, *, audit: bool) -> Outcome:
 
 
 def plan(running: Pass, *, audit: bool = True) -> Outcome:
-    """Find out what `reconcile` would do, without changing anything."""
+    """Find out what `reconcile` would do, without changing anything.
+
+    It decides as `reconcile` does, holds included; nothing is built and no file is compared.
+    """
     snapshot = running.look(audit=audit)
     if _nothing_to_do(running, snapshot):
         return unchanged(snapshot)
-    with running.work_folder(snapshot) as work:
+    with running.work_folder(snapshot) as work, ThreadPoolExecutor(1, "plan") as pool:
         planner = _planner(running, snapshot, work)
         unheld = Unheld(planner)
         with running.step("plan"):
             decision = planner.decide()
-            held_back = unheld.held_back(decision)
-    changes = decision.changes(snapshot.installed)
+        incoming = prepare(running, unheld, decision, work, pool, fetch=False)
+        if incoming.decision.is_empty:
+            incoming = replace(incoming, held_back=unheld.held_back(incoming.decision))
+    changes = incoming.decision.changes(snapshot.installed)
     running.listener.planned(changes)
-    return replace(
-        _only_failures(snapshot, Incoming(decision, work, held_back)),
-        plan=changes,
-        attempted=False,
-    )
+    return replace(_only_failures(snapshot, incoming), plan=changes, attempted=False)
 
 
 def observe(snapshot: Snapshot) -> Outcome:

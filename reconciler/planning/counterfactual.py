@@ -4,7 +4,7 @@ Asks uv for the plan without holds while the real plan is being installed. That 
 compared, never applied.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from packaging.requirements import Requirement
@@ -17,8 +17,7 @@ from reconciler.planning.failures import mentions
 from reconciler.planning.planner import Planner
 from reconciler.state.desired import Declared
 from reconciler.state.holds import requires_of
-from reconciler.state.installed import Distribution
-from reconciler.status import Failure, HeldBack, Reason
+from reconciler.status import HeldBack
 from reconciler.uv.effective import Item, items_of_holds
 from reconciler.uv.program import BuildFailed, NetworkTrouble, NoSolution, Plan, UvError
 
@@ -132,12 +131,12 @@ class Unheld:
         self, name: NormalizedName, chosen: Version, newest: Version, *, ask: bool
     ) -> Withheld:
         held = self.planner.snapshot.holds.held.values()
-        reason = self._bounds(name, newest)
+        reason = self.bounds(name, newest)
         if not reason and ask:
             markers = self.planner.snapshot.markers
             item = Item(name, f"{name}=={newest}", "held back")
             reason = (
-                self._refusal([*items_of_holds(self.planner.snapshot.holds, markers), item]) or ""
+                self.refusal([*items_of_holds(self.planner.snapshot.holds, markers), item]) or ""
             )
         holds = [h for h in held if mentions(reason, h.name)]
         holds = holds or [h for h in held if h.pinned_by is None]
@@ -145,7 +144,7 @@ class Unheld:
         message = f"{name} {newest} is available, but {listed(because)} is held. {reason}".strip()
         return Withheld(name, chosen, newest, because, message)
 
-    def _bounds(self, name: NormalizedName, version: Version) -> str:
+    def bounds(self, name: NormalizedName, version: Version) -> str:
         """The holds that declare themselves that they are incompatible with this version."""
         snapshot = self.planner.snapshot
         return " ".join(
@@ -156,7 +155,7 @@ class Unheld:
             and not requirement.specifier.contains(version, prereleases=True)
         )
 
-    def _refusal(self, items: Sequence[Item]) -> str | None:
+    def refusal(self, items: Sequence[Item]) -> str | None:
         """uv's explanation why these conflict with the holds; None if they do not."""
         for offline in (True, False):  # the index has just been asked, so the cache may be enough
             try:
@@ -167,86 +166,6 @@ class Unheld:
                 return refused.message
             return None
         return None
-
-    def objections(
-        self,
-        held_back: Iterable[Withheld],
-        incoming: Mapping[NormalizedName, Distribution],
-    ) -> list[Failure]:
-        """The planned versions that a hold has pushed too far back to be accepted silently.
-
-        Args:
-            held_back: The packages that the holds keep older.
-            incoming: The distributions that uv has prepared; they are not live yet.
-
-        Raises:
-            UvError: uv failed.
-        """
-        found: list[Failure] = []
-        for entry in held_back:
-            name = entry.name
-            before = self.planner.snapshot.installed.version(name)
-            coming = incoming.get(name)
-            if coming is None:
-                continue
-            fate = f"only {name} {coming.version} works"
-            if before is not None and coming.version < before:
-                reason, fate = (
-                    Reason.WOULD_DOWNGRADE,
-                    f"{name} stays at {before}; only {coming.version} works",
-                )
-            elif self._forgets_the_holds(coming, entry.newest, incoming):
-                reason, fate = (
-                    Reason.HELD_BACK_TOO_FAR,
-                    f"{fate}, which is so old that it does not declare what it needs",
-                )
-            else:
-                continue
-            found.append(_objection(entry, reason, fate))
-        return found
-
-    def _forgets_the_holds(
-        self,
-        coming: Distribution,
-        newest: Version,
-        incoming: Mapping[NormalizedName, Distribution],
-    ) -> bool:
-        """Whether the newest version depends on a hold, but the chosen one does not."""
-        snapshot = self.planner.snapshot
-        if _knows_a_hold(coming, snapshot, incoming):
-            return False
-        # Without the holds' requirements: a refusal is then due to this package's own.
-        item = Item(coming.name, f"{coming.name}=={newest}", "held back")
-        return self._refusal([item]) is not None
-
-
-def _knows_a_hold(
-    distribution: Distribution, snapshot: Snapshot, incoming: Mapping[NormalizedName, Distribution]
-) -> bool:
-    """Whether it requires a hold, directly or not."""
-    waiting = [(distribution, frozenset[str]())]
-    seen = {(distribution.name, frozenset[str]())}
-    for one, extras in waiting:
-        for requirement in requires_of(one, snapshot.markers, sorted(extras)):
-            name = canonicalize_name(requirement.name)
-            if name in snapshot.holds.held:
-                return True
-            child = incoming.get(name) or snapshot.installed.get(name)
-            key = (name, frozenset(requirement.extras))
-            if child is not None and key not in seen:
-                seen.add(key)
-                waiting.append((child, key[1]))
-    return False
-
-
-def _objection(entry: Withheld, reason: Reason, fate: str) -> Failure:
-    return Failure(
-        name=entry.name,
-        requirement=f"{entry.name}=={entry.newest}",
-        reason=reason,
-        message=f"{fate} with {listed(entry.because)}, which is held. Set allow_downgrade = true "
-        f"to allow it, or change the hold. {entry.message}",
-    )
 
 
 def still_held_back(known: tuple[HeldBack, ...], snapshot: Snapshot) -> tuple[HeldBack, ...]:

@@ -8,7 +8,7 @@ from tests.cli.conftest import Studio
 from tests.support.environments import snapshot, tree_fingerprint
 from tests.support.index import PackageIndex
 
-KEYS = {"environment", "revision", "changes", "failed", "held_back", "holds", "problem"}
+KEYS = {"environment", "revision", "changes", "failed", "held_back", "holds", "problem", "unknown"}
 
 
 def test_changes_are_listed_and_none_is_made(applied: Studio) -> None:
@@ -26,6 +26,7 @@ def test_changes_are_listed_and_none_is_made(applied: Studio) -> None:
     ]
     assert "studio: 3 changes. `reconciler apply` makes them." in ran.stdout
     assert "Held, and never touched: torch 2.3.1+rocm5.7" in ran.stdout
+    assert "Only `apply` finds out whether everything builds" in ran.stdout
     assert ran.stderr == ""
     assert tree_fingerprint(applied.venv) == before
 

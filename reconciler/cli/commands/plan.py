@@ -1,5 +1,7 @@
 """`reconciler plan`: what a pass would change, and what the holds hold back. Changes nothing."""
 
+from collections.abc import Iterator
+
 import click
 
 from reconciler.cli.command import Command
@@ -10,7 +12,7 @@ from reconciler.cli.opening import opened_or_blank
 from reconciler.cli.options import Options
 from reconciler.cli.targets import chosen, configuration
 from reconciler.cli.terminal.changes import show_changes, show_failures, show_held_back
-from reconciler.cli.terminal.output import BAD, GOOD, Output
+from reconciler.cli.terminal.output import BAD, GOOD, QUIET, Output
 from reconciler.cli.terminal.progress import following
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.environment import Environment
@@ -36,8 +38,8 @@ DETAILED = "0 nothing to do, 2 changes, 4 some packages cannot be installed, 6 b
 def plan(options: Options, *, detailed_exitcode: bool) -> int:
     """Show what would change, and what is held back.
 
-    Plans around the held packages with a dry run of uv, just as a pass does. Needs no service
-    and changes nothing.
+    Plans around the held packages with a dry run of uv, just as a pass does, and says what only
+    a pass can find out. Needs no service and changes nothing.
     """
     configure_log(options)
     config = configuration(options)
@@ -76,7 +78,22 @@ def _document(target: EnvironmentConfig, outcome: Outcome) -> PlanDocument:
         held_back=tuple(entry.served() for entry in outcome.held_back or ()),
         holds=holds_found(snapshot),
         problem=snapshot.problem,
+        unknown=tuple(_unknown(target, outcome)),
     )
+
+
+def _unknown(target: EnvironmentConfig, outcome: Outcome) -> Iterator[str]:
+    """What a plan cannot know, because nothing is built, installed or run for it."""
+    if not any(change.to for change in outcome.plan):
+        return
+    yield (
+        "Only `apply` finds out whether everything builds, and whether a new file would replace "
+        "one of a held package."
+    )
+    if target.prune and not outcome.failed:
+        yield "What `prune` removes is known once the new packages are there."
+    if target.verify:
+        yield "The verify commands only run in `apply`."
 
 
 def _show(document: PlanDocument, output: Output) -> None:
@@ -93,6 +110,8 @@ def _show(document: PlanDocument, output: Output) -> None:
         plural = "change" if count == 1 else "changes"
         output.say(f"{document.environment}: {count} {plural}. `reconciler apply` makes them.",
                    bold=True)  # fmt: skip
+        for sentence in document.unknown:
+            output.say(sentence, QUIET)
     elif document.failed:
         output.say(f"{document.environment}: nothing else to do.", BAD)
     else:
