@@ -39,7 +39,10 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     holds: tuple[Hold, ...]
     warnings: tuple[str, ...]
     problem: Problem | None
-    """What is wrong with the project's file; everything else is then about its last good state."""
+    """What is wrong with the project's file; everything else is then about its last good state.
+
+    Also set if nothing is declared in it, but in another place.
+    """
 
 
 class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,9 +108,9 @@ def check_of(target: EnvironmentConfig, snapshot: Snapshot) -> Check:
         pyproject=str(target.pyproject),
         python=str(target.python),
         revision=snapshot.revision,
-        in_sync=well and snapshot.problem is None,
+        in_sync=well and snapshot.unclear is None,
         packages=packages,
         holds=holds,
         warnings=warnings_of(snapshot),
-        problem=snapshot.problem,
+        problem=snapshot.unclear,
     )

@@ -6,6 +6,7 @@ import msgspec
 
 from reconciler.config import Mode
 from reconciler.daemon.known import Known
+from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.conflicts import warnings_of
 from reconciler.journal.history import iso
 from reconciler.log.redact import in_places
@@ -158,12 +159,22 @@ def _phase(
         )
     if problem is not None:
         return Phase.DEGRADED, Reason.BAD_FILE, f"{problem.reason}; the last good state is in force"
+    return _phase_at_rest(known.snapshot, wrong, words)
+
+
+def _phase_at_rest(
+    snapshot: Snapshot, wrong: list[Package], words: str
+) -> tuple[Phase, Reason, str]:
+    """The phase if there is nothing left that a pass could do."""
     if wrong:
         return (
             Phase.DEGRADED,
             Reason.HOLD_MISMATCH,
             f"{_names(wrong)} held, not as declared; {words}",
         )
+    elsewhere = snapshot.elsewhere
+    if elsewhere is not None:
+        return Phase.DEGRADED, Reason.NOTHING_DECLARED, f"{elsewhere.reason}. {elsewhere.fix}"
     return Phase.IN_SYNC, Reason.IN_SYNC, words
 
 

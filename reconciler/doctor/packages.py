@@ -17,6 +17,8 @@ def check_project(snapshot: Snapshot) -> Finding:
     """The project's file can be read."""
     if snapshot.problem is not None:
         return bad_file(snapshot.problem)
+    if snapshot.elsewhere is not None:
+        return warning("project", snapshot.elsewhere.reason, snapshot.elsewhere.fix)
     count = len({d.name for d in snapshot.desired.requirements}) if snapshot.desired else 0
     file = snapshot.desired.file if snapshot.desired else "no file"
     return fine("project", f"{file}: {count} requirements")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from packaging.markers import default_environment
 
 from reconciler.config import EnvironmentConfig
+from reconciler.environment.elsewhere import declared_elsewhere
 from reconciler.environment.environment import read_project
 from reconciler.environment.interpreter import Interpreter
 from reconciler.environment.snapshot import Snapshot
@@ -38,7 +39,10 @@ def snapshot_of_nothing(config: EnvironmentConfig, environ: Mapping[str, str]) -
     except BadFile as bad:
         return Snapshot(interpreter, None, bad.problem, installed, holds, {}, Drift(()))
     drift = diff(desired, installed, holds, {}, markers, Adjustments.of(settings))
-    return Snapshot(interpreter, desired, None, installed, holds, {}, drift, settings)
+    elsewhere = declared_elsewhere(config, desired)
+    return Snapshot(
+        interpreter, desired, None, installed, holds, {}, drift, settings, elsewhere=elsewhere
+    )
 
 
 def _to_be(config: EnvironmentConfig) -> Interpreter:

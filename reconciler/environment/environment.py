@@ -15,6 +15,7 @@ from packaging.markers import default_environment
 from packaging.utils import NormalizedName
 
 from reconciler.config import EnvironmentConfig
+from reconciler.environment.elsewhere import declared_elsewhere
 from reconciler.environment.interpreter import Interpreter, InterpreterCache, InterpreterError
 from reconciler.environment.snapshot import Snapshot
 from reconciler.environment.trust import check_trust, environment_paths
@@ -194,8 +195,9 @@ class Environment:
         )
         shared = self._shared_files(installed)
         return Snapshot(
-            interpreter, desired, problem, installed, holds, broken, drift, settings, shared
-        )
+            interpreter, desired, problem, installed, holds, broken, drift, settings, shared,
+            declared_elsewhere(self.config, desired) if problem is None else None,
+        )  # fmt: skip
 
     def _shared_files(self, installed: Installed) -> tuple[SharedFiles, ...]:
         """Which files two packages claim; read again only when a package has changed."""

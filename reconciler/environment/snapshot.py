@@ -33,6 +33,13 @@ class Snapshot:
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     shared: tuple[SharedFiles, ...] = ()
     """Files that two installed packages claim, with different contents."""
+    elsewhere: Problem | None = None
+    """Set if nothing is declared here but in another place: then there is nothing to judge by."""
+
+    @property
+    def unclear(self) -> Problem | None:
+        """Why nobody can say whether everything is as declared."""
+        return self.problem or self.elsewhere
 
     @property
     def revision(self) -> str | None:

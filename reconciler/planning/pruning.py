@@ -27,7 +27,7 @@ def prunable(
         snapshot: The current environment.
         incoming: The packages about to be installed; what they require is needed.
     """
-    if snapshot.desired is None or snapshot.problem is not None:
+    if snapshot.desired is None or snapshot.unclear is not None:
         return frozenset()
     reachable = snapshot.drift.reachable
     if incoming:

@@ -75,6 +75,7 @@ class Reason(StrEnum):
     PACKAGES_FAILED = "PackagesFailed"
     HOLD_BROKEN = "HoldBroken"
     HOLD_MISMATCH = "HoldMismatch"
+    NOTHING_DECLARED = "NothingDeclared"
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:

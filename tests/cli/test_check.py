@@ -33,6 +33,38 @@ def test_in_sync_is_0(applied: Studio) -> None:
     assert ran.stderr == ""
 
 
+def test_nothing_declared_is_in_sync_only_if_nothing_is_declared_elsewhere(
+    studio: Studio, tmp_path: Path
+) -> None:
+    project = studio.project.path.parent
+    head = '[project]\nname = "studio"\nversion = "1"\ndependencies = []\n'
+    elsewhere = {
+        '[project.optional-dependencies]\ngpu = ["alpha"]\nempty = []\n': [
+            "the extras `gpu` in [project.optional-dependencies]", '`extras = ["gpu"]`'],
+        '[dependency-groups]\ndev = ["alpha"]\n': [
+            "the groups `dev` in [dependency-groups]", '`groups = ["dev"]`'],
+        '[tool.poetry.dependencies]\npython = "^3.11"\nalpha = "*"\n': [
+            "1 packages in [tool.poetry.dependencies]", "`project.dependencies`"],
+        "": ["`requirements.txt` beside it", "`project.dependencies`"],
+    }  # fmt: skip
+    wrong = {}
+    for tables, words in elsewhere.items():
+        studio.project.write_text(head + tables)
+        (project / "requirements.txt").write_text("# nothing\n" if tables else "alpha\n")
+        ran = studio.run("check")
+        doctor = studio.run("doctor").stdout
+        if ran.returncode != 1 or "in sync" in ran.stdout or "0 of 0" in ran.stdout + doctor:
+            wrong[tables] = (ran.returncode, ran.stdout, doctor)
+        wrong |= {w: (ran.stderr, doctor) for w in words if w not in ran.stderr or w not in doctor}
+    assert wrong == {}
+    assert studio.json("check", status=1)["in_sync"] is False
+    assert "elsewhere: `requirements.txt`" in studio.run("apply").stderr
+
+    (project / "requirements.txt").unlink()
+    studio.project.write_text(head)
+    assert studio.ok("check").startswith("studio is in sync: 0 of 0 requirements satisfied")
+
+
 def test_a_missing_package_is_drift(studio: Studio) -> None:
     studio.declare("alpha>=1")
 

@@ -56,8 +56,8 @@ def apply(options: Options, *, detailed_exitcode: bool, force: bool, reason: str
         with following(output, target.name) as follower:
             recorded = local.reconcile(follower, force=force, reason=reason)
     output.json(recorded.detail)
-    problem = recorded.outcome.snapshot.problem if recorded.outcome else None
-    if problem is not None:  # the last good state has been applied, which is not what was saved
+    problem = recorded.outcome.snapshot.unclear if recorded.outcome else None
+    if problem is not None:  # what has been applied is not what was saved
         click.echo(f"Error: {problem.with_line()}", err=True)
     show_pass(recorded.detail, target.name, output)
     _show_rest(recorded, output)
@@ -79,7 +79,7 @@ def _show_rest(recorded: Recorded, output: Output) -> None:
 
 def _status(recorded: Recorded, *, detailed: bool) -> int:
     detail = recorded.detail
-    bad_file = recorded.outcome is not None and recorded.outcome.snapshot.problem is not None
+    bad_file = recorded.outcome is not None and recorded.outcome.snapshot.unclear is not None
     if recorded.trouble is not None or bad_file:
         return ERROR
     if not detailed:

@@ -77,7 +77,7 @@ def _document(target: EnvironmentConfig, outcome: Outcome) -> PlanDocument:
         failed=outcome.failed,
         held_back=tuple(entry.served() for entry in outcome.held_back or ()),
         holds=holds_found(snapshot),
-        problem=snapshot.problem,
+        problem=snapshot.unclear,
         unknown=tuple(_unknown(target, outcome)),
     )
 
