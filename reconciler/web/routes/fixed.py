@@ -10,6 +10,7 @@ from reconciler.status import (
     Package,
     PackageStatus,
     PassDetail,
+    Reason,
     Result,
 )
 from reconciler.web.api.schemas import FixResult
@@ -38,6 +39,7 @@ def summary(environment: EnvironmentStatus, outcome: PassDetail) -> FixResult:
             outcome.result in {Result.CHANGED, Result.UNCHANGED}
             and not failed
             and environment.problem is None
+            and not _nothing_declared(environment)
         ),
         message=_message(outcome, len(met), len(failed), idle) + _preserved(environment.holds),
         packages_installed=len(met),
@@ -68,6 +70,8 @@ def _why_nothing_was_tried(environment: EnvironmentStatus, outcome: PassDetail, 
     problem = environment.problem
     if problem is not None:
         return f"{problem.place}: {problem.reason}"
+    if nothing := _nothing_declared(environment):
+        return nothing
     if not unmet or outcome.failed:
         return ""
     if environment.suspension is not None:
@@ -76,6 +80,12 @@ def _why_nothing_was_tried(environment: EnvironmentStatus, outcome: PassDetail, 
     if environment.mode == Mode.OBSERVE:
         return f'{environment.name} is only observed; send {{"apply": true}} to change it once'
     return f"{_count(unmet, 'package')} not as declared"
+
+
+def _nothing_declared(environment: EnvironmentStatus) -> str:
+    """Where the requirements are if the project's file has none of them; else empty."""
+    ready = (c for c in environment.conditions if c.reason == Reason.NOTHING_DECLARED)
+    return next((condition.message for condition in ready), "")
 
 
 def _requirement(row: Package) -> str:
