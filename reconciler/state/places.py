@@ -5,7 +5,7 @@ is not found gets no position, never a wrong one.
 """
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -51,21 +51,29 @@ class Places:
             occurrence: How many equal strings come before it.
         """
         key = self.key(within)
-        start = self._offset(key) if key else 0
-        found = [place for place, text in self._strings(start) if text == value]
-        return found[min(occurrence, len(found) - 1)] if found else None
+        start = self._starts[key.line - 1] + key.column - 1 if key else 0
+        found = [place for place in self._strings.get(value, ()) if place >= start]
+        return self._position(found[min(occurrence, len(found) - 1)]) if found else None
 
-    def _offset(self, place: Position) -> int:
-        lines = self.text.split("\n")
-        return sum(len(line) + 1 for line in lines[: place.line - 1]) + place.column - 1
+    def _position(self, offset: int) -> Position:
+        line = bisect_right(self._starts, offset)
+        return Position(line, offset - self._starts[line - 1] + 1)
 
-    def _strings(self, start: int) -> Iterator[tuple[Position, str]]:
-        for match in _TOKEN.finditer(self.text, start):
+    @cached_property
+    def _starts(self) -> list[int]:
+        """Where each line begins."""
+        return [0, *(match.end() for match in re.finditer("\n", self.text))]
+
+    @cached_property
+    def _strings(self) -> dict[str, list[int]]:
+        """Where each string begins, by its value. Read once: some projects have hundreds."""
+        found: dict[str, list[int]] = {}
+        for match in _TOKEN.finditer(self.text):
             if match[0].startswith("#"):
                 continue
             try:
                 value = tomli.loads(f"it = {match[0]}")["it"]
             except tomli.TOMLDecodeError:
                 continue
-            line = self.text.count("\n", 0, match.start()) + 1
-            yield Position(line, match.start() - self.text.rfind("\n", 0, match.start())), value
+            found.setdefault(value, []).append(match.start())
+        return found

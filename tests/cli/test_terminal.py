@@ -1,5 +1,10 @@
 """On a real terminal: live progress that leaves no trace, colours, and Ctrl-C."""
 
+import pytest
+
+from reconciler.cli.options import Options
+from reconciler.cli.terminal.output import Output
+from reconciler.cli.terminal.progress import PlainFollower
 from tests.cli.conftest import Studio
 from tests.support.environments import snapshot, tree_fingerprint
 from tests.support.index import PackageIndex
@@ -25,6 +30,15 @@ def test_a_pass_is_shown_while_it_runs_and_then_its_result(
     assert "studio: 3 changes in" in terminal.text.splitlines()[-1]
     # The display is erased, and the cursor is shown again.
     assert terminal.raw.rindex("\x1b[?25h") > terminal.raw.rindex("\x1b[?25l")
+
+
+def test_a_search_for_culprits_is_shown_while_it_lasts(capsys: pytest.CaptureFixture[str]) -> None:
+    follower = PlainFollower(Output(Options()))
+    follower.step("plan")
+    for line in ("Resolved 3 packages", "Looking for what cannot be installed: run 2 (at most 9)"):
+        follower.line(line)
+    said = capsys.readouterr().err.splitlines()
+    assert said[1:] == ["  Looking for what cannot be installed: run 2 (at most 9)"]
 
 
 def test_colours_only_where_they_are_wanted(studio: Studio) -> None:
