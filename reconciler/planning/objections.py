@@ -66,7 +66,7 @@ class Objections:
                 fate = f"{entry.name} stays at {before}; only {entry.chosen} works"
             elif not fits and self._depends_on_a_hold(entry):
                 reason = Reason.HELD_BACK_TOO_FAR
-                fate = f"only {entry.name} {entry.chosen} works"
+                fate = f"uv accepts no newer {entry.name} than {entry.chosen}"
             else:
                 continue
             advice = _to_go_back(entry) if fits else self._to_fit(entry, decision)
