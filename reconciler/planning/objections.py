@@ -59,12 +59,14 @@ class Objections:
             if entry.name not in decision.install:
                 continue
             before = self.unheld.planner.snapshot.installed.version(entry.name)
-            fits = self._says_that_it_fits(entry.name, decision.install, incoming)
+            fits = False
             if before is not None and entry.chosen < before:
-                fits = fits or bool(self.unheld.bounds(entry.name, entry.newest))
+                fits = bool(self.unheld.bounds(entry.name, entry.newest)) or (
+                    self._says_that_it_fits(entry.name, decision.install, incoming)
+                )
                 reason = Reason.WOULD_DOWNGRADE
                 fate = f"{entry.name} stays at {before}; only {entry.chosen} works"
-            elif not fits and self._depends_on_a_hold(entry):
+            elif self._is_too_far(entry, decision, incoming):
                 reason = Reason.HELD_BACK_TOO_FAR
                 fate = f"uv accepts no newer {entry.name} than {entry.chosen}"
             else:
@@ -72,6 +74,18 @@ class Objections:
             advice = _to_go_back(entry) if fits else self._to_fit(entry, decision)
             found.append(_objection(entry, reason, fate, advice))
         return found
+
+    def _is_too_far(self, entry: Withheld, decision: Decision, incoming: Distributions) -> bool:
+        """Whether the newest version depends on a hold, and the chosen one does not say so.
+
+        What is not unpacked yet is unpacked only if a dry run does not settle it.
+        """
+        unpacked = entry.name in incoming
+        if not unpacked and not self._depends_on_a_hold(entry):
+            return False
+        if self._says_that_it_fits(entry.name, decision.install, incoming):
+            return False
+        return not unpacked or self._depends_on_a_hold(entry)
 
     def _says_that_it_fits(
         self,

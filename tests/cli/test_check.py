@@ -79,6 +79,18 @@ def test_a_missing_package_is_drift(studio: Studio) -> None:
     ]
 
 
+def test_several_requirements_on_one_package_are_one_row(studio: Studio) -> None:
+    studio.declare("alpha>=1", "alpha<2", "alpha >=1")
+
+    lines = studio.run("check", "--verbose").stdout.splitlines()
+
+    assert [line.split() for line in lines if line.startswith("alpha ")] == [
+        ["alpha", ">=1,<2", "-", "missing"]
+    ]
+    assert "alpha: declared in project.dependencies[2], project.dependencies[4], " in "".join(lines)
+    assert lines[-2] == "studio is not as declared: 2 of 3 requirements satisfied, 3 held."
+
+
 def test_a_missing_dependency_of_a_dependency_is_drift(studio: Studio) -> None:
     studio.declare("delta")
     studio.ok("apply")

@@ -10,6 +10,7 @@ from reconciler.cli.json_output import Check, check_of
 from reconciler.cli.opening import opened
 from reconciler.cli.options import Options
 from reconciler.cli.targets import chosen, configuration
+from reconciler.cli.terminal.changes import places_shown
 from reconciler.cli.terminal.output import BAD, DOUBT, GOOD, QUIET, Output
 from reconciler.environment.absent import snapshot_of_nothing
 from reconciler.status import Hold, Package, PackageStatus
@@ -93,6 +94,8 @@ def show_packages(packages: Sequence[Package], holds: Sequence[Hold], output: Ou
         told = package.ok or package.name in explained or package.message == "not installed"
         if package.message and not told:
             output.say(f"{package.name}: {package.message}")
+        if output.options.verbose and len(package.origins) > 1:
+            output.say(f"{package.name}: declared in {places_shown(package.origins)}", QUIET)
 
 
 def _broken(holds: Sequence[Hold]) -> set[str]:

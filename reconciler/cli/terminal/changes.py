@@ -40,10 +40,11 @@ def show_failures(failures: Sequence[Failure], output: Output) -> None:
         output.say(f"Failed: {failure.requirement} ({failure.reason})", BAD, bold=True)
         output.say(f"  {failure.message}")
         if failure.origins:
-            output.say(f"  Declared in {_places(failure.origins)}.", QUIET)
+            output.say(f"  Declared in {places_shown(failure.origins)}.", QUIET)
 
 
-def _places(origins: Sequence[str]) -> str:
+def places_shown(origins: Sequence[str]) -> str:
+    """Some of the places that declare a requirement, and how many more there are."""
     more = len(origins) - _SHOWN
     shown = ", ".join(origins[:_SHOWN])
     return f"{shown} and {more} more" if more > 0 else shown
