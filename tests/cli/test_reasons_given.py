@@ -1,6 +1,6 @@
 """`--reason` of every command that takes it arrives in the history, with a service or without."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -26,30 +26,36 @@ def served(applied: Studio) -> Iterator[Studio]:
     running.end()
 
 
-def assert_told(studio: Studio, command: str, trigger: str) -> None:
-    why = f"because of {command}"
-
-    studio.ok(*command.split(), "--reason", why)
+def assert_told(studio: Studio, commands: Sequence[tuple[str, str]]) -> None:
+    """Run the commands, then find in the history why."""
+    for command, _ in commands:
+        studio.ok(*command.split(), "--reason", why(command))
 
     passes = studio.json("history")["passes"]
-    found = [entry for entry in passes if entry["reason_given"] == why]
-    assert [entry["trigger"] for entry in found] == [trigger], (command, passes)
-    assert found[0]["result"] in ("changed", "unchanged")
-    assert why in studio.ok("history")
-    number = str(found[0]["id"])
-    assert studio.json("history", number)["reason_given"] == why
-    assert f"Reason given: {why}\n" in studio.ok("history", number)
+    told = {p["reason_given"]: p for p in passes if p["reason_given"]}
+    assert {reason: p["trigger"] for reason, p in told.items()} == {
+        why(command): trigger for command, trigger in commands
+    }
+    assert {p["result"] for p in told.values()} <= {"changed", "unchanged"}
+    table = studio.ok("history")
+    assert [reason for reason in told if reason not in table] == []
+    reason, last = next(iter(told.items()))
+    number = str(last["id"])
+    assert studio.json("history", number)["reason_given"] == reason
+    assert f"Reason given: {reason}\n" in studio.ok("history", number)
+
+
+def why(command: str) -> str:
+    return f"because of {command}"
 
 
 def test_without_a_service_the_history_says_why(applied: Studio) -> None:
     assert "Reason given" not in applied.ok("history"), "nobody has given one"
-    for command, trigger in DIRECT:
-        assert_told(applied, command, trigger)
+    assert_told(applied, DIRECT)
 
 
 def test_with_a_service_the_history_says_why(served: Studio) -> None:
-    for command, trigger in ASKING:
-        assert_told(served, command, trigger)
+    assert_told(served, ASKING)
 
 
 def test_a_pause_keeps_its_reason_and_shows_no_password(applied: Studio) -> None:

@@ -20,6 +20,7 @@ from tests.support.index import PackageIndex
 from tests.support.processes import wait_until
 from tests.support.projects import Project
 from tests.support.service import ServiceFactory, ServiceProcess
+from tests.support.thorough import sample
 
 MOMENTS = [resolving, downloading, building, verifying, cloning]
 AT_MOST = 5.0
@@ -57,7 +58,7 @@ def converges(process: ServiceProcess, venv: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "moment"),
-    [*((signal.SIGTERM, moment) for moment in MOMENTS), (signal.SIGINT, verifying)],
+    [*((signal.SIGTERM, m) for m in sample(MOMENTS, every=2)), (signal.SIGINT, verifying)],
     ids=lambda it: getattr(it, "name", None) or it.__name__,
 )
 def test_a_signal_ends_it_within_five_seconds(
@@ -82,7 +83,7 @@ def test_a_signal_ends_it_within_five_seconds(
     converges(process, stage.project.venv)
 
 
-@pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment.__name__)
+@pytest.mark.parametrize("moment", sample(MOMENTS, every=2), ids=lambda moment: moment.__name__)
 def test_kill_9_leaves_a_whole_tree_and_the_next_start_converges(
     moment: Moment, stage: Stage
 ) -> None:

@@ -12,6 +12,7 @@ from tests.support.environments import assert_whole, make_venv, snapshot
 from tests.support.index import PackageIndex
 from tests.support.projects import Project
 from tests.support.service import ServiceFactory, ServiceProcess
+from tests.support.thorough import sample
 
 
 def in_place(path: Path, text: str) -> None:
@@ -56,7 +57,9 @@ def deleted_and_back(path: Path, text: str) -> None:
 
 @pytest.mark.parametrize(
     "save",
-    [in_place, by_rename, as_vim_does, as_vs_code_does, as_cp_does, deleted_and_back],
+    sample(
+        [in_place, by_rename, as_vim_does, as_vs_code_does, as_cp_does, deleted_and_back], every=2
+    ),
     ids=lambda save: save.__name__,
 )
 def test_a_save_is_reconciled(

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.holds.stand import Stand
+from tests.holds.stand import BOTH_WAYS, Stand
 from tests.support.environments import install
 from tests.support.index import PackageIndex
 from tests.support.projects import Project
+from tests.support.thorough import sample
 from tests.support.torch import gpu_stack
 from tests.support.wheels import make_wheel
 
@@ -48,8 +49,8 @@ def stand(
     return Stand(project, venv, universe, home)
 
 
-@pytest.fixture(params=[None, "the test says so"], ids=["staged", "in-place"])
+@pytest.fixture(params=sample(BOTH_WAYS, every=2))
 def mode(request: pytest.FixtureRequest, stand: Stand) -> str | None:
-    """Both ways to change an environment; the reason for which it is changed in place."""
+    """The way to change an environment: None, or the reason for which it is changed in place."""
     stand.in_place = request.param
     return stand.in_place

@@ -43,6 +43,9 @@ BESIDE = ("numpy>=1.24,<2.0",)
 BASE = {n: v for n, v in REACHED.items() if n not in ("accelerate", "packaging")}
 """What a pass over `BESIDE` makes of it: torch itself needs sympy."""
 
+BOTH_WAYS = (None, "the test says so")
+"""To change an environment in a stage, or in place for that reason."""
+
 Fingerprint = dict[str, dict[str, FileState]]
 
 

@@ -8,7 +8,7 @@ import pytest
 from reconciler.config import Update
 from reconciler.state.words import message_of
 from reconciler.status import PackageStatus
-from tests.holds.stand import DECLARED, HELD, REACHED, failed_names
+from tests.holds.stand import BOTH_WAYS, DECLARED, HELD, REACHED, failed_names
 from tests.support.environments import (
     dist_infos,
     install,
@@ -24,6 +24,7 @@ from tests.support.wheels import make_wheel
 class TestInstalledCopy:
     """What uv may not like about the installed copy (uv-facts 8b)."""
 
+    @pytest.mark.parametrize("mode", BOTH_WAYS, indirect=True)
     def test_an_ordinary_pass(self, stand, mode):
         before = stand.fingerprint()
         stand.project.write(DECLARED)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.holds.stand import failed_names
+from tests.holds.stand import BOTH_WAYS, failed_names
 from tests.support.environments import (
     assert_whole,
     install,
@@ -81,6 +81,7 @@ class TestFiles:
         ],
         ids=",".join,
     )
+    @pytest.mark.parametrize("mode", BOTH_WAYS, indirect=True)
     def test_a_package_that_owns_files_of_torch(self, stand, tmp_path, files):
         before = stand.fingerprint()
         stand.index.add(make_wheel(tmp_path, "intruder", "1.0", files=files))
