@@ -37,7 +37,13 @@ def prunable(
         reachable = settled.reachable
     keep = reachable | {snapshot.desired.project} | _seeds_of(snapshot.interpreter.prefix)
     names = set(snapshot.installed.distributions) - set(incoming or ())
-    return frozenset(n for n in names if n not in keep and not snapshot.holds.covers(n))
+    return frozenset(
+        name
+        for name in names
+        if name not in keep
+        and not snapshot.holds.covers(name)
+        and all(copy.installer is None for copy in snapshot.installed.copies(name))
+    )
 
 
 def _seeds_of(prefix: Path) -> frozenset[NormalizedName]:

@@ -37,6 +37,8 @@ class Question:
     """Whether the pass shows uv's output."""
     offline: bool = False
     """Whether to use only uv's cache."""
+    alone: bool = False
+    """Whether to plan without what the requirements depend on."""
     apart: bool = False
     """Whether another run is active; then uv must not use the environment itself and lock it."""
 
@@ -111,6 +113,7 @@ class Resolver:
             reinstall=question.reinstall,
             upgrade=self._environment.config.update is Update.LATEST,
             free=not question.held,
+            alone=question.alone,
         )
         return self._environment.uv.plan(
             ask,

@@ -22,6 +22,9 @@ from packaging.version import InvalidVersion, Version
 from reconciler.state.requires import NOTHING, Requires
 from reconciler.state.sources import DirectUrl
 
+_RECORDING = frozenset({"", "pip", "uv"})
+"""Installers that always write a RECORD: without one, they were interrupted."""
+
 EGG_LINK = ".egg-link"
 """The file that `setup.py develop` leaves: it says where the project and its egg-info are."""
 
@@ -71,7 +74,13 @@ class Distribution:
     direct_url: DirectUrl | None = None
     defect: str | None = None
     legacy: bool = False
-    """Whether it is an egg-info or an egg-link, which never have a RECORD."""
+    """Whether it never had a RECORD: an egg-info, an egg-link, or another installer's package."""
+
+    installer: str | None = None
+    """The other tool that installed it without a RECORD (conda, rpm, Debian); None otherwise.
+
+    Only that tool knows its files, so only that tool can remove or replace it.
+    """
 
     def files(self) -> tuple[RecordedFile, ...]:
         """The files that RECORD lists, read from disk on each call; legacy ones have no such list.
@@ -140,11 +149,22 @@ def read_distribution(info: Path) -> Distribution:
         return Distribution(name, version, info, defect="its METADATA is missing")
     found = _from_metadata(metadata, name, version, info)
     if not (info / "RECORD").is_file():
+        tool = _installer(info)
+        if tool not in _RECORDING:
+            return replace(found, legacy=True, installer=tool)
         defect = "its RECORD is missing: an install or a removal was interrupted"
         return replace(found, defect=found.defect or defect)
     if named is None:
         return replace(found, defect=found.defect or "its dist-info folder has an invalid name")
     return found
+
+
+def _installer(info: Path) -> str:
+    """The tool that installed it (PEP 376); empty if unknown."""
+    try:
+        return (info / "INSTALLER").read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _named(stem: str) -> tuple[NormalizedName, Version] | None:

@@ -26,6 +26,8 @@ class Reason(StrEnum):
     HOLD_CONFLICT = "HoldConflict"
     WOULD_DOWNGRADE = "WouldDowngrade"
     HELD_BACK_TOO_FAR = "HeldBackTooFar"
+    CANNOT_REPAIR = "CannotRepair"
+    CANNOT_REPLACE = "CannotReplace"
     # A pass cannot begin.
     BAD_FILE = "BadFile"
     INTERPRETER_UNUSABLE = "InterpreterUnusable"

@@ -23,7 +23,8 @@ from reconciler.state.holds import Held, HoldSet, requires_of
 from reconciler.state.installed import Distribution
 from reconciler.uv.program import EFFECTIVE_NAME, Ask, Planned
 
-_HELD_WEIGHT = 1000
+HELD_WEIGHT = 1000
+"""What leaving out a requirement costs that the project does not declare itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def items_of_holds(holds: HoldSet, markers: Mapping[str, str]) -> tuple[Item, ..
             if not holds.covers(name):
                 text = without_marker(requirement)
                 origin = f"{held.name} {held.version} (held)"
-                items.setdefault(text, Item(name, text, origin, weight=_HELD_WEIGHT))
+                items.setdefault(text, Item(name, text, origin, weight=HELD_WEIGHT))
     return tuple(items.values())
 
 
@@ -104,6 +105,7 @@ class EffectiveProject:
         missing: Names that are held but not installed: uv may not install them.
         build: Whether source distributions may be built.
         timeout: The time limit of one run in seconds, or None.
+        wheels: A folder of wheels that no index has.
     """
 
     folder: Path
@@ -113,6 +115,7 @@ class EffectiveProject:
     missing: frozenset[NormalizedName]
     build: str = "allow"
     timeout: float | None = None
+    wheels: Path | None = None
 
     def to_plan(
         self,
@@ -122,6 +125,7 @@ class EffectiveProject:
         reinstall: Iterable[NormalizedName] = (),
         upgrade: bool = False,
         free: bool = False,
+        alone: bool = False,
     ) -> Ask:
         """The input of the dry run.
 
@@ -131,6 +135,7 @@ class EffectiveProject:
             reinstall: Packages to reinstall even if their version is right.
             upgrade: Whether to look for newer versions of what is already satisfied.
             free: Whether to plan as if nothing were held, to see what the holds hold back.
+            alone: Whether to plan without what the requirements depend on.
         """
         folder = self._new_folder("plan")
         held = () if free else tuple(self.holds.held.values())
@@ -144,6 +149,7 @@ class EffectiveProject:
             *self._build_arguments(folder),
             *(f"--reinstall-package={name}" for name in reinstall),
             *(["--upgrade"] if upgrade else []),
+            *(["--no-deps"] if alone else []),
         ]
         project = _write_project(folder, requirements, items)
         return self._ask(folder, project, settings, arguments)
@@ -174,6 +180,8 @@ class EffectiveProject:
         if settings.get("no-binary") is True:  # the stubs are wheels anyway
             named = [*settings.get("no-build-package", ()), *(h.name for h in stubs)]
             settings["no-build-package"] = named
+        if self.wheels is not None:
+            settings["find-links"] = [*settings.get("find-links", ()), str(self.wheels)]
         path = folder / "uv.toml"
         path.write_text(tomli_w.dumps(settings), encoding="utf-8")
         return path
@@ -226,7 +234,8 @@ def _exact(planned: Planned, declared: Item | None) -> str:
     (PEP 610). `check_packages` makes sure that it still leads to the planned commit.
     """
     if planned.version is not None and planned.url is None:
-        return f"{planned.name}=={planned.version}"
+        # `==1.0` would also take 1.0+cpu, which counts as newer (PEP 440).
+        return f"{planned.name}==={planned.version}"
     if declared is None:
         return f"{planned.name} @ {planned.url}" if planned.url else planned.name
     return planned.name if declared.source else declared.text

@@ -1,0 +1,77 @@
+"""Wheels from uv's cache, for what no index has any more.
+
+uv keeps each wheel that it has installed unpacked in its cache, but only finds it there while
+an index lists it. This packs one again. Only reads the cache.
+"""
+
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from reconciler.state.distribution import Distribution, RecordedFile, read_record
+
+
+def cache_folder(environ: Mapping[str, str], settings: Mapping[str, Any]) -> Path | None:
+    """uv's cache, as uv finds it; None if it has none.
+
+    Args:
+        environ: The environment variables.
+        settings: The user's uv settings.
+    """
+    if environ.get("UV_NO_CACHE") or settings.get("no-cache"):
+        return None
+    configured = environ.get("UV_CACHE_DIR") or settings.get("cache-dir")
+    if configured:
+        return Path(str(configured))
+    home = Path(environ.get("HOME") or "~").expanduser()
+    return Path(environ.get("XDG_CACHE_HOME") or home / ".cache") / "uv"
+
+
+def pack_cached(installed: Distribution, cache: Path, folder: Path) -> Path | None:
+    """Write the wheel that this was installed from into `folder`; None if uv has no copy.
+
+    It is that wheel if its RECORD lists the same files with the same hashes as the installed
+    one; without an installed RECORD, if the METADATA is the same.
+
+    Raises:
+        OSError: `folder` cannot be written.
+    """
+    for info in sorted(cache.glob(f"archive-v*/*/{installed.info.name}")):
+        if _is_same(info, installed.info):
+            wheel = folder / f"{installed.info.name.removesuffix('.dist-info')}-{_tag(info)}.whl"
+            _pack(info.parent, wheel)
+            return wheel
+    return None
+
+
+def _is_same(cached: Path, installed: Path) -> bool:
+    try:
+        wheel = {path: row.hash for path, row in _rows(cached) if row.hash}
+        if not (installed / "RECORD").is_file():
+            return (cached / "METADATA").read_bytes() == (installed / "METADATA").read_bytes()
+        found = {path: row.hash for path, row in _rows(installed)}
+    except (OSError, ValueError):
+        return False
+    # Scripts and data go elsewhere, and get another first line.
+    return all(found.get(p) == digest for p, digest in wheel.items() if ".data/" not in p)
+
+
+def _rows(info: Path) -> Iterator[tuple[str, RecordedFile]]:
+    for row in read_record(info):
+        yield os.path.relpath(row.path, info.parent), row
+
+
+def _tag(info: Path) -> str:
+    """The tag of the wheel's file name: its sets compressed (PEP 425)."""
+    lines = (info / "WHEEL").read_text(encoding="utf-8").splitlines()
+    tags = [line.partition(":")[2].strip().split("-") for line in lines if line.startswith("Tag:")]
+    return "-".join(".".join(sorted(set(part))) for part in zip(*tags, strict=True))
+
+
+def _pack(tree: Path, wheel: Path) -> None:
+    with zipfile.ZipFile(wheel, "w") as packed:
+        for path in sorted(tree.rglob("*")):
+            if path.is_file() and not path.name.endswith(".pyc"):
+                packed.write(path, path.relative_to(tree))
