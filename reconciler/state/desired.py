@@ -159,6 +159,7 @@ class _Reader:
         self.sources = self._table(tool_uv, "tool", "uv", "sources")
         name = project.get("name")
         self.name = canonicalize_name(name) if isinstance(name, str) else None
+        extras, groups = self._with_those_of_uv(extras, groups, tool_uv)
         declared = [
             *self._requirements(project.get("dependencies", []), ("project", "dependencies")),
             *self._extras(extras),
@@ -172,6 +173,20 @@ class _Reader:
             requires_python=self._requires_python(project),
             uv=tool_uv,
         )
+
+    def _with_those_of_uv(
+        self, extras: Sequence[str], groups: Sequence[str], tool_uv: Mapping[str, Any]
+    ) -> tuple[Sequence[str], Sequence[str]]:
+        """Also the extras and groups that [tool.uv.pip] chooses, as `uv pip install` does."""
+        of_pip = self._table(tool_uv, "tool", "uv", "pip")
+        chosen = [*extras, *of_pip.get("extra", ())]
+        if of_pip.get("all-extras") is True:
+            left_out = {canonicalize_name(name) for name in of_pip.get("no-extra", ())}
+            every = self._table(self.document["project"], "project", "optional-dependencies")
+            chosen += [name for name in every if canonicalize_name(name) not in left_out]
+        own = [name.removeprefix("pyproject.toml:") for name in of_pip.get("group", ())]
+        by_name = {canonicalize_name(name): name for name in reversed(chosen)}
+        return sorted(by_name.values(), key=chosen.index), list(dict.fromkeys([*groups, *own]))
 
     def _table(
         self, parent: Mapping[str, Any], *path: str, required: bool = False
@@ -290,7 +305,7 @@ class _Reader:
             if key is None:
                 raise self._bad(
                     f"there is no extra `{extra}` in [{'.'.join(table)}]{_nearest(extra, by_name)}",
-                    "Correct `extras` in the configuration, or declare the extra.",
+                    "Correct `extras` in the configuration or [tool.uv.pip], or declare the extra.",
                     self.places.key(table),
                 )
             if (*table, key) not in seen:

@@ -138,8 +138,8 @@ def test_long_lines_break_between_words(
 
 def test_lines_in_a_pipe_and_json_are_not_broken(studio: Studio) -> None:
     studio.declare("torch>=99")
-    sentence = re.compile(r"^torch: 2.3.1\+rocm5.7 is held.{80,}$", re.MULTILINE)
+    lines = studio.run("check", COLUMNS="40").stdout.splitlines()
 
-    assert sentence.search(studio.run("check", COLUMNS="40").stdout)
+    assert any(line.startswith("torch: ") and len(line) > 80 for line in lines)
     (torch,) = [p for p in studio.json("check", status=2)["packages"] if p["name"] == "torch"]
     assert "\n" not in torch["message"]
