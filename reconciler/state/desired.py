@@ -314,7 +314,7 @@ class _Reader:
     def _groups(self, groups: Sequence[str]) -> Iterator[Declared]:
         if not groups:
             return
-        tables = self._table(self.document, "dependency-groups")
+        tables = self._without_groups_of_other_pythons()
         for group in groups:
             try:
                 resolved = resolve_dependency_groups(tables, group)
@@ -326,6 +326,22 @@ class _Reader:
                     self.places.key(("dependency-groups", group)),
                 ) from error
             yield from self._requirements(list(resolved), ("dependency-groups", group))
+
+    def _without_groups_of_other_pythons(self) -> Mapping[str, Any]:
+        """The groups; one whose `requires-python` does not fit is empty, included or not."""
+        tables = self._table(self.document, "dependency-groups")
+        tool_uv = self._table(self._table(self.document, "tool"), "tool", "uv")
+        wanted = self._table(tool_uv, "tool", "uv", "dependency-groups")
+        unfit = {canonicalize_name(name) for name in wanted if not self._fits(wanted[name])}
+        return {n: [] if canonicalize_name(n) in unfit else tables[n] for n in tables}
+
+    def _fits(self, group: object) -> bool:
+        specifier = group.get("requires-python") if isinstance(group, dict) else None
+        try:
+            wanted = SpecifierSet(specifier or "")
+        except (InvalidSpecifier, TypeError, AttributeError):
+            return True  # uv refuses it with words of its own
+        return wanted.contains(self.markers["python_full_version"], prereleases=True)
 
 
 _SPECIFIER = re.compile(

@@ -22,8 +22,9 @@ SOURCE = '[tool.uv.sources]\nbeta = { path = "other/beta-9.0-py3-none-any.whl" }
 SOURCES = f'{SOURCE}alpha = {{ path = "other/alpha-9.0-py3-none-any.whl" }}\n'
 PARTS = (
     '[project.optional-dependencies]\nmore = ["delta"]\nyet = ["epsilon"]\n'
-    '[dependency-groups]\ndev = ["zeta"]\n'
+    '[dependency-groups]\ndev = ["zeta", { include-group = "inner" }]\ninner = ["delta"]\n'
 )
+OTHER_PYTHON = '[tool.uv.dependency-groups]\n{} = {{ requires-python = ">=3.99" }}\n'
 FILES = {
     "one.txt": "# a comment\nalpha<3 ; python_version > '3'  # another\n\nunknown==1\n",
     "two.txt": "beta<2\n",
@@ -67,6 +68,8 @@ ROWS = [
     ("", f"[tool.uv.pip]\nall-extras = true\nno-extra = ['yet']\n{PARTS}"),
     ("", f"[tool.uv.pip]\ngroup = ['dev']\n{PARTS}"),
     ("", f"[tool.uv.pip]\ngroup = ['pyproject.toml:dev']\nextra = ['yet']\n{PARTS}"),
+    ("", f"[tool.uv.pip]\ngroup = ['dev']\n{PARTS}{OTHER_PYTHON.format('dev')}"),
+    ("", f"[tool.uv.pip]\ngroup = ['dev']\n{PARTS}{OTHER_PYTHON.format('Inner')}"),
     ("UV_RESOLUTION=lowest-direct UV_FORK_STRATEGY=fewest", ""),
 ]
 MISSING = ("UV_CONSTRAINT=nowhere.txt", "UV_OVERRIDE=bad.txt", "UV_EXCLUDE=two.txt nowhere.txt")

@@ -1,6 +1,7 @@
 """What does not count is named: the setting, where it is, why, and what to do."""
 
 import os
+from pathlib import Path
 
 import pytest
 import tomli
@@ -120,3 +121,9 @@ def test_each_says_why_and_what_to_do(named):
         if words[0].endswith(".") or not words[1].endswith(".") or os.linesep in "".join(words)
     }
     assert wrong == {}
+
+
+def test_the_page_names_everything_that_does_not_count():
+    page = (Path(__file__).parents[2] / "docs" / "uv-settings.md").read_text()
+
+    assert {n for n in (*UNSUPPORTED, *VARIABLES_UNSUPPORTED) if f"`{n}`" not in page} == set()
