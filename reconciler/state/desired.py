@@ -21,6 +21,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
 
+from reconciler.state.parts import extras_chosen, groups_chosen, groups_for
 from reconciler.state.places import Places
 from reconciler.state.position import KeyPath, Position
 from reconciler.state.sources import BadSource, Source, section_of, sources_for
@@ -159,11 +160,11 @@ class _Reader:
         self.sources = self._table(tool_uv, "tool", "uv", "sources")
         name = project.get("name")
         self.name = canonicalize_name(name) if isinstance(name, str) else None
-        extras, groups = self._with_those_of_uv(extras, groups, tool_uv)
+        optional = self._table(project, "project", "optional-dependencies")
         declared = [
             *self._requirements(project.get("dependencies", []), ("project", "dependencies")),
-            *self._extras(extras),
-            *self._groups(groups),
+            *self._extras(extras_chosen(extras, tool_uv, optional)),
+            *self._groups(groups_chosen(groups, tool_uv), tool_uv),
         ]
         return Desired(
             file=self.file,
@@ -173,20 +174,6 @@ class _Reader:
             requires_python=self._requires_python(project),
             uv=tool_uv,
         )
-
-    def _with_those_of_uv(
-        self, extras: Sequence[str], groups: Sequence[str], tool_uv: Mapping[str, Any]
-    ) -> tuple[Sequence[str], Sequence[str]]:
-        """Also the extras and groups that [tool.uv.pip] chooses, as `uv pip install` does."""
-        of_pip = self._table(tool_uv, "tool", "uv", "pip")
-        chosen = [*extras, *of_pip.get("extra", ())]
-        if of_pip.get("all-extras") is True:
-            left_out = {canonicalize_name(name) for name in of_pip.get("no-extra", ())}
-            every = self._table(self.document["project"], "project", "optional-dependencies")
-            chosen += [name for name in every if canonicalize_name(name) not in left_out]
-        own = [name.removeprefix("pyproject.toml:") for name in of_pip.get("group", ())]
-        by_name = {canonicalize_name(name): name for name in reversed(chosen)}
-        return sorted(by_name.values(), key=chosen.index), list(dict.fromkeys([*groups, *own]))
 
     def _table(
         self, parent: Mapping[str, Any], *path: str, required: bool = False
@@ -311,10 +298,11 @@ class _Reader:
             if (*table, key) not in seen:
                 yield from self._requirements(tables[key], (*table, key), seen=seen)
 
-    def _groups(self, groups: Sequence[str]) -> Iterator[Declared]:
+    def _groups(self, groups: Sequence[str], tool_uv: Mapping[str, Any]) -> Iterator[Declared]:
         if not groups:
             return
-        tables = self._without_groups_of_other_pythons()
+        tables = self._table(self.document, "dependency-groups")
+        tables = groups_for(self.markers["python_full_version"], tables, tool_uv)
         for group in groups:
             try:
                 resolved = resolve_dependency_groups(tables, group)
@@ -326,22 +314,6 @@ class _Reader:
                     self.places.key(("dependency-groups", group)),
                 ) from error
             yield from self._requirements(list(resolved), ("dependency-groups", group))
-
-    def _without_groups_of_other_pythons(self) -> Mapping[str, Any]:
-        """The groups; one whose `requires-python` does not fit is empty, included or not."""
-        tables = self._table(self.document, "dependency-groups")
-        tool_uv = self._table(self._table(self.document, "tool"), "tool", "uv")
-        wanted = self._table(tool_uv, "tool", "uv", "dependency-groups")
-        unfit = {canonicalize_name(name) for name in wanted if not self._fits(wanted[name])}
-        return {n: [] if canonicalize_name(n) in unfit else tables[n] for n in tables}
-
-    def _fits(self, group: object) -> bool:
-        specifier = group.get("requires-python") if isinstance(group, dict) else None
-        try:
-            wanted = SpecifierSet(specifier or "")
-        except (InvalidSpecifier, TypeError, AttributeError):
-            return True  # uv refuses it with words of its own
-        return wanted.contains(self.markers["python_full_version"], prereleases=True)
 
 
 _SPECIFIER = re.compile(
