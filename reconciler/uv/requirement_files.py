@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from packaging.requirements import Requirement
 
@@ -16,8 +16,7 @@ from reconciler.state.desired import BadFile
 from reconciler.state.lenient import requirement_of
 from reconciler.status import Problem
 
-_COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
-_CONTINUED = re.compile(r"\\\r?\n")
+_COMMENT = re.compile(r"(^|\s)#.*$")
 _HASH = re.compile(r"\s--hash[= ]\S+")
 _INCLUDES = re.compile(r"^(?:-r|-c|--requirements?|--constraints?)[\s=]*(?P<file>.+)$")
 
@@ -66,24 +65,40 @@ def _read(name: str, folder: Path, place: str, found: RequirementFiles) -> None:
         if not name.startswith("file:"):
             found.remarks.append(f"{name} ({place}) is not fetched")
             return
-        name = unquote(urlsplit(name).path)
-    path = folder / Path(name).expanduser()
+        name = unquote(name.removeprefix("file:").removeprefix("//").removeprefix("localhost"))
+    path = folder / name
     if path in found.files:
         return
     found.files.append(path)
-    text = _CONTINUED.sub(" ", _text_of(path, place))
-    for number, line in enumerate(_COMMENT.sub("", text).splitlines(), start=1):
-        if line.strip():
-            _line(line.strip(), path, number, found)
+    for number, line in _lines(_text_of(path, place)):
+        stripped = _COMMENT.sub("", line).strip()
+        if stripped:
+            _line(stripped, path, number, found)
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Each line with the number that it begins on; a backslash at its end continues it."""
+    begun = ""
+    first = 1
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.endswith("\\"):
+            begun += line[:-1] + " "
+            continue
+        yield first, begun + line
+        begun, first = "", number + 1
+    if begun:
+        yield first, begun
 
 
 def _text_of(path: Path, place: str) -> str:
     try:
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise _bad(path, None, "it is not a regular file", f"Correct {place} that names it.")
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise _bad(path, None, f"the file cannot be read ({error.strerror})",
                    f"Create it, or correct {place} that names it.") from error  # fmt: skip
-    except UnicodeDecodeError as error:
+    except ValueError as error:  # or a NUL in its name
         raise _bad(path, None, "the file is not UTF-8", "Save it as UTF-8.") from error
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from reconciler.log.redact import redact
 from reconciler.state.caution import Caution
 from reconciler.state.desired import BadFile
 from reconciler.uv.known_settings import (
@@ -128,7 +129,9 @@ def _remarks(name: str, value: str, folder: Path) -> Iterator[Caution]:
     except BadFile:
         return  # reported as the problem that it is
     for remark in remarks:
-        yield Caution(f"`{name}`: {remark}", "Only names and versions in local files count.")
+        yield Caution(
+            f"`{name}`: {redact(remark)}", "Only names and versions in local files count."
+        )
 
 
 def _caution(what: str, why: tuple[str, str]) -> Caution:

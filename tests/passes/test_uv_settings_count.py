@@ -72,7 +72,12 @@ ROWS = [
     ("", f"[tool.uv.pip]\ngroup = ['dev']\n{PARTS}{OTHER_PYTHON.format('Inner')}"),
     ("UV_RESOLUTION=lowest-direct UV_FORK_STRATEGY=fewest", ""),
 ]
-MISSING = ("UV_CONSTRAINT=nowhere.txt", "UV_OVERRIDE=bad.txt", "UV_EXCLUDE=two.txt nowhere.txt")
+MISSING = (
+    "UV_CONSTRAINT=nowhere.txt",
+    "UV_CONSTRAINT=other",
+    "UV_OVERRIDE=bad.txt",
+    "UV_EXCLUDE=two.txt nowhere.txt",
+)
 
 
 @pytest.fixture
