@@ -83,8 +83,12 @@ def test_every_variable_that_does_not_count_is_named(layers):
 
 def test_what_a_named_file_says_in_vain_is_named(layers):
     file = layers.project / "limits.txt"
-    layers.write(file, "# one\n\n--index-url https://x.test/simple\nsix==1.0 \\\n    --hash=sha256:00\n"
-                 "-c https://me:hunter22@x.test/c.txt\n")  # fmt: skip
+    layers.write(
+        file,
+        "# one\n\n--index-url https://x.test/simple\n"
+        "six==1.0 \\\n    --hash=sha256:00\n"
+        "-c https://me:hunter22@x.test/c.txt\n",
+    )
     layers.environ["UV_CONSTRAINT"] = "limits.txt"
 
     found = told(layers)
