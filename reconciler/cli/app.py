@@ -3,6 +3,7 @@
 A command's module is only imported when it runs.
 """
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -121,7 +122,7 @@ def status_of(arguments: Sequence[str] | None = None) -> int:
     try:
         status: Any = reconciler.main(arguments, prog_name="reconciler", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return ERROR
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
@@ -131,10 +132,20 @@ def status_of(arguments: Sequence[str] | None = None) -> int:
         return ERROR
     except Exception as error:
         from reconciler.cli.terminal.failure import words_of  # noqa: PLC0415 -- only once something failed
+        from reconciler.cli.terminal.output import complain  # noqa: PLC0415
 
         words = words_of(error)
         if words is None:
             raise
-        click.echo(f"Error: {words}", err=True)
+        complain(f"Error: {words}")
         return ERROR
     return status if isinstance(status, int) else 0
+
+
+def _show(error: click.ClickException) -> None:
+    """Show what click would show, with its lines broken between words."""
+    from reconciler.cli.terminal.output import complain  # noqa: PLC0415 -- only once something failed
+
+    shown = io.StringIO()
+    error.show(shown)
+    complain(shown.getvalue().rstrip("\n"))

@@ -14,6 +14,7 @@ import click
 from packaging.utils import NormalizedName
 
 from reconciler.cli.interruptible import cancellable
+from reconciler.cli.terminal.output import complain
 from reconciler.cli.terminal.progress import Follower
 from reconciler.config import Config, EnvironmentConfig, Mode, OnHoldBroken
 from reconciler.environment.environment import Environment
@@ -234,10 +235,7 @@ def open_journal(config: Config) -> Journal:
 
 
 def _tell_set_aside(aside: Path) -> None:
-    click.echo(
-        f"The history was damaged. It has been moved to {aside}, and a new one was started.",
-        err=True,
-    )
+    complain(f"The history was damaged. It has been moved to {aside}, and a new one was started.")
 
 
 @contextmanager

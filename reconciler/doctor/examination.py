@@ -110,6 +110,7 @@ def _environment(
     installer = place.check_other_installers(snapshot.interpreter)
     yield installer
     yield packages.check_project(snapshot)
+    yield from packages.check_settings(snapshot)
     yield from packages.check_whole(snapshot)
     yield from packages.check_holds(snapshot)
     yield from packages.check_shared_files(snapshot)

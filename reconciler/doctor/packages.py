@@ -29,6 +29,14 @@ def bad_file(found: Problem) -> Finding:
     return problem("project", f"{found.place}: {found.reason}", found.fix)
 
 
+def check_settings(snapshot: Snapshot) -> Iterator[Finding]:
+    """The project fits the environment's Python, and every setting of uv counts."""
+    for caution in snapshot.cautions:
+        yield warning("settings", caution.message, caution.fix)
+    if not snapshot.cautions:
+        yield fine("settings", "every setting of uv counts")
+
+
 def check_whole(snapshot: Snapshot) -> Iterator[Finding]:
     """Every installed package has all its files (uv never checks: uv-facts 22).
 

@@ -18,8 +18,10 @@ from reconciler.state.desired import BadFile, parse
 from reconciler.state.drift import diff
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed
+from reconciler.state.no_sources import without_sources
 from reconciler.state.rows import Drift
 from reconciler.uv.settings import settings_for
+from reconciler.uv.unsupported import unsupported
 
 
 def snapshot_of_nothing(config: EnvironmentConfig, environ: Mapping[str, str]) -> Snapshot:
@@ -38,10 +40,21 @@ def snapshot_of_nothing(config: EnvironmentConfig, environ: Mapping[str, str]) -
         settings = settings_for(desired.file, desired.uv, holds, environ)
     except BadFile as bad:
         return Snapshot(interpreter, None, bad.problem, installed, holds, {}, Drift(()))
+    desired = without_sources(desired, settings)
+    cautions = tuple(unsupported(desired.file, desired.uv, environ))
     drift = diff(desired, installed, holds, {}, markers, Adjustments.of(settings))
     elsewhere = declared_elsewhere(config, desired)
     return Snapshot(
-        interpreter, desired, None, installed, holds, {}, drift, settings, elsewhere=elsewhere
+        interpreter,
+        desired,
+        None,
+        installed,
+        holds,
+        {},
+        drift,
+        settings,
+        cautions=cautions,
+        elsewhere=elsewhere,
     )
 
 

@@ -15,6 +15,7 @@ from packaging.markers import default_environment
 from packaging.utils import NormalizedName
 
 from reconciler.config import EnvironmentConfig
+from reconciler.environment.cautions import cautions_of
 from reconciler.environment.elsewhere import declared_elsewhere
 from reconciler.environment.interpreter import Interpreter, InterpreterCache, InterpreterError
 from reconciler.environment.snapshot import Snapshot
@@ -24,6 +25,7 @@ from reconciler.state.desired import BadFile, Desired, parse, revision_of
 from reconciler.state.drift import diff
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit
+from reconciler.state.no_sources import without_sources
 from reconciler.state.rows import Drift
 from reconciler.state.shared_files import SharedFiles, shared_files
 from reconciler.status import Problem
@@ -188,14 +190,17 @@ class Environment:
                     settings = without_holds(self._settings, holds)
             else:
                 self._settings = settings
+            desired = without_sources(desired, settings) if desired else None
         drift = (
             diff(desired, installed, holds, broken, interpreter.markers, Adjustments.of(settings))
             if desired
             else Drift(())
         )
         shared = self._shared_files(installed)
+        cautions = tuple(cautions_of(desired, interpreter, self.environ)) if desired else ()
         return Snapshot(
             interpreter, desired, problem, installed, holds, broken, drift, settings, shared,
+            cautions,
             declared_elsewhere(self.config, desired) if problem is None else None,
         )  # fmt: skip
 
@@ -222,15 +227,13 @@ class Environment:
         return desired, None
 
     def _parse(self, text: bytes, interpreter: Interpreter) -> Desired:
-        desired = parse(
+        return parse(
             self.config.pyproject,
             text,
             interpreter.markers,
             extras=self.config.extras,
             groups=self.config.groups,
         )
-        _refuse_other_python(desired, interpreter)
-        return desired
 
     def _last_good(self, interpreter: Interpreter) -> Desired | None:
         """The last good state that an earlier process saved."""
@@ -309,15 +312,3 @@ def _unreadable(file: Path, error: OSError) -> BadFile:
 
 def _same_file(one: Desired, other: Desired) -> bool:
     return one.file == other.file and one.requirements == other.requirements
-
-
-def _refuse_other_python(desired: Desired, interpreter: Interpreter) -> None:
-    """PEP 621: a project says which Pythons it works with."""
-    wanted = desired.requires_python
-    if wanted is not None and not wanted.contains(interpreter.version, prereleases=True):
-        raise _bad(
-            desired.file,
-            f"the project requires Python {wanted}, but the environment has {interpreter.version}",
-            f"Recreate the environment ({interpreter.prefix}) with a matching Python, or "
-            "correct `requires-python`.",
-        )

@@ -1,7 +1,8 @@
 """The smoke test of a hold: asks torch in the target environment about the GPU.
 
 Runs in its own process, with a time limit. A failure there is an answer, never an error. It
-writes nothing to the environment, not even bytecode.
+writes nothing to the environment, not even bytecode. What one attribute of an unusual torch
+lacks, another may tell, and one that fails does not hide the others.
 """
 
 import signal
@@ -41,27 +42,52 @@ def installed():
     except Exception:
         return None
 
-def backend(torch):
-    built_for = torch.version
-    for name, key in (("rocm", "hip"), ("cuda", "cuda"), ("xpu", "xpu")):
-        if getattr(built_for, key, None):
-            return name
-    if has(torch, "xpu"):
-        return "xpu"
-    return "mps" if has(getattr(torch, "backends", None), "mps") else "cpu"
+failed = []
 
-def has(parent, name):
-    part = getattr(parent, name, None)
-    return part is not None and bool(part.is_available())
+def read(parent, *names):
+    # None if it is not there, or cannot be read: that must not hide what the others say.
+    try:
+        for name in names:
+            parent = getattr(parent, name, None)
+    except BaseException as error:
+        failed.append(words(error))
+        return None
+    return parent
+
+def answer_of(part, question, *arguments):
+    function = read(part, question)
+    try:
+        return function(*arguments) if function is not None else None
+    except BaseException as error:
+        failed.append(words(error))
+        return None
+
+def backend(torch):
+    label = str(found["torch"]).partition("+")[2]
+    builds = (("rocm", "hip", "rocm"), ("cuda", "cuda", "cu1"), ("xpu", "xpu", "xpu"))
+    for name, key, start in builds:
+        if read(torch, "version", key) or label.startswith(start):
+            return name
+    for name, part in (("cuda", "cuda"), ("xpu", "xpu"), ("mps", "backends.mps")):
+        if answer_of(read(torch, *part.split(".")), "is_available"):
+            return name
+    return "cpu"
 
 def ask(torch):
-    found["torch"] = str(torch.version.__version__)
+    version = read(torch, "version", "__version__") or read(torch, "__version__")
+    if version is None:
+        return "it has no version"
+    found["torch"] = str(version)
     found["backend"] = backend(torch)
     if found["backend"] in ("rocm", "cuda", "xpu"):
-        part = torch.xpu if found["backend"] == "xpu" else torch.cuda
-        found["available"] = bool(part.is_available())
+        name = "xpu" if found["backend"] == "xpu" else "cuda"
+        part = read(torch, name)
+        if part is None and not failed:
+            return "torch.%s is missing" % name
+        found["available"] = bool(answer_of(part, "is_available"))
         if found["available"]:
-            found["name"] = str(part.get_device_name(0))
+            device = answer_of(part, "get_device_name", 0)
+            found["name"] = None if device is None else str(device)
     elif found["backend"] == "mps":
         found.update(available=True, name="Apple GPU (Metal)")
 
@@ -74,10 +100,8 @@ def probe():
         return "torch fails to import (%s)" % words(error)
     except BaseException as error:
         return "torch fails to import (%s)" % words(error)
-    try:
-        ask(torch)
-    except BaseException as error:
-        return "torch fails to report the GPU (%s)" % words(error)
+    trouble = ask(torch) or ", ".join(failed[:1])
+    return "torch fails to report the GPU (%s)" % trouble if trouble else None
 
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")

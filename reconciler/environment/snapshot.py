@@ -7,6 +7,7 @@ from typing import Any
 from packaging.utils import NormalizedName
 
 from reconciler.environment.interpreter import Interpreter
+from reconciler.state.caution import Caution
 from reconciler.state.desired import Desired
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed
@@ -33,6 +34,8 @@ class Snapshot:
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     shared: tuple[SharedFiles, ...] = ()
     """Files that two installed packages claim, with different contents."""
+    cautions: tuple[Caution, ...] = ()
+    """What the project or uv's settings say that does not count or does not fit."""
     elsewhere: Problem | None = None
     """Set if nothing is declared here but in another place: then there is nothing to judge by."""
 

@@ -33,7 +33,7 @@ class Conflict(Notice):
 def warnings_of(snapshot: Snapshot) -> tuple[str, ...]:
     """The warnings that `/status` and `check` show."""
     shown = (conflict for conflict in conflicts(snapshot) if conflict.code)
-    return tuple(str(notice) for notice in (*shown, *companions(snapshot)))
+    return tuple(str(notice) for notice in (*snapshot.cautions, *shown, *companions(snapshot)))
 
 
 def companions(snapshot: Snapshot) -> Iterator[Notice]:

@@ -21,6 +21,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
 
+from reconciler.state.parts import extras_chosen, groups_chosen, groups_for
 from reconciler.state.places import Places
 from reconciler.state.position import KeyPath, Position
 from reconciler.state.sources import BadSource, Source, section_of, sources_for
@@ -167,10 +168,11 @@ class _Reader:
         self.sources = self._table(tool_uv, "tool", "uv", "sources")
         name = project.get("name")
         self.name = canonicalize_name(name) if isinstance(name, str) else None
+        optional = self._table(project, "project", "optional-dependencies")
         declared = [
             *self._requirements(project.get("dependencies", []), ("project", "dependencies")),
-            *self._extras(extras),
-            *self._groups(groups),
+            *self._extras(extras_chosen(extras, tool_uv, optional)),
+            *self._groups(groups_chosen(groups, tool_uv), tool_uv),
         ]
         return Desired(
             file=self.file,
@@ -298,17 +300,18 @@ class _Reader:
             if key is None:
                 raise self._bad(
                     f"there is no extra `{extra}` in [{'.'.join(table)}]{_nearest(extra, by_name)}",
-                    "Correct `extras` in the configuration, or declare the extra.",
+                    "Correct `extras` in the configuration or [tool.uv.pip], or declare the extra.",
                     self.places.key(table),
                 )
             if (*table, key) not in seen and key not in self.extras_read:
                 self.extras_read.add(key)
                 yield from self._requirements(tables[key], (*table, key), seen=seen)
 
-    def _groups(self, groups: Sequence[str]) -> Iterator[Declared]:
+    def _groups(self, groups: Sequence[str], tool_uv: Mapping[str, Any]) -> Iterator[Declared]:
         if not groups:
             return
         tables = self._table(self.document, "dependency-groups")
+        tables = groups_for(self.markers["python_full_version"], tables, tool_uv)
         for group in groups:
             try:
                 resolved = resolve_dependency_groups(tables, group)

@@ -1,42 +1,31 @@
 """The user's own uv configuration, without the settings that could defeat a hold.
 
-Settings about *where* packages come from are kept (indexes, credentials, certificates,
-proxies, caches, build settings). Settings that could replace or remove a held package, or
-look elsewhere for it, are dropped (uv-facts 6 to 12). Read-only.
+`known_settings` says which settings count. What they say about a held package is left out, and
+settings that could replace or remove one do not count (uv-facts 6 to 12). Read-only.
 """
 
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tomli
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from reconciler.state.desired import BadFile
 from reconciler.state.holds import HoldSet
 from reconciler.status import Problem
-
-_KEPT = frozenset({
-    "index", "index-url", "extra-index-url", "find-links", "no-index", "index-strategy",
-    "keyring-provider", "allow-insecure-host", "trusted-publishing", "native-tls", "system-certs",
-    "offline", "cache-dir", "no-cache", "http-proxy", "https-proxy", "no-proxy",
-    "concurrent-builds", "concurrent-downloads", "concurrent-installs",
-    "exclude-newer", "exclude-newer-package", "prerelease", "prerelease-package", "resolution",
-    "fork-strategy", "require-build-hashes",
-    "no-build", "no-build-package", "no-binary", "no-binary-package",
-    "no-build-isolation", "no-build-isolation-package", "config-settings",
-    "config-settings-package", "extra-build-dependencies", "extra-build-variables",
-    "build-constraint-dependencies", "constraint-dependencies", "override-dependencies",
-    "exclude-dependencies", "dependency-metadata", "link-mode", "compile-bytecode",
-})  # fmt: skip
+from reconciler.uv.known_settings import COUNTING, FILES_OF, is_passed_on
+from reconciler.uv.requirement_files import paths_in, read_files
 
 _PIP_LISTS = {"no-binary": "no-binary-package", "only-binary": "no-build-package"}
 _PIP_ALL = {"no-binary": "no-binary", "only-binary": "no-build"}
 
-_NAME_LISTS = ("no-build-package", "no-binary-package",
-               "no-build-isolation-package", "exclude-dependencies")  # fmt: skip
+_NAME_LISTS = ("no-build-package", "no-binary-package", "no-build-isolation-package",
+               "no-sources-package", "exclude-dependencies")  # fmt: skip
 _REQUIREMENT_LISTS = ("constraint-dependencies", "override-dependencies",
                       "build-constraint-dependencies")  # fmt: skip
 _NAME_TABLES = ("extra-build-dependencies", "extra-build-variables", "config-settings-package",
@@ -44,18 +33,6 @@ _NAME_TABLES = ("extra-build-dependencies", "extra-build-variables", "config-set
 
 _NAME = re.compile(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
 
-_ENVIRON_KEPT = frozenset({
-    "UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS",
-    "UV_NO_INDEX", "UV_INDEX_STRATEGY", "UV_KEYRING_PROVIDER", "UV_INSECURE_HOST",
-    "UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "UV_OFFLINE", "UV_CACHE_DIR", "UV_NO_CACHE",
-    "UV_HTTP_TIMEOUT", "UV_HTTP_CONNECT_TIMEOUT", "UV_HTTP_RETRIES", "UV_HTTP_PROXY",
-    "UV_HTTPS_PROXY", "UV_NO_PROXY", "UV_REQUEST_TIMEOUT", "UV_CONCURRENT_BUILDS",
-    "UV_CONCURRENT_DOWNLOADS", "UV_CONCURRENT_INSTALLS", "UV_EXCLUDE_NEWER", "UV_PRERELEASE",
-    "UV_RESOLUTION", "UV_NO_BUILD", "UV_NO_BUILD_PACKAGE", "UV_NO_BINARY",
-    "UV_NO_BINARY_PACKAGE", "UV_NO_BUILD_ISOLATION", "UV_LINK_MODE", "UV_GIT_LFS",
-    "UV_COMPILE_BYTECODE", "UV_CREDENTIALS_DIR", "UV_NETRC", "UV_LOCK_TIMEOUT",
-    "UV_PYTHON_INSTALL_DIR", "UV_TOOL_DIR",
-})  # fmt: skip
 _ENVIRON_DROPPED = ("UV_", "PIP_", "PYTHON", "VIRTUAL_ENV", "CONDA_", "__PYVENV")
 
 
@@ -68,9 +45,7 @@ def environ_for_uv(environ: Mapping[str, str]) -> dict[str, str]:
     return {
         key: value
         for key, value in environ.items()
-        if key in _ENVIRON_KEPT
-        or (key.startswith("UV_INDEX_") and key.endswith(("_USERNAME", "_PASSWORD")))
-        or not key.startswith(_ENVIRON_DROPPED)
+        if is_passed_on(key) or not key.startswith(_ENVIRON_DROPPED)
     }
 
 
@@ -82,6 +57,8 @@ def settings_for(
 ) -> dict[str, Any]:
     """One table of uv settings, merged as uv would merge them, and filtered.
 
+    The files that variables such as `UV_CONSTRAINT` name count as the settings that say the same.
+
     Args:
         project_file: The project's `pyproject.toml`.
         project_uv: Its `[tool.uv]` table.
@@ -89,15 +66,39 @@ def settings_for(
         environ: The service's environment variables; they decide where the files are.
 
     Raises:
-        BadFile: A uv configuration file is not TOML.
+        BadFile: A uv configuration file is not TOML, or a file that a variable names is
+            missing or malformed.
     """
     merged: dict[str, Any] = {}
-    for folder, table in _layers(project_file, project_uv, environ):
-        for part in (_of_pip(_table(table.get("pip"))), table):
+    for layer in layers_of(project_file, project_uv, environ):
+        for part in (_of_pip(_table(layer.table.get("pip"))), layer.table):
             for key, value in part.items():
-                if key in _KEPT:
-                    merged[key] = _combine(merged.get(key), _absolute(key, value, folder))
+                if key in COUNTING:
+                    known, absolute = merged.get(key), _absolute(key, value, layer.file.parent)
+                    merged[key] = _combine(known, absolute)
+    for key, value in _of_variables(project_file.parent, environ):
+        merged[key] = _combine(value, merged.get(key))
     return without_holds(merged, holds)
+
+
+def _of_variables(folder: Path, environ: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    """The variables that count, as settings; relative files start from the project's folder."""
+    for name, key in FILES_OF.items():
+        found = read_files(environ.get(name, ""), folder).requirements
+        if found and key == "exclude-dependencies":  # only names there (PEP 508 in the file)
+            found = [Requirement(line).name for line in found]
+        if found:
+            yield key, found
+    if is_on(environ.get("UV_NO_SOURCES")):
+        yield "no-sources", True
+    names = environ.get("UV_NO_SOURCES_PACKAGE", "").split()
+    if names:
+        yield "no-sources-package", names
+
+
+def is_on(value: str | None) -> bool:
+    """Whether a variable of uv is set to something else than no."""
+    return (value or "").lower() not in ("", "0", "false", "f", "no", "n", "off")
 
 
 def stamp_of(project_file: Path, environ: Mapping[str, str]) -> tuple[object, ...]:
@@ -106,6 +107,7 @@ def stamp_of(project_file: Path, environ: Mapping[str, str]) -> tuple[object, ..
     files = [d / "uv.toml" for d in project_file.parents]
     files += [d / "pyproject.toml" for d in project_file.parents[1:]]
     named = [Path(environ["UV_CONFIG_FILE"])] if environ.get("UV_CONFIG_FILE") else []
+    named += paths_in(environ, FILES_OF, project_file.parent)
     return tuple(_identity(file) for file in (*named, *files, user, *system))
 
 
@@ -125,41 +127,47 @@ def _places(environ: Mapping[str, str]) -> tuple[Path, tuple[Path, ...]]:
     return user / "uv" / "uv.toml", tuple(d / "uv" / "uv.toml" for d in (*system, Path("/etc")))
 
 
-def _layers(
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One file's uv settings."""
+
+    file: Path
+    table: Mapping[str, Any]
+
+
+def layers_of(
     project_file: Path, project_uv: Mapping[str, Any], environ: Mapping[str, str]
-) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+) -> Iterator[Layer]:
     """The configurations that uv would read, the strongest first (in uv's own order)."""
     if environ.get("UV_CONFIG_FILE"):
         named = Path(environ["UV_CONFIG_FILE"])
-        yield named.parent, _read(named)
+        yield Layer(named, _read(named))
         return
-    if environ.get("UV_NO_CONFIG", "").lower() in ("1", "true", "yes", "on"):
-        yield project_file.parent, project_uv
+    if is_on(environ.get("UV_NO_CONFIG")):
+        yield Layer(project_file, project_uv)
         return
     yield _project_layer(project_file, project_uv)
     user, system = _places(environ)
     first = next((file for file in system if file.is_file()), None)
-    for file in (user, first):
-        if file is not None:
-            yield file.parent, _read(file)
+    yield Layer(user, _read(user))
+    if first is not None and not is_on(environ.get("UV_NO_SYSTEM_CONFIG")):
+        yield Layer(first, _read(first))
 
 
-def _project_layer(
-    project_file: Path, project_uv: Mapping[str, Any]
-) -> tuple[Path, Mapping[str, Any]]:
+def _project_layer(project_file: Path, project_uv: Mapping[str, Any]) -> Layer:
     """The nearest uv.toml or [tool.uv], from the project's folder upwards."""
     for folder in project_file.parents:
         if (folder / "uv.toml").is_file():
-            return folder, _read(folder / "uv.toml")
+            return Layer(folder / "uv.toml", _read(folder / "uv.toml"))
         if folder == project_file.parent:
             if project_uv:
-                return folder, project_uv
+                return Layer(project_file, project_uv)
             continue
         outer = _read(folder / "pyproject.toml")
         found = _table(_table(outer.get("tool")).get("uv"))
         if found:
-            return folder, found
-    return project_file.parent, {}
+            return Layer(folder / "pyproject.toml", found)
+    return Layer(project_file, {})
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -78,10 +78,10 @@ class Studio:
         document: Json = json.loads(ran.stdout)
         return document
 
-    def terminal(self, *arguments: str, **env: str) -> Terminal:
-        """Run a command on a terminal."""
+    def terminal(self, *arguments: str, width: int = 100, **env: str) -> Terminal:
+        """Run a command on a terminal of so many columns."""
         variables = {**os.environ, **self.environ, **env}
-        return Terminal(*arguments, cwd=self.project.directory, env=variables)
+        return Terminal(*arguments, cwd=self.project.directory, env=variables, width=width)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from tests.support.wheels import make_wheel
 CHECKS = {
     "uv", "clock", "inotify", "unit", "address", "state", "configuration", "space", "interpreter",
     "writable", "owners", "hard links", "exchange", "installer", "own place", "project",
-    "packages", "holds", "shared files", "index",
+    "packages", "holds", "shared files", "index", "settings",
 }  # fmt: skip
 
 
@@ -187,6 +187,25 @@ def test_each_index_that_is_named_is_asked(
 
     assert [f["verdict"] for f in said] == ["ok", "problem"]
     assert "index other" in said[1]["message"]
+
+
+def test_what_does_not_count_is_named_here_and_in_check(studio: Studio) -> None:
+    text = studio.project.text(["alpha"], extra="[tool.uv.pip]\nno-deps = true\n")
+    studio.project.write_text(text.replace("[project]", "[project]\nrequires-python = '>=3.99'", 1))
+
+    found = [f for f in findings(studio, 0, "settings") if f["verdict"] != "ok"]
+
+    assert [f["verdict"] for f in found] == ["warning", "warning"]
+    assert "requires Python >=3.99" in found[0]["message"]
+    assert "`no-deps` in [tool.uv.pip]" in found[1]["message"]
+    warnings = studio.json("check", status=2)["warnings"]
+    assert warnings == [f"{f['message']}. {f['mend']}" for f in found]
+    shown = studio.run("check", "--quiet", UV_TORCH_BACKEND="cpu")
+    assert shown.returncode == 2
+    assert (
+        "the variable `UV_TORCH_BACKEND` does not"
+        in studio.run("check", UV_TORCH_BACKEND="cpu").stdout
+    )
 
 
 def test_two_packages_that_own_one_file(studio: Studio, tmp_path: Path) -> None:

@@ -1,5 +1,9 @@
 """On a real terminal: live progress that leaves no trace, colours, and Ctrl-C."""
 
+import re
+from collections import Counter
+from pathlib import Path
+
 import pytest
 
 from reconciler.cli.options import Options
@@ -8,6 +12,9 @@ from reconciler.cli.terminal.progress import PlainFollower
 from tests.cli.conftest import Studio
 from tests.support.environments import snapshot, tree_fingerprint
 from tests.support.index import PackageIndex
+
+# What tables draw and pipes do not have, and what is another one in each run.
+DRAWN = re.compile(r"[─╶╴╷╵]+|\d+ MiB|\d\d:\d\d|process \d+")
 
 SPINNER = r"[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]"
 
@@ -98,3 +105,53 @@ def test_a_package_cannot_take_the_terminal_over(studio: Studio) -> None:
 
     assert terminal.end() == 1
     assert "\x1b[2J" not in terminal.raw
+
+
+OPTIONAL = ("Generation", "Held", "Next", "check")
+"""The headings of columns that a narrow terminal does without."""
+
+
+def overlong(text: str, width: int) -> list[str]:
+    """The lines that are wider than the terminal, except a single word that is."""
+    return [line for line in text.splitlines() if len(line) > width and " " in line.strip()]
+
+
+def words(text: str) -> Counter[str]:
+    """Every word, and how often it is there."""
+    return Counter(DRAWN.sub("", text).split())
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_long_lines_break_between_words(
+    studio: Studio, small: PackageIndex, gpu_wheels: list[Path], width: int
+) -> None:
+    long = f"{studio.project.directory}/a-long-folder-name/and-a-long-file-name-of-a-wheel.whl"
+    sources = f'[tool.uv.sources]\nbeta = {{ path = "{long}" }}\n'
+    studio.project.write(["torch>=99", "alpha==1.0,>=0.1,!=0.2", "beta", "nothing"], extra=sources)
+    commands = (
+        ("check", "--verbose"), ("plan",), ("doctor",), ("history",),
+        ("check", "--pyproject", f"/nowhere/{'folder/' * 9}pyproject.toml"),
+        ("hold", "restore", "some-package-that-is-not-held-by-anyone"), ("plam",),
+        ("check", "--environment", "an-environment-that-nobody-has-configured"),
+    )  # fmt: skip
+    wrong = {}
+    for command in commands:
+        piped = studio.run(*command)
+        terminal = studio.terminal(*command, width=width, NO_COLOR="1")
+        status = terminal.end()
+        broken = words(piped.stdout + piped.stderr) - words(terminal.text)
+        broken -= Counter(OPTIONAL)
+        found = (overlong(terminal.text, width), broken, status - piped.returncode)
+        if any(found):
+            wrong[command] = found
+
+    assert wrong == {}
+
+
+def test_lines_in_a_pipe_and_json_are_not_broken(studio: Studio) -> None:
+    studio.declare("torch>=99")
+    lines = studio.run("check", COLUMNS="40").stdout.splitlines()
+
+    assert any(line.startswith("torch: ") and len(line) > 80 for line in lines)
+    packages = studio.json("check", status=2)["packages"]
+    assert not any("\n" in (package["message"] or "") for package in packages)

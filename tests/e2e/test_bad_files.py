@@ -87,9 +87,8 @@ def test_a_bad_requirement_is_shown_where_it_stands(
         (b"[project]\nname = 'studio'\ndependencies = 'alpha'\n", "must be a list"),
         (b"[project]\nname = 'studio'\ndependencies = [1]\n", "must be a string"),
         (b"[project]\nname = '\xff'\n", "not UTF-8"),
-        (b"[project]\nname = 'x'\nrequires-python = '>=4'\n", "requires Python >=4"),
     ],
-    ids=["empty", "no-list", "no-string", "no-utf-8", "other-python"],
+    ids=["empty", "no-list", "no-string", "no-utf-8"],
 )
 def test_a_file_that_is_no_project_changes_nothing(
     content: bytes, reason: str, running: ServiceProcess, project: Project

@@ -203,12 +203,15 @@ def test_what_is_no_file_or_too_large_is_refused(environment, project):
     assert "not a regular file" in environment.look().problem.reason
 
 
-def test_a_project_for_another_python_is_refused_in_words(environment, project):
+def test_a_project_for_another_python_is_followed_with_a_warning(environment, project):
     text = project.text(["one"]).replace("[project]", '[project]\nrequires-python = ">=3.99"', 1)
     project.write_text(text)
-    problem = environment.look().problem
-    assert "requires Python >=3.99" in problem.reason
-    assert str(project.venv.resolve()) in problem.fix
+    snapshot = environment.look()
+    assert snapshot.problem is None
+    assert [row.name for row in snapshot.drift.rows] == ["one"]
+    (caution,) = snapshot.cautions
+    assert f"{project.path} requires Python >=3.99, but the environment has" in caution.message
+    assert str(project.venv.resolve()) in caution.fix
 
 
 def test_bad_uv_settings_leave_the_last_good_ones_in_force(environment, project, tmp_path):

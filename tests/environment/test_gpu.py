@@ -37,7 +37,7 @@ def ask(venv: Path, timeout: float = 60, **variables: str) -> Gpu:
 def put_torch(venv: Path, init: str) -> None:
     """A torch that does what `init` says when it is imported."""
     folder = site_packages(venv) / "torch"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     (folder / "__init__.py").write_text(init)
 
 
@@ -107,6 +107,60 @@ class TestBuilds:
         assert found.available
         assert found.name is None
         assert "out of memory" in found.error
+
+    def test_an_unusual_torch_is_asked_in_every_way(self, venv):
+        """Builds of vendors, and of people: what one attribute lacks, another may tell."""
+        gpu = "cuda = N(is_available=lambda: True, get_device_name=lambda n: 'MI25')"
+        broken = "class Broken:\n    def __getattr__(self, name): raise RuntimeError('not ' + name)"
+        rows = {
+            "no version.__version__": (
+                f"version = N(hip='5.7')\n__version__ = '2.3.1+rocm5.7'\n{gpu}",
+                ("2.3.1+rocm5.7", "rocm", True, "MI25", None),
+            ),
+            "no version at all": (
+                f"__version__ = '2.3.1+rocm5.7'\n{gpu}",
+                ("2.3.1+rocm5.7", "rocm", True, "MI25", None),
+            ),
+            "no version, and no label that says what it is built for": (
+                f"__version__ = '2.4.0'\n{gpu}",
+                ("2.4.0", "cuda", True, "MI25", None),
+            ),
+            "a version that is text": (
+                f"version = '2.4.0'\n__version__ = '2.4.0+cu121'\n{gpu}",
+                ("2.4.0+cu121", "cuda", True, "MI25", None),
+            ),
+            "neither hip nor cuda in version": (
+                "version = N(__version__='2.4.0')",
+                ("2.4.0", "cpu", False, None, None),
+            ),
+            "no torch.cuda": (
+                "version = N(__version__='2.4.0', cuda='12.1')",
+                ("2.4.0", "cuda", False, None, "torch.cuda is missing"),
+            ),
+            "a version that cannot be asked": (
+                f"{broken}\nversion = Broken()\n__version__ = '2.3.1+rocm5.7'\n{gpu}",
+                ("2.3.1+rocm5.7", "rocm", True, "MI25", "RuntimeError: not __version__"),
+            ),
+            "backends that cannot be asked": (
+                f"{broken}\nversion = N(__version__='2.4.0')\nbackends = xpu = Broken()",
+                ("2.4.0", "cpu", False, None, "RuntimeError: not is_available"),
+            ),
+            "a GPU that cannot be asked": (
+                f"{broken}\nversion = N(__version__='2.4.0', hip='5.7')\ncuda = Broken()",
+                ("2.4.0", "rocm", False, None, "RuntimeError: not is_available"),
+            ),
+        }  # fmt: skip
+        wrong = {}
+        for name, (body, expected) in rows.items():
+            put_torch(venv, f"from types import SimpleNamespace as N\n{body}\n")
+            found = ask(venv)
+            told = (found.torch, found.backend, found.available, found.name)
+            error = expected[-1]
+            explained = found.error is None if error is None else error in (found.error or "")
+            if told != expected[:-1] or not explained:
+                wrong[name] = (told, found.error)
+
+        assert wrong == {}
 
     def test_the_drivers_variables_are_seen(self, venv):
         put_torch(

@@ -11,6 +11,14 @@ from pathlib import Path
 import pytest
 import tomli_w
 
+from reconciler.uv.known_settings import (
+    COUNTING,
+    UNSUPPORTED,
+    VARIABLES_UNSUPPORTED,
+    Use,
+    use_of,
+    use_of_variable,
+)
 from reconciler.uv.settings import environ_for_uv
 from tests.support.environments import run_uv, uv_binary
 
@@ -28,6 +36,7 @@ KEPT = words("""
     # Which version of them
     exclude-newer exclude-newer-package prerelease prerelease-package resolution fork-strategy
     constraint-dependencies override-dependencies exclude-dependencies dependency-metadata
+    no-sources no-sources-package
     # How they are built and put there
     require-build-hashes no-build no-build-package no-binary no-binary-package only-binary
     no-build-isolation no-build-isolation-package config-settings config-settings-package
@@ -74,6 +83,7 @@ NAMING_A_HOLD = {
     "no-build-package": A_NAME,
     "no-binary-package": A_NAME,
     "no-build-isolation-package": A_NAME,
+    "no-sources-package": A_NAME,
     "only-binary": A_NAME,
     "no-binary": A_NAME,
     "exclude-dependencies": A_NAME + IN_ONE_PACKAGE,
@@ -173,6 +183,14 @@ def test_only_the_listed_settings_are_kept_wherever_they_stand(layers, known):
     assert KEPT - {key for _, key in known} == set()
 
 
+def test_every_setting_of_uv_is_in_the_table(known):
+    unsupported = {k for at, k in known if use_of(k, of_pip=at == "pip") is Use.UNSUPPORTED}
+
+    assert unsupported - set(UNSUPPORTED) == set()
+    assert set(UNSUPPORTED) - unsupported == set()
+    assert COUNTING - {key for _, key in known} == set()
+
+
 def test_no_setting_names_a_hold_wherever_it_stands(layers, known):
     wrong = [
         f"{place}: {text}"
@@ -226,12 +244,15 @@ VARIABLES_KEPT = words("""
     UV_EXCLUDE_NEWER UV_PRERELEASE UV_RESOLUTION UV_NO_BUILD UV_NO_BUILD_PACKAGE UV_NO_BINARY
     UV_NO_BINARY_PACKAGE UV_NO_BUILD_ISOLATION UV_LINK_MODE UV_COMPILE_BYTECODE CUDA_HOME
     ROCM_PATH CC MAX_JOBS
+    UV_FORK_STRATEGY UV_REQUIRE_BUILD_HASHES UV_SKIP_WHEEL_FILENAME_CHECK UV_HIDE_BUILD_OUTPUT
     # The machine
     HOME PATH LANG XDG_CONFIG_HOME UV_PYTHON_INSTALL_DIR UV_TOOL_DIR
 """)
 VARIABLES_LEFT_OUT = words("""
+    # They count, but without what they say of a hold: in the settings that say the same
+    UV_OVERRIDE UV_CONSTRAINT UV_BUILD_CONSTRAINT UV_EXCLUDE UV_NO_SOURCES UV_NO_SOURCES_PACKAGE
     # They would replace what is held
-    UV_OVERRIDE UV_CONSTRAINT UV_BUILD_CONSTRAINT UV_EXCLUDE UV_REINSTALL UV_UPGRADE
+    UV_REINSTALL UV_UPGRADE
     UV_TORCH_BACKEND UV_CUDA_DRIVER_VERSION UV_AMD_GPU_ARCHITECTURE UV_NO_DEPS UV_EXACT
     # They would lead to another environment, interpreter, project or configuration
     UV_SYSTEM_PYTHON UV_BREAK_SYSTEM_PACKAGES UV_PYTHON UV_PYTHON_PREFERENCE UV_MANAGED_PYTHON
@@ -241,18 +262,32 @@ VARIABLES_LEFT_OUT = words("""
     PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE __PYVENV_LAUNCHER__ PIP_CONSTRAINT
     PIP_INDEX_URL UV_VENV_CLEAR UV_VENV_RELOCATABLE UV_VENV_SEED
     # They would stop uv, or turn its answer into another one
-    UV_REQUIRE_HASHES UV_NO_VERIFY_HASHES UV_NO_SOURCES UV_NO_SOURCES_PACKAGE UV_DRY_RUN
-    UV_PREVIEW UV_PREVIEW_FEATURES UV_NO_PROGRESS UV_CUSTOM_COMPILE_COMMAND UV_FORK_STRATEGY
+    UV_REQUIRE_HASHES UV_NO_VERIFY_HASHES UV_DRY_RUN
+    UV_PREVIEW UV_PREVIEW_FEATURES UV_NO_PROGRESS UV_CUSTOM_COMPILE_COMMAND
     UV_INDEX_ROCM_OTHER UV_LOCKED UV_FROZEN UV_NO_SYNC UV_NO_EDITABLE
     UV_NO_INSTALLER_METADATA
 """)
 
 
-def test_only_the_listed_variables_are_passed_on():
-    asked = (("pip", "install"), ("pip", "uninstall"), ("pip", "compile"), ("venv",))
+def spoken_of() -> set[str]:
+    """Every variable in uv's help on what has to do with environments."""
+    asked = (("pip", "install"), ("pip", "uninstall"), ("pip", "compile"), ("pip", "sync"),
+             ("venv",), ("sync",), ("run",), ("lock",), ("add",), ("export",))  # fmt: skip
     helps = [run_uv("help", "--no-pager", *words) for words in asked]
-    spoken_of = {name for text in helps for name in re.findall(r"env: (\w+)", text)}
-    names = spoken_of | VARIABLES_KEPT | VARIABLES_LEFT_OUT
+    found = {name for text in helps for name in re.findall(r"env: [`\"]*(\w+)", text)}
+    assert len(found) > 50
+    assert {"UV_CONSTRAINT", "UV_NO_SOURCES", "UV_PYTHON_DOWNLOADS"} <= found
+    return found
 
-    assert len(spoken_of) > 20
+
+def test_only_the_listed_variables_are_passed_on():
+    names = spoken_of() | VARIABLES_KEPT | VARIABLES_LEFT_OUT
+
     assert {name for name in names if environ_for_uv({name: "x"}) == {name: "x"}} == VARIABLES_KEPT
+
+
+def test_every_variable_of_uv_is_in_the_table():
+    unsupported = {n for n in spoken_of() if use_of_variable(n) is Use.UNSUPPORTED}
+
+    assert unsupported - set(VARIABLES_UNSUPPORTED) == set()
+    assert use_of_variable("UV_BROUGHT_BY_A_LATER_UV") is Use.UNSUPPORTED

@@ -7,7 +7,7 @@ from reconciler.cli.direct import direct
 from reconciler.cli.logs import configure_log
 from reconciler.cli.options import Options
 from reconciler.cli.targets import chosen, configuration
-from reconciler.cli.terminal.output import DOUBT, Output
+from reconciler.cli.terminal.output import DOUBT, Output, complain
 from reconciler.cli.terminal.passes import show_pass
 from reconciler.cli.terminal.progress import following
 from reconciler.passes.runner import Recorded
@@ -58,7 +58,7 @@ def apply(options: Options, *, detailed_exitcode: bool, force: bool, reason: str
     output.json(recorded.detail)
     problem = recorded.outcome.snapshot.unclear if recorded.outcome else None
     if problem is not None:  # what has been applied is not what was saved
-        click.echo(f"Error: {problem.with_line()}", err=True)
+        complain(f"Error: {problem.with_line()}")
     show_pass(recorded.detail, target.name, output)
     _show_rest(recorded, output)
     return _status(recorded, detailed=detailed_exitcode)

@@ -11,7 +11,7 @@ from reconciler.cli.opening import opened
 from reconciler.cli.options import Options
 from reconciler.cli.targets import chosen, configuration
 from reconciler.cli.terminal.changes import places_shown
-from reconciler.cli.terminal.output import BAD, DOUBT, GOOD, QUIET, Output
+from reconciler.cli.terminal.output import BAD, DOUBT, GOOD, QUIET, Output, complain
 from reconciler.environment.absent import snapshot_of_nothing
 from reconciler.status import Hold, Package, PackageStatus
 
@@ -65,7 +65,7 @@ def check(options: Options) -> int:
 
 def _show(document: Check, output: Output) -> None:
     if document.problem is not None:
-        click.echo(f"Error: {document.problem.with_line()}", err=True)
+        complain(f"Error: {document.problem.with_line()}")
     wrong = [p for p in document.packages if not p.ok]
     shown = document.packages if output.options.verbose else wrong
     if shown:

@@ -12,7 +12,7 @@ from reconciler.cli.opening import opened_or_blank
 from reconciler.cli.options import Options
 from reconciler.cli.targets import chosen, configuration
 from reconciler.cli.terminal.changes import show_changes, show_failures, show_held_back
-from reconciler.cli.terminal.output import BAD, GOOD, QUIET, Output
+from reconciler.cli.terminal.output import BAD, GOOD, QUIET, Output, complain
 from reconciler.cli.terminal.progress import following
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.environment import Environment
@@ -98,7 +98,7 @@ def _unknown(target: EnvironmentConfig, outcome: Outcome) -> Iterator[str]:
 
 def _show(document: PlanDocument, output: Output) -> None:
     if document.problem is not None:
-        click.echo(f"Error: {document.problem.with_line()}", err=True)
+        complain(f"Error: {document.problem.with_line()}")
     show_changes(document.changes, output)
     show_held_back(document.held_back, output)
     show_failures(document.failed, output)

@@ -1,6 +1,7 @@
 """`reconciler status`: the service's status, once or at each change."""
 
 import os
+import sys
 import time
 
 import click
@@ -13,6 +14,7 @@ from reconciler.cli.options import Options
 from reconciler.cli.targets import NothingHere, configuration
 from reconciler.cli.terminal.output import Output, harmless
 from reconciler.cli.terminal.overview import show_status, utc_now
+from reconciler.cli.terminal.wrapping import width_of
 from reconciler.config import Config, for_nothing
 from reconciler.status import Status
 
@@ -106,7 +108,7 @@ class _Watch:
                     self._show(self._client.status())
                 elif event.kind == "log" and self.screen:
                     line = harmless(str(event.data.get("line", "")))
-                    click.echo(f"\r\x1b[K{line[:100]}", nl=False)
+                    click.echo(f"\r\x1b[K{line[: (width_of(sys.stdout) or 80) - 1]}", nl=False)
         except NotRunning as gone:
             if self._shown is not None:
                 self._output.note(str(gone))

@@ -4,7 +4,6 @@ Text from outside (names, uv's output) cannot control the terminal.
 """
 
 import os
-import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import click
 import msgspec
 
 from reconciler.cli.options import Options
+from reconciler.cli.terminal.wrapping import narrowest, width_of, wrapped, wrapped_row
 
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != 10}
 Row = Sequence[str | None]
@@ -62,13 +62,14 @@ class Output:
         """Print text for people."""
         if self.for_people:
             use = colors(terminal=self.terminal)
-            shown = click.style(harmless(text), fg=color, bold=bold or None)
+            lines = wrapped(harmless(text), width_of(sys.stdout))
+            shown = click.style(lines, fg=color, bold=bold or None)
             click.echo(shown, color=use)
 
     def note(self, text: str) -> None:
         """Print a note on standard error, apart from the result."""
         if self.for_people:
-            click.echo(harmless(text), err=True)
+            complain(text)
 
     def table(
         self,
@@ -77,7 +78,7 @@ class Output:
         marks: Sequence[str] = (),
         spare: Sequence[str] = (),
     ) -> None:
-        """Print a table on a terminal, aligned lines elsewhere.
+        """Print a table on a terminal that is wide enough for it, aligned lines elsewhere.
 
         Args:
             columns: the headings.
@@ -88,14 +89,19 @@ class Output:
         if not self.for_people:
             return
         cells = [[harmless(cell) if cell else "-" for cell in row] for row in rows]
-        if self.terminal:
-            shown = _fitting(columns, cells, spare, shutil.get_terminal_size().columns)
-            _print_table(
-                [columns[n] for n in shown], [[row[n] for n in shown] for row in cells], marks
-            )
-        else:
+        width = width_of(sys.stdout)
+        if width is None:
             for line in plain_table(columns, cells):
                 click.echo(line)
+            return
+        shown = _fitting(columns, cells, spare, width)
+        headings = [columns[n] for n in shown]
+        _print_table(headings, [[row[n] for n in shown] for row in cells], marks, width)
+
+
+def complain(text: str) -> None:
+    """Print text for people on standard error, where errors go even with `--quiet` or `--json`."""
+    click.echo(wrapped(harmless(text), width_of(sys.stderr)), err=True)
 
 
 def harmless(text: str) -> str:
@@ -126,16 +132,25 @@ def _fitting(
     return shown
 
 
-def _print_table(columns: Sequence[str], rows: list[list[str]], marks: Sequence[str]) -> None:
+def _print_table(
+    columns: Sequence[str], rows: list[list[str]], marks: Sequence[str], width: int
+) -> None:
+    """Print it with rich, whose columns become narrower by breaking their cells between words."""
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415 -- slow to import, and only for terminals
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
+    needed = [narrowest([columns[n], *(row[n] for row in rows)]) for n in range(len(columns))]
+    if sum(needed) + _GAP * (len(columns) - 1) > width:
+        for row in [list(columns), *rows]:
+            click.echo(wrapped_row(row, width))
+        return
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for number, column in enumerate(columns):
+        whole = needed[number] == max(len(cell) for cell in (column, *(r[number] for r in rows)))
+        table.add_column(column, overflow="fold", min_width=needed[number], no_wrap=whole)
     for number, row in enumerate(rows):
         style = marks[number] if number < len(marks) else ""
         table.add_row(*(Text(cell, style=style if n == 0 else "") for n, cell in enumerate(row)))
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=width).print(table)

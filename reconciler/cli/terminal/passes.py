@@ -1,9 +1,7 @@
 """Shows the result of a pass, whether a command or the service ran it."""
 
-import click
-
 from reconciler.cli.terminal.changes import show_changes, show_failures, show_held_back
-from reconciler.cli.terminal.output import BAD, DOUBT, GOOD, Output, harmless
+from reconciler.cli.terminal.output import BAD, DOUBT, GOOD, Output, complain
 from reconciler.status import PassDetail, Result, Trigger
 
 MARKS = {
@@ -20,7 +18,7 @@ def show_pass(detail: PassDetail, name: str, output: Output) -> None:
     show_held_back(detail.held_back, output)
     show_failures(detail.failed, output)
     if detail.result is Result.FAILED:
-        click.echo(f"Error: {harmless(name)}: {harmless(detail.message or 'failed')}", err=True)
+        complain(f"Error: {name}: {detail.message or 'failed'}")
         return
     color = MARKS.get(detail.result, "") if detail.result else ""
     output.say(f"{name}: {summary(detail)}.", color or GOOD, bold=True)
