@@ -199,7 +199,8 @@ class _Comparison:
     def _transitive(self, desired: Desired, reachable: set[NormalizedName]) -> Iterator[Row]:
         """Walk the requirements of the installed distributions; yield what is wrong."""
         extras_done: dict[NormalizedName, set[str]] = {}
-        waiting = deque((d.name, frozenset(d.requirement.extras)) for d in desired.requirements)
+        asked = self.adjustments.apply((d.requirement for d in desired.requirements), self.markers)
+        waiting = deque((canonicalize_name(r.name), frozenset(r.extras)) for r in asked)
         waiting.extend((name, frozenset[str]()) for name in self.holds.held)
         while waiting:
             name, extras = waiting.popleft()

@@ -145,6 +145,17 @@ def test_uv_and_we_agree_on_what_the_user_tells_uv(environment, tmp_path):
     assert wrong == []
 
 
+def test_uv_and_we_agree_that_an_override_takes_the_extras_too(environment, tmp_path):
+    settings = ('override-dependencies = ["extended"]', 'exclude-dependencies = ["extended"]')
+    wrong = [
+        line
+        for it in settings
+        for line in disagreement(environment, tmp_path, '"extended[gpu]"', f"[tool.uv]\n{it}\n")
+    ]
+
+    assert wrong == []
+
+
 @pytest.fixture(scope="module")
 def placed(tmp_path_factory) -> tuple[Path, Path]:
     """An environment whose packages came from places, and the folder of those places."""
