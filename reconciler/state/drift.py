@@ -155,7 +155,8 @@ class _Comparison:
     def _declared(self, declared: Declared) -> Row:
         found = self.installed.get(declared.name)
         asked = next(self.adjustments.apply([declared.requirement], self.markers), None)
-        cause = LeftOut() if asked is None else self._judge(asked, declared.source, found)
+        source = declared.source if asked is declared.requirement else None  # overridden as well
+        cause = LeftOut() if asked is None else self._judge(asked, source, found)
         specifier = declared.specifier or str(declared.requirement.specifier) or None
         required = (
             declared.requirement.url or (declared.source and declared.source.url) or specifier
