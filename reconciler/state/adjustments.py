@@ -63,6 +63,19 @@ class Adjustments:
             else:
                 yield requirement
 
+    def of_project(
+        self, requirements: Iterable[Requirement], markers: Mapping[str, str]
+    ) -> Iterator[Requirement]:
+        """What the project declares, as uv sees it; a marker counts unless it is overridden."""
+        return self.apply(
+            (
+                requirement for requirement in requirements
+                if canonicalize_name(requirement.name) in self.overrides
+                or applies(requirement.marker, markers)
+            ),
+            markers,
+        )  # fmt: skip
+
     def requires_of(
         self, distribution: Distribution, markers: Mapping[str, str], extras: Iterable[str]
     ) -> Iterator[Requirement]:

@@ -21,6 +21,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
 
+from reconciler.state.adjustments import Adjustments
 from reconciler.state.places import Places
 from reconciler.state.position import KeyPath, Position
 from reconciler.state.sources import BadSource, Source, section_of, sources_for
@@ -157,6 +158,7 @@ class _Reader:
         tool_uv = self._table(self._table(self.document, "tool"), "tool", "uv")
         self._refuse_dynamic(project)
         self.sources = self._table(tool_uv, "tool", "uv", "sources")
+        self.overridden = Adjustments.of(tool_uv).overrides.keys()
         name = project.get("name")
         self.name = canonicalize_name(name) if isinstance(name, str) else None
         declared = [
@@ -238,7 +240,7 @@ class _Reader:
             earlier = sum(1 for other in values[:index] if other == value)
             at = self.places.string(value, within=path, occurrence=earlier)
             requirement = self._requirement(value, place, at)
-            if not self._applies(requirement.marker, place, at):
+            if not self._counts(requirement, place, at):
                 continue
             if self._is_own(requirement):
                 yield from self._extras(sorted(requirement.extras), seen=seen | {path})
@@ -264,6 +266,11 @@ class _Reader:
                 "Compare a variable of PEP 508 with a string, using an operator that suits both.",
                 at,
             ) from error
+
+    def _counts(self, requirement: Requirement, place: str, at: Position | None) -> bool:
+        """Whether it applies to the target, or may: an override would replace its marker too."""
+        applies = self._applies(requirement.marker, place, at)
+        return applies or canonicalize_name(requirement.name) in self.overridden
 
     def _is_own(self, requirement: Requirement) -> bool:
         """Whether it is `project[extra]` within the project itself: extras, not a package."""

@@ -163,6 +163,8 @@ OVERRIDDEN = (
     ('"elsewhere"', 'override-dependencies = ["plain"]'),
     ('"apart"', 'override-dependencies = ["absent>=1"]'),
     ('"apart[more]"', 'override-dependencies = ["absent>=1"]'),
+    ("\"absent ; sys_platform == 'win32'\"", 'override-dependencies = ["absent"]'),
+    ("\"absent ; sys_platform == 'win32'\"", "override-dependencies = [\"absent ; extra=='x'\"]"),
     ('"plain"', 'override-dependencies = ["plain"]\nsources = { plain = { path = "/nowhere" } }'),
 )
 
