@@ -55,7 +55,8 @@ class Uv:
         with self._file():
             command = [
                 str(uv_binary()), "pip", "install", "--python", str(case.venv),
-                "-r", str(case.file), "--output-format", "json",
+                *([] if expected.bare.only_groups else ["-r", str(case.file)]),
+                "--output-format", "json",
                 *self._constraints(), *self._excludes(), *expected.bare.arguments, *more,
                 *(word for extra in expected.extras for word in ("--extra", extra)),
                 *(word for group in expected.groups for word in ("--group", group)),

@@ -54,13 +54,15 @@ def test_real_projects_reconcile_as_uv_understands_them(
 
 def offences(case: Case) -> list[str]:
     """What is not as expected, one line each."""
-    beside = Beside(case)
+    beside, found = Beside(case), []
     try:
-        return [*beside.before(), *beside.ours(), *beside.after()]
+        for look in (beside.before, beside.ours, beside.after):
+            found.extend(look())
     except ExpectedEnd as error:
-        return [f"the pass ended with {type(error).__name__}: {error}"]
+        found.append(f"the pass ended with {type(error).__name__}: {error}")
     except Exception as error:  # noqa: BLE001 - the other projects are looked at as well
-        return [f"{type(error).__name__}: {error}"]
+        found.append(f"{type(error).__name__}: {error}")
+    return [" ".join(line.split()) for line in found]
 
 
 class Beside:
