@@ -63,6 +63,19 @@ class Adjustments:
             else:
                 yield requirement
 
+    def of_project(
+        self, requirements: Iterable[Requirement], markers: Mapping[str, str]
+    ) -> Iterator[Requirement]:
+        """What the project declares, as uv sees it; a marker counts unless it is overridden."""
+        return self.apply(
+            (
+                requirement for requirement in requirements
+                if canonicalize_name(requirement.name) in self.overrides
+                or applies(requirement.marker, markers)
+            ),
+            markers,
+        )  # fmt: skip
+
     def requires_of(
         self, distribution: Distribution, markers: Mapping[str, str], extras: Iterable[str]
     ) -> Iterator[Requirement]:
@@ -75,7 +88,25 @@ class Adjustments:
         for key in keys:
             if key in self.scoped:
                 adjusted = adjusted.within(self.scoped[key])
-        return adjusted.apply(requires_of(distribution, markers, extras), markers)
+        return adjusted.apply(adjusted.relevant(distribution, markers, extras), markers)
+
+    def relevant(
+        self, distribution: Distribution, markers: Mapping[str, str], extras: Iterable[str]
+    ) -> Iterator[Requirement]:
+        """What applies on the target, or would not but is overridden.
+
+        uv replaces the whole requirement, with its marker; only the extra still counts.
+        """
+        applying = requires_of(distribution, markers, extras := tuple(extras))
+        yield from applying
+        seen = {canonicalize_name(requirement.name) for requirement in applying}
+        always = distribution.requires.always
+        for requirement in distribution.requires.with_extras(extras) if self.overrides else ():
+            name = canonicalize_name(requirement.name)
+            by_extra = requirement in always and "extra" in str(requirement.marker)
+            if name in self.overrides and name not in seen and not by_extra:
+                seen.add(name)
+                yield requirement
 
     def within(self, scoped: "Adjustments") -> "Adjustments":
         """These together with those of one package, which take precedence."""

@@ -21,6 +21,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
 
+from reconciler.state.adjustments import Adjustments
+from reconciler.state.markers import applies
 from reconciler.state.parts import extras_chosen, groups_chosen, groups_for
 from reconciler.state.places import Places
 from reconciler.state.position import KeyPath, Position
@@ -166,6 +168,7 @@ class _Reader:
         tool_uv = self._table(self._table(self.document, "tool"), "tool", "uv")
         self._refuse_dynamic(project)
         self.sources = self._table(tool_uv, "tool", "uv", "sources")
+        self.overridden = Adjustments.of(tool_uv).overrides.keys()
         name = project.get("name")
         self.name = canonicalize_name(name) if isinstance(name, str) else None
         optional = self._table(project, "project", "optional-dependencies")
@@ -178,7 +181,7 @@ class _Reader:
             file=self.file,
             revision=self.revision,
             project=self.name,
-            requirements=_each_once(declared),
+            requirements=_each_once(declared, self.markers),
             requires_python=self._requires_python(project),
             uv=tool_uv,
         )
@@ -248,7 +251,7 @@ class _Reader:
             earlier = sum(1 for other in values[:index] if other == value)
             at = self.places.string(value, within=path, occurrence=earlier)
             requirement = self._requirement(value, place, at)
-            if not self._applies(requirement.marker, place, at):
+            if not self._counts(requirement, place, at):
                 continue
             if self._is_own(requirement):
                 yield from self._extras(sorted(requirement.extras), seen=seen | {path})
@@ -274,6 +277,11 @@ class _Reader:
                 "Compare a variable of PEP 508 with a string, using an operator that suits both.",
                 at,
             ) from error
+
+    def _counts(self, requirement: Requirement, place: str, at: Position | None) -> bool:
+        """Whether it applies to the target, or may: an override would replace its marker too."""
+        applies = self._applies(requirement.marker, place, at)
+        return is_used or canonicalize_name(requirement.name) in self.overridden
 
     def _is_own(self, requirement: Requirement) -> bool:
         """Whether it is `project[extra]` within the project itself: extras, not a package."""
@@ -325,13 +333,14 @@ class _Reader:
             yield from self._requirements(list(resolved), ("dependency-groups", group))
 
 
-def _each_once(declared: Iterable[Declared]) -> tuple[Declared, ...]:
+def _each_once(declared: Iterable[Declared], markers: Mapping[str, str]) -> tuple[Declared, ...]:
     """The same requirement in several places is one, with all its origins."""
     found: dict[tuple[object, ...], Declared] = {}
     for one in declared:
         requirement, source = one.requirement, one.source
         extras = frozenset(map(canonicalize_name, requirement.extras))
-        key = (one.name, extras, requirement.specifier, requirement.url, repr(source))
+        excluded = None if applies(requirement.marker, markers) else str(requirement.marker)
+        key = (one.name, extras, requirement.specifier, requirement.url, repr(source), excluded)
         first = found.get(key)
         found[key] = one if first is None else replace(first, also=(*first.also, one.origin))
     return tuple(found.values())

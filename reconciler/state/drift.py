@@ -91,8 +91,9 @@ class _Comparison:
 
     def _declared(self, declared: Declared) -> Row:
         found = self.installed.get(declared.name)
-        asked = next(self.adjustments.apply([declared.requirement], self.markers), None)
-        cause = LeftOut() if asked is None else self._judge(asked, declared.source, found)
+        asked = next(self.adjustments.of_project([declared.requirement], self.markers), None)
+        source = declared.source if asked is declared.requirement else None  # overridden as well
+        cause = LeftOut() if asked is None else self._judge(asked, source, found)
         specifier = declared.specifier or str(declared.requirement.specifier) or None
         required = (
             declared.requirement.url or (declared.source and declared.source.url) or specifier
@@ -136,7 +137,9 @@ class _Comparison:
     def _transitive(self, desired: Desired, reachable: set[NormalizedName]) -> Iterator[Row]:
         """Walk the requirements of the installed distributions; yield what is wrong."""
         extras_done: dict[NormalizedName, set[str]] = {}
-        waiting = deque((d.name, frozenset(d.requirement.extras)) for d in desired.requirements)
+        declared = (one.requirement for one in desired.requirements)
+        asked = self.adjustments.of_project(declared, self.markers)
+        waiting = deque((canonicalize_name(r.name), frozenset(r.extras)) for r in asked)
         waiting.extend((name, frozenset[str]()) for name in self.holds.held)
         while waiting:
             name, extras = waiting.popleft()

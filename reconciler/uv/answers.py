@@ -117,7 +117,7 @@ class Plan:
 
 
 _URL_LINE = re.compile(
-    r"^ \+ (?P<name>\S+?)(?:==\S+)? (?:@ |\(from )(?P<url>[^\s)]+)\)?", re.MULTILINE
+    r"^ [+~] (?P<name>\S+?)(?:==\S+)? (?:@ |\(from )(?P<url>[^\s)]+)\)?", re.MULTILINE
 )
 
 
@@ -130,7 +130,7 @@ def read_plan(out: str, log: str) -> Plan:
         for change in json.loads(out)["changes"]:
             name = canonicalize_name(change["name"])
             version = Version(change["version"]) if change.get("version") else None
-            if change["action"] == "installed":
+            if change["action"] in ("installed", "reinstalled"):  # the same version from elsewhere
                 install[name] = Planned(name, version, urls.get(name))
             else:
                 remove[name] = version

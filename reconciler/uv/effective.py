@@ -21,6 +21,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 from reconciler.state.desired import Declared
 from reconciler.state.holds import Held, HoldSet, requires_of
 from reconciler.state.installed import Distribution
+from reconciler.state.markers import applies
 from reconciler.uv.program import EFFECTIVE_NAME, Ask, Planned
 
 HELD_WEIGHT = 1000
@@ -57,7 +58,10 @@ def items_of(
             found += _of_extras(one, holds, markers)
         else:
             source = one.source.table if one.source else None
-            found.append(Item(one.name, one.text, one.origin, source, origins=one.origins))
+            # A marker that excludes it here is left to uv, which may have an override for it.
+            marker = one.requirement.marker
+            text = one.text if applies(marker, markers) else f"{one.text} ; {marker}"
+            found.append(Item(one.name, text, one.origin, source, origins=one.origins))
     return tuple(found)
 
 

@@ -43,6 +43,7 @@ def environment(tmp_path_factory) -> Path:
         make_wheel(folder, "orphan", "1.0", requires=["absent"]),
         make_wheel(folder, "picky", "1.0", requires=["plain<1"]),
         make_wheel(folder, "elsewhere", "1.0", requires=["absent; sys_platform == 'win32'"]),
+        make_wheel(folder, "apart", "1.0", extras={"more": ["absent; sys_platform == 'win32'"]}),
         make_wheel(folder, "extended", "1.0", extras={"gpu": ["absent"], "ok": ["plain"]}),
     ]  # fmt: skip
     install(venv, *wheels)
@@ -140,6 +141,41 @@ def test_uv_and_we_agree_on_what_the_user_tells_uv(environment, tmp_path):
         line
         for it in SETTINGS
         for line in disagreement(environment, tmp_path, '"orphan", "plain"', f"[tool.uv]\n{it}\n")
+    ]
+
+    assert wrong == []
+
+
+def test_uv_and_we_agree_that_an_override_takes_the_extras_too(environment, tmp_path):
+    settings = ('override-dependencies = ["extended"]', 'exclude-dependencies = ["extended"]')
+    wrong = [
+        line
+        for it in settings
+        for line in disagreement(environment, tmp_path, '"extended[gpu]"', f"[tool.uv]\n{it}\n")
+    ]
+
+    assert wrong == []
+
+
+OVERRIDDEN = (
+    ('"elsewhere"', 'override-dependencies = ["absent>=1"]'),
+    ('"elsewhere"', "override-dependencies = [\"absent>=1 ; sys_platform == 'win32'\"]"),
+    ('"elsewhere"', 'override-dependencies = ["plain"]'),
+    ('"apart"', 'override-dependencies = ["absent>=1"]'),
+    ('"apart[more]"', 'override-dependencies = ["absent>=1"]'),
+    ("\"absent ; sys_platform == 'win32'\"", 'override-dependencies = ["absent"]'),
+    ("\"absent ; sys_platform == 'win32'\"", "override-dependencies = [\"absent ; extra=='x'\"]"),
+    ('"plain"', 'override-dependencies = ["plain"]\nsources = { plain = { path = "/nowhere" } }'),
+)
+
+
+def test_uv_and_we_agree_that_an_override_takes_the_marker_and_the_source_too(
+    environment, tmp_path
+):
+    wrong = [
+        line
+        for asked, it in OVERRIDDEN
+        for line in disagreement(environment, tmp_path, asked, f"[tool.uv]\n{it}\n")
     ]
 
     assert wrong == []

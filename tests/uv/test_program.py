@@ -14,6 +14,7 @@ import pytest
 from packaging.version import Version
 
 from reconciler.processes import Cancellation, Cancelled
+from reconciler.uv.answers import Planned, read_plan
 from reconciler.uv.program import (
     OLDEST,
     TimedOut,
@@ -74,6 +75,14 @@ def test_a_direct_reference_is_planned_with_its_place(asker, index, tmp_path):
     assert planned.url == wheel.as_uri()
     planned = asker.plan(f"thing @ {index.file_url(wheel.name)}").install["thing"]
     assert planned.url == index.file_url(wheel.name)
+
+
+def test_the_same_version_from_the_cache_is_planned_as_an_installation():
+    # What uv says when only the kind changes (here to an editable) and it has built that before.
+    row = '{"name": "thing", "version": "1.0", "action": "reinstalled"}'
+    plan = read_plan(f'{{"changes": [{row}]}}', " ~ thing==1.0 (from file:///srv/thing)\n")
+    assert plan.install["thing"] == Planned("thing", Version("1.0"), "file:///srv/thing")
+    assert plan.remove == {}
 
 
 def test_every_line_of_uv_is_followed_while_it_runs(asker, index, tmp_path):
