@@ -27,6 +27,7 @@ from reconciler.state.causes import (
     Mismatch,
     Missing,
     NeedsAnotherHeld,
+    NoUsableSource,
     Origin,
     WrongKind,
     WrongRevision,
@@ -38,7 +39,7 @@ from reconciler.state.installed import Distribution, Installed
 from reconciler.state.sources import Source, same_place
 from reconciler.status import PackageStatus as Status
 
-_FIXABLE = frozenset({Status.MISSING, Status.MISMATCH, Status.BROKEN})
+_FIXABLE = frozenset({Status.MISSING, Status.MISMATCH, Status.BROKEN, Status.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,12 @@ class _Comparison:
     def _declared(self, declared: Declared) -> Row:
         found = self.installed.get(declared.name)
         asked = next(self.adjustments.apply([declared.requirement], self.markers), None)
-        cause = LeftOut() if asked is None else self._judge(asked, declared.source, found)
+        if asked is None:
+            cause: Cause = LeftOut()
+        elif declared.unusable is not None and not self.holds.covers(declared.name):
+            cause = NoUsableSource(declared.unusable)
+        else:
+            cause = self._judge(asked, declared.source, found)
         specifier = declared.specifier or str(declared.requirement.specifier) or None
         required = (
             declared.requirement.url or (declared.source and declared.source.url) or specifier

@@ -44,6 +44,8 @@ def place_in(project: Path, venv: Path, reference: str, environ: dict[str, str])
     )
     command = [uv_binary(), "pip", "install", "--dry-run", "--offline", "-p", venv, "-r",
                "pyproject.toml"]  # fmt: skip
-    answer = subprocess.run(command, cwd=project, env=environ, capture_output=True, text=True)
+    answer = subprocess.run(
+        command, cwd=project, env=environ, capture_output=True, text=True, check=False, timeout=60
+    )
     [line] = [w for w in answer.stderr.splitlines() if "file://" in w]
     return line
