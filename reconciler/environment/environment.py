@@ -90,7 +90,11 @@ class Environment:
     def insecure(self) -> Problem | None:
         """As root: which of the files that decide what is installed and run others may write."""
         config = self.config
-        paths = environment_paths(config.pyproject, config.root, config.python)
+        known = self._desired[1].workspace if self._desired else None
+        paths = (
+            *environment_paths(config.pyproject, config.root, config.python),
+            *(known.files if known else ()),
+        )
         return next(iter(check_trust(paths, os.geteuid())), None)
 
     def _refuse_insecure(self) -> None:

@@ -17,6 +17,7 @@ from reconciler.log.logger import get_logger
 from reconciler.planning.failures import mentions
 from reconciler.planning.shadow import shadow_of
 from reconciler.processes import Cancellation, OnLine
+from reconciler.uv.discovery import indexed_by_projects
 from reconciler.uv.effective import EffectiveProject, Item
 from reconciler.uv.program import BuildFailed, Plan, Unreadable, UvError
 
@@ -189,6 +190,7 @@ def project_for(environment: Environment, snapshot: Snapshot, folder: Path) -> E
         missing=snapshot.holds.missing(_names_required(snapshot)),
         build=environment.config.build.value,
         timeout=environment.config.timeout,
+        indexed=indexed_by_projects(snapshot.desired, snapshot.markers, environment.environ),
     )
 
 

@@ -6,13 +6,17 @@ Reads the files of the workspace's root and members, and changes nothing.
 import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import tomli
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
-from reconciler.state.desired import BadFile
+from reconciler.state.desired import BadFile, Desired
+from reconciler.state.lowering import BadSource, NotWanted, Section, Sources
+from reconciler.state.sources import Source
 from reconciler.state.uv_workspace import Member, ProjectContext, UvWorkspace
 from reconciler.status import Problem
 
@@ -40,6 +44,62 @@ def context_of(file: Path, text: bytes, environ: Mapping[str, str]) -> ProjectCo
         index_names=_index_names(environ),
         exists=os.path.lexists,
     )
+
+
+def indexed_by_projects(
+    desired: Desired | None, markers: Mapping[str, str], environ: Mapping[str, str]
+) -> dict[NormalizedName, Source]:
+    """The sources with an index that local projects declare for what they require.
+
+    uv follows them when it plans. An installation of exact versions has to repeat them, or it
+    would look for these packages in other indexes.
+
+    Args:
+        desired: What is declared; its local sources are followed, and theirs.
+        markers: The target's PEP 508 environment.
+        environ: The environment variables.
+    """
+    found: dict[NormalizedName, Source] = {}
+    declared = desired.requirements if desired else ()
+    waiting = [_project_in(one.source) for one in declared]
+    seen: set[Path] = set()
+    while waiting:
+        file = waiting.pop()
+        text = _read(file) if file and file not in seen else None
+        if file is None or text is None:
+            continue
+        seen.add(file)
+        for name, source in _sources_in(file, text, markers, environ):
+            if source.index is not None:
+                found.setdefault(name, source)
+            waiting.append(_project_in(source))
+    return found
+
+
+def _project_in(source: Source | None) -> Path | None:
+    place = source.table.get("path") if source else None
+    return Path(place, "pyproject.toml") if place else None
+
+
+def _sources_in(
+    file: Path, text: bytes, markers: Mapping[str, str], environ: Mapping[str, str]
+) -> Iterator[tuple[NormalizedName, Source]]:
+    """The sources of what a project requires; what cannot be read has none: uv reports it."""
+    document = _parsed(text)
+    project = _table(document.get("project"))
+    own = canonicalize_name(str(project.get("name")))
+    extras = _table(project.get("optional-dependencies"))
+    lists = [(Section(), project.get("dependencies"))]
+    lists += [(Section(extra=canonicalize_name(extra)), its) for extra, its in extras.items()]
+    with suppress(BadFile):
+        sources = Sources(file, own, _uv(document), markers, context_of(file, text, environ))
+        for section, requirements in lists:
+            for requirement in requirements if isinstance(requirements, list) else ():
+                with suppress(BadSource, NotWanted, InvalidRequirement, TypeError):
+                    name = canonicalize_name(Requirement(requirement).name)
+                    source = sources.of(name, section)
+                    if source is not None:
+                        yield name, source
 
 
 def _workspace_of(file: Path, text: bytes, document: _Document) -> UvWorkspace | None:

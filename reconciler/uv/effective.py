@@ -21,6 +21,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 from reconciler.state.desired import Declared
 from reconciler.state.holds import Held, HoldSet, requires_of
 from reconciler.state.installed import Distribution
+from reconciler.state.sources import Source
 from reconciler.uv.program import EFFECTIVE_NAME, Ask, Planned
 
 _HELD_WEIGHT = 1000
@@ -107,6 +108,7 @@ class EffectiveProject:
         timeout: The time limit of one run in seconds, or None.
         without_sources: Whether projects that uv builds lose their sources of held packages,
                 and with them their workspaces (uv-facts 12d).
+        indexed: The indexes that local projects name for what they require.
     """
 
     folder: Path
@@ -117,6 +119,7 @@ class EffectiveProject:
     build: str = "allow"
     timeout: float | None = None
     without_sources: bool = False
+    indexed: Mapping[NormalizedName, Source] = field(default_factory=dict, repr=False)
 
     def to_plan(
         self,
@@ -163,6 +166,11 @@ class EffectiveProject:
         names = {p.name for p in planned}
         requirements = [_exact(p, declared.get(p.name)) for p in planned]
         sources = [item for name, item in declared.items() if name in names]
+        sources += [
+            Item(name, name, "", source.table, index=source.index)
+            for name, source in self.indexed.items()
+            if name in names and name not in declared
+        ]
         project = _write_project(folder, requirements, sources)
         settings = self._settings(folder)
         return self._ask(folder, project, settings, self._build_arguments(folder))
