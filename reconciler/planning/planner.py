@@ -17,13 +17,14 @@ from reconciler.planning.failures import (
     build_failure,
     failure_of,
     failures_of_excluded,
+    failures_of_sources,
     suspects,
 )
 from reconciler.planning.pruning import prunable
 from reconciler.planning.resolver import Question, Resolver
 from reconciler.state.culprits import Core, Unsatisfiable, UnsolvableError, divide
 from reconciler.state.installed import Distribution
-from reconciler.status import Failure, PackageStatus
+from reconciler.status import ExpectedEnd, Failure, PackageStatus, Reason
 from reconciler.uv.effective import EffectiveProject, Item, items_of, items_of_holds
 from reconciler.uv.program import BuildFailed, NoSolution, Plan
 
@@ -37,6 +38,11 @@ class Planner:
     resolver: Resolver
     excluded: dict[NormalizedName, Failure] = field(default_factory=dict)
     pins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Leave out what has no usable source: it comes from nowhere else, and stays as it is."""
+        snapshot = self.snapshot
+        self.excluded |= failures_of_sources(snapshot.desired, snapshot.holds)
 
     @property
     def project(self) -> EffectiveProject:
@@ -67,6 +73,10 @@ class Planner:
             BuildFailed: A build failed, and the configuration says to abort.
             UvError: uv failed, and no requirement is to blame.
         """
+        if self.environment.config.on_error is OnError.ABORT:
+            for failure in self.excluded.values():
+                if failure.reason is Reason.BAD_SOURCE:
+                    raise ExpectedEnd(failure.message, reason=failure.reason)
         while True:
             try:
                 return self._decide()

@@ -27,6 +27,7 @@ from reconciler.state.causes import (
     Mismatch,
     Missing,
     NeedsAnotherHeld,
+    NoUsableSource,
     Origin,
     WrongKind,
     WrongRevision,
@@ -38,7 +39,7 @@ from reconciler.state.installed import Distribution, Installed
 from reconciler.state.sources import Source, same_place
 from reconciler.status import PackageStatus as Status
 
-_FIXABLE = frozenset({Status.MISSING, Status.MISMATCH, Status.BROKEN})
+_FIXABLE = frozenset({Status.MISSING, Status.MISMATCH, Status.BROKEN, Status.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,16 @@ class _Comparison:
         found = self.installed.get(declared.name)
         asked = next(self.adjustments.of_project([declared.requirement], self.markers), None)
         source = declared.source if asked is declared.requirement else None  # overridden as well
-        cause = LeftOut() if asked is None else self._judge(asked, source, found)
+        if asked is None:
+            cause: Cause = LeftOut()
+        elif (
+            declared.unusable is not None
+            and asked is declared.requirement
+            and not self.holds.covers(declared.name)
+        ):
+            cause = NoUsableSource(declared.unusable)
+        else:
+            cause = self._judge(asked, source, found)
         specifier = declared.specifier or str(declared.requirement.specifier) or None
         required = (
             declared.requirement.url or (declared.source and declared.source.url) or specifier
