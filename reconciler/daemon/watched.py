@@ -23,9 +23,10 @@ _OF_PREFIX = frozenset({"lib", "lib64", "bin", "pyvenv.cfg"})
 class Targets:
     """What to watch, and which changes there matter.
 
-    `files` are the project's file, the symbolic links on the way to it and the folder that it
-    is in; `places` the same of the environment. Both are free of symbolic links except the
-    last part, as the kernel names them in a folder that is watched by its real path.
+    `files` are the project's file and those of its workspace, the symbolic links on the way to
+    them and the folder that the project is in; `places` the same of the environment. Both are free
+    of symbolic links except the last part, as the kernel names them in a folder that is watched by
+    its real path.
     """
 
     files: frozenset[str]
@@ -64,7 +65,8 @@ def targets_of(config: EnvironmentConfig, snapshot: Snapshot | None) -> Targets:
         config: Which project and environment.
         snapshot: The environment as it was last seen, if it was.
     """
-    files = {*_on_the_way(config.pyproject), *_on_the_way(config.pyproject.with_name("uv.toml"))}
+    deciding = [config.pyproject, config.pyproject.with_name("uv.toml"), *_of_workspace(snapshot)]
+    files = {place for file in deciding for place in _on_the_way(file)}
     files.add(os.path.realpath(config.pyproject.parent))
     root = config.python.parent.parent
     prefix = snapshot.interpreter.prefix if snapshot else Path(os.path.realpath(root))
@@ -80,6 +82,12 @@ def targets_of(config: EnvironmentConfig, snapshot: Snapshot | None) -> Targets:
     )
     inodes = tuple(_inode(p) for p in (*found.folders, *found.trees))
     return Targets(found.files, found.places, prefix, found.sites, found.trees, inodes)
+
+
+def _of_workspace(snapshot: Snapshot | None) -> tuple[Path, ...]:
+    """The files of the workspace's root and members, which decide what a member declares."""
+    desired = snapshot.desired if snapshot else None
+    return desired.workspace.files if desired and desired.workspace else ()
 
 
 def _on_the_way(path: Path) -> Iterator[str]:

@@ -9,16 +9,15 @@ from collections.abc import Mapping
 from packaging.markers import default_environment
 
 from reconciler.config import EnvironmentConfig
+from reconciler.environment.declaration import declared_by
 from reconciler.environment.elsewhere import declared_elsewhere
-from reconciler.environment.environment import read_project
 from reconciler.environment.interpreter import Interpreter
 from reconciler.environment.snapshot import Snapshot
 from reconciler.state.adjustments import Adjustments
-from reconciler.state.desired import BadFile, parse
+from reconciler.state.desired import BadFile
 from reconciler.state.drift import diff
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed
-from reconciler.state.no_sources import without_sources
 from reconciler.state.rows import Drift
 from reconciler.uv.settings import settings_for
 from reconciler.uv.unsupported import unsupported
@@ -35,13 +34,11 @@ def snapshot_of_nothing(config: EnvironmentConfig, environ: Mapping[str, str]) -
     markers, installed = interpreter.markers, Installed({})
     holds = hold_set(config.hold, installed, markers)
     try:
-        text = read_project(config.pyproject)
-        desired = parse(config.pyproject, text, markers, extras=config.extras, groups=config.groups)
-        settings = settings_for(desired.file, desired.uv, holds, environ)
+        desired = declared_by(config, markers, environ)
+        settings = settings_for(*desired.configured, holds, environ)
     except BadFile as bad:
         return Snapshot(interpreter, None, bad.problem, installed, holds, {}, Drift(()))
-    desired = without_sources(desired, settings)
-    cautions = tuple(unsupported(desired.file, desired.uv, environ))
+    cautions = tuple(unsupported(*desired.configured, environ))
     drift = diff(desired, installed, holds, {}, markers, Adjustments.of(settings))
     elsewhere = declared_elsewhere(config, desired)
     return Snapshot(

@@ -27,4 +27,4 @@ def cautions_of(
             f"Recreate the environment ({interpreter.prefix}) with a matching Python, or correct "
             "`requires-python`.",
         )
-    yield from unsupported(desired.file, desired.uv, environ)
+    yield from unsupported(*desired.configured, environ)

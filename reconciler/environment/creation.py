@@ -13,11 +13,11 @@ from pathlib import Path
 from packaging.markers import default_environment
 from packaging.specifiers import SpecifierSet
 
-from reconciler.environment.environment import Environment, read_project
+from reconciler.environment.declaration import declared_by
+from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
 from reconciler.log.logger import get_logger
 from reconciler.processes import Cancellation, OnLine
-from reconciler.state.desired import parse
 from reconciler.trees.workspace import NAME
 from reconciler.uv.program import UvError
 
@@ -80,10 +80,8 @@ def _alone_in(folder: Path, cancel: Cancellation) -> Iterator[None]:
 
 def _python_for(environment: Environment) -> str:
     """Our own interpreter if the project allows it, else the version that it asks for."""
-    config = environment.config
     markers = {key: str(value) for key, value in default_environment().items()}
-    text = read_project(config.pyproject)
-    desired = parse(config.pyproject, text, markers, extras=config.extras, groups=config.groups)
+    desired = declared_by(environment.config, markers, environment.environ)
     wanted = desired.requires_python or SpecifierSet()
     own = "{}.{}.{}".format(*sys.version_info[:3])
     return own_python() if wanted.contains(own, prereleases=True) else str(wanted)

@@ -16,25 +16,29 @@ from packaging.utils import NormalizedName
 
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.cautions import cautions_of
+from reconciler.environment.declaration import bad_file, declared_by, unreadable
 from reconciler.environment.elsewhere import declared_elsewhere
 from reconciler.environment.interpreter import Interpreter, InterpreterCache, InterpreterError
 from reconciler.environment.snapshot import Snapshot
 from reconciler.environment.trust import check_trust, environment_paths
 from reconciler.state.adjustments import Adjustments
-from reconciler.state.desired import BadFile, Desired, parse, revision_of
+from reconciler.state.desired import BadFile, Desired, revision_of
 from reconciler.state.drift import diff
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit
-from reconciler.state.no_sources import without_sources
 from reconciler.state.rows import Drift
 from reconciler.state.shared_files import SharedFiles, shared_files
 from reconciler.status import Problem
 from reconciler.trees.workspace import Workspace, write_durably
 from reconciler.uv.program import Uv
-from reconciler.uv.settings import environ_for_uv, settings_for, stamp_of, without_holds
+from reconciler.uv.settings import (
+    environ_for_uv,
+    settings_for,
+    stamp_of,
+    stamp_of_file,
+    without_holds,
+)
 from reconciler.vault.copies import Vault, expected
-
-_MAX_PROJECT_BYTES = 4 * 1024 * 1024
 
 
 class Environment:
@@ -89,7 +93,11 @@ class Environment:
     def insecure(self) -> Problem | None:
         """As root: which of the files that decide what is installed and run others may write."""
         config = self.config
-        paths = environment_paths(config.pyproject, config.root, config.python)
+        known = self._desired[1].workspace if self._desired else None
+        paths = (
+            *environment_paths(config.pyproject, config.root, config.python),
+            *(known.files if known else ()),
+        )
         return next(iter(check_trust(paths, os.geteuid())), None)
 
     def _refuse_insecure(self) -> None:
@@ -109,14 +117,11 @@ class Environment:
     @property
     def saved_revision(self) -> str | None:
         """The revision of the project's file as it is now; None if it cannot be used."""
-        file, markers = self.config.pyproject, default_environment()
+        markers = {str(name): str(value) for name, value in default_environment().items()}
         try:
-            text = read_project(file)
-            parse(file, text, {str(name): str(value) for name, value in markers.items()},
-                  extras=self.config.extras, groups=self.config.groups)  # fmt: skip
+            return declared_by(self.config, markers, self.environ).revision
         except BadFile:
             return None
-        return revision_of(text)
 
     @property
     def last_revision(self) -> str | None:
@@ -135,7 +140,8 @@ class Environment:
             OSError: site-packages cannot be read.
         """
         interpreter = self.interpreters.get()
-        desired, problem = self._read_desired(interpreter)
+        around = stamp_of(self.config.pyproject, self.environ)
+        desired, problem = self._read_desired(interpreter, around)
         if self._reader is None or self._reader.directories != interpreter.site_directories:
             self._reader = InstalledReader(interpreter.site_directories, self.metadata)
         installed = self._reader.read()
@@ -144,7 +150,7 @@ class Environment:
         if audit_files:
             self._audit(installed)
         vaulted = Vault(Workspace(interpreter.prefix)).stamp()
-        elsewhere = (dict(self._broken), vaulted, stamp_of(self.config.pyproject, self.environ))
+        elsewhere = (dict(self._broken), vaulted, around)
         key = (interpreter, desired, installed, elsewhere, problem)
         if self._last is None or refresh or not self._same(key):
             self._last = self._compare(interpreter, desired, problem, installed)
@@ -181,7 +187,7 @@ class Environment:
         settings: Mapping[str, Any] = {}
         if desired is not None:
             try:
-                settings = settings_for(desired.file, desired.uv, holds, self.environ)
+                settings = settings_for(*desired.configured, holds, self.environ)
             except BadFile as bad:
                 problem = problem or bad.problem
                 if self._settings is None:
@@ -190,7 +196,6 @@ class Environment:
                     settings = without_holds(self._settings, holds)
             else:
                 self._settings = settings
-            desired = without_sources(desired, settings) if desired else None
         drift = (
             diff(desired, installed, holds, broken, interpreter.markers, Adjustments.of(settings))
             if desired
@@ -210,30 +215,32 @@ class Environment:
             self._shared = installed, shared_files(installed)
         return self._shared[1]
 
-    def _read_desired(self, interpreter: Interpreter) -> tuple[Desired | None, Problem | None]:
-        """The desired state in effect, and what is wrong with the file now, if anything."""
+    def _read_desired(
+        self, interpreter: Interpreter, around: tuple[object, ...]
+    ) -> tuple[Desired | None, Problem | None]:
+        """The desired state in effect, and what is wrong with the file now, if anything.
+
+        Args:
+            interpreter: The target.
+            around: What changes when a file above the project's changes.
+        """
         file = self.config.pyproject
-        last = self._desired[1] if self._desired else None
+        known, last = self._desired or ((), None)
         try:
-            identity = (*_identity(file), id(interpreter))
-            if self._desired and self._desired[0] == identity:
-                return self._desired[1], None
-            desired = self._parse(read_project(file), interpreter)
+            identity = (*_identity(file), id(interpreter), around)
+            if last is not None and known == (*identity, _stamp_of_workspace(last)):
+                return last, None
+            desired = self._parse(None, interpreter)
         except BadFile as bad:
             return last or self._last_good(interpreter), bad.problem
+        identity = (*identity, _stamp_of_workspace(desired))
         if last is not None and last.revision == desired.revision and _same_file(last, desired):
             desired = last  # touched, but not changed
         self._desired = (identity, desired)
         return desired, None
 
-    def _parse(self, text: bytes, interpreter: Interpreter) -> Desired:
-        return parse(
-            self.config.pyproject,
-            text,
-            interpreter.markers,
-            extras=self.config.extras,
-            groups=self.config.groups,
-        )
+    def _parse(self, text: bytes | None, interpreter: Interpreter) -> Desired:
+        return declared_by(self.config, interpreter.markers, self.environ, text)
 
     def _last_good(self, interpreter: Interpreter) -> Desired | None:
         """The last good state that an earlier process saved."""
@@ -257,7 +264,7 @@ class Environment:
         try:
             text = self.config.pyproject.read_bytes()
             known = self._last_good_file
-            if revision_of(text) != snapshot.revision:
+            if revision_of(text, snapshot.desired.workspace) != snapshot.revision:
                 return  # saved again since the look: nobody knows whether it is good
             if not known.exists() or known.read_bytes() != text:
                 write_durably(
@@ -276,38 +283,20 @@ def _identity(file: Path) -> tuple[int, ...]:
     try:
         found = file.stat()
     except OSError as error:
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
     if not stat.S_ISREG(found.st_mode):
-        raise _bad(file, "it is not a regular file", "Point `pyproject` at the project's file.")
+        raise bad_file(file, "it is not a regular file", "Point `pyproject` at the project's file.")
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def read_project(file: Path) -> bytes:
-    """The content of a project's file.
+def _stamp_of_workspace(desired: Desired) -> object:
+    """What stays equal while the files of the workspace are unchanged.
 
-    Raises:
-        BadFile: It does not exist, or it cannot be read.
+    Nothing does while a source cannot be used: what it needs may appear anywhere.
     """
-    try:
-        with file.open("rb") as opened:
-            text = opened.read(_MAX_PROJECT_BYTES + 1)
-    except OSError as error:
-        raise _unreadable(file, error) from error
-    if len(text) > _MAX_PROJECT_BYTES:
-        raise _bad(file, "the file is larger than 4 MiB", "Check that it is the right file.")
-    return text
-
-
-def _bad(file: Path, reason: str, fix: str) -> BadFile:
-    return BadFile(Problem(file=str(file), reason=reason, fix=fix))
-
-
-def _unreadable(file: Path, error: OSError) -> BadFile:
-    if isinstance(error, FileNotFoundError):
-        fix = "Restore it, or correct `pyproject`. It is read again as soon as it exists."
-        return _bad(file, "the file does not exist", fix)
-    reason = f"the file cannot be read ({error.strerror})"
-    return _bad(file, reason, "Allow the service's user to read it.")
+    if any(one.unusable for one in desired.requirements):
+        return object()
+    return tuple(map(stamp_of_file, desired.workspace.files)) if desired.workspace else ()
 
 
 def _same_file(one: Desired, other: Desired) -> bool:

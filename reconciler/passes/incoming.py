@@ -149,6 +149,19 @@ def _unpack(
 
 
 def _download_and_unpack(running: Pass, planner: Planner, decision: Decision, folder: Path) -> None:
+    try:
+        _install(running, planner, decision, folder)
+    except UvError as refused:
+        resolver = planner.resolver
+        forgone = resolver.project.without_sources
+        if forgone or not resolver.blames_a_source(refused, decision.kept):
+            raise
+        resolver.forgo_sources()
+        shutil.rmtree(folder, ignore_errors=True)
+        _install(running, planner, decision, folder)
+
+
+def _install(running: Pass, planner: Planner, decision: Decision, folder: Path) -> None:
     uv = running.environment.uv
     ask = planner.project.to_install(list(decision.install.values()), decision.kept)
     if not decision.to_download:

@@ -10,6 +10,7 @@ from packaging.utils import NormalizedName
 
 from reconciler.log.redact import redact
 from reconciler.state.culprits import Core
+from reconciler.state.desired import Desired
 from reconciler.state.holds import Held, HoldSet
 from reconciler.status import Failure, Reason
 from reconciler.uv.effective import Item
@@ -56,6 +57,18 @@ def failure_of(
         message=message,
         origins=item.origins,
     )
+
+
+def failures_of_sources(desired: Desired | None, holds: HoldSet) -> dict[NormalizedName, Failure]:
+    """The declared requirements whose source cannot be used; a held one needs none."""
+    return {
+        one.name: Failure(
+            name=one.name, requirement=redact(one.text), reason=Reason.BAD_SOURCE,
+            message=str(one.unusable),
+        )
+        for one in (desired.requirements if desired else ())
+        if one.unusable is not None and not holds.covers(one.name)
+    }  # fmt: skip
 
 
 def failures_of_excluded(

@@ -19,6 +19,7 @@ from reconciler.planning.failures import (
     build_failure,
     failure_of,
     failures_of_excluded,
+    failures_of_sources,
     mentions,
     suspects,
 )
@@ -27,7 +28,7 @@ from reconciler.planning.repair import Irreplaceable, Repair, repairs_of
 from reconciler.planning.resolver import Question, Resolver
 from reconciler.state.culprits import Core, Unsatisfiable, UnsolvableError, divide
 from reconciler.state.installed import Distribution
-from reconciler.status import Failure, PackageStatus
+from reconciler.status import ExpectedEnd, Failure, PackageStatus, Reason
 from reconciler.uv.cached import cache_folder, pack_cached
 from reconciler.uv.effective import EffectiveProject, Item, items_of, items_of_holds
 from reconciler.uv.program import BuildFailed, NoSolution, Plan, Planned
@@ -47,6 +48,11 @@ class Planner:
     pins: tuple[str, ...] = ()
     repairs: tuple[Repair, ...] | None = None
     """The broken packages that are to be the same again; None before `decide` has looked."""
+
+    def __post_init__(self) -> None:
+        """Leave out what has no usable source: it comes from nowhere else, and stays as it is."""
+        snapshot = self.snapshot
+        self.excluded |= failures_of_sources(snapshot.desired, snapshot.holds)
 
     @property
     def project(self) -> EffectiveProject:
@@ -77,6 +83,10 @@ class Planner:
             BuildFailed: A build failed, and the configuration says to abort.
             UvError: uv failed, and no requirement is to blame.
         """
+        if self.environment.config.on_error is OnError.ABORT:
+            for failure in self.excluded.values():
+                if failure.reason is Reason.BAD_SOURCE:
+                    raise ExpectedEnd(failure.message, reason=failure.reason)
         if self.repairs is None:
             self.repairs = self._possible_repairs()
         while True:

@@ -3,7 +3,7 @@
 A plan is a dry run: nothing is installed, and the environment is not written to.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -14,10 +14,12 @@ from reconciler.config import Update
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
 from reconciler.log.logger import get_logger
+from reconciler.planning.failures import mentions
 from reconciler.planning.shadow import shadow_of
 from reconciler.processes import Cancellation, OnLine
+from reconciler.uv.discovery import indexed_by_projects
 from reconciler.uv.effective import EffectiveProject, Item
-from reconciler.uv.program import Plan, Unreadable
+from reconciler.uv.program import BuildFailed, Plan, Unreadable, UvError
 
 log = get_logger(__name__)
 
@@ -51,6 +53,8 @@ class Learned:
     """Names that match a held glob but are not installed: uv must not install them."""
     hidden: frozenset[str] = frozenset()
     """Names of dist-infos that uv cannot read: they are hidden, or uv would refuse everything."""
+    without_sources: bool = False
+    """Whether a project that uv builds names another place for a hold, which must be ignored."""
 
 
 class Resolver:
@@ -84,7 +88,9 @@ class Resolver:
         """The plan; uv is asked again as long as a refusal teaches something new.
 
         A new name that matches a held glob is excluded. An installed package that uv cannot read
-        is hidden from it, as if it were not installed.
+        is hidden from it, as if it were not installed. A source of a hold in a project that uv
+        builds is ignored once it gets in the way: to ignore it costs the project its workspace
+        (uv-facts 12d).
 
         Raises:
             UvError: There is no plan.
@@ -97,6 +103,10 @@ class Resolver:
             except Unreadable as error:
                 self._hide(error, learned)
                 continue
+            except UvError as refused:
+                if learned.without_sources or not self.blames_a_source(refused, question.items):
+                    raise
+                plan = self._ask_without_sources(question, learned, refused)
             unknown = {n for n in plan.install if holds.covers(n) and n not in holds.held}
             if unknown <= learned.missing:
                 return plan
@@ -106,8 +116,31 @@ class Resolver:
         """Add a line of our own to uv's output."""
         self._on_line(text)
 
+    def blames_a_source(self, refused: UvError, items: Iterable[Item]) -> bool:
+        """Whether uv failed on a place that a project of its own names for a hold."""
+        built = any(item.source or " @ " in item.text for item in items)
+        if not built or "No solution found when resolving dependencies" in refused.message:
+            return False
+        words, names = refused.message, {*self._snapshot.holds.held, *self._learned.missing}
+        return any(mentions(words, name) or f"/{name}" in words for name in names)
+
+    def _ask_without_sources(self, question: Question, learned: Learned, refused: UvError) -> Plan:
+        try:
+            plan = self._ask(question, replace(learned, without_sources=True))
+        except BuildFailed as error:  # this project needs its workspace
+            raise BuildFailed(error.name, refused.message, refused.log) from refused
+        self.forgo_sources()
+        return plan
+
+    def forgo_sources(self) -> None:
+        """From now on, ignore what projects that uv builds say about where holds come from."""
+        self._learn(Learned(frozenset(), without_sources=True))
+
     def _ask(self, question: Question, learned: Learned) -> Plan:
-        ask = replace(self.project, missing=learned.missing).to_plan(
+        project = replace(
+            self.project, missing=learned.missing, without_sources=learned.without_sources
+        )
+        ask = project.to_plan(
             question.items,
             constraints=question.constraints,
             reinstall=question.reinstall,
@@ -146,7 +179,12 @@ class Resolver:
     def _learn(self, more: Learned) -> None:
         with self._lock:
             known = self._learned
-            self._learned = Learned(known.missing | more.missing, known.hidden | more.hidden)
+            self._learned = Learned(
+                known.missing | more.missing,
+                known.hidden | more.hidden,
+                known.without_sources or more.without_sources,
+            )
+            self.project = replace(self.project, without_sources=self._learned.without_sources)
 
 
 def project_for(environment: Environment, snapshot: Snapshot, folder: Path) -> EffectiveProject:
@@ -159,6 +197,7 @@ def project_for(environment: Environment, snapshot: Snapshot, folder: Path) -> E
         missing=snapshot.holds.missing(_names_required(snapshot)),
         build=environment.config.build.value,
         timeout=environment.config.timeout,
+        indexed=indexed_by_projects(snapshot.desired, snapshot.markers, environment.environ),
     )
 
 

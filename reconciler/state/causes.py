@@ -10,7 +10,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from reconciler.status import PackageStatus
+from reconciler.status import PackageStatus, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,14 @@ class WrongRevision:
 
 
 @dataclass(frozen=True, slots=True)
+class NoUsableSource:
+    """Its source cannot be used, so it stays as it is."""
+
+    status: ClassVar = PackageStatus.FAILED
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
 class NeedsAnotherHeld:
     """It needs another version of a held package, so it must be replaced: the hold stays."""
 
@@ -163,6 +171,7 @@ Cause = (
     | WrongSource
     | WrongKind
     | WrongRevision
+    | NoUsableSource
     | NeedsAnotherHeld
     | Kept
     | HeldMissing

@@ -10,7 +10,6 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,15 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
 
 from reconciler.state.adjustments import Adjustments
+from reconciler.state.lowering import BadSource, NotWanted, Sources, section_of
 from reconciler.state.markers import applies
 from reconciler.state.parts import extras_chosen, groups_chosen, groups_for
+from reconciler.state.phrases import causes_of, kind_of, nearest
 from reconciler.state.places import Places
 from reconciler.state.position import KeyPath, Position
-from reconciler.state.sources import BadSource, Source, section_of, sources_for
+from reconciler.state.sources import Source
+from reconciler.state.uv_workspace import NO_CONTEXT, ProjectContext, UvWorkspace
+from reconciler.state.variables import expanded
 from reconciler.status import ExpectedEnd, Problem, Reason
 
 _LOOKS_LIKE = 'A requirement looks like "numpy>=1.24,<2.0" (PEP 508).'
@@ -44,14 +47,18 @@ class BadFile(ExpectedEnd):
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """One requirement that the project declares, and where."""
+    """One requirement that the project declares, and where.
+
+    `specifier` is the version specifier as written, with its clauses in that order. `unusable`
+    says why its source cannot be used: then it may come from nowhere, and stays as it is.
+    """
 
     requirement: Requirement
     origin: str
     source: Source | None = None
     line: int | None = None
     specifier: str = ""
-    """The version specifier as written, with its clauses in that order."""
+    unusable: Problem | None = None
     also: tuple[str, ...] = ()
     """Where else the same is declared."""
 
@@ -76,10 +83,7 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """Everything that the project declares for one target.
-
-    `revision` is `sha256:` and the digest of the file's bytes, as `sha256sum` prints it.
-    """
+    """Everything that the project declares for one target; `revision` as in `revision_of`."""
 
     file: Path
     revision: str
@@ -88,11 +92,23 @@ class Desired:
     requires_python: SpecifierSet | None
     uv: Mapping[str, Any]
     """The `[tool.uv]` table, unchanged."""
+    workspace: UvWorkspace | None = None
+
+    @property
+    def configured(self) -> tuple[Path, Mapping[str, Any]]:
+        """The project whose uv settings apply, and its `[tool.uv]`: the workspace's root."""
+        root = self.workspace
+        return (root.file, root.uv) if root else (self.file, self.uv)
 
 
-def revision_of(text: bytes) -> str:
-    """The revision of the project's file with this content."""
-    return "sha256:" + hashlib.sha256(text).hexdigest()
+def revision_of(text: bytes, workspace: UvWorkspace | None = None) -> str:
+    """The revision of a project's file with this content: `sha256:` and a digest.
+
+    It is the digest that `sha256sum` prints; for a member of a workspace, that of its file
+    followed by the root's.
+    """
+    root = b"" if workspace is None or workspace.text == text else workspace.text
+    return "sha256:" + hashlib.sha256(text + root).hexdigest()
 
 
 def parse(
@@ -102,6 +118,7 @@ def parse(
     *,
     extras: Sequence[str] = (),
     groups: Sequence[str] = (),
+    context: ProjectContext = NO_CONTEXT,
 ) -> Desired:
     """Read a `pyproject.toml`.
 
@@ -111,19 +128,23 @@ def parse(
         markers: The PEP 508 environment of the *target* interpreter.
         extras: Extras of the project to include (`project.optional-dependencies`).
         groups: Dependency groups to include (PEP 735).
+        context: Everything outside the file that decides what it means.
 
     Raises:
         BadFile: The file is not TOML, is not a project's, or has a malformed requirement.
     """
-    return _Reader(file, text, markers).read(extras, groups)
+    return _Reader(file, text, markers, context).read(extras, groups)
 
 
 class _Reader:
     """One reading of one file; keeps the text to point into it."""
 
-    def __init__(self, file: Path, text: bytes, markers: Mapping[str, str]) -> None:
+    def __init__(
+        self, file: Path, text: bytes, markers: Mapping[str, str], context: ProjectContext
+    ) -> None:
         self.file = file
-        self.revision = revision_of(text)
+        self.context = context
+        self.revision = revision_of(text, context.workspace)
         self.bytes = text.removeprefix(codecs.BOM_UTF8)  # some editors write one, and uv ignores it
         self.markers = {**markers, "extra": ""}
         self.places = Places(self._decode())
@@ -164,14 +185,18 @@ class _Reader:
         )
 
     def read(self, extras: Sequence[str], groups: Sequence[str]) -> Desired:
-        project = self._table(self.document, "project", required=True)
+        # uv reads the groups of a file that declares no project, such as a workspace's root.
+        self.project = self._table(self.document, "project", required=not groups or bool(extras))
+        project = self.project
         tool_uv = self._table(self._table(self.document, "tool"), "tool", "uv")
         self._refuse_dynamic(project)
-        self.sources = self._table(tool_uv, "tool", "uv", "sources")
-        self.overridden = Adjustments.of(tool_uv).overrides.keys()
+        self._table(tool_uv, "tool", "uv", "sources")
+        root = self.context.workspace
+        self.overridden = Adjustments.of(root.uv if root else tool_uv).overrides.keys()
         name = project.get("name")
         self.name = canonicalize_name(name) if isinstance(name, str) else None
         optional = self._table(project, "project", "optional-dependencies")
+        self.sources = Sources(self.file, self.name, tool_uv, self.markers, self.context)
         declared = [
             *self._requirements(project.get("dependencies", []), ("project", "dependencies")),
             *self._extras(extras_chosen(extras, tool_uv, optional)),
@@ -184,6 +209,7 @@ class _Reader:
             requirements=_each_once(declared, self.markers),
             requires_python=self._requires_python(project),
             uv=tool_uv,
+            workspace=self.context.workspace,
         )
 
     def _table(
@@ -196,15 +222,23 @@ class _Reader:
         if isinstance(table, dict):
             return table
         if table is None:
-            raise self._bad(
-                f"there is no [{shown}] table",
-                "Declare the project as in PEP 621: a [project] table with `name`, `version` and "
-                "`dependencies`. (If the file is being written right now, it will be read again.)",
-            )
+            raise self._bad(f"there is no [{shown}] table", self._where_else())
         raise self._bad(
-            f"`{shown}` must be a table, not {_kind(table)}",
+            f"`{shown}` must be a table, not {kind_of(table)}",
             f"Write it as [{shown}].",
             self.places.key(path),
+        )
+
+    def _where_else(self) -> str:
+        """What to do about a file without a project."""
+        if "dependency-groups" in self.document or self.context.workspace is not None:
+            return (
+                "Name `groups` of its [dependency-groups] in the configuration, or let `pyproject` "
+                "be the file of a project, such as a member of its workspace."
+            )
+        return (
+            "Declare the project as in PEP 621: a [project] table with `name`, `version` and "
+            "`dependencies`. (If the file is being written right now, it will be read again.)"
         )
 
     def _refuse_dynamic(self, project: Mapping[str, Any]) -> None:
@@ -237,7 +271,7 @@ class _Reader:
         origin = ".".join(map(str, path))
         if not isinstance(values, list):
             raise self._bad(
-                f"`{origin}` must be a list of strings, not {_kind(values)}",
+                f"`{origin}` must be a list of strings, not {kind_of(values)}",
                 'Write it as [ "numpy>=1.24", ... ].',
                 self.places.key(path),
             )
@@ -245,7 +279,7 @@ class _Reader:
             place = f"{origin}[{index}]"
             if not isinstance(value, str):
                 raise self._bad(
-                    f"`{place}` must be a string, not {_kind(value)}", _LOOKS_LIKE,
+                    f"`{place}` must be a string, not {kind_of(value)}", _LOOKS_LIKE,
                     self.places.key(path),
                 )  # fmt: skip
             earlier = sum(1 for other in values[:index] if other == value)
@@ -256,8 +290,9 @@ class _Reader:
             if self._is_own(requirement):
                 yield from self._extras(sorted(requirement.extras), seen=seen | {path})
                 continue
-            source, line = self._source(requirement, path), at.line if at else None
-            yield Declared(requirement, place, source, line, _specifier_in(value))
+            declared = self._lowered(requirement, path, at)
+            if declared is not None:
+                yield replace(declared, origin=place, specifier=_specifier_in(value))
 
     def _requirement(self, value: str, place: str, at: Position | None) -> Requirement:
         try:
@@ -280,34 +315,59 @@ class _Reader:
 
     def _counts(self, requirement: Requirement, place: str, at: Position | None) -> bool:
         """Whether it applies to the target, or may: an override would replace its marker too."""
-        applies = self._applies(requirement.marker, place, at)
+        is_used = self._applies(requirement.marker, place, at)
         return is_used or canonicalize_name(requirement.name) in self.overridden
 
     def _is_own(self, requirement: Requirement) -> bool:
         """Whether it is `project[extra]` within the project itself: extras, not a package."""
         return bool(requirement.extras) and canonicalize_name(requirement.name) == self.name
 
-    def _source(self, requirement: Requirement, path: KeyPath) -> Source | None:
+    def _lowered(
+        self, requirement: Requirement, path: KeyPath, at: Position | None
+    ) -> Declared | None:
+        """The requirement with its source; None if its workspace does not want it here.
+
+        A source that cannot be used costs this requirement only.
+        """
+        line = at.line if at else None
         try:
-            return sources_for(
-                requirement.name, self.sources, self.file.parent, self.markers, section_of(path)
-            )
+            source = self.sources.of(canonicalize_name(requirement.name), section_of(path))
+        except NotWanted:
+            return None
         except BadSource as error:
-            at = self.places.key(("tool", "uv", "sources", error.key))
-            fix = "Write it as shown in uv's documentation on sources."
-            raise self._bad(f"`tool.uv.sources.{error.key}` {error.reason}", fix, at) from error
+            return Declared(requirement, "", None, line, unusable=self._unusable(error, at))
+        if requirement.url:
+            # uv takes a source before a URL.
+            url = None if source else expanded(requirement.url, self.context.environ,
+                                               self.file.parent)  # fmt: skip
+            requirement.url = Path(url).as_uri() if url and url.startswith("/") else url
+        return Declared(requirement, "", source, line)
+
+    def _unusable(self, error: BadSource, at: Position | None) -> Problem:
+        if error.key is None:
+            return self._bad(error.reason, error.fix, at).problem
+        root = self.context.workspace
+        file, places = self.file, self.places
+        if error.of_root and root is not None:
+            file, places = root.file, Places(root.text.decode("utf-8-sig"))
+        found = places.key(("tool", "uv", "sources", error.key))
+        line, column = (found.line, found.column) if found else (None, None)
+        return Problem(
+            file=str(file), line=line, column=column, text=places.line(line), fix=error.fix,
+            reason=f"`tool.uv.sources.{error.key}` {error.reason}",
+        )  # fmt: skip
 
     def _extras(
         self, extras: Iterable[str], *, seen: frozenset[KeyPath] = frozenset()
     ) -> Iterator[Declared]:
         table = ("project", "optional-dependencies")
-        tables = self._table(self.document["project"], *table)
+        tables = self._table(self.project, *table)
         by_name = {canonicalize_name(key): key for key in tables}
         for extra in extras:
             key = by_name.get(canonicalize_name(extra))
             if key is None:
                 raise self._bad(
-                    f"there is no extra `{extra}` in [{'.'.join(table)}]{_nearest(extra, by_name)}",
+                    f"there is no extra `{extra}` in [{'.'.join(table)}]{nearest(extra, by_name)}",
                     "Correct `extras` in the configuration or [tool.uv.pip], or declare the extra.",
                     self.places.key(table),
                 )
@@ -325,8 +385,8 @@ class _Reader:
                 resolved = resolve_dependency_groups(tables, group)
             except Exception as error:
                 raise self._bad(
-                    f"the dependency group `{group}` cannot be read: {_causes(error)}"
-                    f"{_nearest(group, tables)}",
+                    f"the dependency group `{group}` cannot be read: {causes_of(error)}"
+                    f"{nearest(group, tables)}",
                     "Correct [dependency-groups] (PEP 735), or `groups` in the configuration.",
                     self.places.key(("dependency-groups", group)),
                 ) from error
@@ -340,7 +400,15 @@ def _each_once(declared: Iterable[Declared], markers: Mapping[str, str]) -> tupl
         requirement, source = one.requirement, one.source
         extras = frozenset(map(canonicalize_name, requirement.extras))
         excluded = None if applies(requirement.marker, markers) else str(requirement.marker)
-        key = (one.name, extras, requirement.specifier, requirement.url, repr(source), excluded)
+        key = (
+            one.name,
+            extras,
+            requirement.specifier,
+            requirement.url,
+            repr(source),
+            excluded,
+            one.unusable,
+        )
         first = found.get(key)
         found[key] = one if first is None else replace(first, also=(*first.also, one.origin))
     return tuple(found.values())
@@ -355,20 +423,3 @@ def _specifier_in(literal: str) -> str:
     """The specifier of a valid requirement, in its written order."""
     found = _SPECIFIER.match(literal)
     return re.sub(r"\s+", "", found[1]) if found else ""
-
-
-def _kind(value: object) -> str:
-    names = {dict: "a table", list: "a list", str: "a string", bool: "a boolean",
-             int: "an integer", float: "a number"}  # fmt: skip
-    return names.get(type(value), f"a {type(value).__name__}")
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    close = get_close_matches(word, list(known), n=1)
-    return f"; did you mean `{close[0]}`?" if close else ""
-
-
-def _causes(error: BaseException) -> str:
-    if isinstance(error, BaseExceptionGroup):
-        return "; ".join(_causes(inner) for inner in error.exceptions)
-    return str(error) or type(error).__name__

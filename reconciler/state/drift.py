@@ -26,6 +26,7 @@ from reconciler.state.causes import (
     Mismatch,
     Missing,
     NeedsAnotherHeld,
+    NoUsableSource,
     Origin,
     WrongKind,
     WrongRevision,
@@ -93,7 +94,16 @@ class _Comparison:
         found = self.installed.get(declared.name)
         asked = next(self.adjustments.of_project([declared.requirement], self.markers), None)
         source = declared.source if asked is declared.requirement else None  # overridden as well
-        cause = LeftOut() if asked is None else self._judge(asked, source, found)
+        if asked is None:
+            cause: Cause = LeftOut()
+        elif (
+            declared.unusable is not None
+            and asked is declared.requirement
+            and not self.holds.covers(declared.name)
+        ):
+            cause = NoUsableSource(declared.unusable)
+        else:
+            cause = self._judge(asked, source, found)
         specifier = declared.specifier or str(declared.requirement.specifier) or None
         required = (
             declared.requirement.url or (declared.source and declared.source.url) or specifier

@@ -9,7 +9,7 @@ from packaging.version import Version
 from reconciler.state.causes import Cause
 from reconciler.status import PackageStatus as Status
 
-_FIXABLE = frozenset({Status.MISSING, Status.MISMATCH, Status.BROKEN})
+_FIXABLE = frozenset({Status.MISSING, Status.MISMATCH, Status.BROKEN, Status.FAILED})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,31 +1,28 @@
 """Where a single requirement comes from, if not simply from the indexes.
 
-`[tool.uv.sources]` and PEP 508 direct references, with absolute paths, and the recorded
-origin of an installed copy (PEP 610).
+A source (`lowering` finds it) or a PEP 508 direct reference, with absolute paths, and the
+recorded origin of an installed copy (PEP 610).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
-
-from packaging.markers import (
-    InvalidMarker,
-    Marker,
-    UndefinedComparison,
-    UndefinedEnvironmentName,
-)
-from packaging.utils import NormalizedName, canonicalize_name
 
 _PLACE_KEYS = ("path", "url", "git")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One `[tool.uv.sources]` entry that applies to the target, with absolute paths."""
+    """One `[tool.uv.sources]` entry that applies to the target, with absolute paths.
+
+    `index` is the `[[tool.uv.index]]` table that it refers to: uv looks for one in the file that
+    has the source (uv-facts 12b).
+    """
 
     table: Mapping[str, Any]
+    index: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @property
     def is_direct(self) -> bool:
@@ -98,78 +95,6 @@ class DirectUrl:
 
 def _table(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-class BadSource(Exception):
-    """An invalid entry of `[tool.uv.sources]`; `reason` completes the sentence after its key."""
-
-    def __init__(self, key: str, reason: str) -> None:
-        super().__init__(key, reason)
-        self.key = key
-        self.reason = reason
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """The extra or group that a requirement belongs to, if any; names by PEP 503."""
-
-    extra: NormalizedName | None = None
-    group: NormalizedName | None = None
-
-
-def section_of(path: Sequence[str | int]) -> Section:
-    """The section of the list of requirements at that key in a `pyproject.toml`."""
-    name = canonicalize_name(str(path[-1]))
-    if path[0] == "dependency-groups":
-        return Section(group=name)
-    return Section(extra=name) if "optional-dependencies" in path[:-1] else Section()
-
-
-def sources_for(
-    name: str, sources: Mapping[str, Any], base: Path, markers: Mapping[str, str], section: Section
-) -> Source | None:
-    """The source that applies to `name` on the target, or None.
-
-    Args:
-        name: The required package, in any spelling.
-        sources: The `[tool.uv.sources]` table.
-        base: The folder that paths are relative to.
-        markers: The target's PEP 508 environment.
-        section: The requirement's section, to match `extra` and `group`.
-
-    Raises:
-        BadSource: The entry is invalid. Ignoring it would take a package of that name from
-                somewhere else.
-    """
-    wanted = canonicalize_name(name)
-    for key, entry in sources.items():
-        if canonicalize_name(key) != wanted:
-            continue
-        for table in entry if isinstance(entry, list) else [entry]:
-            if not isinstance(table, dict):
-                raise BadSource(key, "must be a table, or a list of tables")
-            if _applies(table, markers, section, key):
-                return Source(_absolute(table, base))
-    return None
-
-
-def _applies(
-    table: Mapping[str, Any], markers: Mapping[str, str], section: Section, key: str
-) -> bool:
-    for word, own in (("extra", section.extra), ("group", section.group)):
-        if word in table and (own is None or canonicalize_name(str(table[word])) != own):
-            return False
-    try:
-        return "marker" not in table or Marker(table["marker"]).evaluate(dict(markers))
-    except (InvalidMarker, UndefinedComparison, UndefinedEnvironmentName, TypeError) as error:
-        raise BadSource(key, f"has an invalid marker: {table['marker']!r}") from error
-
-
-def _absolute(table: Mapping[str, Any], base: Path) -> dict[str, Any]:
-    kept = {k: v for k, v in table.items() if k not in ("marker", "extra", "group")}
-    if isinstance(kept.get("path"), str):
-        kept["path"] = str((base / Path(kept["path"]).expanduser()).resolve())
-    return kept
 
 
 def same_place(asked: str, installed: str) -> bool:

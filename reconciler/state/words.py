@@ -15,6 +15,7 @@ from reconciler.state.causes import (
     Mismatch,
     Missing,
     NeedsAnotherHeld,
+    NoUsableSource,
     Origin,
     OutOfBounds,
     WrongKind,
@@ -73,7 +74,7 @@ def _free(
     row: Row,
     cause: (
         Met | LeftOut | Missing | Broken | Mismatch | OutOfBounds | WrongSource | WrongKind
-        | WrongRevision | NeedsAnotherHeld
+        | WrongRevision | NoUsableSource | NeedsAnotherHeld
     ),
 ) -> str:  # fmt: skip
     match cause:
@@ -96,6 +97,8 @@ def _free(
             return f"it is {'' if editable else 'not '}installed as an editable package"
         case WrongRevision(revision, asked):
             return f"revision {revision} is installed, {asked} is required"
+        case NoUsableSource(problem):
+            return str(problem)
         case NeedsAnotherHeld(version, needs, held, held_version):
             return f"{row.name} {version} needs {needs}, but {held} {held_version} is held"
         case _:

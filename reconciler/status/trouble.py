@@ -22,6 +22,7 @@ class Reason(StrEnum):
     NO_SOLUTION = "NoSolution"
     BUILD_FAILED = "BuildFailed"
     UNUSABLE = "Unusable"
+    BAD_SOURCE = "BadSource"
     DEPENDENCY_FAILED = "DependencyFailed"
     HOLD_CONFLICT = "HoldConflict"
     WOULD_DOWNGRADE = "WouldDowngrade"

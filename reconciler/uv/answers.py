@@ -56,6 +56,12 @@ class Unusable(BuildFailed):
     reason = Reason.UNUSABLE
 
 
+class BadEntry(BuildFailed):
+    """uv cannot use the source of a requirement."""
+
+    reason = Reason.BAD_SOURCE
+
+
 class Unreadable(UvError):
     """uv cannot read an installed package; names the package or its folder."""
 
@@ -153,6 +159,7 @@ _UNUSABLE = re.compile(
     r"|Failed to install: \S+ \(([A-Za-z0-9._-]+)==[^)]*\)"
     r"|Package metadata name `[^`]*` does not match given name `([^`]*)`"
 )
+_ENTRY = re.compile(r"Failed to parse entry: `([^`]+)`")
 _UNREADABLE = re.compile(
     r"Failed to read metadata from: .*?/(?P<info>[^/]+?\.(?:dist-info|egg-info|egg-link))\b"
     r"|Failed to read metadata from installed package `(?P<package>[A-Za-z0-9._-]+)"
@@ -194,6 +201,9 @@ def failure(code: int, log: str) -> UvError:
     built = _BUILD.search(words)
     if built:
         return BuildFailed(canonicalize_name(built["name"]), words, log)
+    entry = _ENTRY.match(words)
+    if entry:
+        return BadEntry(canonicalize_name(entry[1]), words, log)
     unusable = _UNUSABLE.match(words)
     asked_for = unusable is not None and " @ " in unusable[0]  # at a URL that does not exist
     if unusable and not (asked_for and _UNFIT.search(words)):

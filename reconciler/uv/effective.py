@@ -10,7 +10,7 @@ import hashlib
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from reconciler.state.desired import Declared
 from reconciler.state.holds import Held, HoldSet, requires_of
 from reconciler.state.installed import Distribution
 from reconciler.state.markers import applies
+from reconciler.state.sources import Source
 from reconciler.uv.program import EFFECTIVE_NAME, Ask, Planned
 
 HELD_WEIGHT = 1000
@@ -43,6 +44,8 @@ class Item:
     weight: int = 1
     origins: tuple[str, ...] = ()
     """Everywhere the project declares it."""
+    index: Mapping[str, Any] | None = field(default=None, repr=False)
+    """The index that the source names."""
 
 
 def items_of(
@@ -58,10 +61,11 @@ def items_of(
             found += _of_extras(one, holds, markers)
         else:
             source = one.source.table if one.source else None
+            index = one.source.index if one.source else None
             # A marker that excludes it here is left to uv, which may have an override for it.
             marker = one.requirement.marker
             text = one.text if applies(marker, markers) else f"{one.text} ; {marker}"
-            found.append(Item(one.name, text, one.origin, source, origins=one.origins))
+            found.append(Item(one.name, text, one.origin, source, origins=one.origins, index=index))
     return tuple(found)
 
 
@@ -110,6 +114,9 @@ class EffectiveProject:
         build: Whether source distributions may be built.
         timeout: The time limit of one run in seconds, or None.
         wheels: A folder of wheels that no index has.
+        without_sources: Whether projects that uv builds lose their sources of held packages,
+                and with them their workspaces (uv-facts 12d).
+        indexed: The indexes that local projects name for what they require.
     """
 
     folder: Path
@@ -120,6 +127,8 @@ class EffectiveProject:
     build: str = "allow"
     timeout: float | None = None
     wheels: Path | None = None
+    without_sources: bool = False
+    indexed: Mapping[NormalizedName, Source] = field(default_factory=dict, repr=False)
 
     def to_plan(
         self,
@@ -169,6 +178,11 @@ class EffectiveProject:
         names = {p.name for p in planned}
         requirements = [_exact(p, declared.get(p.name)) for p in planned]
         sources = [item for name, item in declared.items() if name in names]
+        sources += [
+            Item(name, name, "", source.table, index=source.index)
+            for name, source in self.indexed.items()
+            if name in names and name not in declared
+        ]
         project = _write_project(folder, requirements, sources)
         settings = self._settings(folder)
         return self._ask(folder, project, settings, self._build_arguments(folder))
@@ -199,15 +213,12 @@ class EffectiveProject:
         ]
 
     def _build_arguments(self, folder: Path) -> list[str]:
-        """Keep a build from fetching another torch: it fails with an error instead (uv-facts 8f).
-
-        A source for a hold that one of the user's own projects (`path = ...`) declares is ignored
-        too.
-        """
+        """Keep a build from fetching another torch: it fails with an error (uv-facts 8f)."""
         names = [*self.holds.held, *sorted(self.missing)]
         pins = [h.pin for h in self.holds.held.values()] + [f"{n}<0" for n in sorted(self.missing)]
         arguments = self._list(folder, "-b", "build-constraints.txt", pins)
-        arguments += [f"--no-sources-package={name}" for name in names]
+        if self.without_sources:
+            arguments += [f"--no-sources-package={name}" for name in names]
         return [*arguments, "--no-build"] if self.build == "never" else arguments
 
     def _list(self, folder: Path, flag: str, name: str, lines: Sequence[str]) -> list[str]:
@@ -220,11 +231,13 @@ class EffectiveProject:
 
 def _write_project(folder: Path, requirements: Sequence[str], items: Iterable[Item]) -> Path:
     sources = {item.name: dict(item.source) for item in items if item.source}
+    indexes = {str(item.index["name"]): dict(item.index) for item in items if item.index}
     document: dict[str, Any] = {
         "project": {"name": EFFECTIVE_NAME, "version": "0", "dependencies": requirements},
         # A workspace of its own: otherwise uv looks for one further up and reads the project of the
-        # user, which may be half saved right now.
-        "tool": {"uv": {"workspace": {}, "sources": sources}},
+        # user, which may be half saved right now. The indexes that sources name must be in the
+        # file of the sources (uv-facts 12b).
+        "tool": {"uv": {"workspace": {}, "sources": sources, "index": list(indexes.values())}},
     }
     path = folder / "pyproject.toml"
     path.write_text(tomli_w.dumps(document), encoding="utf-8")

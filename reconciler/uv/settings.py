@@ -108,10 +108,11 @@ def stamp_of(project_file: Path, environ: Mapping[str, str]) -> tuple[object, ..
     files += [d / "pyproject.toml" for d in project_file.parents[1:]]
     named = [Path(environ["UV_CONFIG_FILE"])] if environ.get("UV_CONFIG_FILE") else []
     named += paths_in(environ, FILES_OF, project_file.parent)
-    return tuple(_identity(file) for file in (*named, *files, user, *system))
+    return tuple(stamp_of_file(file) for file in (*named, *files, user, *system))
 
 
-def _identity(file: Path) -> tuple[int, ...] | None:
+def stamp_of_file(file: Path) -> tuple[int, ...] | None:
+    """What changes when a file changes; None if there is none."""
     try:
         found = file.stat()
     except OSError:

@@ -5,6 +5,7 @@ import pytest
 from tests.state.comparing import compare, shown
 
 TORCH = "2.3.1+rocm5.7"
+ROCM = '[[tool.uv.index]]\nname = "rocm"\nurl = "https://x.test/rocm"\n'
 
 
 # Places (PEP 610)
@@ -71,7 +72,7 @@ def test_direct_references(site, requirement, direct_url, status):
 )  # fmt: skip
 def test_sources(site, source, direct_url, status):
     site.add("a", direct_url=direct_url)
-    drift = compare(site, "a", extra=f"[tool.uv.sources]\na = {source}\n")
+    drift = compare(site, "a", extra=f"[tool.uv.sources]\na = {source}\n{ROCM}")
     assert shown(drift) == [("a", status)]
 
 

@@ -2,9 +2,14 @@
 
 import pytest
 
-from tests.state.reading import problem, read
+from tests.state.reading import read
 
 # Sources
+
+INDEXES = "".join(
+    f'\n        [[tool.uv.index]]\n        name = "{name}"\n        url = "../{name}"'
+    for name in ("rocm", "win", "old", "new", "gpu", "dev", "any", "odd")
+)
 
 
 def source_of(table: str, *, requirement="thing", extras=(), groups=()):
@@ -19,6 +24,7 @@ def source_of(table: str, *, requirement="thing", extras=(), groups=()):
         dev = ["thing"]
         [tool.uv.sources]
         {table}
+        {INDEXES}
         """,
         extras=extras,
         groups=groups,
@@ -41,6 +47,11 @@ def test_sources_have_absolute_places(table, url, editable):
     assert source.url == url
     assert source.is_editable is editable
     assert source.is_direct is (url is not None)
+    assert (source.index is None) is source.is_direct
+
+
+def test_an_index_has_an_absolute_place():
+    assert source_of('thing = { index = "rocm" }').index == {"name": "rocm", "url": "/srv/rocm"}
 
 
 @pytest.mark.parametrize(
@@ -103,6 +114,7 @@ def test_without_a_source_there_is_none():
 def test_a_source_that_cannot_be_understood_is_no_reason_to_look_elsewhere(table, words):
     # To ignore it would be to install another package of that name, from another index.
     text = f"[project]\ndependencies = ['thing']\n[tool.uv.sources]\n{table}\n"
-    found = problem(text)
-    assert words in found.reason
-    assert found.line == 4
+    [declared] = read(text).requirements
+    assert declared.source is None
+    assert words in declared.unusable.reason
+    assert declared.unusable.line == 4

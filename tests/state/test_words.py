@@ -10,6 +10,7 @@ from packaging.version import Version
 from reconciler.state import causes
 from reconciler.state.rows import Row
 from reconciler.state.words import message_of
+from reconciler.status import Problem
 
 V1, V2 = Version("1.0"), Version("2.0")
 TORCH = NormalizedName("torch")
@@ -37,6 +38,12 @@ SENTENCES = [
     (causes.WrongKind(editable=True), "it is installed as an editable package"),
     (causes.WrongKind(editable=False), "it is not installed as an editable package"),
     (causes.WrongRevision("v1", "v2"), "revision v1 is installed, v2 is required"),
+    (
+        causes.NoUsableSource(
+            Problem(file="/srv/p.toml", line=3, column=1, reason="it is nowhere", fix="Correct it.")
+        ),
+        "/srv/p.toml:3:1: it is nowhere. Correct it.",
+    ),
     (
         causes.NeedsAnotherHeld(V2, "torch>=2", TORCH, V1),
         "numpy 2.0 needs torch>=2, but torch 1.0 is held",

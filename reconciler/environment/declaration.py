@@ -1,0 +1,64 @@
+"""Reads what the project declares: its file, and the files around it that decide what it means."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from reconciler.config import EnvironmentConfig
+from reconciler.state.desired import BadFile, Desired, parse
+from reconciler.status import Problem
+from reconciler.uv.discovery import context_of
+
+_MAX_PROJECT_BYTES = 4 * 1024 * 1024
+
+
+def declared_by(
+    config: EnvironmentConfig,
+    markers: Mapping[str, str],
+    environ: Mapping[str, str],
+    text: bytes | None = None,
+) -> Desired:
+    """What the project of an environment declares.
+
+    Args:
+        config: Which project, and which of its extras and groups.
+        markers: The target's PEP 508 environment.
+        environ: The environment variables.
+        text: The content of the project's file, if it is known; otherwise it is read.
+
+    Raises:
+        BadFile: The file, or that of the workspace's root, cannot be used.
+    """
+    file = config.pyproject
+    text = read_project(file) if text is None else text
+    context = context_of(file, text, environ)
+    return parse(file, text, markers, extras=config.extras, groups=config.groups, context=context)
+
+
+def read_project(file: Path) -> bytes:
+    """The content of a project's file.
+
+    Raises:
+        BadFile: It does not exist, or it cannot be read.
+    """
+    try:
+        with file.open("rb") as opened:
+            text = opened.read(_MAX_PROJECT_BYTES + 1)
+    except OSError as error:
+        raise unreadable(file, error) from error
+    if len(text) > _MAX_PROJECT_BYTES:
+        raise bad_file(file, "the file is larger than 4 MiB", "Check that it is the right file.")
+    return text
+
+
+def bad_file(file: Path, reason: str, fix: str) -> BadFile:
+    """A problem of a file as a whole."""
+    return BadFile(Problem(file=str(file), reason=reason, fix=fix))
+
+
+def unreadable(file: Path, error: OSError) -> BadFile:
+    """Why a file cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        fix = "Restore it, or correct `pyproject`. It is read again as soon as it exists."
+        return bad_file(file, "the file does not exist", fix)
+    reason = f"the file cannot be read ({error.strerror})"
+    return bad_file(file, reason, "Allow the service's user to read it.")

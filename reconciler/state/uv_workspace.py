@@ -1,0 +1,60 @@
+"""The uv workspace that a project belongs to, and what the project takes from it.
+
+Values only: `uv/discovery.py` finds them on the disk.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import NormalizedName
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One project of a workspace."""
+
+    folder: Path
+    is_package: bool = True
+    """Whether it can be built; `[tool.uv] package = false` says that it cannot."""
+
+
+@dataclass(frozen=True)
+class UvWorkspace:
+    """A workspace, as its root declares it.
+
+    `file` is the root's `pyproject.toml`, `text` its content and `uv` its `[tool.uv]` table.
+    """
+
+    file: Path
+    text: bytes
+    uv: Mapping[str, Any]
+    members: Mapping[NormalizedName, Member] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that decide what its members declare."""
+        projects = (member.folder / "pyproject.toml" for member in self.members.values())
+        return tuple(sorted({self.file, self.file.with_name("uv.toml"), *projects}))
+
+
+@dataclass(frozen=True)
+class ProjectContext:
+    """Everything outside a project's file that decides what the file means.
+
+    `named` are other workspaces that its sources name by their folder. `index_names` are the
+    indexes that uv knows from its variables. `without_sources` and `sourceless` are uv's
+    `no-sources` and `no-sources-package`. `exists` says whether a local file exists.
+    """
+
+    workspace: UvWorkspace | None = None
+    named: Mapping[Path, UvWorkspace] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    index_names: frozenset[str] = frozenset()
+    without_sources: bool = False
+    sourceless: frozenset[NormalizedName] = frozenset()
+    exists: Callable[[Path], bool] = field(default=lambda _: True, compare=False)
+
+
+NO_CONTEXT = ProjectContext()
