@@ -80,7 +80,7 @@ class Resolver:
         self._cancel = cancel
         self._on_line = on_line
         self._lock = Lock()
-        self._learned = Learned(project.missing)
+        self._learned = Learned(project.missing, without_sources=project.without_sources)
 
     def answer(self, question: Question) -> Plan:
         """The plan; uv is asked again as long as a refusal teaches something new.
