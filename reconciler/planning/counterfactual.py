@@ -15,7 +15,7 @@ from reconciler.environment.snapshot import Snapshot
 from reconciler.planning.decision import Decision
 from reconciler.planning.failures import mentions
 from reconciler.planning.planner import Planner
-from reconciler.state.desired import Declared
+from reconciler.state.declared import Declared
 from reconciler.state.holds import requires_of
 from reconciler.status import HeldBack
 from reconciler.uv.effective import Item, items_of_holds

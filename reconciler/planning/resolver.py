@@ -17,7 +17,7 @@ from reconciler.log.logger import get_logger
 from reconciler.planning.failures import mentions
 from reconciler.planning.shadow import shadow_of
 from reconciler.processes import Cancellation, OnLine
-from reconciler.uv.discovery import indexed_by_projects
+from reconciler.uv.discovery import sources_of_projects
 from reconciler.uv.effective import EffectiveProject, Item
 from reconciler.uv.program import BuildFailed, Plan, Unreadable, UvError
 
@@ -82,7 +82,7 @@ class Resolver:
         self._cancel = cancel
         self._on_line = on_line
         self._lock = Lock()
-        self._learned = Learned(project.missing)
+        self._learned = Learned(project.missing, without_sources=project.without_sources)
 
     def answer(self, question: Question) -> Plan:
         """The plan; uv is asked again as long as a refusal teaches something new.
@@ -189,6 +189,7 @@ class Resolver:
 
 def project_for(environment: Environment, snapshot: Snapshot, folder: Path) -> EffectiveProject:
     """The effective project of one pass; `folder` is private to it."""
+    elsewhere = sources_of_projects(snapshot.desired, snapshot.markers, environment.environ)
     return EffectiveProject(
         folder=folder,
         python=snapshot.interpreter.executable,
@@ -197,7 +198,9 @@ def project_for(environment: Environment, snapshot: Snapshot, folder: Path) -> E
         missing=snapshot.holds.missing(_names_required(snapshot)),
         build=environment.config.build.value,
         timeout=environment.config.timeout,
-        indexed=indexed_by_projects(snapshot.desired, snapshot.markers, environment.environ),
+        # An index is not asked for a hold, but uv would fetch it from an exact place.
+        without_sources=any(s.is_direct and snapshot.holds.covers(n) for n, s in elsewhere),
+        indexed={name: source for name, source in reversed(elsewhere) if source.index},
     )
 
 

@@ -7,7 +7,6 @@ and how to fix it.
 
 import codecs
 import hashlib
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,16 +17,15 @@ from packaging.dependency_groups import resolve_dependency_groups
 from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.utils import NormalizedName, canonicalize_name
+from packaging.utils import canonicalize_name
 
 from reconciler.state.adjustments import Adjustments
+from reconciler.state.declared import Declared, each_once, specifier_in
 from reconciler.state.lowering import BadSource, NotWanted, Sources, section_of
-from reconciler.state.markers import applies
 from reconciler.state.parts import extras_chosen, groups_chosen, groups_for
 from reconciler.state.phrases import causes_of, kind_of, nearest
 from reconciler.state.places import Places
 from reconciler.state.position import KeyPath, Position
-from reconciler.state.sources import Source
 from reconciler.state.uv_workspace import NO_CONTEXT, ProjectContext, UvWorkspace
 from reconciler.state.variables import expanded
 from reconciler.status import ExpectedEnd, Problem, Reason
@@ -43,42 +41,6 @@ class BadFile(ExpectedEnd):
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(str(problem), problem=problem)
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """One requirement that the project declares, and where.
-
-    `specifier` is the version specifier as written, with its clauses in that order. `unusable`
-    says why its source cannot be used: then it may come from nowhere, and stays as it is.
-    """
-
-    requirement: Requirement
-    origin: str
-    source: Source | None = None
-    line: int | None = None
-    specifier: str = ""
-    unusable: Problem | None = None
-    also: tuple[str, ...] = ()
-    """Where else the same is declared."""
-
-    @property
-    def origins(self) -> tuple[str, ...]:
-        """Everywhere it is declared."""
-        return (self.origin, *self.also)
-
-    @property
-    def name(self) -> NormalizedName:
-        """The required package, by PEP 503."""
-        return canonicalize_name(self.requirement.name)
-
-    @property
-    def text(self) -> str:
-        """The requirement as written, without its marker."""
-        requirement = self.requirement
-        extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
-        place = f" @ {requirement.url}" if requirement.url else self.specifier
-        return f"{requirement.name}{extras}{place}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +168,7 @@ class _Reader:
             file=self.file,
             revision=self.revision,
             project=self.name,
-            requirements=_each_once(declared, self.markers),
+            requirements=each_once(declared, self.markers),
             requires_python=self._requires_python(project),
             uv=tool_uv,
             workspace=self.context.workspace,
@@ -292,7 +254,7 @@ class _Reader:
                 continue
             declared = self._lowered(requirement, path, at)
             if declared is not None:
-                yield replace(declared, origin=place, specifier=_specifier_in(value))
+                yield replace(declared, origin=place, specifier=specifier_in(value))
 
     def _requirement(self, value: str, place: str, at: Position | None) -> Requirement:
         try:
@@ -391,35 +353,3 @@ class _Reader:
                     self.places.key(("dependency-groups", group)),
                 ) from error
             yield from self._requirements(list(resolved), ("dependency-groups", group))
-
-
-def _each_once(declared: Iterable[Declared], markers: Mapping[str, str]) -> tuple[Declared, ...]:
-    """The same requirement in several places is one, with all its origins."""
-    found: dict[tuple[object, ...], Declared] = {}
-    for one in declared:
-        requirement, source = one.requirement, one.source
-        extras = frozenset(map(canonicalize_name, requirement.extras))
-        excluded = None if applies(requirement.marker, markers) else str(requirement.marker)
-        key = (
-            one.name,
-            extras,
-            requirement.specifier,
-            requirement.url,
-            repr(source),
-            excluded,
-            one.unusable,
-        )
-        first = found.get(key)
-        found[key] = one if first is None else replace(first, also=(*first.also, one.origin))
-    return tuple(found.values())
-
-
-_SPECIFIER = re.compile(
-    r"^\s*[A-Za-z0-9._-]+\s*(?:\[[^]]*\])?\s*\(?([^;@)]*)\)?\s*(?:;.*)?$", re.DOTALL
-)
-
-
-def _specifier_in(literal: str) -> str:
-    """The specifier of a valid requirement, in its written order."""
-    found = _SPECIFIER.match(literal)
-    return re.sub(r"\s+", "", found[1]) if found else ""

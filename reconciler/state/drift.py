@@ -32,7 +32,8 @@ from reconciler.state.causes import (
     WrongRevision,
     WrongSource,
 )
-from reconciler.state.desired import Declared, Desired
+from reconciler.state.declared import Declared
+from reconciler.state.desired import Desired
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Distribution, Installed
 from reconciler.state.rows import Drift, Row, one_each

@@ -136,8 +136,8 @@ class Sources:
                     "is not `{ workspace = true }`, though it is a member of the workspace",
                     f"Write `{entry.key} = {{ workspace = true }}`.",
                 )
+            _check(table, entry.key)
             if _applies(table, self.markers, section, entry.key):
-                _check(table, entry.key)
                 return self._source(table, entry)
         if self._is_member(entry.name):
             raise NotWanted
@@ -261,6 +261,8 @@ def _check(table: Mapping[str, Any], key: str) -> None:
             raise BadSource(key, f"has an unknown key, `{word}`")
         if kind not in _ONLY_WITH.get(word, kinds):
             raise BadSource(key, f"cannot have both `{kind}` and `{word}`")
+        if word == "marker":
+            continue  # read below, with words of its own
         right = str if word in _TEXTS else bool if word in _FLAGS else (bool, str)
         if not isinstance(value, right):
             raise BadSource(key, f"has a wrong kind of value for `{word}`: {value!r}")

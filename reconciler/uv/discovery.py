@@ -59,20 +59,20 @@ def _settings(file: Path, uv: Mapping[str, Any], environ: Mapping[str, str]) -> 
         return {}
 
 
-def indexed_by_projects(
+def sources_of_projects(
     desired: Desired | None, markers: Mapping[str, str], environ: Mapping[str, str]
-) -> dict[NormalizedName, Source]:
-    """The sources with an index that local projects declare for what they require.
+) -> list[tuple[NormalizedName, Source]]:
+    """The sources that local projects declare for what they require.
 
-    uv follows them when it plans. An installation of exact versions has to repeat them, or it
-    would look for these packages in other indexes.
+    uv follows them when it plans. An installation of exact versions has to repeat their indexes,
+    or it would look for these packages in others.
 
     Args:
         desired: What is declared; its local sources are followed, and theirs.
         markers: The target's PEP 508 environment.
         environ: The environment variables.
     """
-    found: dict[NormalizedName, Source] = {}
+    found: list[tuple[NormalizedName, Source]] = []
     declared = desired.requirements if desired else ()
     waiting = [_project_in(one.source) for one in declared]
     seen: set[Path] = set()
@@ -83,8 +83,7 @@ def indexed_by_projects(
             continue
         seen.add(file)
         for name, source in _sources_in(file, text, markers, environ):
-            if source.index is not None:
-                found.setdefault(name, source)
+            found.append((name, source))
             waiting.append(_project_in(source))
     return found
 

@@ -18,7 +18,7 @@ import tomli_w
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
-from reconciler.state.desired import Declared
+from reconciler.state.declared import Declared
 from reconciler.state.holds import Held, HoldSet, requires_of
 from reconciler.state.installed import Distribution
 from reconciler.state.markers import applies

@@ -20,7 +20,7 @@ from reconciler.passes import reconcile as passes
 from reconciler.passes.outcome import Outcome
 from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
-from reconciler.state.desired import Declared
+from reconciler.state.declared import Declared
 from reconciler.status import ExpectedEnd
 from tests.corpus.bare import Uv
 from tests.corpus.case import Case, names_on, set_up, shelves

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.config import EnvironmentConfig
+from reconciler.daemon.watched import targets_of
 from reconciler.environment.environment import Environment
 from reconciler.passes.outcome import Outcome
 from reconciler.passes.reconcile import plan
@@ -157,6 +158,9 @@ def test_a_member_is_installed_from_its_folder_and_both_agree_afterwards(ground,
     assert environment.look().drift.in_sync
     assert planned_by_uv(member, venv) == {}
     before = environment.look()
+    watched = targets_of(environment.config, before)
+    assert all(watched.matters(str(file)) for file in before.desired.workspace.files)
+    assert ground.root / "packages/alpha/pyproject.toml" in before.desired.workspace.files
     (ground.root / "pyproject.toml").write_text(
         (ground.root / "pyproject.toml").read_text().replace("true }", "true, editable = false }")
     )
@@ -214,6 +218,12 @@ def test_a_source_that_cannot_be_used_costs_its_requirement_only(ground, project
         ):
             wrong[entry] = outcome.failed, outcome.plan, row
     assert wrong == {}
+    # What only uv finds wrong costs no more.
+    source = 'gamma = { url = "git+http://127.0.0.1:9/x" }'
+    ground.write(".", ["gamma", "delta"], f"[tool.uv.sources]\n{source}\n{ground.main}", "studio")
+    outcome = plan_of(project, venv)
+    assert [(f.name, f.reason) for f in outcome.failed] == [("gamma", Reason.BAD_SOURCE)]
+    assert [change.name for change in outcome.plan] == ["delta"]
     # It is not removed either, and it is healed without an edit once the path is there.
     environment = environment_of(project, venv, prune=True)
     ground.write(".", ["gamma"], f'[tool.uv.sources]\ngamma = {{ path = "gone" }}\n{ground.main}',
