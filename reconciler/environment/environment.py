@@ -8,6 +8,8 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Mapping
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,16 @@ from packaging.utils import NormalizedName
 
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.interpreter import Interpreter, InterpreterCache, InterpreterError
+from reconciler.environment.local_sources import LocalSources
 from reconciler.environment.snapshot import Snapshot
 from reconciler.environment.trust import check_trust, environment_paths
 from reconciler.state.adjustments import Adjustments
-from reconciler.state.desired import BadFile, Desired, parse, revision_of
+from reconciler.state.build_stamp import LocalSource
+from reconciler.state.desired import BadFile, Declared, Desired, parse, revision_of
 from reconciler.state.drift import Drift, diff
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit
+from reconciler.state.locations import expanded
 from reconciler.state.shared_files import SharedFiles, shared_files
 from reconciler.status import Problem
 from reconciler.trees.workspace import Workspace, write_durably
@@ -53,7 +58,8 @@ class Environment:
     ) -> None:
         self.config = config
         self.environ = environ
-        self.uv = Uv(uv, environ_for_uv(environ))
+        for_uv = environ_for_uv(environ)
+        self.uv = Uv(uv, for_uv)
         self.interpreters = (
             InterpreterCache(config.python, self._refuse_insecure)
             if wary
@@ -64,6 +70,7 @@ class Environment:
         self._desired: tuple[tuple[object, ...], Desired] | None = None
         self._settings: Mapping[str, Any] | None = None
         self._broken: dict[NormalizedName, str] = {}
+        self._local = LocalSources(for_uv)
         self._shared: tuple[Installed, tuple[SharedFiles, ...]] | None = None
         self.audited_at: float | None = None
         self.in_place: str | None = None
@@ -140,10 +147,12 @@ class Environment:
         if audit_files:
             self._audit(installed)
         vaulted = Vault(Workspace(interpreter.prefix)).stamp()
-        elsewhere = (dict(self._broken), vaulted, stamp_of(self.config.pyproject, self.environ))
+        local = self._local.read(installed)
+        settings = stamp_of(self.config.pyproject, self.environ)
+        elsewhere = (dict(self._broken), vaulted, settings, local)
         key = (interpreter, desired, installed, elsewhere, problem)
         if self._last is None or refresh or not self._same(key):
-            self._last = self._compare(interpreter, desired, problem, installed)
+            self._last = self._compare(interpreter, desired, problem, installed, local)
             self._last_key = key
         return self._last
 
@@ -167,6 +176,7 @@ class Environment:
         desired: Desired | None,
         problem: Problem | None,
         installed: Installed,
+        local: Mapping[NormalizedName, LocalSource],
     ) -> Snapshot:
         vault = Vault(Workspace(interpreter.prefix))
         patterns = self.config.hold
@@ -187,13 +197,16 @@ class Environment:
             else:
                 self._settings = settings
         drift = (
-            diff(desired, installed, holds, broken, interpreter.markers, Adjustments.of(settings))
+            diff(
+                desired, installed, holds, broken, interpreter.markers, Adjustments.of(settings),
+                local,
+            )
             if desired
             else Drift(())
-        )
+        )  # fmt: skip
         shared = self._shared_files(installed)
         return Snapshot(
-            interpreter, desired, problem, installed, holds, broken, drift, settings, shared
+            interpreter, desired, problem, installed, holds, broken, drift, settings, shared, local
         )
 
     def _shared_files(self, installed: Installed) -> tuple[SharedFiles, ...]:
@@ -227,7 +240,7 @@ class Environment:
             groups=self.config.groups,
         )
         _refuse_other_python(desired, interpreter)
-        return desired
+        return _with_places(desired, self.environ)
 
     def _last_good(self, interpreter: Interpreter) -> Desired | None:
         """The last good state that an earlier process saved."""
@@ -302,6 +315,27 @@ def _unreadable(file: Path, error: OSError) -> BadFile:
         return _bad(file, "the file does not exist", fix)
     reason = f"the file cannot be read ({error.strerror})"
     return _bad(file, reason, "Allow the service's user to read it.")
+
+
+def _with_places(desired: Desired, environ: Mapping[str, str]) -> Desired:
+    """With the variables in URLs replaced: in a generated file they would mean other places."""
+    root = desired.file.parent
+    return replace(
+        desired,
+        requirements=tuple(
+            _with_place(declared, root, environ) for declared in desired.requirements
+        ),
+    )
+
+
+def _with_place(declared: Declared, root: Path, environ: Mapping[str, str]) -> Declared:
+    url = declared.requirement.url
+    place = expanded(url, root, environ) if url else url
+    if place == url:
+        return declared
+    requirement = copy(declared.requirement)
+    requirement.url = place
+    return replace(declared, requirement=requirement)
 
 
 def _same_file(one: Desired, other: Desired) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 from packaging.utils import NormalizedName
 
 from reconciler.environment.interpreter import Interpreter
+from reconciler.state.build_stamp import LocalSource
 from reconciler.state.desired import Desired
 from reconciler.state.drift import Drift
 from reconciler.state.holds import HoldSet
@@ -33,6 +34,8 @@ class Snapshot:
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     shared: tuple[SharedFiles, ...] = ()
     """Files that two installed packages claim, with different contents."""
+    local: Mapping[NormalizedName, LocalSource] = field(default_factory=dict)
+    """The folders and files that installed packages came from, as they are now."""
 
     @property
     def revision(self) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from packaging.markers import (
     InvalidMarker,
@@ -78,7 +78,9 @@ class DirectUrl:
     """What PEP 610's `direct_url.json` records about an installed distribution."""
 
     url: str
-    editable: bool = False
+    editable: bool | None = None
+    """None if it is not recorded: uv tells that from False, at least for a folder."""
+    is_folder: bool = False
     vcs_revision: str | None = None
     commit: str | None = None
     subdirectory: str | None = None
@@ -89,7 +91,8 @@ class DirectUrl:
         vcs = _table(data.get("vcs_info"))
         return cls(
             url=str(data.get("url", "")),
-            editable=bool(_table(data.get("dir_info")).get("editable", False)),
+            editable=_table(data.get("dir_info")).get("editable"),
+            is_folder="dir_info" in data,
             vcs_revision=vcs.get("requested_revision"),
             commit=vcs.get("commit_id"),
             subdirectory=data.get("subdirectory"),
@@ -170,14 +173,3 @@ def _absolute(table: Mapping[str, Any], base: Path) -> dict[str, Any]:
     if isinstance(kept.get("path"), str):
         kept["path"] = str((base / Path(kept["path"]).expanduser()).resolve())
     return kept
-
-
-def same_place(asked: str, installed: str) -> bool:
-    """Whether two URLs mean the same place, ignoring fragments, credentials and `git+`."""
-    return _plain(asked) == _plain(installed)
-
-
-def _plain(url: str) -> tuple[str, str, str]:
-    parts = urlsplit(url.removeprefix("git+"))
-    host = parts.netloc.rpartition("@")[2]
-    return parts.scheme, host, unquote(parts.path).rstrip("/").removesuffix(".git")
