@@ -26,6 +26,7 @@ class Reason(StrEnum):
     HOLD_CONFLICT = "HoldConflict"
     WOULD_DOWNGRADE = "WouldDowngrade"
     HELD_BACK_TOO_FAR = "HeldBackTooFar"
+    DISAGREEMENT = "Disagreement"
     # A pass cannot begin.
     BAD_FILE = "BadFile"
     INTERPRETER_UNUSABLE = "InterpreterUnusable"
