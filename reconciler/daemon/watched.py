@@ -6,6 +6,7 @@ Looks at the disk and decides; it watches nothing itself and starts no process.
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from reconciler.config import EnvironmentConfig
@@ -16,6 +17,8 @@ from reconciler.trees.tree import recorded_paths
 from reconciler.trees.workspace import NAME
 
 _MOST_LINKS = 40
+_MOST_OF_SOURCES = 500
+"""What is not watched is noticed at the next interval."""
 _OF_PREFIX = frozenset({"lib", "lib64", "bin", "pyvenv.cfg"})
 
 
@@ -66,6 +69,8 @@ def targets_of(config: EnvironmentConfig, snapshot: Snapshot | None) -> Targets:
     """
     files = {*_on_the_way(config.pyproject), *_on_the_way(config.pyproject.with_name("uv.toml"))}
     files.add(os.path.realpath(config.pyproject.parent))
+    if snapshot is not None:
+        files.update(islice(_of_local_sources(snapshot), _MOST_OF_SOURCES))
     root = config.python.parent.parent
     prefix = snapshot.interpreter.prefix if snapshot else Path(os.path.realpath(root))
     sites = snapshot.interpreter.site_directories if snapshot else ()
@@ -80,6 +85,13 @@ def targets_of(config: EnvironmentConfig, snapshot: Snapshot | None) -> Targets:
     )
     inodes = tuple(_inode(p) for p in (*found.folders, *found.trees))
     return Targets(found.files, found.places, prefix, found.sites, found.trees, inodes)
+
+
+def _of_local_sources(snapshot: Snapshot) -> Iterator[str]:
+    """The files that decide whether a package is installed again from its folder or file."""
+    for source in snapshot.local.values():
+        for file in source.files:
+            yield from _on_the_way(Path(file))
 
 
 def _on_the_way(path: Path) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from reconciler.daemon.watched import targets_of
 from reconciler.passes.agreement import disagreements, only_disagreements
 from reconciler.status import Reason, Result
 from tests.support.environments import site_packages
@@ -50,3 +51,16 @@ def test_a_changed_local_project_is_reinstalled_and_then_in_sync(project, venv, 
     assert outcome.snapshot.drift.in_sync
     assert list(site_packages(venv).glob("thing-2.0.dist-info"))
     assert reconcile(environment).result is Result.UNCHANGED
+
+
+def test_the_files_that_decide_about_a_local_project_are_watched(project, venv, tmp_path):
+    folder = local(project, tmp_path)
+    environment = environment_for(project)
+    reconcile(environment)
+
+    targets = targets_of(environment.config, environment.look())
+
+    assert targets.matters(str(folder / "pyproject.toml"))
+    assert targets.matters(str(folder / "setup.py"))
+    assert not targets.matters(str(folder / "content.py"))
+    assert folder in targets.folders
