@@ -6,6 +6,7 @@ Looks at the disk and decides; it watches nothing itself and starts no process.
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from reconciler.config import EnvironmentConfig
@@ -16,6 +17,8 @@ from reconciler.trees.tree import recorded_paths
 from reconciler.trees.workspace import NAME
 
 _MOST_LINKS = 40
+_MOST_OF_SOURCES = 500
+"""What is not watched is noticed at the next interval."""
 _OF_PREFIX = frozenset({"lib", "lib64", "bin", "pyvenv.cfg"})
 
 
@@ -68,6 +71,8 @@ def targets_of(config: EnvironmentConfig, snapshot: Snapshot | None) -> Targets:
     deciding = [config.pyproject, config.pyproject.with_name("uv.toml"), *_of_workspace(snapshot)]
     files = {place for file in deciding for place in _on_the_way(file)}
     files.add(os.path.realpath(config.pyproject.parent))
+    if snapshot is not None:
+        files.update(islice(_of_local_sources(snapshot), _MOST_OF_SOURCES))
     root = config.python.parent.parent
     prefix = snapshot.interpreter.prefix if snapshot else Path(os.path.realpath(root))
     sites = snapshot.interpreter.site_directories if snapshot else ()
@@ -88,6 +93,13 @@ def _of_workspace(snapshot: Snapshot | None) -> tuple[Path, ...]:
     """The files of the workspace's root and members, which decide what a member declares."""
     desired = snapshot.desired if snapshot else None
     return desired.workspace.files if desired and desired.workspace else ()
+
+
+def _of_local_sources(snapshot: Snapshot) -> Iterator[str]:
+    """The files that decide whether a package is installed again from its folder or file."""
+    for source in snapshot.local.values():
+        for file in source.files:
+            yield from _on_the_way(Path(file))
 
 
 def _on_the_way(path: Path) -> Iterator[str]:

@@ -276,13 +276,17 @@ class Worker:
         snapshot = running.look(audit=audit)
         self._audit_due = False
         self.knowledge.settle(snapshot.revision)  # a rollback, once the files have changed
+        before = self.known.snapshot
+        source_changed = before is not None and before.local != snapshot.local
         holds = self.monitor.keep(snapshot, running.lock, compare=audit)
         self.knowledge.update(lambda known: replace(known, snapshot=snapshot, holds=holds))
         broken = self._to_restore(snapshot, order)
         if broken is not None:
             self.inbox.wake(Trigger.ENVIRONMENT)
             return restore(running, broken)
-        if order.forced or self._may_change(snapshot, order.trigger):
+        # A failed build of a local project is worth another try as soon as someone edits it.
+        at_once = source_changed and self._may_apply
+        if order.forced or at_once or self._may_change(snapshot, order.trigger):
             return reconcile(running, audit=False)
         return self._only_look(running, snapshot)
 

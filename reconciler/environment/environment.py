@@ -19,9 +19,11 @@ from reconciler.environment.cautions import cautions_of
 from reconciler.environment.declaration import bad_file, declared_by, unreadable
 from reconciler.environment.elsewhere import declared_elsewhere
 from reconciler.environment.interpreter import Interpreter, InterpreterCache, InterpreterError
+from reconciler.environment.local_sources import LocalSources
 from reconciler.environment.snapshot import Snapshot
 from reconciler.environment.trust import check_trust, environment_paths
 from reconciler.state.adjustments import Adjustments
+from reconciler.state.build_stamp import LocalSource
 from reconciler.state.desired import BadFile, Desired, revision_of
 from reconciler.state.drift import diff
 from reconciler.state.holds import hold_set
@@ -61,7 +63,8 @@ class Environment:
     ) -> None:
         self.config = config
         self.environ = environ
-        self.uv = Uv(uv, environ_for_uv(environ))
+        for_uv = environ_for_uv(environ)
+        self.uv = Uv(uv, for_uv)
         self.interpreters = (
             InterpreterCache(config.python, self._refuse_insecure)
             if wary
@@ -72,6 +75,7 @@ class Environment:
         self._desired: tuple[tuple[object, ...], Desired] | None = None
         self._settings: Mapping[str, Any] | None = None
         self._broken: dict[NormalizedName, str] = {}
+        self._local = LocalSources(for_uv)
         self._shared: tuple[Installed, tuple[SharedFiles, ...]] | None = None
         self.audited_at: float | None = None
         self.in_place: str | None = None
@@ -150,10 +154,11 @@ class Environment:
         if audit_files:
             self._audit(installed)
         vaulted = Vault(Workspace(interpreter.prefix)).stamp()
-        elsewhere = (dict(self._broken), vaulted, around)
+        local = self._local.read(installed)
+        elsewhere = (dict(self._broken), vaulted, around, local)
         key = (interpreter, desired, installed, elsewhere, problem)
         if self._last is None or refresh or not self._same(key):
-            self._last = self._compare(interpreter, desired, problem, installed)
+            self._last = self._compare(interpreter, desired, problem, installed, local)
             self._last_key = key
         return self._last
 
@@ -177,6 +182,7 @@ class Environment:
         desired: Desired | None,
         problem: Problem | None,
         installed: Installed,
+        local: Mapping[NormalizedName, LocalSource],
     ) -> Snapshot:
         vault = Vault(Workspace(interpreter.prefix))
         patterns = self.config.hold
@@ -197,16 +203,19 @@ class Environment:
             else:
                 self._settings = settings
         drift = (
-            diff(desired, installed, holds, broken, interpreter.markers, Adjustments.of(settings))
+            diff(
+                desired, installed, holds, broken, interpreter.markers, Adjustments.of(settings),
+                local,
+            )
             if desired
             else Drift(())
-        )
+        )  # fmt: skip
         shared = self._shared_files(installed)
         cautions = tuple(cautions_of(desired, interpreter, self.environ)) if desired else ()
         return Snapshot(
             interpreter, desired, problem, installed, holds, broken, drift, settings, shared,
-            cautions,
-            declared_elsewhere(self.config, desired) if problem is None else None,
+            local=local, cautions=cautions,
+            elsewhere=declared_elsewhere(self.config, desired) if problem is None else None,
         )  # fmt: skip
 
     def _shared_files(self, installed: Installed) -> tuple[SharedFiles, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 from packaging.utils import NormalizedName
 
 from reconciler.environment.interpreter import Interpreter
+from reconciler.state.build_stamp import LocalSource
 from reconciler.state.caution import Caution
 from reconciler.state.desired import Desired
 from reconciler.state.holds import HoldSet
@@ -34,6 +35,8 @@ class Snapshot:
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     shared: tuple[SharedFiles, ...] = ()
     """Files that two installed packages claim, with different contents."""
+    local: Mapping[NormalizedName, LocalSource] = field(default_factory=dict)
+    """The folders and files that installed packages came from, as they are now."""
     cautions: tuple[Caution, ...] = ()
     """What the project or uv's settings say that does not count or does not fit."""
     elsewhere: Problem | None = None

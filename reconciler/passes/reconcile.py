@@ -12,6 +12,7 @@ from reconciler.config import Update
 from reconciler.environment.creation import create_environment
 from reconciler.environment.snapshot import Snapshot
 from reconciler.log.logger import get_logger
+from reconciler.passes.agreement import disagreements
 from reconciler.passes.incoming import Incoming, prepare, tell_plan
 from reconciler.passes.outcome import Outcome, Unready
 from reconciler.passes.prove import prove
@@ -159,6 +160,8 @@ def _replacement(snapshot: Snapshot, incoming: Incoming) -> Replacement:
 
 def _only_failures(snapshot: Snapshot, incoming: Incoming) -> Outcome:
     failed = incoming.decision.failed
+    if incoming.decision.is_empty and not failed:
+        failed = disagreements(snapshot, snapshot)
     return Outcome(
         Result.PARTIAL if failed else Result.UNCHANGED,
         snapshot,
@@ -177,12 +180,14 @@ def _changed(
         log.info("package.changed", package=change.name, action=change.action,
                  **{"from": change.from_, "to": change.to})  # fmt: skip
     running.environment.forget_broken({*decision.install, *decision.remove})
+    after = running.environment.look()  # not a step: it is live, and too late for a stop
+    failed = decision.failed or disagreements(snapshot, after)
     return Outcome(
-        result=Result.PARTIAL if decision.failed else Result.CHANGED,
-        snapshot=running.environment.look(),  # not a step: it is live, and too late for a stop
+        result=Result.PARTIAL if failed else Result.CHANGED,
+        snapshot=after,
         changes=changes,
         plan=changes,
-        failed=decision.failed,
+        failed=failed,
         held_back=incoming.held_back,
         generation=published.generation,
         atomic=published.atomic,

@@ -19,6 +19,7 @@ from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal, State, iso
 from reconciler.log.logger import context, get_logger
 from reconciler.log.redact import redact
+from reconciler.passes.agreement import only_disagreements
 from reconciler.passes.outcome import (
     Gate,
     Listener,
@@ -227,6 +228,10 @@ class PassRunner:
         state = msgspec.structs.replace(state, held_back=held_back)
         if not outcome.attempted and not outcome.snapshot.drift.in_sync:
             return state  # a look neither ends a back-off nor extends it
+        if only_disagreements(outcome.failed):  # a retry would end the same way
+            return msgspec.structs.replace(
+                state, last_attempted_revision=revision, failures=0, retry_at=None
+            )
         if outcome.failed or not outcome.snapshot.drift.in_sync:
             return self._after_failure(state, revision, None)
         return msgspec.structs.replace(

@@ -82,11 +82,14 @@ class WrongSource:
 
 @dataclass(frozen=True, slots=True)
 class WrongKind:
-    """It is an editable install but should not be, or the other way round."""
+    """It is an editable install but should not be, or the other way round.
+
+    uv also tells False from None, which is what it records for a direct reference.
+    """
 
     status: ClassVar = PackageStatus.MISMATCH
-    editable: bool
-    """Whether it is editable."""
+    editable: bool | None
+    wanted: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,31 @@ class NoUsableSource:
 
     status: ClassVar = PackageStatus.FAILED
     problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class SourceChanged:
+    """The folder or file that it was installed from has changed since."""
+
+    status: ClassVar = PackageStatus.MISMATCH
+    what: str
+    """The file, commit or variable that decides, as in `/srv/thing/pyproject.toml`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceGone:
+    """The folder or file that it was installed from does not exist any more."""
+
+    status: ClassVar = PackageStatus.MISMATCH
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceUnrecorded:
+    """It is installed from a folder or file, but not by uv, which would have recorded its state."""
+
+    status: ClassVar = PackageStatus.MISMATCH
+    place: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +200,9 @@ Cause = (
     | WrongKind
     | WrongRevision
     | NoUsableSource
+    | SourceChanged
+    | SourceGone
+    | SourceUnrecorded
     | NeedsAnotherHeld
     | Kept
     | HeldMissing

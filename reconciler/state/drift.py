@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
 from reconciler.state.adjustments import Adjustments
+from reconciler.state.build_stamp import LocalSource, Stale
 from reconciler.state.causes import (
     Broken,
     Cause,
@@ -36,8 +37,9 @@ from reconciler.state.declared import Declared
 from reconciler.state.desired import Desired
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Distribution, Installed
+from reconciler.state.locations import same_place
 from reconciler.state.rows import Drift, Row, one_each
-from reconciler.state.sources import Source, same_place
+from reconciler.state.sources import DirectUrl, Source
 
 
 def diff(
@@ -47,6 +49,7 @@ def diff(
     broken: Mapping[NormalizedName, str],
     markers: Mapping[str, str],
     adjustments: Adjustments | None = None,
+    local: Mapping[NormalizedName, LocalSource] | None = None,
 ) -> Drift:
     """Compare what is declared with what is installed.
 
@@ -57,8 +60,12 @@ def diff(
         broken: Packages with missing files, and why (from `installed.audit`).
         markers: The target's PEP 508 environment.
         adjustments: The changes to requirements from the user's uv settings.
+        local: The folders and files that installed packages came from, as they are now.
     """
-    return _Comparison(installed, holds, broken, markers, adjustments or Adjustments()).run(desired)
+    comparison = _Comparison(
+        installed, holds, broken, markers, adjustments or Adjustments(), local or {}
+    )
+    return comparison.run(desired)
 
 
 class _Comparison:
@@ -69,8 +76,10 @@ class _Comparison:
         broken: Mapping[NormalizedName, str],
         markers: Mapping[str, str],
         adjustments: Adjustments,
+        local: Mapping[NormalizedName, LocalSource],
     ) -> None:
         self.adjustments = adjustments
+        self.local = local
         self.installed = installed
         self.holds = holds
         self.broken = broken
@@ -120,8 +129,17 @@ class _Comparison:
         found: Distribution | None,
         *,
         by_commit: bool = False,
+        placed: bool = False,
     ) -> Cause:
-        """How one requirement is satisfied; `by_commit` as in `_mismatch`."""
+        """How one requirement is satisfied.
+
+        Args:
+            requirement: What is required.
+            source: Where from, if not from an index.
+            found: What is installed.
+            by_commit: As in `_mismatch`.
+            placed: Whether the project that requires it takes it from a folder or a file.
+        """
         name = canonicalize_name(requirement.name)
         if self.holds.covers(name):
             return self._judge_held(requirement, found)
@@ -129,8 +147,18 @@ class _Comparison:
             return Missing()
         if name in self.broken:
             return Broken(self.broken[name])
-        mismatch = _mismatch(requirement, source, found, by_commit=by_commit)
-        return mismatch or self.adjustments.out_of_bounds(found, self.markers) or Met()
+        placed = placed or bool(requirement.url) or (source is not None and source.is_direct)
+        return (
+            _mismatch(requirement, source, found, by_commit=by_commit)
+            or (self._stale(name) if placed else None)
+            or self.adjustments.out_of_bounds(found, self.markers)
+            or Met()
+        )
+
+    def _stale(self, name: NormalizedName) -> Stale | None:
+        """Why uv would install it again from the folder or file that it came from, or None."""
+        known = self.local.get(name)
+        return known.stale if known else None
 
     def _judge_held(self, requirement: Requirement, found: Distribution | None) -> Cause:
         name = canonicalize_name(requirement.name)
@@ -177,7 +205,9 @@ class _Comparison:
         """The row of one edge, or None if nothing is wrong."""
         name = canonicalize_name(requirement.name)
         found = self.installed.distributions.get(name)
-        cause = self._judge(requirement, None, found, by_commit=True)
+        own = self.local.get(parent.name)
+        placed = own is not None and name in own.placed
+        cause = self._judge(requirement, None, found, by_commit=True, placed=placed)
         if isinstance(cause, Met | Kept):
             return None
         if isinstance(cause, HeldMismatch) and parent.name not in self.holds.held:
@@ -232,13 +262,23 @@ def _place_mismatch(
     origin = found.direct_url
     if origin is None:
         return WrongSource(found.version, None, Origin(url))
-    if not same_place(url, origin.url) or source.subdirectory != origin.subdirectory:
-        came_from = Origin(origin.url, origin.subdirectory)
-        return WrongSource(found.version, came_from, Origin(url, source.subdirectory))
-    if source.is_editable not in (None, origin.editable):
-        return WrongKind(origin.editable)
+    git = "git" in source.table
+    if (
+        git is not (origin.commit is not None)
+        or not same_place(url, origin.url, repository=git)
+        or source.subdirectory != origin.subdirectory
+    ):
+        wanted = Origin(f"git+{url}" if git else url, source.subdirectory)
+        return WrongSource(found.version, _origin(origin), wanted)
+    if origin.is_folder and source.is_editable is not origin.editable:
+        return WrongKind(origin.editable, source.is_editable)
     if by_commit and origin.commit is not None and origin.vcs_revision == origin.commit:
         return None  # an undeclared package is requested by the commit that uv planned
     if source.revision not in (None, origin.vcs_revision, origin.commit):
         return WrongRevision(origin.vcs_revision or origin.commit, source.revision)
     return None
+
+
+def _origin(recorded: DirectUrl) -> Origin:
+    url = recorded.url if recorded.commit is None else f"git+{recorded.url}"
+    return Origin(url, recorded.subdirectory)

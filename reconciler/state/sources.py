@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 _PLACE_KEYS = ("path", "url", "git")
 
@@ -75,7 +75,9 @@ class DirectUrl:
     """What PEP 610's `direct_url.json` records about an installed distribution."""
 
     url: str
-    editable: bool = False
+    editable: bool | None = None
+    """None if it is not recorded: uv tells that from False, at least for a folder."""
+    is_folder: bool = False
     vcs_revision: str | None = None
     commit: str | None = None
     subdirectory: str | None = None
@@ -86,7 +88,8 @@ class DirectUrl:
         vcs = _table(data.get("vcs_info"))
         return cls(
             url=str(data.get("url", "")),
-            editable=bool(_table(data.get("dir_info")).get("editable", False)),
+            editable=_table(data.get("dir_info")).get("editable"),
+            is_folder="dir_info" in data,
             vcs_revision=vcs.get("requested_revision"),
             commit=vcs.get("commit_id"),
             subdirectory=data.get("subdirectory"),
@@ -95,14 +98,3 @@ class DirectUrl:
 
 def _table(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def same_place(asked: str, installed: str) -> bool:
-    """Whether two URLs mean the same place, ignoring fragments, credentials and `git+`."""
-    return _plain(asked) == _plain(installed)
-
-
-def _plain(url: str) -> tuple[str, str, str]:
-    parts = urlsplit(url.removeprefix("git+"))
-    host = parts.netloc.rpartition("@")[2]
-    return parts.scheme, host, unquote(parts.path).rstrip("/").removesuffix(".git")

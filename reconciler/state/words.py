@@ -18,6 +18,9 @@ from reconciler.state.causes import (
     NoUsableSource,
     Origin,
     OutOfBounds,
+    SourceChanged,
+    SourceGone,
+    SourceUnrecorded,
     WrongKind,
     WrongRevision,
     WrongSource,
@@ -70,11 +73,14 @@ def _held(row: Row, cause: Cause) -> str:
             return _free(row, cause)
 
 
+_OfSource = WrongSource | WrongKind | WrongRevision | SourceChanged | SourceGone | SourceUnrecorded
+
+
 def _free(
     row: Row,
     cause: (
-        Met | LeftOut | Missing | Broken | Mismatch | OutOfBounds | WrongSource | WrongKind
-        | WrongRevision | NoUsableSource | NeedsAnotherHeld
+        Met | LeftOut | Missing | Broken | Mismatch | OutOfBounds | NoUsableSource
+        | NeedsAnotherHeld | _OfSource
     ),
 ) -> str:  # fmt: skip
     match cause:
@@ -90,17 +96,31 @@ def _free(
             return f"{found} is installed, {wanted} is required"
         case OutOfBounds(found, bound):
             return f"{found} is installed, but constraint-dependencies requires {bound}"
-        case WrongSource(version, place, declared):
-            where = _origin(place) if place else "an index"
-            return f"{version} is installed from {where}, {_origin(declared)} is required"
-        case WrongKind(editable):
-            return f"it is {'' if editable else 'not '}installed as an editable package"
-        case WrongRevision(revision, asked):
-            return f"revision {revision} is installed, {asked} is required"
         case NoUsableSource(problem):
             return str(problem)
         case NeedsAnotherHeld(version, needs, held, held_version):
             return f"{row.name} {version} needs {needs}, but {held} {held_version} is held"
+        case _:
+            return _of_source(cause)
+
+
+def _of_source(cause: _OfSource) -> str:
+    match cause:
+        case WrongSource(version, place, declared):
+            where = _origin(place) if place else "an index"
+            return f"{version} is installed from {where}, {_origin(declared)} is required"
+        case WrongKind(editable, wanted) if bool(editable) is bool(wanted):
+            return "it is installed as required, but recorded as from another kind of source"
+        case WrongKind(editable):
+            return f"it is {'' if editable else 'not '}installed as an editable package"
+        case WrongRevision(revision, asked):
+            return f"revision {revision} is installed, {asked} is required"
+        case SourceChanged(what):
+            return f"its source has changed since it was installed: {what}"
+        case SourceGone(place):
+            return f"its source does not exist any more: {place}"
+        case SourceUnrecorded(place):
+            return f"it was not installed by uv, so nobody knows whether {place} has changed since"
         case _:
             assert_never(cause)
 

@@ -29,6 +29,7 @@ class Reason(StrEnum):
     HELD_BACK_TOO_FAR = "HeldBackTooFar"
     CANNOT_REPAIR = "CannotRepair"
     CANNOT_REPLACE = "CannotReplace"
+    DISAGREEMENT = "Disagreement"
     # A pass cannot begin.
     BAD_FILE = "BadFile"
     INTERPRETER_UNUSABLE = "InterpreterUnusable"

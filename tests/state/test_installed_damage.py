@@ -127,7 +127,7 @@ def test_direct_url_is_read_by_pep_610(site, reader):
     found = {name: d.direct_url for name, d in reader.read().distributions.items()}
     assert (found["git"].vcs_revision, found["git"].commit) == ("v1", "c0ffee")
     assert found["git"].subdirectory == "py"
-    assert [found[name].editable for name in ("live", "tree", "file")] == [True, False, False]
+    assert [found[name].editable for name in ("live", "tree", "file")] == [True, None, None]
     assert found["file"].url == "https://x.test/t.whl"
 
 

@@ -35,14 +35,24 @@ SENTENCES = [
         causes.WrongSource(V1, causes.Origin(WHEELS), causes.Origin(GIT, "python")),
         f"1.0 is installed from {WHEELS}, {GIT} (folder python) is required",
     ),
-    (causes.WrongKind(editable=True), "it is installed as an editable package"),
-    (causes.WrongKind(editable=False), "it is not installed as an editable package"),
+    (causes.WrongKind(True, False), "it is installed as an editable package"),
+    (causes.WrongKind(False, True), "it is not installed as an editable package"),
+    (causes.WrongKind(None, False), "it is installed as required, but recorded as from another"),
     (causes.WrongRevision("v1", "v2"), "revision v1 is installed, v2 is required"),
     (
         causes.NoUsableSource(
             Problem(file="/srv/p.toml", line=3, column=1, reason="it is nowhere", fix="Correct it.")
         ),
         "/srv/p.toml:3:1: it is nowhere. Correct it.",
+    ),
+    (
+        causes.SourceChanged("/srv/numpy/pyproject.toml"),
+        "its source has changed since it was installed: /srv/numpy/pyproject.toml",
+    ),
+    (causes.SourceGone("/srv/numpy"), "its source does not exist any more: /srv/numpy"),
+    (
+        causes.SourceUnrecorded("/srv/numpy"),
+        "it was not installed by uv, so nobody knows whether /srv/numpy has changed since",
     ),
     (
         causes.NeedsAnotherHeld(V2, "torch>=2", TORCH, V1),
