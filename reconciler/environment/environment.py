@@ -8,6 +8,7 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from reconciler.state.drift import Drift, diff
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit
 from reconciler.state.shared_files import SharedFiles, shared_files
+from reconciler.state.stale_scripts import StaleScripts, stale_scripts
 from reconciler.status import Problem
 from reconciler.trees.workspace import Workspace, write_durably
 from reconciler.uv.program import Uv
@@ -64,6 +66,7 @@ class Environment:
         self._desired: tuple[tuple[object, ...], Desired] | None = None
         self._settings: Mapping[str, Any] | None = None
         self._broken: dict[NormalizedName, str] = {}
+        self._stale = StaleScripts()
         self._shared: tuple[Installed, tuple[SharedFiles, ...]] | None = None
         self.audited_at: float | None = None
         self.in_place: str | None = None
@@ -123,7 +126,7 @@ class Environment:
         """Look at everything again; unchanged parts cost only a few `stat`s.
 
         Args:
-            audit_files: Also check that every recorded file is there.
+            audit_files: Also check that every recorded file is there, and what scripts start.
             refresh: Compare again even if nothing seems to have changed.
 
         Raises:
@@ -138,9 +141,10 @@ class Environment:
         if self._last is None or installed is not self._last.installed:
             self.metadata.keep(installed.all())
         if audit_files:
-            self._audit(installed)
+            self._audit(interpreter, installed)
         vaulted = Vault(Workspace(interpreter.prefix)).stamp()
-        elsewhere = (dict(self._broken), vaulted, stamp_of(self.config.pyproject, self.environ))
+        settings = stamp_of(self.config.pyproject, self.environ)
+        elsewhere = (dict(self._broken), self._stale, vaulted, settings)
         key = (interpreter, desired, installed, elsewhere, problem)
         if self._last is None or refresh or not self._same(key):
             self._last = self._compare(interpreter, desired, problem, installed)
@@ -157,8 +161,9 @@ class Environment:
             and str(problem) == str(self._last_key[-1])
         )
 
-    def _audit(self, installed: Installed) -> None:
+    def _audit(self, interpreter: Interpreter, installed: Installed) -> None:
         self._broken = audit(installed)
+        self._stale = stale_scripts(installed, interpreter.scripts, interpreter.prefix)
         self.audited_at = time.monotonic()
 
     def _compare(
@@ -173,7 +178,8 @@ class Environment:
         holds = hold_set(patterns, expected(installed, patterns, vault), interpreter.markers)
         defects = {n: d.defect for n, d in installed.distributions.items() if d.defect}
         doubled = dict.fromkeys(installed.duplicates, "it has a second dist-info folder")
-        broken = {**doubled, **defects, **self._broken}
+        stale = {n: why for n, why in self._stale.broken.items() if not holds.covers(n)}
+        broken = {**stale, **doubled, **defects, **self._broken}
         settings: Mapping[str, Any] = {}
         if desired is not None:
             try:
@@ -193,8 +199,9 @@ class Environment:
         )
         shared = self._shared_files(installed)
         return Snapshot(
-            interpreter, desired, problem, installed, holds, broken, drift, settings, shared
-        )
+            interpreter, desired, problem, installed, holds, broken, drift, settings, shared,
+            self._stale,
+        )  # fmt: skip
 
     def _shared_files(self, installed: Installed) -> tuple[SharedFiles, ...]:
         """Which files two packages claim; read again only when a package has changed."""
@@ -242,7 +249,10 @@ class Environment:
 
     def forget_broken(self, names: Iterable[NormalizedName]) -> None:
         """These packages have just been reinstalled and checked."""
-        self._broken = {n: why for n, why in self._broken.items() if n not in set(names)}
+        gone = set(names)
+        self._broken = {n: why for n, why in self._broken.items() if n not in gone}
+        stale = {n: why for n, why in self._stale.broken.items() if n not in gone}
+        self._stale = replace(self._stale, broken=stale)
 
     def remember_good(self, snapshot: Snapshot) -> None:
         """Keep a copy of the project's file, in case the file is bad at the next start."""

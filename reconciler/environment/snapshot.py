@@ -12,6 +12,7 @@ from reconciler.state.drift import Drift
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed
 from reconciler.state.shared_files import SharedFiles
+from reconciler.state.stale_scripts import StaleScripts
 from reconciler.status import Problem
 
 
@@ -33,6 +34,8 @@ class Snapshot:
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     shared: tuple[SharedFiles, ...] = ()
     """Files that two installed packages claim, with different contents."""
+    stale: StaleScripts = field(default_factory=StaleScripts)
+    """Scripts that start a Python which is gone; those of packages without a hold are `broken`."""
 
     @property
     def revision(self) -> str | None:
