@@ -23,14 +23,14 @@ def stale(snapshot: Snapshot) -> Iterator[Notice]:
 
 
 def _moved(moved: Moved) -> Notice:
-    how, fix = (
-        ("copied", "Recreate it") if moved.copied else ("moved", "Move it back or recreate it")
-    )
+    how, fix = "moved", "Move it back, or recreate it"
+    if moved.copied:
+        how, fix = "copied", "Recreate it"
     still = "`bin/activate` still activates that place"
     if moved.scripts:
-        still = f"{moved.scripts} of its {moved.total} scripts still start the Python there"
+        still = f"{moved.scripts} of its {moved.total} scripts still point there"
     return Notice(
         f"this environment was {how} from {moved.origin}, and {still}",
-        f"{fix} (then install held packages by hand again). Only an environment made with "
+        f"{fix} and install held packages by hand again. Only an environment made with "
         "`uv venv --relocatable` may be moved.",
     )

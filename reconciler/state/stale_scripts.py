@@ -4,6 +4,7 @@ An installer writes the path of the environment's interpreter into each script. 
 install changes it, so the scripts of a moved environment still point to its old place.
 """
 
+import errno
 import os
 import re
 import shlex
@@ -59,7 +60,7 @@ def stale_scripts(installed: Installed, scripts: Path, prefix: Path) -> StaleScr
         prefix: The environment, without symbolic links.
     """
     started = dict(scripts_in(scripts))
-    dead = {name: python for name, python in started.items() if not os.path.exists(python)}  # noqa: PTH110
+    dead = {name: python for name, python in started.items() if _is_gone(python)}
     owners = _owners(installed, scripts, dead) if dead else {}
     origin = _activated_elsewhere(scripts, prefix) or _most_point_to(started, dead, owners)
     moved = None
@@ -103,8 +104,20 @@ def _activated_elsewhere(scripts: Path, prefix: Path) -> str | None:
 
 
 def _is_same(folder: str, prefix: Path) -> bool:
+    if _is_gone(folder):
+        return False
     with suppress(OSError):
         return os.path.samefile(folder, prefix)  # noqa: PTH121
+    return True  # who may not look there cannot tell
+
+
+def _is_gone(path: str) -> bool:
+    try:
+        os.stat(path)  # noqa: PTH116 -- takes any text
+    except OSError as error:
+        return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+    except ValueError:  # a null character
+        return True
     return False
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.holds.conflicts import warnings_of
+from reconciler.state.words import message_of
 from reconciler.status import Result
-from tests.support.environments import assert_whole, dist_infos, install, run_uv
+from tests.support.environments import assert_whole, dist_infos, install, run_uv, tree_fingerprint
 from tests.support.passes import environment_for, reconcile
 from tests.support.projects import Project
 from tests.support.wheels import make_wheel
@@ -107,3 +109,57 @@ def test_a_relocatable_environment_may_be_moved_after_a_pass(tool, project, tmp_
     moved = project.venv.rename(tmp_path / "moved")
 
     assert {prefix_of(moved / "bin" / name) for name in RUN} == {str(moved)}
+
+
+def restart(script: Path, python: str) -> bytes:
+    """Let a script begin with another interpreter, and return what it was."""
+    before = script.read_bytes()
+    script.unlink()
+    script.write_bytes(f"#!{python}\n".encode() + before.partition(b"\n")[2])
+    script.chmod(0o755)
+    return before
+
+
+def test_a_script_that_does_not_start_is_repaired_but_a_held_one_is_only_named(
+    tool, project, tmp_path
+):
+    make(project.venv)
+    torch = make_wheel(tmp_path, "torch", "2.3.1+rocm5.7", scripts={"torchrun": "torch:main"})
+    install(project.venv, torch)
+    project.write(["tool", "torch"])
+    environment = environment_for(project)
+    assert reconcile(environment).result is Result.CHANGED
+    assert warnings_of(environment.look(audit_files=True)) == ()
+    say, torchrun = project.venv / "bin" / "say", project.venv / "bin" / "torchrun"
+    before = restart(say, "/gone/bin/python")
+    restart(torchrun, "/gone/bin/python")
+    held = tree_fingerprint(project.venv, "torch")
+    assert environment.look().drift.in_sync  # only an audit opens the scripts
+
+    (row,) = environment.look(audit_files=True).drift.drifted
+    assert message_of(row) == "its script say starts /gone/bin/python, which does not exist"
+    assert reconcile(environment).result is Result.CHANGED
+
+    assert say.read_bytes() == before
+    assert tree_fingerprint(project.venv, "torch") == held
+    assert reconcile(environment).result is Result.UNCHANGED
+    (warning,) = warnings_of(environment.look(audit_files=True))
+    assert "torch is held, but its script torchrun starts /gone/bin/python" in warning
+
+
+def test_a_moved_environment_is_named_and_no_package_is_installed_again(tool, project, tmp_path):
+    make(project.venv)
+    project.write(["tool"])
+    reconcile(environment_for(project))
+    origin = project.venv
+    project.directory.rename(tmp_path / "elsewhere")
+    project = Project(tmp_path / "elsewhere", project.index_url)
+    before = tree_fingerprint(project.venv)
+
+    environment = environment_for(project)
+    outcome = reconcile(environment)
+
+    assert outcome.result is Result.UNCHANGED
+    assert tree_fingerprint(project.venv) == before
+    (warning,) = warnings_of(outcome.snapshot)
+    assert f"this environment was moved from {origin}, and 8 of its 8 scripts" in warning
