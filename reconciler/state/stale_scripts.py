@@ -67,7 +67,7 @@ def stale_scripts(installed: Installed, scripts: Path, prefix: Path) -> StaleScr
     if origin is not None:
         there = {name for name, python in started.items() if python.startswith(f"{origin}/bin/")}
         dead = {name: python for name, python in dead.items() if name not in there}
-        moved = Moved(origin, os.path.lexists(origin), len(there), len(started))
+        moved = Moved(_shown(origin), os.path.lexists(origin), len(there), len(started))
     return StaleScripts(_broken(dead, owners, scripts), moved)
 
 
@@ -111,6 +111,11 @@ def _is_same(folder: str, prefix: Path) -> bool:
     return True  # who may not look there cannot tell
 
 
+def _shown(path: str) -> str:
+    """A path for people and JSON, even if it is not text."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
 def _is_gone(path: str) -> bool:
     try:
         os.stat(path)  # noqa: PTH116 -- takes any text
@@ -142,7 +147,7 @@ def _broken(
     broken: dict[NormalizedName, str] = {}
     for name, python in dead.items():
         if name in owners and python in pythons:
-            why = f"its script {name} starts {python}, which does not exist"
+            why = f"its script {_shown(name)} starts {_shown(python)}, which does not exist"
             broken.setdefault(owners[name].name, why)
     return broken
 

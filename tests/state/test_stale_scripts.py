@@ -11,10 +11,12 @@ from reconciler.state.installed import InstalledReader
 from reconciler.state.scripts import interpreter_of
 from reconciler.state.stale_scripts import Moved, StaleScripts, stale_scripts
 from tests.support.environments import install, make_venv, run_uv, site_packages
+from tests.support.privileges import run_without_powers
 from tests.support.wheels import make_wheel
 
 GONE = "/gone/.venv/bin/python"
 BUILDER = "/builder/bin/python"
+NO_TEXT = os.fsdecode(b"/gone/\xff/python")
 NOT_PYTHON = b"#!/gone/bin/perl\n"
 BESIDE = b"""#!/bin/sh\n'''exec' "$(dirname -- "$(realpath -- "$0")")"/"""
 
@@ -84,7 +86,7 @@ def restart(venv: Path, *names: str, by: str = GONE) -> None:
         script = venv / "bin" / name
         _, rest = script.read_text().split("\n", 1)
         script.unlink()
-        script.write_text(f"#!{by}\n{rest}")
+        script.write_bytes(os.fsencode(f"#!{by}\n{rest}"))
 
 
 def copy(venv: Path, to: Path) -> Path:
@@ -99,6 +101,7 @@ def test_scripts_of_a_package_whose_interpreter_is_gone(made):
         "of two packages": (("one", "own"), GONE, {"one": "one", "raw": "own"}),
         "a raw one, by another Python": (("own",), GONE, {}),
         "an interpreter of its own, gone": (("own",), f"{made}/bin/python9", {"raw": "own"}),
+        "bytes that are no text": (("one",), NO_TEXT, {"one": "one"}),
         "no Python": (("one",), "/gone/bin/node", {}),
         "a Python that is there": (("one", "two"), sys.executable, {}),
     }
@@ -107,7 +110,10 @@ def test_scripts_of_a_package_whose_interpreter_is_gone(made):
         saved = {name: (made / "bin" / name).read_bytes() for name in names}
         restart(made, *names, by=by)
         now = found(made)
-        said = {n: f"its script {s} starts {by}, which does not exist" for n, s in expected.items()}
+        shown = by.replace("\udcff", "\N{REPLACEMENT CHARACTER}")
+        said = {
+            n: f"its script {s} starts {shown}, which does not exist" for n, s in expected.items()
+        }
         if now != StaleScripts(said):
             wrong.append((case, now))
         for name, content in saved.items():
@@ -145,3 +151,28 @@ def test_a_relocatable_environment_may_be_moved(wheels, tmp_path):
     install(venv, *wheels)
     moved = venv.rename(tmp_path / "moved")
     assert found(moved) == StaleScripts()
+
+
+_LOOK = """
+from pathlib import Path
+from tests.state.test_stale_scripts import found
+print(found(Path(sys.argv[1])))
+"""
+
+
+def test_a_place_that_may_not_be_looked_at_is_not_called_gone(wheels, tmp_path):
+    venv = make_venv(tmp_path / "venv")
+    install(venv, *wheels)
+    hidden = tmp_path / "hidden"
+    alias = hidden / "alias"
+    hidden.mkdir()
+    alias.symlink_to(venv)
+    restart(venv, "one", "two", by=f"{alias}/bin/python")
+    activate = venv / "bin" / "activate"
+    activate.write_text(activate.read_text().replace(str(venv), str(alias)))
+    hidden.chmod(0)
+    said = run_without_powers(_LOOK, venv)
+    hidden.chmod(0o700)
+
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.strip() == str(StaleScripts())
