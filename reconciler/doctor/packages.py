@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from reconciler.doctor.finding import Finding, fine, problem, warning
 from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.conflicts import companions, conflicts
+from reconciler.holds.stale import stale
 from reconciler.holds.standing import notices_found
 from reconciler.state.words import message_of
 from reconciler.status import PackageStatus, Problem
@@ -48,6 +49,18 @@ def check_whole(snapshot: Snapshot) -> Iterator[Finding]:
                           "Run `reconciler apply` to install it again.")  # fmt: skip
     if not snapshot.broken:
         yield fine("packages", f"{len(snapshot.installed.distributions)} packages, all complete")
+
+
+def check_scripts(snapshot: Snapshot) -> Iterator[Finding]:
+    """Every script starts a Python that exists.
+
+    `check_whole` reports those that a pass repairs.
+    """
+    found = list(stale(snapshot))
+    for notice in found:
+        yield problem("scripts", notice.message, notice.fix)
+    if not found and not snapshot.stale.broken:
+        yield fine("scripts", "each one starts a Python that exists")
 
 
 def check_holds(snapshot: Snapshot) -> Iterator[Finding]:

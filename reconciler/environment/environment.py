@@ -8,6 +8,7 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit
 from reconciler.state.rows import Drift
 from reconciler.state.shared_files import SharedFiles, shared_files
+from reconciler.state.stale_scripts import StaleScripts, stale_scripts
 from reconciler.status import Problem
 from reconciler.trees.workspace import Workspace, write_durably
 from reconciler.uv.program import Uv
@@ -76,6 +78,7 @@ class Environment:
         self._settings: Mapping[str, Any] | None = None
         self._broken: dict[NormalizedName, str] = {}
         self._local = LocalSources(for_uv)
+        self._stale = StaleScripts()
         self._shared: tuple[Installed, tuple[SharedFiles, ...]] | None = None
         self.audited_at: float | None = None
         self.in_place: str | None = None
@@ -136,7 +139,7 @@ class Environment:
         """Look at everything again; unchanged parts cost only a few `stat`s.
 
         Args:
-            audit_files: Also check that every recorded file is there.
+            audit_files: Also check that every recorded file is there, and what scripts start.
             refresh: Compare again even if nothing seems to have changed.
 
         Raises:
@@ -152,10 +155,10 @@ class Environment:
         if self._last is None or installed is not self._last.installed:
             self.metadata.keep(installed.all())
         if audit_files:
-            self._audit(installed)
+            self._audit(interpreter, installed)
         vaulted = Vault(Workspace(interpreter.prefix)).stamp()
         local = self._local.read(installed)
-        elsewhere = (dict(self._broken), vaulted, around, local)
+        elsewhere = (dict(self._broken), self._stale, vaulted, around, local)
         key = (interpreter, desired, installed, elsewhere, problem)
         if self._last is None or refresh or not self._same(key):
             self._last = self._compare(interpreter, desired, problem, installed, local)
@@ -172,8 +175,9 @@ class Environment:
             and str(problem) == str(self._last_key[-1])
         )
 
-    def _audit(self, installed: Installed) -> None:
+    def _audit(self, interpreter: Interpreter, installed: Installed) -> None:
         self._broken = audit(installed)
+        self._stale = stale_scripts(installed, interpreter.scripts, interpreter.prefix)
         self.audited_at = time.monotonic()
 
     def _compare(
@@ -189,7 +193,8 @@ class Environment:
         holds = hold_set(patterns, expected(installed, patterns, vault), interpreter.markers)
         defects = {n: d.defect for n, d in installed.distributions.items() if d.defect}
         doubled = dict.fromkeys(installed.duplicates, "it has a second dist-info folder")
-        broken = {**doubled, **defects, **self._broken}
+        stale = {n: why for n, why in self._stale.broken.items() if not holds.covers(n)}
+        broken = {**stale, **doubled, **defects, **self._broken}
         settings: Mapping[str, Any] = {}
         if desired is not None:
             try:
@@ -214,7 +219,7 @@ class Environment:
         cautions = tuple(cautions_of(desired, interpreter, self.environ)) if desired else ()
         return Snapshot(
             interpreter, desired, problem, installed, holds, broken, drift, settings, shared,
-            local=local, cautions=cautions,
+            local=local, cautions=cautions, stale=self._stale,
             elsewhere=declared_elsewhere(self.config, desired) if problem is None else None,
         )  # fmt: skip
 
@@ -264,7 +269,10 @@ class Environment:
 
     def forget_broken(self, names: Iterable[NormalizedName]) -> None:
         """These packages have just been reinstalled and checked."""
-        self._broken = {n: why for n, why in self._broken.items() if n not in set(names)}
+        gone = set(names)
+        self._broken = {n: why for n, why in self._broken.items() if n not in gone}
+        stale = {n: why for n, why in self._stale.broken.items() if n not in gone}
+        self._stale = replace(self._stale, broken=stale)
 
     def remember_good(self, snapshot: Snapshot) -> None:
         """Keep a copy of the project's file, in case the file is bad at the next start."""

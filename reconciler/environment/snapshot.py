@@ -14,6 +14,7 @@ from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed
 from reconciler.state.rows import Drift
 from reconciler.state.shared_files import SharedFiles
+from reconciler.state.stale_scripts import StaleScripts
 from reconciler.status import Problem
 
 
@@ -35,6 +36,8 @@ class Snapshot:
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     shared: tuple[SharedFiles, ...] = ()
     """Files that two installed packages claim, with different contents."""
+    stale: StaleScripts = field(default_factory=StaleScripts)
+    """Scripts that start a Python which is gone; those of packages without a hold are `broken`."""
     local: Mapping[NormalizedName, LocalSource] = field(default_factory=dict)
     """The folders and files that installed packages came from, as they are now."""
     cautions: tuple[Caution, ...] = ()

@@ -11,6 +11,7 @@ from packaging.utils import NormalizedName
 from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.intruders import PROJECT, Intruders, intruders, needs_of
 from reconciler.holds.notice import Notice
+from reconciler.holds.stale import stale
 from reconciler.state.companions import worth_holding
 from reconciler.state.installed import Distribution
 from reconciler.state.shared_files import SharedFiles
@@ -33,7 +34,8 @@ class Conflict(Notice):
 def warnings_of(snapshot: Snapshot) -> tuple[str, ...]:
     """The warnings that `/status` and `check` show."""
     shown = (conflict for conflict in conflicts(snapshot) if conflict.code)
-    return tuple(str(notice) for notice in (*snapshot.cautions, *shown, *companions(snapshot)))
+    notices = (*snapshot.cautions, *stale(snapshot), *shown, *companions(snapshot))
+    return tuple(map(str, notices))
 
 
 def companions(snapshot: Snapshot) -> Iterator[Notice]:

@@ -24,6 +24,7 @@ from reconciler.planning.objections import Objections
 from reconciler.planning.planner import Planner
 from reconciler.state.installed import Distribution
 from reconciler.status import Failure, Reason
+from reconciler.trees.relocatable import rewrite_scripts
 from reconciler.trees.tree import HoldConflict, Tree, follow_links
 from reconciler.uv.program import BuildFailed, DiskFull, Planned, TimedOut, UvError
 
@@ -140,6 +141,8 @@ def _unpack(
     with running.step("install"):
         _download_and_unpack(running, planner, decision, folder)
     follow_links(folder, prefix)
+    interpreter = snapshot.interpreter
+    rewrite_scripts(folder, interpreter.scripts, prefix, interpreter.site_directories)
     found = read_tree(snapshot, folder, running.environment.metadata).distributions
     live = Tree(prefix, prefix, snapshot.installed, snapshot.holds)
     conflict = live.conflict(folder, found.values())

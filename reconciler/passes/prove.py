@@ -22,6 +22,7 @@ from reconciler.state.drift import diff
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit, defect_of
 from reconciler.state.rows import Drift
+from reconciler.state.scripts import starts_python
 from reconciler.state.words import message_of
 from reconciler.status import ExpectedEnd, Reason
 from reconciler.trees.fingerprints import Fingerprints, fingerprints
@@ -262,9 +263,8 @@ def _in_stage(command: tuple[str, ...], tree: Path) -> list[str]:
     program = tree / "bin" / command[0]
     if "/" in command[0] or not program.exists():
         return list(command)
-    with program.open("rb") as file:
-        script = file.read(2) == b"#!" and b"python" in file.readline(500)
-    start = [str(tree / "bin" / "python"), str(program)] if script else [str(program)]
+    by_python = starts_python(program)
+    start = [str(tree / "bin" / "python"), str(program)] if by_python else [str(program)]
     return [*start, *command[1:]]
 
 

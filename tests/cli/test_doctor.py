@@ -25,7 +25,7 @@ from tests.support.wheels import make_wheel
 CHECKS = {
     "uv", "clock", "inotify", "unit", "address", "state", "configuration", "space", "interpreter",
     "writable", "owners", "hard links", "exchange", "installer", "own place", "project",
-    "packages", "holds", "shared files", "index", "settings",
+    "packages", "scripts", "holds", "shared files", "index", "settings",
 }  # fmt: skip
 
 
@@ -234,6 +234,18 @@ def test_a_broken_package(applied: Studio) -> None:
 
     assert "alpha is broken" in found["message"]
     assert "`reconciler apply`" in found["mend"]
+
+
+def test_an_environment_that_was_moved(applied: Studio, tmp_path: Path) -> None:
+    moved = applied.venv.rename(tmp_path / "moved")
+    applied.configure(python=str(moved))
+
+    found = one(applied, 1, "scripts")
+
+    assert f"was moved from {applied.venv}" in found["message"]
+    assert found["mend"].startswith("Move it back")
+    shown = applied.ok("check")
+    assert shown.count(str(applied.venv)) == 1
 
 
 def test_a_replaced_hold(applied: Studio, tmp_path: Path) -> None:

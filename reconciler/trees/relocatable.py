@@ -1,0 +1,84 @@
+"""Rewrites scripts that uv wrote for a relocatable environment into a folder of ours.
+
+They find their interpreter from the folder that they are in (uv-facts 23b), so they must say where
+it is from the folder that they are moved to. RECORD is rewritten with them.
+"""
+
+import base64
+import hashlib
+import os
+import shlex
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from reconciler.state.scripts import BESIDE_ITSELF, beginning_of
+
+_ARGUMENTS = b' "$0"'
+"""What follows the interpreter."""
+
+
+def rewrite_scripts(incoming: Path, scripts: Path, prefix: Path, sites: Iterable[Path]) -> None:
+    """Make the scripts in `incoming` the ones that uv would write into the environment itself.
+
+    Args:
+        incoming: What uv installed into a folder of its own; it mirrors the environment.
+        scripts: The environment's folder of scripts.
+        prefix: The environment.
+        sites: The environment's folders with distributions.
+    """
+    if not scripts.is_relative_to(prefix):
+        return
+    folder = incoming / scripts.relative_to(prefix)
+    written = dict(
+        _rewrite(script, scripts)
+        for script in (folder.iterdir() if folder.is_dir() else ())
+        if not script.is_symlink() and beginning_of(script).startswith(BESIDE_ITSELF)
+    )
+    if not written:
+        return
+    for site in sites:
+        for record in (incoming / site.relative_to(prefix)).glob("*.dist-info/RECORD"):
+            _correct(record, written)
+
+
+def _rewrite(script: Path, scripts: Path) -> tuple[bytes, bytes]:
+    """Rewrite one script, and return the end of its row in RECORD before and after."""
+    before = script.read_bytes()
+    line, rest = before.removeprefix(BESIDE_ITSELF).split(b"\n", 1)
+    quoted, mark, arguments = line.partition(_ARGUMENTS)
+    (named,) = shlex.split(quoted.decode("utf-8", "surrogateescape"))
+    there, name = os.path.split(script.parent / named)
+    folder = os.path.relpath(os.path.realpath(there), scripts)
+    interpreter = _quoted(os.path.normpath(f"{folder}/{name}"))
+    after = b"".join((BESIDE_ITSELF, interpreter, mark, arguments, b"\n", rest))
+    _replace(script, after)
+    return _recorded(before), _recorded(after)
+
+
+def _quoted(path: str) -> bytes:
+    """The path in quotes, as uv writes it: even if it needs none."""
+    return ("'" + path.replace("'", "'\"'\"'") + "'").encode("utf-8", "surrogateescape")
+
+
+def _recorded(content: bytes) -> bytes:
+    """The hash and the size of a file, as a row of RECORD ends (PEP 376)."""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=")
+    return b",sha256=%s,%d\n" % (digest, len(content))
+
+
+def _correct(record: Path, written: dict[bytes, bytes]) -> None:
+    """Replace the hash and size of each rewritten script; every other byte stays."""
+    before = after = record.read_bytes()
+    for old, new in written.items():
+        after = after.replace(old, new)
+    if after != before:
+        _replace(record, after)
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Replace a file, which may be a hard link into uv's cache, by a new one."""
+    beside = file.with_name(f"{file.name}.rewritten")
+    beside.write_bytes(content)
+    shutil.copymode(file, beside)
+    beside.replace(file)
