@@ -200,7 +200,7 @@ def project_for(environment: Environment, snapshot: Snapshot, folder: Path) -> E
         timeout=environment.config.timeout,
         # An index is not asked for a hold, but uv would fetch it from an exact place.
         without_sources=any(s.is_direct and snapshot.holds.covers(n) for n, s in elsewhere),
-        indexed={name: source for name, source in reversed(elsewhere) if source.index},
+        nested=dict(reversed(elsewhere)),
     )
 
 

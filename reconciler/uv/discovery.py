@@ -64,8 +64,8 @@ def sources_of_projects(
 ) -> list[tuple[NormalizedName, Source]]:
     """The sources that local projects declare for what they require.
 
-    uv follows them when it plans. An installation of exact versions has to repeat their indexes,
-    or it would look for these packages in others.
+    uv follows them when it plans. An installation of exact versions has to repeat them: otherwise
+    it would look in other indexes, or record another kind of source.
 
     Args:
         desired: What is declared; its local sources are followed, and theirs.

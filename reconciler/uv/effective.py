@@ -116,7 +116,7 @@ class EffectiveProject:
         wheels: A folder of wheels that no index has.
         without_sources: Whether projects that uv builds lose their sources of held packages,
                 and with them their workspaces (uv-facts 12d).
-        indexed: The indexes that local projects name for what they require.
+        nested: The sources that local projects declare for what they require.
     """
 
     folder: Path
@@ -128,7 +128,7 @@ class EffectiveProject:
     timeout: float | None = None
     wheels: Path | None = None
     without_sources: bool = False
-    indexed: Mapping[NormalizedName, Source] = field(default_factory=dict, repr=False)
+    nested: Mapping[NormalizedName, Source] = field(default_factory=dict, repr=False)
 
     def to_plan(
         self,
@@ -170,19 +170,21 @@ class EffectiveProject:
     def to_install(self, planned: Sequence[Planned], items: Sequence[Item]) -> Ask:
         """The input of the installation: exactly the planned versions, nothing held.
 
-        Sources of declared requirements apply as they did in the plan. A package that only the
-        plan took from a URL is required by that URL.
+        Sources apply as they did in the plan: those of declared requirements, and those that local
+        projects declare. Any other package from a URL is required by that URL.
         """
         folder = self._new_folder("install")
-        declared = {item.name: item for item in items if item.source or " @ " in item.text}
+        placed = {
+            p.name: Item(
+                p.name, p.name, "", self.nested[p.name].table, index=self.nested[p.name].index
+            )
+            for p in planned
+            if p.name in self.nested and self.nested[p.name].is_direct is (p.url is not None)
+        }
+        placed |= {item.name: item for item in items if item.source or " @ " in item.text}
+        requirements = [_exact(p, placed.get(p.name)) for p in planned]
         names = {p.name for p in planned}
-        requirements = [_exact(p, declared.get(p.name)) for p in planned]
-        sources = [item for name, item in declared.items() if name in names]
-        sources += [
-            Item(name, name, "", source.table, index=source.index)
-            for name, source in self.indexed.items()
-            if name in names and name not in declared
-        ]
+        sources = [item for name, item in placed.items() if name in names]
         project = _write_project(folder, requirements, sources)
         settings = self._settings(folder)
         return self._ask(folder, project, settings, self._build_arguments(folder))
