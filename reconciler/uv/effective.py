@@ -182,7 +182,8 @@ class EffectiveProject:
             if p.name in self.nested and self.nested[p.name].is_direct is (p.url is not None)
         }
         placed |= {item.name: item for item in items if item.source or " @ " in item.text}
-        requirements = [_exact(p, placed.get(p.name)) for p in planned]
+        revisions = dict(_revisions(planned, placed))
+        requirements = [_exact(p, placed.get(p.name), revisions) for p in planned]
         names = {p.name for p in planned}
         sources = [item for name, item in placed.items() if name in names]
         project = _write_project(folder, requirements, sources)
@@ -246,7 +247,18 @@ def _write_project(folder: Path, requirements: Sequence[str], items: Iterable[It
     return path
 
 
-def _exact(planned: Planned, declared: Item | None) -> str:
+def _revisions(
+    planned: Iterable[Planned], placed: Mapping[NormalizedName, Item]
+) -> Iterator[tuple[str, str]]:
+    """For each planned commit of a repository, the revision that the project asks for."""
+    for one in planned:
+        source = placed[one.name].source if one.name in placed else None
+        revision = Source(source).revision if source else None
+        if one.url and one.commit and revision:
+            yield one.url.partition("#")[0], revision
+
+
+def _exact(planned: Planned, declared: Item | None, revisions: Mapping[str, str]) -> str:
     """The requirement for exactly this.
 
     A URL is required as the project writes it, so that a branch is recorded as a branch
@@ -255,8 +267,14 @@ def _exact(planned: Planned, declared: Item | None) -> str:
     if planned.version is not None and planned.url is None:
         # `==1.0` would also take 1.0+cpu, which counts as newer (PEP 440).
         return f"{planned.name}==={planned.version}"
+    if declared is None and planned.url:
+        commit, hash_, folder = planned.url.partition("#")
+        # Another package of a repository that the project names: recorded like that one.
+        revision = revisions.get(commit)
+        place = f"{commit.rpartition('@')[0]}@{revision}" if revision else commit
+        return f"{planned.name} @ {place}{hash_}{folder}"
     if declared is None:
-        return f"{planned.name} @ {planned.url}" if planned.url else planned.name
+        return str(planned.name)
     return planned.name if declared.source else declared.text
 
 
