@@ -158,7 +158,7 @@ class Environment:
         )
 
     def _audit(self, installed: Installed) -> None:
-        self._broken = audit(installed)
+        self._broken = audit(installed, Vault(self.workspace).omitted(installed))
         self.audited_at = time.monotonic()
 
     def _compare(

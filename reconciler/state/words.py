@@ -22,6 +22,7 @@ from reconciler.state.causes import (
     WrongSource,
 )
 from reconciler.state.drift import Row
+from reconciler.state.installed import FILES_GONE
 
 
 def message_of(row: Row) -> str | None:
@@ -49,7 +50,8 @@ def _held(row: Row, cause: Cause) -> str:
         case HeldBroken(defect):
             return (
                 f"{defect}. It is held, so it is not reinstalled: restore it with `reconciler "
-                f"hold restore {row.name}`, or install that build by hand again."
+                f"hold restore {row.name}`, or install that build by hand again"
+                f"{if_on_purpose(row.name, defect)}."
             )
         case HeldReplaced(found, held, pinned_by):
             keep = f", `reconciler hold accept {row.name}` keeps the new one"
@@ -67,6 +69,13 @@ def _held(row: Row, cause: Cause) -> str:
             )
         case _:
             return _free(row, cause)
+
+
+def if_on_purpose(name: str, defect: str) -> str:
+    """What else to do about a hold, if its only defect is that files are gone."""
+    if not defect.startswith(FILES_GONE):
+        return ""
+    return f"; if they were deleted on purpose, `reconciler hold accept {name}` keeps it as it is"
 
 
 def _free(
