@@ -176,7 +176,7 @@ class Environment:
         )
 
     def _audit(self, interpreter: Interpreter, installed: Installed) -> None:
-        self._broken = audit(installed)
+        self._broken = audit(installed, Vault(self.workspace).omitted(installed))
         self._stale = stale_scripts(installed, interpreter.scripts, interpreter.prefix)
         self.audited_at = time.monotonic()
 

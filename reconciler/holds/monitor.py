@@ -18,7 +18,7 @@ from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.standing import notice_of, rows
 from reconciler.log.logger import get_logger
 from reconciler.state.holds import Held, HoldSet, companions_of, hold_set, matches
-from reconciler.state.installed import Distribution, Installed, defect_of
+from reconciler.state.installed import Distribution, Installed, defect_of, deleted_files
 from reconciler.status import ExpectedEnd, Hold, Reason
 from reconciler.trees.workspace import PassLock, Workspace
 from reconciler.vault.breaks import Break, differs_from_record, find_breaks
@@ -80,7 +80,8 @@ class HoldMonitor:
         changing = self.environment.config.mode is Mode.APPLY
         if changing:
             self._release(snapshot, vault, writer)
-        if compare or self._compared is not snapshot.installed:
+        compared = compare or self._compared is not snapshot.installed
+        if compared:
             before = self._breaks
             self._compare(snapshot, vault, again=compare)
             accepted = self._accept_declared(snapshot, vault, lock)
@@ -89,7 +90,7 @@ class HoldMonitor:
         else:  # by now the project may declare what is already there
             accepted = self._accept_declared(snapshot, vault, lock)
         if changing and not accepted:  # else the snapshot still has the previous holds
-            for held in self._worth_keeping(snapshot, vault):
+            for held in self._worth_keeping(snapshot, vault, compared=compared):
                 self._put(held, vault, writer)
             writer.prune(self.environment.config.keep_generations)
         return self.holds(snapshot)
@@ -124,7 +125,7 @@ class HoldMonitor:
         log.info("hold.vaulted", package=held.name, version=manifest.version, files=count)
 
     def accept(self, snapshot: Snapshot, name: NormalizedName, lock: PassLock) -> None:
-        """Hold the build that is installed now, from now on.
+        """Hold the build that is installed now, from now on, without the files it is without.
 
         Args:
             snapshot: The environment as it is.
@@ -132,20 +133,27 @@ class HoldMonitor:
             lock: The pass lock, which is held.
 
         Raises:
-            NothingToAccept: It is not installed, or not whole.
+            NothingToAccept: It is not installed, or damaged.
             OSError: A copy cannot be made.
         """
+        self._accept(snapshot, name, lock, slimmed=True)
+        self.environment.forget_broken((name,))
+
+    def _accept(
+        self, snapshot: Snapshot, name: NormalizedName, lock: PassLock, *, slimmed: bool = False
+    ) -> None:
+        """The same; files may only be missing if it was `slimmed` on purpose."""
         vault = self.vault(snapshot)
         writer = VaultWriter(vault, lock)
         fresh = hold_set(self.environment.config.hold, snapshot.installed, snapshot.markers)
-        held = _acceptable(name, fresh, snapshot)
+        held = _acceptable(name, fresh, snapshot, slimmed=slimmed)
         for copy in vault.companions(name):
             if copy.name not in fresh.held:
                 writer.forget(NormalizedName(copy.name))
         for one in (held, *companions_of(name, fresh.held.values())):
             if one.distribution.legacy:
                 writer.forget(one.name)  # it has no RECORD, so there can be no copy
-            elif defect_of(one.distribution, snapshot.installed) is None:
+            elif one is held or defect_of(one.distribution, snapshot.installed) is None:
                 writer.put(one, as_found=True)
         self._compared = None
         log.info("hold.accepted", package=name, version=str(held.version))
@@ -168,7 +176,7 @@ class HoldMonitor:
             if broken.found is None or broken.found == broken.expected:
                 continue  # a damaged package there is not a build that was held
             with suppress(NothingToAccept):
-                self.accept(snapshot, name, lock)
+                self._accept(snapshot, name, lock)
 
     def _release(self, snapshot: Snapshot, vault: Vault, writer: VaultWriter) -> None:
         """Forget the copies of what the configuration no longer holds."""
@@ -188,14 +196,15 @@ class HoldMonitor:
                 continue
             if _all_admit(bounds, broken.found) and not _all_admit(bounds, broken.expected):
                 with suppress(NothingToAccept):  # it is not whole (yet), so the hold is broken
-                    self.accept(snapshot, name, lock)
+                    self._accept(snapshot, name, lock)
                     self._compare(snapshot, vault, again=False)
                     accepted = True
         return accepted
 
-    def _worth_keeping(self, snapshot: Snapshot, vault: Vault) -> list[Held]:
-        """The held packages that are whole and not yet in the vault."""
-        known = vault.current()
+    def _worth_keeping(self, snapshot: Snapshot, vault: Vault, *, compared: bool) -> list[Held]:
+        """The held packages that are whole and not yet so in the vault."""
+        slim = {n for n, m in vault.current().items() if m.slim and compared}
+        known = vault.current().keys() - slim
         return [
             held
             for name, held in snapshot.holds.held.items()
@@ -235,8 +244,10 @@ class HoldMonitor:
         return self._breaks
 
 
-def _acceptable(name: NormalizedName, fresh: HoldSet, snapshot: Snapshot) -> Held:
+def _acceptable(name: NormalizedName, fresh: HoldSet, snapshot: Snapshot, *, slimmed: bool) -> Held:
     """The installed package of that name, if it can be the held build.
+
+    If it was slimmed, files may be missing, but not all, and none may be damaged.
 
     Raises:
         NothingToAccept: It cannot.
@@ -244,7 +255,8 @@ def _acceptable(name: NormalizedName, fresh: HoldSet, snapshot: Snapshot) -> Hel
     found = snapshot.installed.get(name)
     if found is None:
         raise NothingToAccept(name, "is not installed", "; to do without it, take it out of `hold`")
-    defect = defect_of(found, snapshot.installed)
+    omitted = deleted_files(found) if slimmed else ()
+    defect = defect_of(found, snapshot.installed, omitted)
     if defect is not None:
         raise NothingToAccept(name, f"{found.version} is not whole ({defect})")
     held = fresh.held.get(name)

@@ -10,6 +10,7 @@ from packaging.utils import NormalizedName
 from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.notice import Notice
 from reconciler.state.holds import Held, hold_set
+from reconciler.state.words import if_on_purpose
 from reconciler.status import Hold
 from reconciler.trees.workspace import Workspace
 from reconciler.vault.breaks import Break, differs_from_record, find_breaks
@@ -74,8 +75,10 @@ def _notice(held: Held, snapshot: Snapshot, vault: Vault, breaks: Breaks) -> Not
         return None
     message = f"{held.name} {held.version} is broken: {defect}"
     if held.name in vault.current():
-        return Notice(message, f"`reconciler hold restore {held.name}` restores it, offline.")
-    return Notice(message, "The vault has no copy of it: install that build by hand again.")
+        fix = f"`reconciler hold restore {held.name}` restores it, offline"
+    else:
+        fix = "The vault has no copy of it: install that build by hand again"
+    return Notice(message, f"{fix}{if_on_purpose(held.name, defect)}.")
 
 
 def notice_of(broken: Break, snapshot: Snapshot, vault: Vault) -> Notice:

@@ -22,11 +22,12 @@ from reconciler.passes.outcome import KeepsChanging, LiveTreeChanged, NotUndone,
 from reconciler.passes.prove import check_holds
 from reconciler.passes.running import Pass
 from reconciler.trees import generations
+from reconciler.trees.census import Census, changes_since
 from reconciler.trees.exchange import ExchangeImpossible, exchange, finish_interrupted
 from reconciler.trees.fingerprints import Fingerprints
 from reconciler.trees.generations import Generation
 from reconciler.trees.in_place import InPlaceChange, undo_interrupted
-from reconciler.trees.stage import Census, has_changed
+from reconciler.trees.stage import carry_over
 from reconciler.trees.tree import Tree
 from reconciler.trees.workspace import Workspace, remove_tree
 
@@ -63,8 +64,11 @@ class LiveChange(Protocol):
     def snapshot(self) -> Snapshot:
         """The environment that the change was made for."""
 
-    def changed_since(self, prefix: Path) -> str | None:
-        """The first place where the live tree has changed since then, or None."""
+    def catch_up(self, prefix: Path) -> str | None:
+        """The first place where an installer has changed the live tree since then, or None.
+
+        If there is none, files that programs wrote meanwhile are taken over.
+        """
 
     def check_holds(self, prefix: Path) -> None:
         """Compare the held files with the live ones; raises `VerifyFailed` if one differs."""
@@ -90,9 +94,12 @@ class StagedTree:
     census: Census
     packages: int
 
-    def changed_since(self, prefix: Path) -> str | None:
-        """Going by the census: any folder whose content has changed since it was cloned."""
-        return has_changed(prefix, self.census)
+    def catch_up(self, prefix: Path) -> str | None:
+        """Going by the census: what packages own must be unchanged; caches are linked as well."""
+        changes = changes_since(prefix, self.census, self.snapshot.installed)
+        if changes.installed is None:
+            carry_over(prefix, self.tree.folder, changes.loose)
+        return changes.installed
 
     def check_holds(self, prefix: Path) -> None:
         """The held files in the stage must be the same inodes, with the same size and time."""
@@ -124,7 +131,7 @@ class KeptTree:
     snapshot: Snapshot
     generation: Generation
 
-    def changed_since(self, prefix: Path) -> str | None:
+    def catch_up(self, prefix: Path) -> str | None:
         """It keeps nothing of the live tree, so only the packages count."""
         _ = prefix
         return None
@@ -161,7 +168,7 @@ class LiveEdit:
     reason: str
     prove: Callable[[Tree], object]
 
-    def changed_since(self, prefix: Path) -> str | None:
+    def catch_up(self, prefix: Path) -> str | None:
         """No stage was cloned, so only the packages count."""
         _ = prefix
         return None
@@ -219,7 +226,7 @@ def publish(running: Pass, change: LiveChange) -> Published:
     ):
         running.refuse_insecure()
         refuse_changed(environment, change.snapshot)
-        changed = change.changed_since(workspace.prefix)
+        changed = change.catch_up(workspace.prefix)
         if changed is not None:
             raise LiveTreeChanged(changed)
         change.check_holds(workspace.prefix)

@@ -76,6 +76,8 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
         found = beside_restored(snapshot, vault, wanted)
         changed = [m for m in wanted if not _is_in_place(snapshot, vault, m)]
         if not changed and not found.leaving:
+            changed = _whole_copies(vault, wanted)
+        if not changed and not found.leaving:
             return observe(snapshot)
         incoming = work / "incoming"
         incoming.mkdir()
@@ -121,6 +123,19 @@ def _is_in_place(snapshot: Snapshot, vault: Vault, manifest: Manifest) -> bool:
     except OSError:  # a file is missing, or is not a link
         return False
     return len(copies) == 1 and same and linked
+
+
+def _whole_copies(vault: Vault, wanted: list[Manifest]) -> list[Manifest]:
+    """The copies with all files of what was accepted without some of them, checked.
+
+    Raises:
+        CopyDamaged: One has changed.
+    """
+    copies = [vault.whole(manifest) for manifest in wanted if manifest.slim]
+    found = [copy for copy in copies if copy is not None]
+    for copy in found:
+        vault.check(copy)
+    return found
 
 
 def _change(manifest: Manifest, installed: Installed) -> Change:
@@ -181,13 +196,15 @@ def _prove(
 ) -> Installed:
     """Check that every copy is restored completely, and that removed intruders are gone."""
     found = read_tree(snapshot, tree.folder, running.environment.metadata)
+    omitted = Vault(Workspace(snapshot.interpreter.prefix)).omitted(found, tree.folder)
     for gone in intruders.leaving:
         if found.get(gone.name) is not None:
             message = f"{gone.name} is still in the new tree. Try again."
             raise VerifyFailed(Reason.INCOMPLETE_STAGE, message)
     for manifest in wanted:
         restored = found.get(manifest.name)
-        defect = defect_of(restored, found) if restored else "it is missing"
+        without = omitted.get(NormalizedName(manifest.name), ()) if manifest.slim else ()
+        defect = defect_of(restored, found, without) if restored else "it is missing"
         if restored is None or defect or restored.version != Version(manifest.version):
             raise VerifyFailed(
                 Reason.INCOMPLETE_STAGE,

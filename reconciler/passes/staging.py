@@ -16,8 +16,9 @@ from reconciler.passes.publish import LiveEdit, Published, StagedTree, publish, 
 from reconciler.passes.running import Pass
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed
+from reconciler.trees.census import Census
 from reconciler.trees.fingerprints import Fingerprints, fingerprints
-from reconciler.trees.stage import Census, StagingImpossible, clone
+from reconciler.trees.stage import StagingImpossible, clone
 from reconciler.trees.tree import Tree
 
 log = get_logger(__name__)

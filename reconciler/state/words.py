@@ -25,6 +25,7 @@ from reconciler.state.causes import (
     WrongRevision,
     WrongSource,
 )
+from reconciler.state.installed import FILES_GONE
 from reconciler.state.rows import Row
 
 
@@ -53,7 +54,8 @@ def _held(row: Row, cause: Cause) -> str:
         case HeldBroken(defect):
             return (
                 f"{defect}. It is held, so it is not reinstalled: restore it with `reconciler "
-                f"hold restore {row.name}`, or install that build by hand again."
+                f"hold restore {row.name}`, or install that build by hand again"
+                f"{if_on_purpose(row.name, defect)}."
             )
         case HeldReplaced(found, held, pinned_by):
             keep = f", `reconciler hold accept {row.name}` keeps the new one"
@@ -71,6 +73,13 @@ def _held(row: Row, cause: Cause) -> str:
             )
         case _:
             return _free(row, cause)
+
+
+def if_on_purpose(name: str, defect: str) -> str:
+    """What else to do about a hold, if its only defect is that files are gone."""
+    if not defect.startswith(FILES_GONE):
+        return ""
+    return f"; if they were deleted on purpose, `reconciler hold accept {name}` keeps it as it is"
 
 
 _OfSource = WrongSource | WrongKind | WrongRevision | SourceChanged | SourceGone | SourceUnrecorded

@@ -1,34 +1,21 @@
-"""Clones the live environment with hard links, and checks later whether it has changed.
+"""Clones the live environment with hard links, and catches up with it later.
 
 Uses no data blocks, and never opens a file that the live environment shares.
 """
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_IMODE
 
 from reconciler.processes import Cancellation
+from reconciler.trees.census import BYTECODE, Census
 from reconciler.trees.mount_points import mount_point_below
 from reconciler.trees.workspace import NAME
 
 _NOT_CLONED = frozenset({NAME, ".lock", ".gitignore", "CACHEDIR.TAG"})
-_BYTECODE = "__pycache__"
-
-
-@dataclass(frozen=True, slots=True)
-class Census:
-    """The contents of a tree, in little memory: 46,000 names and inodes would take 6 MB.
-
-    `roots` has the inode of each top-level file, and 0 for a folder. `folders` has, for each
-    folder below (as a relative path), a digest of its names and inodes.
-    """
-
-    roots: dict[str, int] = field(default_factory=dict)
-    folders: dict[str, int] = field(default_factory=dict)
 
 
 class StagingImpossible(Exception):
@@ -89,7 +76,7 @@ def _clone_folder(
     source: str, target: str, relative: str, census: Census, cancel: Cancellation
 ) -> None:
     cancel.check()
-    census.folders[relative] = 0
+    census.note(relative, {})
     names: dict[str, int] = {}
     try:
         make_folder_like(source, target)
@@ -99,7 +86,7 @@ def _clone_folder(
                 if entry.is_dir(follow_symlinks=False):
                     inside = f"{relative}/{entry.name}"
                     _clone_folder(entry.path, path, inside, census, cancel)
-                    if entry.name != _BYTECODE:
+                    if entry.name != BYTECODE:
                         names[entry.name] = 0
                 elif entry.is_file(follow_symlinks=False) or entry.is_symlink():
                     names[entry.name] = entry.inode()
@@ -108,11 +95,7 @@ def _clone_folder(
         if os.path.lexists(source):
             raise
         # Someone is changing the tree right now: the census shows it before the exchange.
-    census.folders[relative] = _digest(names)
-
-
-def _digest(names: dict[str, int]) -> int:
-    return hash(frozenset(names.items()))
+    census.note(relative, names)
 
 
 def make_folder_like(source: str, target: str) -> None:
@@ -155,34 +138,31 @@ def _why_not(error: OSError) -> str:
     return f"hard links cannot be made here ({error.strerror}: {error.filename})"
 
 
-def has_changed(prefix: Path, census: Census) -> str | None:
-    """The first folder of the live tree that has changed since it was cloned, or None.
+def carry_over(prefix: Path, stage: Path, loose: Mapping[str, int | None]) -> None:
+    """Link files of no package that were written after the clone into the stage.
 
-    Compiled bytecode does not count: running programs write it at any time.
+    Args:
+        prefix: The live tree.
+        stage: Its clone, in which packages may have been replaced since.
+        loose: The files and folders, relative to both, with the inode that was cloned. What a
+                new package brings at such a path stays.
+
+    Raises:
+        OSError: A link cannot be made.
     """
-    now = _listing(str(prefix))
-    for name, inode in census.roots.items():
-        if inode and now.get(name) != inode:
-            return "."
-    for relative, digest in census.folders.items():
-        if relative.rpartition("/")[2] == _BYTECODE:
-            continue
+    for path, before in loose.items():
+        source, target = prefix / path, stage / path
+        if not target.parent.is_dir():
+            continue  # it was in the folder of a package that leaves
         try:
-            now = _listing(f"{prefix}/{relative}")
-        except OSError:
-            return relative
-        if _digest(now) != digest:
-            return relative
-    return None
-
-
-def _listing(folder: str) -> dict[str, int]:
-    names: dict[str, int] = {}
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                if entry.name != _BYTECODE:
-                    names[entry.name] = 0
-            elif entry.is_file(follow_symlinks=False) or entry.is_symlink():
-                names[entry.name] = entry.inode()
-    return names
+            there = target.lstat().st_ino
+        except FileNotFoundError:
+            there = None
+        if there is not None:
+            if there != before:
+                continue
+            target.unlink()
+        if source.is_dir() and not source.is_symlink():
+            _clone_folder(str(source), str(target), path, Census(), Cancellation())
+        else:
+            _link(str(source), str(target), is_link=source.is_symlink())

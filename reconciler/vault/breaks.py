@@ -63,7 +63,7 @@ class Break:
     def fix(self) -> str:
         """What to do."""
         restore = f"`reconciler hold restore {self.name}` restores {self.expected}, offline"
-        accept = f"`reconciler hold accept {self.name}` holds what is installed instead."
+        accept = f"`reconciler hold accept {self.name}` holds what is installed as it is."
         if self.found is None and self.pinned_by is None:
             return f"{restore}. To do without it, take it out of `hold`."
         if self.found != self.expected and self.pinned_by is not None:

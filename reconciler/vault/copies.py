@@ -5,7 +5,7 @@ only if every file still has the SHA-256 that was recorded when it was whole.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -18,10 +18,20 @@ from reconciler.state.holds import matches
 from reconciler.state.installed import Distribution, Installed, read_distribution
 from reconciler.status import ExpectedEnd, Reason
 from reconciler.trees.workspace import Workspace
-from reconciler.vault.manifest import Manifest, VaultFile, read_files, read_manifest
+from reconciler.vault.manifest import (
+    Manifest,
+    VaultFile,
+    read_files,
+    read_manifest,
+    read_omitted,
+)
 
 MANIFEST = "manifest.json"
 TREE = "tree"
+
+
+Omitted = Mapping[NormalizedName, frozenset[str]]
+"""For each package that was slimmed on purpose, the files that it is without, as full paths."""
 
 
 class CopyDamaged(ExpectedEnd):
@@ -123,6 +133,30 @@ class Vault:
                 if found.defect is None:
                     return found
         return None
+
+    def whole(self, manifest: Manifest) -> Manifest | None:
+        """The newest older copy of the same build with all its files, if there still is one."""
+        for number in range(manifest.number - 1, 0, -1):
+            older = read_manifest(self.root / manifest.name / str(number) / MANIFEST)
+            if older is not None and older.version == manifest.version and not older.slim:
+                return older
+        return None
+
+    def omitted(self, installed: Installed, tree: Path | None = None) -> Omitted:
+        """The files that were deleted on purpose from the builds that are installed.
+
+        Args:
+            installed: The environment, or a tree that mirrors it.
+            tree: That tree.
+        """
+        return {
+            name: frozenset(
+                f"{tree or self.prefix}/{path}"
+                for path in read_omitted(self.root / name / str(manifest.number) / MANIFEST)
+            )
+            for name, manifest in self.current().items()
+            if manifest.slim and installed.version(name) == Version(manifest.version)
+        }
 
     def companions(self, name: NormalizedName) -> list[Manifest]:
         """A package and, transitively, what it pins: everything that is restored together."""

@@ -28,6 +28,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Symbolic links: path below the environment to where they lead."""
     number: int = 0
     """Rises with each copy of this package that became the held one."""
+    slim: bool = False
+    """Whether it was accepted without some of the files that its RECORD lists."""
 
 
 class _Files(msgspec.Struct, frozen=True):
@@ -36,10 +38,16 @@ class _Files(msgspec.Struct, frozen=True):
     files: tuple[VaultFile, ...]
 
 
+class _Omitted(msgspec.Struct, frozen=True):
+    omitted: tuple[str, ...] = ()
+
+
 class WholeManifest(Manifest, frozen=True, kw_only=True):
     """A manifest's whole file: enough to recognize the original and to check the copy."""
 
     files: tuple[VaultFile, ...]
+    omitted: tuple[str, ...] = ()
+    """The files that its RECORD lists and that had been deleted on purpose."""
 
 
 def read_manifest(path: Path) -> Manifest | None:
@@ -58,3 +66,11 @@ def read_files(path: Path) -> tuple[VaultFile, ...]:
         msgspec.DecodeError: It is damaged.
     """
     return msgspec.json.decode(path.read_bytes(), type=_Files).files
+
+
+def read_omitted(path: Path) -> tuple[str, ...]:
+    """The files that had been deleted on purpose; none if that cannot be read."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Omitted).omitted
+    except (OSError, msgspec.DecodeError):
+        return ()

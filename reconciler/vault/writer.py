@@ -66,6 +66,7 @@ class VaultWriter:
             remove_tree(fresh)  # what has been copied already takes space
             raise
         recorded = {} if as_found else self._recorded_hashes(held.distribution)
+        omitted = self._omitted(held.distribution) if as_found else ()
         files = tuple(
             VaultFile(
                 path, recorded.get(path) or digest_of(fresh / TREE / path),
@@ -75,7 +76,7 @@ class VaultWriter:
         )  # fmt: skip
         manifest = WholeManifest(
             name=held.name, version=str(held.version), pinned_by=held.pinned_by,
-            files=files, links=links, number=number,
+            files=files, links=links, number=number, slim=bool(omitted), omitted=omitted,
         )  # fmt: skip
         write_durably(fresh / MANIFEST, msgspec.json.encode(manifest).decode())
         fresh.rename(folder)
@@ -143,6 +144,12 @@ class VaultWriter:
             _link_or_copy(source, f"{tree}/{path}")
             originals[path] = os.stat(source)  # noqa: PTH116
         return links, originals
+
+    def _omitted(self, distribution: Distribution) -> tuple[str, ...]:
+        """The files that its RECORD lists and that are not there."""
+        prefix = self._vault.prefix
+        paths = filter(_counts, recorded_paths(distribution, prefix))
+        return tuple(path for path in paths if not os.path.lexists(f"{prefix}/{path}"))
 
     def _recorded_hashes(self, distribution: Distribution) -> dict[str, str]:
         """What RECORD says about each file: a copy that differs from it is never restored."""

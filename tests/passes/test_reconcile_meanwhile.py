@@ -167,7 +167,7 @@ def test_a_tree_that_keeps_changing_is_left_for_later(project, venv, world):
 
     def meddle(name: str) -> None:
         if name == "verify":
-            (site_packages(venv) / f"mine_{next(count)}.py").touch()
+            (site_packages(venv) / f"mine_{next(count)}.pth").touch()
 
     with pytest.raises(KeepsChanging, match="site-packages"):
         reconcile(environment, follower=Follower(meddle))
@@ -175,18 +175,27 @@ def test_a_tree_that_keeps_changing_is_left_for_later(project, venv, world):
     assert next(count) == 4
 
 
-def test_bytecode_that_a_program_writes_meanwhile_disturbs_nobody(project, venv, world):
+def test_caches_that_a_program_writes_meanwhile_disturb_nobody_and_stay(project, venv, world):
+    install(venv, world.wheel("b"))
     world.wheel("a")
     project.write(["a"])
     environment = environment_for(project)
-    cache = site_packages(venv) / "__pycache__"
+    site = site_packages(venv)
+    written = ("__pycache__/x.cpython-311.pyc", "b/kernel.nbi", ".nvidia/cache/kernel")
+    follower = Follower()
 
     def run(name: str) -> None:
         if name == "verify":
-            cache.mkdir(exist_ok=True)
-            (cache / "x.cpython-311.pyc").touch()
+            for path in written:
+                (site / path).parent.mkdir(parents=True, exist_ok=True)
+                (site / path).write_text(str(len(follower.steps)))
 
-    assert reconcile(environment, follower=Follower(run)).result is Result.CHANGED
+    follower.on_phase = run
+    assert reconcile(environment, follower=follower).result is Result.CHANGED
+    assert follower.steps.count("plan") == 1
+    assert (site / "b/kernel.nbi").exists()
+    assert (site / ".nvidia/cache/kernel").exists()
+    assert_whole(venv)
 
 
 # Verify commands
