@@ -20,6 +20,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "access.granted": "A request to change something was allowed.",
         "access.user-unknown": "A user in http.allowed_users does not exist.",
         "request.failed": "A request ended in an unexpected error.",
+        "cache.damaged": "uv's cache had the damage that was to be repaired; it was not used.",
         "client.dropped": "A reader of the event stream was too slow and was disconnected.",
         "watch.failed": "Files cannot be watched; changes are found only by the interval.",
         "watch.restored": "Files are watched again.",

@@ -22,11 +22,11 @@ from reconciler.planning.decision import Decision
 from reconciler.planning.failures import build_failure
 from reconciler.planning.objections import Objections
 from reconciler.planning.planner import Planner
-from reconciler.state.installed import Distribution
+from reconciler.state.installed import Distribution, Installed, defect_of
 from reconciler.status import Failure, Reason
 from reconciler.trees.relocatable import rewrite_scripts
 from reconciler.trees.tree import HoldConflict, Tree, follow_links
-from reconciler.uv.program import BuildFailed, DiskFull, Planned, TimedOut, UvError
+from reconciler.uv.program import BuildFailed, DiskFull, Planned, TimedOut, Unusable, UvError
 
 log = get_logger(__name__)
 
@@ -139,16 +139,43 @@ def _unpack(
     if not decision.install:
         return {}
     with running.step("install"):
-        _download_and_unpack(running, planner, decision, folder)
-    follow_links(folder, prefix)
-    interpreter = snapshot.interpreter
-    rewrite_scripts(folder, interpreter.scripts, prefix, interpreter.site_directories)
-    found = read_tree(snapshot, folder, running.environment.metadata).distributions
+        found = _unpack_whole(running, planner, decision, folder)
     live = Tree(prefix, prefix, snapshot.installed, snapshot.holds)
     conflict = live.conflict(folder, found.values())
     if conflict:
         raise conflict
     return found
+
+
+def _unpack_whole(
+    running: Pass, planner: Planner, decision: Decision, folder: Path
+) -> Mapping[NormalizedName, Distribution]:
+    """Let uv install into `folder`; if its cache has the damage that is repaired, without it.
+
+    The cache shares its files with the environment: what was written into one is in the other.
+    """
+    repaired = {repair.distribution.name for repair in planner.repairs or ()}
+    try:
+        _download_and_unpack(running, planner, decision, folder)
+        found = _finished(running, planner, folder)
+        if not any(defect_of(d, found) for n, d in found.distributions.items() if n in repaired):
+            return found.distributions
+    except Unusable as error:
+        if error.name not in repaired:
+            raise
+    log.info("cache.damaged", packages=sorted(repaired & set(decision.install)))
+    shutil.rmtree(folder, ignore_errors=True)
+    ask = planner.project.to_install(list(decision.install.values()), decision.kept)
+    running.environment.uv.install(ask, folder, running.cancel, running.line, fresh=True)
+    return _finished(running, planner, folder).distributions
+
+
+def _finished(running: Pass, planner: Planner, folder: Path) -> Installed:
+    """What uv has installed into `folder`, made ready for its final place."""
+    interpreter = planner.snapshot.interpreter
+    follow_links(folder, interpreter.prefix)
+    rewrite_scripts(folder, interpreter.scripts, interpreter.prefix, interpreter.site_directories)
+    return read_tree(planner.snapshot, folder, running.environment.metadata)
 
 
 def _download_and_unpack(running: Pass, planner: Planner, decision: Decision, folder: Path) -> None:

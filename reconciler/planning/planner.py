@@ -6,12 +6,10 @@ installable subset and reports every requirement left out with uv's reason.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from tempfile import mkdtemp
 
 from packaging.utils import NormalizedName, canonicalize_name
 
-from reconciler.config import OnError
+from reconciler.config import OnError, Update
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
 from reconciler.planning.decision import Decision, without_stubs
@@ -25,13 +23,14 @@ from reconciler.planning.failures import (
 )
 from reconciler.planning.pruning import prunable
 from reconciler.planning.repair import Irreplaceable, Repair, repairs_of
+from reconciler.planning.repair_search import RepairSearch
 from reconciler.planning.resolver import Question, Resolver
 from reconciler.state.culprits import Core, Unsatisfiable, UnsolvableError, divide
 from reconciler.state.installed import Distribution
 from reconciler.status import ExpectedEnd, Failure, PackageStatus, Reason
-from reconciler.uv.cached import cache_folder, pack_cached
+from reconciler.uv.cached import cache_folder
 from reconciler.uv.effective import EffectiveProject, Item, items_of, items_of_holds
-from reconciler.uv.program import BuildFailed, NoSolution, Plan, Planned
+from reconciler.uv.program import BuildFailed, NetworkTrouble, NoSolution, Plan, Planned
 
 SEARCHING = "Looking for what cannot be installed"
 """How a line begins that says how long the search takes; the terminal shows it."""
@@ -48,6 +47,8 @@ class Planner:
     pins: tuple[str, ...] = ()
     repairs: tuple[Repair, ...] | None = None
     """The broken packages that are to be the same again; None before `decide` has looked."""
+    offline: bool = False
+    """Whether uv uses only its cache, because no index answers a pass that only repairs."""
 
     def __post_init__(self) -> None:
         """Leave out what has no usable source: it comes from nowhere else, and stays as it is."""
@@ -87,10 +88,10 @@ class Planner:
             for failure in self.excluded.values():
                 if failure.reason is Reason.BAD_SOURCE:
                     raise ExpectedEnd(failure.message, reason=failure.reason)
-        if self.repairs is None:
-            self.repairs = self._possible_repairs()
         while True:
             try:
+                if self.repairs is None:
+                    self.repairs = self._possible_repairs()
                 return self._decide()
             except BuildFailed as error:  # even its metadata has to be built
                 abort = self.environment.config.on_error is OnError.ABORT
@@ -98,7 +99,11 @@ class Planner:
                     raise
                 self.exclude(build_failure(error, {}, self.snapshot.holds), None)
             except Irreplaceable as stays:
-                self.exclude(stays.failure, None)
+                self._leave_as_it_is(stays.failure)
+            except NetworkTrouble:
+                if self.offline or not self._only_repairs():
+                    raise
+                self.offline, self.repairs = True, None  # uv's cache may have all of it
 
     def _decide(self) -> Decision:
         snapshot = self.snapshot
@@ -115,7 +120,8 @@ class Planner:
             kept=tuple(kept),
             failed=tuple(failed),
             # The stubs of the holds are local files and are not installed.
-            to_download=plan.downloads > sum(snapshot.holds.covers(n) for n in plan.install),
+            to_download=not self.offline
+            and plan.downloads > sum(snapshot.holds.covers(n) for n in plan.install),
         )
 
     def _declared(self) -> tuple[Item, ...]:
@@ -201,7 +207,9 @@ class Planner:
             UvError: There is no plan.
         """
         asked = self._question(items)
-        return self.resolver.answer(replace(asked, held=False, apart=True, offline=offline))
+        return self.resolver.answer(
+            replace(asked, held=False, apart=True, offline=offline or self.offline)
+        )
 
     def plan_beside_holds(self, items: Sequence[Item], *, offline: bool) -> Plan:
         """The plan for these items given only the holds, not what this pass has settled.
@@ -209,11 +217,14 @@ class Planner:
         Raises:
             UvError: There is no plan.
         """
-        return self.resolver.answer(replace(self._question(items), offline=offline))
+        return self.resolver.answer(replace(self._question(items), offline=offline or self.offline))
 
     def _question(self, items: Sequence[Item]) -> Question:
         reinstall = tuple(name for name in self._to_reinstall() if name not in self.excluded)
-        return Question(tuple(items), constraints=self._repair_pins(), reinstall=reinstall)
+        return Question(
+            tuple(items), constraints=self._repair_pins(), reinstall=reinstall,
+            offline=self.offline,
+        )  # fmt: skip
 
     def _to_reinstall(self) -> Iterator[NormalizedName]:
         """Packages that uv may consider right although they are not.
@@ -227,33 +238,29 @@ class Planner:
             if row.status is PackageStatus.BROKEN or from_git:
                 yield row.name
 
+    def _only_repairs(self) -> bool:
+        """Whether there is nothing to do except to repair what is broken."""
+        drift = self.snapshot.drift
+        newest = self.environment.config.update is Update.LATEST
+        return not newest and bool(drift.broken) and len(drift.broken) == len(drift.drifted)
+
     def _repair_pins(self) -> tuple[str, ...]:
         pins = (r.pin for r in self.repairs or () if r.distribution.name not in self.excluded)
         return tuple(pin for pin in pins if pin)
 
     def _possible_repairs(self) -> tuple[Repair, ...]:
-        """The repairs that uv can do; the other broken packages are left as they are.
-
-        Asked separately, so that a build that nobody has any more blocks nothing else.
-        """
-        update = self.environment.config.update
-        wanted = list(repairs_of(self.snapshot, self._declared(), update))
-        searched = False
-        while wanted:
-            missing = self._first_missing(wanted)
-            if missing is None:
-                break
-            if not searched:
-                searched = True
-                if self._find_in_cache(wanted):
-                    continue
-            self.exclude(missing.hopeless(), None)
-            wanted.remove(missing)
-        return self._still_possible(tuple(wanted))
+        """The repairs that uv can do; the other broken packages are left as they are."""
+        wanted = repairs_of(self.snapshot, self._declared(), self.environment.config.update)
+        cache = cache_folder(self.environment.environ, self.snapshot.settings)
+        search = RepairSearch(self.resolver, cache, self.offline)
+        possible, hopeless = search.divide(wanted)
+        for repair in hopeless:
+            self._leave_as_it_is(repair.hopeless())
+        self.repairs = tuple(possible)
+        return self._still_possible(self.repairs)
 
     def _still_possible(self, repairs: tuple[Repair, ...]) -> tuple[Repair, ...]:
         """The repairs that conflict with no requirement; the others become ordinary changes."""
-        self.repairs = repairs
         try:
             if any(repair.pin for repair in repairs):
                 self.plan(self._items())
@@ -263,36 +270,21 @@ class Planner:
             pass  # told when the plan is decided
         return repairs
 
-    def _first_missing(self, wanted: Sequence[Repair]) -> Repair | None:
-        """One that uv cannot find, or None."""
-        items = tuple(repair.item for repair in wanted)
-        names = tuple(item.name for item in items)
-        try:
-            self.resolver.answer(Question(items, reinstall=names, alone=True))
-        except BuildFailed as refused:
-            guilty = [r for r in wanted if r.item.name == refused.name]
-        except NoSolution as refused:
-            guilty = [wanted[i] for i in sorted(suspects(refused.message, items))]
-        else:
-            return None
-        if len(guilty) == 1 or len(wanted) == 1:
-            return guilty[0] if guilty else wanted[0]
-        return next((r for r in guilty or wanted if self._first_missing([r])), None)
+    def _leave_as_it_is(self, failure: Failure) -> None:
+        """Plan around an installed package that nobody can repair or replace.
 
-    def _find_in_cache(self, wanted: Sequence[Repair]) -> bool:
-        """Look in uv's cache for the wheels that were installed; whether any is there."""
-        cache = cache_folder(self.environment.environ, self.snapshot.settings)
-        if cache is None:
-            return False
-        folder = Path(mkdtemp(prefix="cached-", dir=self.project.folder))
-        packed = [pack_cached(r.distribution, cache, folder) for r in wanted if r.pin]
-        self.resolver.project = replace(self.project, wheels=folder)
-        return any(packed)
+        Raises:
+            ExpectedEnd: The configuration says to abort.
+        """
+        if self.environment.config.on_error is OnError.ABORT:
+            raise ExpectedEnd(f"{failure.name}: {failure.message}", reason=failure.reason)
+        self.exclude(failure, None)
+        self.resolver.leave(canonicalize_name(failure.name))
 
     def _constraints(self) -> list[str]:
         installed = self.snapshot.installed
         stay = [
-            f"{name}=={installed.version(name)}" if installed.get(name) else f"{name}<0"
+            f"{name}==={installed.version(name)}" if installed.get(name) else f"{name}<0"
             for name in self.excluded
         ]
         return [*self.pins, *stay]

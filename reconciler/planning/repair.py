@@ -80,11 +80,12 @@ class Irreplaceable(Exception):
 def repairs_of(snapshot: Snapshot, declared: Sequence[Item], update: Update) -> tuple[Repair, ...]:
     """The broken packages that should be the same again.
 
-    Not those whose version the requirements no longer allow, and none if the newest version is
-    wanted anyway (`update = "latest"`): these get what the requirements say.
+    Not those whose version the requirements no longer allow: these get what the requirements say.
+    If the newest version is wanted anyway (`update = "latest"`), only builds that indexes usually
+    do not have: one with a local label (2.1.2+rocm5.7), or from a URL.
     """
     broken = {row.name for row in snapshot.drift.broken}
-    if not broken or snapshot.desired is None or update is Update.LATEST:
+    if not broken or snapshot.desired is None:
         return ()
     whole = diff(
         snapshot.desired, snapshot.installed, snapshot.holds, {}, snapshot.markers,
@@ -95,6 +96,7 @@ def repairs_of(snapshot: Snapshot, declared: Sequence[Item], update: Update) -> 
     return tuple(
         _repair(found, snapshot.broken[name], placed.get(name))
         for name, found in _installed(snapshot, broken - outdated)
+        if update is not Update.LATEST or found.direct_url or found.version.local
     )
 
 

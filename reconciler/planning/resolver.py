@@ -17,6 +17,7 @@ from reconciler.log.logger import get_logger
 from reconciler.planning.failures import mentions
 from reconciler.planning.shadow import shadow_of
 from reconciler.processes import Cancellation, OnLine
+from reconciler.state.distribution import INTERRUPTED
 from reconciler.uv.discovery import sources_of_projects
 from reconciler.uv.effective import EffectiveProject, Item
 from reconciler.uv.program import BuildFailed, Plan, Unreadable, UvError
@@ -161,6 +162,18 @@ class Resolver:
         if not question.apart and not learned.hidden:
             return None
         return shadow_of(self._snapshot, self.project.folder, learned.hidden)
+
+    def leave(self, name: NormalizedName) -> None:
+        """Plan around a package as it is, though it is broken and nobody has it.
+
+        uv would use neither of two copies, so all but the first are hidden. If uv cannot read its
+        METADATA, it leaves the resolution: nothing can be said about what needs it.
+        """
+        first, *others = self._snapshot.installed.copies(name)
+        readable = first.defect in (None, INTERRUPTED)
+        gone = frozenset[NormalizedName]() if readable else frozenset({name})
+        hidden = others if readable else [first, *others]
+        self._learn(Learned(gone, frozenset(copy.info.name for copy in hidden)))
 
     def _hide(self, error: Unreadable, learned: Learned) -> None:
         """From now on, hide from uv what it has just failed on.

@@ -22,6 +22,8 @@ from packaging.version import InvalidVersion, Version
 from reconciler.state.requires import NOTHING, Requires
 from reconciler.state.sources import DirectUrl
 
+INTERRUPTED = "its RECORD is missing: an install or a removal was interrupted"
+
 _RECORDING = frozenset({"", "pip", "uv"})
 """Installers that always write a RECORD: without one, they were interrupted."""
 
@@ -152,8 +154,7 @@ def read_distribution(info: Path) -> Distribution:
         tool = _installer(info)
         if tool not in _RECORDING:
             return replace(found, legacy=True, installer=tool)
-        defect = "its RECORD is missing: an install or a removal was interrupted"
-        return replace(found, defect=found.defect or defect)
+        return replace(found, defect=found.defect or INTERRUPTED)
     if named is None:
         return replace(found, defect=found.defect or "its dist-info folder has an invalid name")
     return found
@@ -184,6 +185,14 @@ def _named_in_old_ways(info: Path) -> tuple[NormalizedName, Version]:
         head = Message()
     told, known = _text(head, "Name"), _version(_text(head, "Version")) or _version(version)
     return canonicalize_name(told if _is_name(told) else name), known or Version("0")
+
+
+def told_version(info: Path) -> Version | None:
+    """The version in the METADATA of a dist-info; it should be the one in the folder's name."""
+    try:
+        return _version(_text(_head((info / "METADATA").read_bytes()), "Version"))
+    except OSError:
+        return None
 
 
 def _read_egg_info(info: Path) -> Distribution:

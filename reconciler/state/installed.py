@@ -19,6 +19,7 @@ from reconciler.state.distribution import (
     read_distribution,
     read_record,
     read_recorded_paths,
+    told_version,
 )
 
 __all__ = [
@@ -171,8 +172,9 @@ def collect(found: Iterable[Distribution]) -> Installed:
 
 def _wholeness(distribution: Distribution) -> tuple[bool, bool, float, str]:
     """The sort key that puts the intact dist-info first."""
-    is_defect = distribution.defect is not None
-    return is_defect, distribution.legacy, -_presence(distribution), str(distribution.info)
+    info = distribution.info
+    is_defect = distribution.defect is not None or told_version(info) != distribution.version
+    return is_defect, distribution.legacy, -_presence(distribution), str(info)
 
 
 def _presence(distribution: Distribution) -> float:

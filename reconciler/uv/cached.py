@@ -4,6 +4,7 @@ uv keeps each wheel that it has installed unpacked in its cache, but only finds 
 an index lists it. This packs one again. Only reads the cache.
 """
 
+import hashlib
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -50,12 +51,26 @@ def _is_same(cached: Path, installed: Path) -> bool:
     try:
         wheel = {path: row.hash for path, row in _rows(cached) if row.hash}
         if not (installed / "RECORD").is_file():
-            return (cached / "METADATA").read_bytes() == (installed / "METADATA").read_bytes()
+            metadata = (installed / "METADATA").read_bytes()
+            return (cached / "METADATA").read_bytes() == metadata and _is_whole(cached)
         found = {path: row.hash for path, row in _rows(installed)}
     except (OSError, ValueError):
         return False
     # Scripts and data go elsewhere, and get another first line.
-    return all(found.get(p) == digest for p, digest in wheel.items() if ".data/" not in p)
+    same = all(found.get(p) == digest for p, digest in wheel.items() if ".data/" not in p)
+    return same and _is_whole(cached)
+
+
+def _is_whole(cached: Path) -> bool:
+    """Whether the cache has not the same damage: it may share its files with the environment."""
+    try:
+        return all(
+            hashlib.sha256(Path(row.path).read_bytes()).hexdigest() == row.sha256
+            for row in read_record(cached)
+            if row.sha256
+        )
+    except (OSError, ValueError):
+        return False
 
 
 def _rows(info: Path) -> Iterator[tuple[str, RecordedFile]]:

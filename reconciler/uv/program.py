@@ -32,6 +32,7 @@ from reconciler.uv.answers import (
     Planned,
     TimedOut,
     Unreadable,
+    Unusable,
     UvError,
     UvMissing,
     failure,
@@ -174,13 +175,23 @@ class Uv:
         on_line: OnLine,
         *,
         offline: bool = False,
+        fresh: bool = False,
     ) -> None:
         """Install exactly what `ask` names, without dependencies, into `prefix`.
+
+        Args:
+            ask: Its input.
+            prefix: The folder.
+            cancel: Ends it.
+            on_line: Gets each line that it prints.
+            offline: Whether to use only its cache.
+            fresh: Whether not to use its cache.
 
         Raises:
             UvError: As for `plan`.
         """
         flags = ["--prefix", str(prefix), "--no-deps", *_offline(offline)]
+        flags += ["--no-cache"] if fresh else []
         self._install(ask, flags, cancel, on_line)
 
     def _install(
@@ -242,7 +253,6 @@ def _redacted(text: str) -> str:
 
 
 __all__ = [
-    "EFFECTIVE_NAME", "Ask", "BuildFailed", "DiskFull", "NetworkTrouble",
-    "NoSolution", "Plan", "Planned", "TimedOut", "Unreadable", "Uv", "UvError", "UvMissing",
-    "failure",
+    "EFFECTIVE_NAME", "Ask", "BuildFailed", "DiskFull", "NetworkTrouble", "NoSolution", "Plan",
+    "Planned", "TimedOut", "Unreadable", "Unusable", "Uv", "UvError", "UvMissing", "failure",
 ]  # fmt: skip

@@ -185,6 +185,7 @@ def test_a_broken_package_that_does_not_build_any_more_is_told_and_the_rest_mend
     good = make_sdist(tmp_path / "once", "thing", "1.0")
     install(venv, good, world.wheel("needs", "1.0", "thing"), world.wheel("other"))
     world.sdist("thing", "1.0", fails=True)
+    (site_packages(venv) / "thing-1.0.dist-info" / "direct_url.json").unlink()  # from the index
     for name in ("thing", "other"):
         (site_packages(venv) / name / "__init__.py").unlink()
     project.write(["needs", "other", "thing"])
