@@ -116,6 +116,8 @@ class Kept:
     """It is held, and as required."""
 
     status: ClassVar = PackageStatus.HELD
+    address: str | None = None
+    """Where it is declared to come from, if from a URL: the held build stays anyway."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from typing import assert_never
 
+from reconciler.log.redact import in_places
 from reconciler.state.causes import (
     Broken,
     Cause,
@@ -39,8 +40,9 @@ def _held(row: Row, cause: Cause) -> str:
     """The sentence for a held package; `_free` has those for all others."""
     by = f"{row.required_by} requires" if row.required_by else "the project declares"
     match cause:
-        case Kept():
-            return "held: never installed, replaced or removed"
+        case Kept(address):
+            declared = f"; {by} {in_places(address)}, which is not asked for it" if address else ""
+            return f"held: never installed, replaced or removed{declared}"
         case HeldMissing(wanted):
             return (
                 f"held but not installed, though {by} {wanted}. A held package is never installed "
@@ -63,8 +65,8 @@ def _held(row: Row, cause: Cause) -> str:
             )
         case HeldMismatch(found, wanted):
             return (
-                f"{found} is held and kept, though {by} {wanted}. Change the requirement, or "
-                "install the build you want by hand and "
+                f"{found} is held and kept, though {by} {in_places(wanted)}. Change the "
+                "requirement, or install the build you want by hand and "
                 f"`reconciler hold accept {row.name}`."
             )
         case _:
@@ -106,7 +108,8 @@ def _free(
         case WrongRevision(revision, asked):
             return f"revision {revision} is installed, {asked} is required"
         case NeedsAnotherHeld(version, needs, held, held_version):
-            return f"{row.name} {version} needs {needs}, but {held} {held_version} is held"
+            asked = in_places(needs)
+            return f"{row.name} {version} needs {asked}, but {held} {held_version} is held"
         case _:
             assert_never(cause)
 
