@@ -14,6 +14,7 @@ from reconciler.config import Update
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
 from reconciler.log.logger import get_logger
+from reconciler.planning.addressed import metadata_without_addresses
 from reconciler.planning.shadow import shadow_of
 from reconciler.processes import Cancellation, OnLine
 from reconciler.uv.effective import EffectiveProject, Item
@@ -152,6 +153,7 @@ def project_for(environment: Environment, snapshot: Snapshot, folder: Path) -> E
         missing=snapshot.holds.missing(_names_required(snapshot)),
         build=environment.config.build.value,
         timeout=environment.config.timeout,
+        metadata=metadata_without_addresses(snapshot.installed, snapshot.holds),
     )
 
 

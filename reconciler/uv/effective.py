@@ -102,6 +102,7 @@ class EffectiveProject:
         missing: Names that are held but not installed: uv may not install them.
         build: Whether source distributions may be built.
         timeout: The time limit of one run in seconds, or None.
+        metadata: What uv has to believe about packages beside the holds (`dependency-metadata`).
     """
 
     folder: Path
@@ -111,6 +112,7 @@ class EffectiveProject:
     missing: frozenset[NormalizedName]
     build: str = "allow"
     timeout: float | None = None
+    metadata: tuple[Mapping[str, Any], ...] = ()
 
     def to_plan(
         self,
@@ -172,6 +174,10 @@ class EffectiveProject:
         if settings.get("no-binary") is True:  # the stubs are wheels anyway
             named = [*settings.get("no-build-package", ()), *(h.name for h in stubs)]
             settings["no-build-package"] = named
+        if stubs and self.metadata:  # the user's own comes first: uv takes the first that fits
+            settings["dependency-metadata"] = [
+                *settings.get("dependency-metadata", ()), *self.metadata,
+            ]  # fmt: skip
         path = folder / "uv.toml"
         path.write_text(tomli_w.dumps(settings), encoding="utf-8")
         return path

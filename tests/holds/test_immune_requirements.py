@@ -219,6 +219,22 @@ class TestDependents:
         assert stand.packages() == BASE
         assert failed_names(outcome) == {"byurl": "NoSolution"}
 
+    def test_an_installed_dependent_that_requires_the_held_torch_by_url(
+        self, stand, venv, tmp_path
+    ):
+        """uv would refuse such a package, however it is installed."""
+        there = f"{NOWHERE}/torch-2.3.1%2Brocm5.7-py3-none-any.whl"
+        requires = [f"torch @ {there}", 'tqdm ; extra == "more"']
+        install(venv, make_wheel(tmp_path, "same", "1.0", requires=requires))
+        install(venv, make_wheel(tmp_path, "bygit", "1.0", requires=[f"torch @ git+{NOWHERE}"]))
+        before = stand.fingerprint()
+        stand.project.write(["same[more]", "bygit", *BESIDE])
+        outcome = stand.reconcile()
+        stand.assert_untouched(before)
+        assert failed_names(outcome) == {}
+        beside = {"same": "1.0", "bygit": "1.0", "tqdm": "4.66.4"}
+        assert stand.packages() == {**BASE, **beside}
+
     def test_a_local_project_that_requires_torch_by_url(self, stand, tmp_path):
         before = stand.fingerprint()
         served = stand.index.file_url("torch-2.8.0-py3-none-any.whl")
