@@ -13,7 +13,7 @@ from pathlib import Path
 from packaging.utils import NormalizedName
 
 from reconciler.log.logger import get_logger
-from reconciler.passes.prove import read_tree
+from reconciler.passes.prove import read_folders
 from reconciler.passes.running import Pass
 from reconciler.planning.counterfactual import Unheld, Withheld
 from reconciler.planning.decision import Decision
@@ -116,7 +116,7 @@ def _unpack(
     with running.step("install"):
         _download_and_unpack(running, planner, decision, folder)
     follow_links(folder, prefix)
-    found = read_tree(snapshot, folder, running.environment.metadata).distributions
+    found = read_folders(snapshot, folder, running.environment.metadata).distributions
     live = Tree(prefix, prefix, snapshot.installed, snapshot.holds)
     conflict = live.conflict(folder, found.values())
     if conflict:

@@ -10,6 +10,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
+from reconciler.state.distribution import Unseen
 from reconciler.status import PackageStatus
 
 
@@ -118,6 +119,8 @@ class Kept:
     status: ClassVar = PackageStatus.HELD
     address: str | None = None
     """Where it is declared to come from, if from a URL: the held build stays anyway."""
+    unseen: Unseen | None = None
+    """Where it is, if uv does not see it there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,7 +199,7 @@ class _Comparison:
             return HeldMismatch(found.version, _bare(requirement))
         if address is not None and not is_build_at(found.version, address):
             return HeldMismatch(found.version, f"{name} @ {address}")
-        return Kept(address)
+        return Kept(address, found.unseen)
 
     def _transitive(self, desired: Desired, reachable: set[NormalizedName]) -> Iterator[Row]:
         """Walk the requirements of the installed distributions; yield what is wrong."""

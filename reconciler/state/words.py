@@ -40,9 +40,10 @@ def _held(row: Row, cause: Cause) -> str:
     """The sentence for a held package; `_free` has those for all others."""
     by = f"{row.required_by} requires" if row.required_by else "the project declares"
     match cause:
-        case Kept(address):
+        case Kept(address, unseen):
             declared = f"; {by} {in_places(address)}, which is not asked for it" if address else ""
-            return f"held: never installed, replaced or removed{declared}"
+            where = f" ({unseen})" if unseen else ""
+            return f"held: never installed, replaced or removed{where}{declared}"
         case HeldMissing(wanted):
             return (
                 f"held but not installed, though {by} {wanted}. A held package is never installed "
