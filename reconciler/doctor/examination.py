@@ -112,6 +112,7 @@ def _environment(
     yield packages.check_project(snapshot)
     yield from packages.check_whole(snapshot)
     yield from packages.check_holds(snapshot)
+    yield from packages.check_lock(snapshot)
     yield from packages.check_shared_files(snapshot)
     if installer.verdict is Verdict.OK:  # uv would wait for the other one (uv-facts 17)
         yield from _indexes(environment, snapshot)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from reconciler.doctor.finding import Finding, fine, problem, warning
 from reconciler.environment.snapshot import Snapshot
+from reconciler.environment.uv_lock import HOW_TO_STOP_UV, uv_lock_of
 from reconciler.holds.conflicts import companions, conflicts
 from reconciler.holds.standing import notices_found
 from reconciler.state.words import message_of
@@ -63,6 +64,23 @@ def check_holds(snapshot: Snapshot) -> Iterator[Finding]:
         held = snapshot.holds.held.values()
         listed = ", ".join(f"{h.name} {h.version}" for h in held)
         yield fine("holds", listed or "none installed")
+
+
+def check_lock(snapshot: Snapshot) -> Iterator[Finding]:
+    """`uv sync` and `uv run` would not replace what is held."""
+    lock = uv_lock_of(snapshot)
+    if lock is None:
+        return
+    replaced = [
+        f"{held.pin} by {' or '.join(map(str, sorted(lock.versions[held.name])))}"
+        for held in snapshot.holds.held.values()
+        if held.name in lock.versions and not lock.has(held.name, held.version)
+    ]
+    if replaced:
+        message = f"`uv sync` and `uv run` would replace {', '.join(replaced)} ({lock.file})"
+        yield warning("uv.lock", message, f"{HOW_TO_STOP_UV}.")
+    else:
+        yield fine("uv.lock", f"{lock.file} would not replace a held package")
 
 
 def check_shared_files(snapshot: Snapshot) -> Iterator[Finding]:
