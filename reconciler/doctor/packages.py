@@ -67,20 +67,23 @@ def check_holds(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def check_lock(snapshot: Snapshot) -> Iterator[Finding]:
-    """`uv sync` and `uv run` would not replace what is held."""
+    """`uv sync` and `uv run` would not replace or remove what is held."""
     lock = uv_lock_of(snapshot)
     if lock is None:
         return
+    held = [h for h in snapshot.holds.held.values() if h.distribution.unseen is None]
     replaced = [
-        f"{held.pin} by {' or '.join(map(str, sorted(lock.versions[held.name])))}"
-        for held in snapshot.holds.held.values()
-        if held.name in lock.versions and not lock.has(held.name, held.version)
+        f"{h.pin} by {' or '.join(map(str, sorted(lock.versions[h.name])))}"
+        for h in held
+        if h.name in lock.versions and not lock.has(h.name, h.version)
     ]
-    if replaced:
-        message = f"`uv sync` and `uv run` would replace {', '.join(replaced)} ({lock.file})"
-        yield warning("uv.lock", message, f"{HOW_TO_STOP_UV}.")
+    removed = [h.pin for h in held if h.name not in lock.versions]
+    would = [f"`uv sync` and `uv run` would replace {', '.join(replaced)}"] if replaced else []
+    would += [f"`uv sync` would remove {', '.join(removed)}"] if removed else []
+    if would:
+        yield warning("uv.lock", f"{'; '.join(would)} ({lock.file})", f"{HOW_TO_STOP_UV}.")
     else:
-        yield fine("uv.lock", f"{lock.file} would not replace a held package")
+        yield fine("uv.lock", f"{lock.file} would not replace or remove a held package")
 
 
 def check_shared_files(snapshot: Snapshot) -> Iterator[Finding]:

@@ -47,6 +47,7 @@ def test_what_uv_sync_did_is_named_and_can_be_stopped(stand, tmp_path):
     assert uv(stand, "lock") == 0
     [warning] = warned(stand)
     assert f"would replace torch=={HELD['torch']} by 2.8.0" in warning
+    assert "would remove torchvision==" in warning
     assert "managed = false" in warning
     assert "UV_NO_SYNC=1" in warning
 
@@ -63,6 +64,9 @@ def test_what_uv_sync_did_is_named_and_can_be_stopped(stand, tmp_path):
     assert "replaced by 2.8.0" in said
     assert "probably `uv sync` or `uv run`" in said
     assert "managed = false" in said
+    assert stand.has("torchvision")
+    assert uv(stand, "sync") == 0
+    assert not stand.has("torchvision")  # only `uv sync` removes what the lock does not have
 
     install(stand.venv, make_wheel(tmp_path, "torch", "2.9.0"))
     said = said_of_torch(stand)
