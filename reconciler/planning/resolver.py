@@ -153,7 +153,7 @@ def project_for(environment: Environment, snapshot: Snapshot, folder: Path) -> E
         missing=snapshot.holds.missing(_names_required(snapshot)),
         build=environment.config.build.value,
         timeout=environment.config.timeout,
-        metadata=metadata_without_addresses(snapshot.installed, snapshot.holds),
+        metadata=metadata_without_addresses(snapshot.installed, snapshot.desired, snapshot.holds),
     )
 
 

@@ -239,12 +239,18 @@ class TestDependents:
         before = stand.fingerprint()
         served = stand.index.file_url("torch-2.8.0-py3-none-any.whl")
         make_local_project(tmp_path / "mylib", [f"torch @ {served}"])
-        extra = f'[tool.uv.sources]\nmylib = {{path = "{tmp_path / "mylib"}"}}\n'
-        stand.project.write(["mylib", *BESIDE], extra=extra)
+        there = f"{NOWHERE}/torch-2.3.1%2Brocm5.7-py3-none-any.whl"
+        make_local_project(tmp_path / "ours", [f"torch @ {there}", "tqdm ; os_name == 'posix'"])
+        extra = (
+            f'[tool.uv.sources]\nmylib = {{path = "{tmp_path / "mylib"}"}}\n'
+            f'ours = {{path = "{tmp_path / "ours"}"}}\n'
+        )
+        stand.project.write(["mylib", "ours", *BESIDE], extra=extra)
         outcome = stand.reconcile()
         assert stand.fingerprint() == before
-        assert stand.packages() == BASE
+        assert stand.packages() == {**BASE, "ours": "1.0", "tqdm": "4.66.4"}
         assert failed_names(outcome) == {"mylib": "NoSolution"}
+        assert stand.reconcile().changes == ()
 
     @pytest.mark.parametrize("static", [True, False], ids=["static", "dynamic"])
     def test_an_sdist_whose_build_requires_torch(self, stand, tmp_path, static):
