@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from reconciler.doctor.finding import Finding, fine, problem, warning
 from reconciler.environment.snapshot import Snapshot
+from reconciler.environment.uv_lock import HOW_TO_STOP_UV, uv_lock_of
 from reconciler.holds.conflicts import companions, conflicts
 from reconciler.holds.stale import stale
 from reconciler.holds.standing import notices_found
@@ -86,6 +87,26 @@ def check_holds(snapshot: Snapshot) -> Iterator[Finding]:
         held = snapshot.holds.held.values()
         listed = ", ".join(f"{h.name} {h.version}" for h in held)
         yield fine("holds", listed or "none installed")
+
+
+def check_lock(snapshot: Snapshot) -> Iterator[Finding]:
+    """`uv sync` and `uv run` would not replace or remove what is held."""
+    lock = uv_lock_of(snapshot)
+    if lock is None:
+        return
+    held = [h for h in snapshot.holds.held.values() if h.distribution.unseen is None]
+    replaced = [
+        f"{h.pin} by {' or '.join(map(str, sorted(lock.versions[h.name])))}"
+        for h in held
+        if h.name in lock.versions and not lock.has(h.name, h.version)
+    ]
+    removed = [h.pin for h in held if h.name not in lock.versions]
+    would = [f"`uv sync` and `uv run` would replace {', '.join(replaced)}"] if replaced else []
+    would += [f"`uv sync` would remove {', '.join(removed)}"] if removed else []
+    if would:
+        yield warning("uv.lock", f"{'; '.join(would)} ({lock.file})", f"{HOW_TO_STOP_UV}.")
+    else:
+        yield fine("uv.lock", f"{lock.file} would not replace or remove a held package")
 
 
 def check_shared_files(snapshot: Snapshot) -> Iterator[Finding]:

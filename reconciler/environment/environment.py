@@ -32,6 +32,7 @@ from reconciler.state.installed import Installed, InstalledReader, MetadataCache
 from reconciler.state.rows import Drift
 from reconciler.state.shared_files import SharedFiles, shared_files
 from reconciler.state.stale_scripts import StaleScripts, stale_scripts
+from reconciler.state.unseen import UnseenReader
 from reconciler.status import Problem
 from reconciler.trees.workspace import Workspace, write_durably
 from reconciler.uv.program import Uv
@@ -74,6 +75,8 @@ class Environment:
         )
         self.metadata = MetadataCache()
         self._reader: InstalledReader | None = None
+        self._unseen: UnseenReader | None = None
+        self._places: tuple[tuple[Path, ...], ...] = ()
         self._desired: tuple[tuple[object, ...], Desired] | None = None
         self._settings: Mapping[str, Any] | None = None
         self._broken: dict[NormalizedName, str] = {}
@@ -149,9 +152,7 @@ class Environment:
         interpreter = self.interpreters.get()
         around = stamp_of(self.config.pyproject, self.environ)
         desired, problem = self._read_desired(interpreter, around)
-        if self._reader is None or self._reader.directories != interpreter.site_directories:
-            self._reader = InstalledReader(interpreter.site_directories, self.metadata)
-        installed = self._reader.read()
+        installed = self._read_installed(interpreter)
         if self._last is None or installed is not self._last.installed:
             self.metadata.keep(installed.all())
         if audit_files:
@@ -164,6 +165,15 @@ class Environment:
             self._last = self._compare(interpreter, desired, problem, installed, local)
             self._last_key = key
         return self._last
+
+    def _read_installed(self, interpreter: Interpreter) -> Installed:
+        own, base = interpreter.site_directories, interpreter.base_directories
+        if self._reader is None or self._unseen is None or self._places != (own, base):
+            self._places = own, base
+            self._reader = InstalledReader(own, self.metadata)
+            self._unseen = UnseenReader(own, base)
+        found = self._reader.read()
+        return self._unseen.with_held(found, self.config.hold, interpreter.markers)
 
     def _same(self, key: tuple[object, ...]) -> bool:
         if len(self._last_key) != len(key):

@@ -17,7 +17,7 @@ QUERY_TIMEOUT_SECONDS = 60.0
 
 # Works on Python 3.8 and newer, isolated from PYTHON* variables and the current folder.
 _QUERY = """
-import json, os, platform, sys, sysconfig
+import json, os, platform, site, sys, sysconfig
 v = sys.implementation.version
 iv = "%d.%d.%d" % v[:3] + ("" if v.releaselevel == "final" else v.releaselevel[0] + str(v.serial))
 paths = sysconfig.get_paths()
@@ -38,6 +38,8 @@ print(json.dumps({
     "prefix": sys.prefix,
     "is_venv": sys.prefix != sys.base_prefix,
     "purelib": paths["purelib"], "platlib": paths["platlib"], "scripts": paths["scripts"],
+    "base": [p for p in site.getsitepackages([sys.base_prefix, sys.base_exec_prefix])
+             if p in sys.path and sys.prefix != sys.base_prefix],
     "externally_managed": os.path.exists(
         os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")),
 }))
@@ -72,6 +74,8 @@ class Interpreter:
     purelib: Path
     platlib: Path
     scripts: Path
+    base_directories: tuple[Path, ...] = ()
+    """The folders of the base environment that it also imports from (`--system-site-packages`)."""
 
     @property
     def version(self) -> str:
@@ -137,6 +141,7 @@ def inspect(executable: Path) -> Interpreter:
         purelib=Path(os.path.realpath(facts["purelib"])),
         platlib=Path(os.path.realpath(facts["platlib"])),
         scripts=Path(os.path.realpath(facts["scripts"])),
+        base_directories=tuple(dict.fromkeys(Path(p) for p in facts["base"])),
     )
 
 

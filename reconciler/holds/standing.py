@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from packaging.utils import NormalizedName
 
 from reconciler.environment.snapshot import Snapshot
+from reconciler.environment.uv_lock import HOW_TO_STOP_UV, installed_by_uv, uv_lock_of
 from reconciler.holds.notice import Notice
 from reconciler.state.holds import Held, hold_set
 from reconciler.state.words import if_on_purpose
@@ -85,7 +86,21 @@ def notice_of(broken: Break, snapshot: Snapshot, vault: Vault) -> Notice:
     """What happened to a hold, what came with it, and what to do."""
     brought = _brought_along(broken, snapshot, vault)
     also = f". It brought along {', '.join(brought)}" if brought else ""
-    return Notice(broken.what + also, broken.fix)
+    if not _is_from_lock(broken, snapshot):
+        return Notice(broken.what + also, broken.fix)
+    locked = f"uv.lock has {broken.name} {broken.found}"
+    probably = f". {locked}, so this was probably `uv sync` or `uv run`"
+    return Notice(
+        broken.what + also + probably, f"{broken.fix.removesuffix('.')}. {HOW_TO_STOP_UV}."
+    )
+
+
+def _is_from_lock(broken: Break, snapshot: Snapshot) -> bool:
+    """Whether it looks as if uv made the environment equal to its lock; nothing records that."""
+    if broken.found is None or broken.found == broken.expected:
+        return False
+    lock = uv_lock_of(snapshot) if installed_by_uv(snapshot, broken.name) else None
+    return lock is not None and lock.has(broken.name, broken.found)
 
 
 def _brought_along(broken: Break, snapshot: Snapshot, vault: Vault) -> list[str]:

@@ -15,7 +15,6 @@ from pathlib import Path
 from packaging.utils import NormalizedName
 
 from reconciler.log.logger import get_logger
-from reconciler.passes.prove import read_tree
 from reconciler.passes.running import Pass
 from reconciler.planning.counterfactual import Unheld, Withheld
 from reconciler.planning.decision import Decision
@@ -96,7 +95,7 @@ def _unpack_aside(
     ask = planner.project.to_install(planned, decision.kept)
     running.environment.uv.install(ask, folder, running.cancel, lambda _: None)
     follow_links(folder, planner.snapshot.interpreter.prefix)
-    return read_tree(planner.snapshot, folder, running.environment.metadata).distributions
+    return read_folders(planner.snapshot, folder, running.environment.metadata).distributions
 
 
 def tell_plan(running: Pass, planner: Planner, decision: Decision) -> None:
@@ -175,7 +174,7 @@ def _finished(running: Pass, planner: Planner, folder: Path) -> Installed:
     interpreter = planner.snapshot.interpreter
     follow_links(folder, interpreter.prefix)
     rewrite_scripts(folder, interpreter.scripts, interpreter.prefix, interpreter.site_directories)
-    return read_tree(planner.snapshot, folder, running.environment.metadata)
+    return read_folders(planner.snapshot, folder, running.environment.metadata)
 
 
 def _download_and_unpack(running: Pass, planner: Planner, decision: Decision, folder: Path) -> None:

@@ -23,6 +23,7 @@ from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit, defect_of
 from reconciler.state.rows import Drift
 from reconciler.state.scripts import starts_python
+from reconciler.state.unseen import unseen_of, with_held
 from reconciler.state.words import message_of
 from reconciler.status import ExpectedEnd, Reason
 from reconciler.trees.fingerprints import Fingerprints, fingerprints
@@ -45,11 +46,21 @@ class VerifyFailed(ExpectedEnd):
 def read_tree(snapshot: Snapshot, tree: Path, metadata: MetadataCache | None = None) -> Installed:
     """The installed state of a tree that mirrors the environment.
 
+    Held packages that uv does not see are the same there: no pass changes them.
+
     Args:
         snapshot: The environment.
-        tree: A stage, a generation, or what uv prepared.
+        tree: A stage or a generation.
         metadata: Metadata that is already parsed.
     """
+    found, unseen = read_folders(snapshot, tree, metadata), unseen_of(snapshot.installed)
+    return with_held(found, unseen, snapshot.holds.patterns, snapshot.markers)
+
+
+def read_folders(
+    snapshot: Snapshot, tree: Path, metadata: MetadataCache | None = None
+) -> Installed:
+    """The same without those, as for what uv prepared."""
     prefix = snapshot.interpreter.prefix
     folders = [tree / d.relative_to(prefix) for d in snapshot.interpreter.site_directories]
     return InstalledReader(folders, metadata).read()

@@ -14,6 +14,7 @@ from reconciler.config import Update
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
 from reconciler.log.logger import get_logger
+from reconciler.planning.addressed import metadata_without_addresses
 from reconciler.planning.failures import mentions
 from reconciler.planning.shadow import shadow_of
 from reconciler.processes import Cancellation, OnLine
@@ -214,6 +215,7 @@ def project_for(environment: Environment, snapshot: Snapshot, folder: Path) -> E
         # An index is not asked for a hold, but uv would fetch it from an exact place.
         without_sources=any(s.is_direct and snapshot.holds.covers(n) for n, s in elsewhere),
         nested=dict(reversed(elsewhere)),
+        metadata=metadata_without_addresses(snapshot.installed, snapshot.desired, snapshot.holds),
     )
 
 

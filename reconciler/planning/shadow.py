@@ -30,7 +30,7 @@ def shadow_of(snapshot: Snapshot, folder: Path, hidden: Collection[str] = ()) ->
     for directory in snapshot.interpreter.site_directories:
         (shadow / directory.relative_to(prefix)).mkdir(parents=True, exist_ok=True)
     for distribution in snapshot.installed.all():
-        if distribution.info.name not in hidden:
+        if distribution.unseen is None and distribution.info.name not in hidden:
             _mirror(distribution.info, shadow / distribution.info.relative_to(prefix))
     return shadow
 

@@ -10,6 +10,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
+from reconciler.state.distribution import Unseen
 from reconciler.status import PackageStatus, Problem
 
 
@@ -152,6 +153,10 @@ class Kept:
     """It is held, and as required."""
 
     status: ClassVar = PackageStatus.HELD
+    address: str | None = None
+    """Where it is declared to come from, if from a URL: the held build stays anyway."""
+    unseen: Unseen | None = None
+    """Where it is, if uv does not see it there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, replace
 from email.message import Message
 from email.parser import BytesHeaderParser
+from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,6 +61,13 @@ class RecordedFile(NamedTuple):
             return None
 
 
+class Unseen(StrEnum):
+    """Where Python finds a package that uv does not see; reads on after its name and version."""
+
+    BASE = "from the base environment"
+    EGG = "from an egg"
+
+
 @dataclass(frozen=True, slots=True)
 class Distribution:
     """One installed distribution, according to its metadata.
@@ -76,8 +84,9 @@ class Distribution:
     direct_url: DirectUrl | None = None
     defect: str | None = None
     legacy: bool = False
-    """Whether it never had a RECORD: an egg-info, an egg-link, or another installer's package."""
-
+    """Whether it has no RECORD to go by: an egg-info, an egg-link, another installer's package, or
+    one that uv does not see."""
+    unseen: Unseen | None = None
     installer: str | None = None
     """The other tool that installed it without a RECORD (conda, rpm, Debian); None otherwise.
 
@@ -210,6 +219,14 @@ def _read_egg_info(info: Path) -> Distribution:
         name = told if _is_name(told) else name
     found = _from_metadata(metadata, canonicalize_name(name), version or Version("0"), info)
     return replace(found, defect=None, direct_url=None, legacy=True)
+
+
+def read_egg(egg: Path, metadata: bytes) -> Distribution:
+    """Legacy: an egg, by its PKG-INFO; older ones are not read further."""
+    head = _head(metadata)
+    name, version = canonicalize_name(_text(head, "Name")), _version(_text(head, "Version"))
+    found = _from_metadata(metadata, name, version or Version("0"), egg)
+    return replace(found, direct_url=None, legacy=True, unseen=Unseen.EGG)
 
 
 def _read_egg_link(link: Path) -> Distribution:

@@ -35,7 +35,7 @@ from reconciler.state.causes import (
 )
 from reconciler.state.declared import Declared
 from reconciler.state.desired import Desired
-from reconciler.state.holds import HoldSet
+from reconciler.state.holds import HoldSet, is_build_at
 from reconciler.state.installed import Distribution, Installed
 from reconciler.state.locations import same_place
 from reconciler.state.rows import Drift, Row, one_each
@@ -142,7 +142,7 @@ class _Comparison:
         """
         name = canonicalize_name(requirement.name)
         if self.holds.covers(name):
-            return self._judge_held(requirement, found)
+            return self._judge_held(requirement, source, found)
         if found is None:
             return Missing()
         if name in self.broken:
@@ -160,7 +160,9 @@ class _Comparison:
         known = self.local.get(name)
         return known.stale if known else None
 
-    def _judge_held(self, requirement: Requirement, found: Distribution | None) -> Cause:
+    def _judge_held(
+        self, requirement: Requirement, source: Source | None, found: Distribution | None
+    ) -> Cause:
         name = canonicalize_name(requirement.name)
         if found is None:
             return HeldMissing(_bare(requirement))
@@ -169,9 +171,12 @@ class _Comparison:
         held = self.holds.held.get(name)
         if held is not None and held.version != found.version:
             return HeldReplaced(found.version, held.version, held.pinned_by)
-        if _mismatch(requirement, None, found):
+        address = requirement.url or (source.url if source is not None else None)
+        if not requirement.specifier.contains(found.version, prereleases=True):
             return HeldMismatch(found.version, _bare(requirement))
-        return Kept()
+        if address is not None and not is_build_at(found.version, address):
+            return HeldMismatch(found.version, f"{name} @ {address}")
+        return Kept(address, found.unseen)
 
     def _transitive(self, desired: Desired, reachable: set[NormalizedName]) -> Iterator[Row]:
         """Walk the requirements of the installed distributions; yield what is wrong."""

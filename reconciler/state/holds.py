@@ -7,9 +7,18 @@ reconciliation may install, upgrade, reinstall or remove.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import Requirement
-from packaging.utils import NormalizedName, canonicalize_name
+from packaging.specifiers import SpecifierSet
+from packaging.utils import (
+    InvalidSdistFilename,
+    InvalidWheelFilename,
+    NormalizedName,
+    canonicalize_name,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
 from packaging.version import InvalidVersion, Version
 
 from reconciler.state.installed import Distribution, Installed
@@ -105,6 +114,23 @@ def hold_set(patterns: Sequence[str], installed: Installed, markers: Mapping[str
             if held[pinned.name] != known:
                 waiting.append(pinned.name)
     return HoldSet(tuple(patterns), held)
+
+
+def version_at(url: str) -> Version | None:
+    """The version in the file name of a URL; None for git, a folder, or any other file."""
+    name = unquote(urlsplit(url).path).rpartition("/")[2]
+    try:
+        if name.endswith(".whl"):
+            return parse_wheel_filename(name)[1]
+        return parse_sdist_filename(name)[1]
+    except (InvalidWheelFilename, InvalidSdistFilename, InvalidVersion):
+        return None
+
+
+def is_build_at(version: Version, url: str) -> bool:
+    """Whether the held build may be the one at a URL: only its file name can tell."""
+    there = version_at(url)
+    return there is None or SpecifierSet(f"=={there}").contains(version, prereleases=True)
 
 
 def companions_of(name: NormalizedName, holds: Iterable[Held]) -> list[Held]:

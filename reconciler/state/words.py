@@ -2,6 +2,7 @@
 
 from typing import assert_never
 
+from reconciler.log.redact import in_places
 from reconciler.state.causes import (
     Broken,
     Cause,
@@ -43,8 +44,10 @@ def _held(row: Row, cause: Cause) -> str:
     """The sentence for a held package; `_free` has those for all others."""
     by = f"{row.required_by} requires" if row.required_by else "the project declares"
     match cause:
-        case Kept():
-            return "held: never installed, replaced or removed"
+        case Kept(address, unseen):
+            declared = f"; {by} {in_places(address)}, which is not asked for it" if address else ""
+            where = f" ({unseen})" if unseen else ""
+            return f"held: never installed, replaced or removed{where}{declared}"
         case HeldMissing(wanted):
             return (
                 f"held but not installed, though {by} {wanted}. A held package is never installed "
@@ -67,8 +70,8 @@ def _held(row: Row, cause: Cause) -> str:
             )
         case HeldMismatch(found, wanted):
             return (
-                f"{found} is held and kept, though {by} {wanted}. Change the requirement, or "
-                "install the build you want by hand and "
+                f"{found} is held and kept, though {by} {in_places(wanted)}. Change the "
+                "requirement, or install the build you want by hand and "
                 f"`reconciler hold accept {row.name}`."
             )
         case _:
@@ -108,7 +111,8 @@ def _free(
         case NoUsableSource(problem):
             return str(problem)
         case NeedsAnotherHeld(version, needs, held, held_version):
-            return f"{row.name} {version} needs {needs}, but {held} {held_version} is held"
+            asked = in_places(needs)
+            return f"{row.name} {version} needs {asked}, but {held} {held_version} is held"
         case _:
             return _of_source(cause)
 

@@ -117,6 +117,7 @@ class EffectiveProject:
         without_sources: Whether projects that uv builds lose their sources of held packages,
                 and with them their workspaces (uv-facts 12d).
         nested: The sources that local projects declare for what they require.
+        metadata: What uv has to believe about packages beside the holds (`dependency-metadata`).
     """
 
     folder: Path
@@ -129,6 +130,7 @@ class EffectiveProject:
     wheels: Path | None = None
     without_sources: bool = False
     nested: Mapping[NormalizedName, Source] = field(default_factory=dict, repr=False)
+    metadata: tuple[Mapping[str, Any], ...] = ()
 
     def to_plan(
         self,
@@ -203,6 +205,10 @@ class EffectiveProject:
             settings["no-build-package"] = named
         if self.wheels is not None:
             settings["find-links"] = [*settings.get("find-links", ()), str(self.wheels)]
+        if stubs and self.metadata:  # the user's own comes first: uv takes the first that fits
+            settings["dependency-metadata"] = [
+                *settings.get("dependency-metadata", ()), *self.metadata,
+            ]  # fmt: skip
         path = folder / "uv.toml"
         path.write_text(tomli_w.dumps(settings), encoding="utf-8")
         return path

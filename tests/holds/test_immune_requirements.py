@@ -62,7 +62,8 @@ class TestPlaces:
         stand.assert_untouched(before)
         assert stand.packages() == REACHED
         [row] = [r for r in outcome.snapshot.drift.rows if r.name == "torch"]
-        assert row.status is PackageStatus.HELD_MISMATCH
+        told = PackageStatus.HELD if "git+" in requirement else PackageStatus.HELD_MISMATCH
+        assert row.status is told  # a repository does not say which version it has
 
     def test_an_index_before_the_others_that_has_only_torch(self, stand, make_index, tmp_path):
         before = stand.fingerprint()
@@ -218,16 +219,38 @@ class TestDependents:
         assert stand.packages() == BASE
         assert failed_names(outcome) == {"byurl": "NoSolution"}
 
+    def test_an_installed_dependent_that_requires_the_held_torch_by_url(
+        self, stand, venv, tmp_path
+    ):
+        """uv would refuse such a package, however it is installed."""
+        there = f"{NOWHERE}/torch-2.3.1%2Brocm5.7-py3-none-any.whl"
+        requires = [f"torch @ {there}", 'tqdm ; extra == "more"']
+        install(venv, make_wheel(tmp_path, "same", "1.0", requires=requires))
+        install(venv, make_wheel(tmp_path, "bygit", "1.0", requires=[f"torch @ git+{NOWHERE}"]))
+        before = stand.fingerprint()
+        stand.project.write(["same[more]", "bygit", *BESIDE])
+        outcome = stand.reconcile()
+        stand.assert_untouched(before)
+        assert failed_names(outcome) == {}
+        beside = {"same": "1.0", "bygit": "1.0", "tqdm": "4.66.4"}
+        assert stand.packages() == {**BASE, **beside}
+
     def test_a_local_project_that_requires_torch_by_url(self, stand, tmp_path):
         before = stand.fingerprint()
         served = stand.index.file_url("torch-2.8.0-py3-none-any.whl")
         make_local_project(tmp_path / "mylib", [f"torch @ {served}"])
-        extra = f'[tool.uv.sources]\nmylib = {{path = "{tmp_path / "mylib"}"}}\n'
-        stand.project.write(["mylib", *BESIDE], extra=extra)
+        there = f"{NOWHERE}/torch-2.3.1%2Brocm5.7-py3-none-any.whl"
+        make_local_project(tmp_path / "ours", [f"torch @ {there}", "tqdm ; os_name == 'posix'"])
+        extra = (
+            f'[tool.uv.sources]\nmylib = {{path = "{tmp_path / "mylib"}"}}\n'
+            f'ours = {{path = "{tmp_path / "ours"}"}}\n'
+        )
+        stand.project.write(["mylib", "ours", *BESIDE], extra=extra)
         outcome = stand.reconcile()
         assert stand.fingerprint() == before
-        assert stand.packages() == BASE
+        assert stand.packages() == {**BASE, "ours": "1.0", "tqdm": "4.66.4"}
         assert failed_names(outcome) == {"mylib": "NoSolution"}
+        assert stand.reconcile().changes == ()
 
     @pytest.mark.parametrize("static", [True, False], ids=["static", "dynamic"])
     def test_an_sdist_whose_build_requires_torch(self, stand, tmp_path, static):

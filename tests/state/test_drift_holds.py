@@ -32,14 +32,48 @@ def test_a_held_package_that_does_not_fit_is_told_and_kept(site, requirement):
     assert drift.unfit == (row,)
 
 
-def test_where_a_held_package_comes_from_does_not_matter(site):
+_PLACE = "https://u:secret@x.test/whl"
+
+
+def test_where_a_held_build_comes_from_does_not_matter_but_its_address_is_shown(site):
     site.add("torch", TORCH)
-    drift = compare(site, "torch @ https://x.test/torch.whl")
-    assert [r.status for r in compare(site, "torch", extra=_TORCH_SOURCE).rows] == ["held"]
-    assert drift.in_sync
+    offenders = []
+    for address, status in {
+        f"{_PLACE}/torch-2.3.1%2Brocm5.7-cp39-cp39-linux_x86_64.whl": "held",
+        f"{_PLACE}/torch-2.3.1-py3-none-any.whl": "held",
+        f"{_PLACE}/torch-2.3.1.tar.gz": "held",
+        f"{_PLACE}/torch.whl": "held",
+        "git+https://u:secret@x.test/torch.git@main": "held",
+        f"{_PLACE}/torch-2.4.0%2Brocm6.1-py3-none-any.whl": "held-mismatch",
+        f"{_PLACE}/torch-2.3.1%2Bcu121-py3-none-any.whl#sha256=00": "held-mismatch",
+        f"{_PLACE}/torch-2.4.0.tar.gz": "held-mismatch",
+    }.items():
+        key = "git" if address.startswith("git+") else "url"
+        source = f'[tool.uv.sources]\ntorch = {{ {key} = "{address.removeprefix("git+")}" }}\n'
+        for drift in (
+            compare(site, f"torch @ {address}"), compare(site, "torch", extra=source),
+        ):  # fmt: skip
+            [row] = drift.rows
+            said = message_of(row)
+            shown_there = "@x.test/" in said and "secret" not in said
+            both = status == "held" or TORCH in said
+            if not (row.status == status and drift.in_sync and shown_there and both):
+                offenders.append((address, row.status, said))
+    assert offenders == []
 
 
-_TORCH_SOURCE = '[tool.uv.sources]\ntorch = { url = "https://x.test/torch.whl" }\n'
+def test_a_dependent_that_requires_a_hold_by_url_needs_that_version_only(site):
+    site.add("torch", TORCH)
+    for name, file in {
+        "same": "torch-2.3.1%2Brocm5.7-py3-none-any.whl", "unknown": "torch.zip",
+        "other": "torch-2.8.0-py3-none-any.whl",
+    }.items():  # fmt: skip
+        site.add(name, requires=[f"torch @ {_PLACE}/{file}"])
+    drift = compare(site, "same", "unknown", "other")
+    assert [(row.name, row.status) for row in drift.rows if not row.ok] == [("other", "mismatch")]
+    said = message_of(drift.rows[-1])
+    assert "torch-2.8.0-py3" in said
+    assert "secret" not in said
 
 
 def test_a_hold_that_is_not_installed_is_told_and_never_drift(site):

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -64,15 +65,32 @@ def _runs(interpreter: Path) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def make_venv(path: Path, python: str | Path | None = None) -> Path:
+def make_base(path: Path) -> Path:
+    """Make a Python of its own, whose site-packages are empty, and return its interpreter."""
+    library = Path(sysconfig.get_path("stdlib"))
+    packages = path / library.relative_to(sys.base_prefix) / "site-packages"
+    packages.mkdir(parents=True)
+    for entry in (e for e in library.iterdir() if e.name != "site-packages"):
+        (packages.parent / entry.name).symlink_to(entry)
+    for shared in library.parent.glob("libpython*"):
+        (packages.parent.parent / shared.name).symlink_to(shared)
+    (path / "bin").mkdir()
+    interpreter = path / "bin" / library.name
+    shutil.copy2(Path(sys.base_prefix) / "bin" / library.name, interpreter)
+    return interpreter
+
+
+def make_venv(path: Path, python: str | Path | None = None, *options: str) -> Path:
     """Make an empty environment and return its folder.
 
     Args:
         path: The folder to make.
         python: `3.X`, or an interpreter; by default the one that runs the tests.
+        options: Further options of `uv venv`.
     """
     interpreter = pythons()[python] if isinstance(python, str) else python or sys.executable
-    run_uv("venv", "--quiet", "--no-project", "--python", str(interpreter), str(path))
+    made_by = ["venv", "--quiet", "--no-project", *options]
+    run_uv(*made_by, "--python", str(interpreter), str(path))
     return path
 
 

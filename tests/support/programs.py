@@ -45,7 +45,15 @@ PROGRAMS = (
     Program("chromium", "chromium", ("tests/browser/",)),
     Program("curl", "curl", ("tests/systemd/",)),
     Program("dbus-daemon", "dbus", ("tests/systemd/",)),
-    Program("git", "git", ("tests/corpus/", "tests/passes/test_reconcile_git.py::")),
+    Program(
+        "git",
+        "git",
+        (
+            "tests/corpus/",
+            "tests/environment/test_places_beside_uv.py::",
+            "tests/passes/test_reconcile_git.py::",
+        ),
+    ),
     Program("kill", "procps", ("tests/systemd/",)),
     Program("libatomic.so.1", "libatomic1", ("tests/browser/",)),  # of Playwright
     Program("promtool", "prometheus", ("tests/web/routes/test_metrics.py::test_promtool",)),
