@@ -15,6 +15,7 @@ from pathlib import Path
 from packaging.utils import NormalizedName
 
 from reconciler.log.logger import get_logger
+from reconciler.passes.prove import read_folders
 from reconciler.passes.running import Pass
 from reconciler.planning.counterfactual import Unheld, Withheld
 from reconciler.planning.decision import Decision
