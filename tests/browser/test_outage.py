@@ -11,6 +11,7 @@ from tests.browser.test_fix import start_fix
 from tests.browser.test_table import row
 from tests.support.index import PackageIndex
 from tests.support.service import ServiceProcess
+from tests.support.thorough import sample
 
 pytestmark = pytest.mark.xdist_group("browser")
 
@@ -18,7 +19,7 @@ Shoot = Callable[..., object]
 UNREACHABLE = re.compile(r"^Service unreachable — showing the state of \d\d:\d\d:\d\d; retrying$")
 
 
-@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("width", sample([1280, 360], every=2))
 def test_gone_and_back(
     drifted: ServiceProcess, open_page: Opener, shoot: Shoot, width: int
 ) -> None:

@@ -18,6 +18,7 @@ from tests.support.environments import (
 )
 from tests.support.index import PackageIndex
 from tests.support.processes import reconciler_command, wait_until
+from tests.support.thorough import sample
 from tests.support.torch import fake_torch
 
 PASS_KEYS = {
@@ -212,7 +213,7 @@ def test_without_a_configuration_it_is_about_this_folder(studio: Studio, tmp_pat
     assert (tmp_path / "state" / "journal.sqlite3").is_file()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", sample([signal.SIGINT, signal.SIGTERM, signal.SIGHUP], every=2))
 def test_a_signal_ends_it_cleanly(
     studio: Studio, small: PackageIndex, number: signal.Signals
 ) -> None:

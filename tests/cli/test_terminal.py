@@ -12,6 +12,7 @@ from reconciler.cli.terminal.progress import PlainFollower
 from tests.cli.conftest import Studio
 from tests.support.environments import snapshot, tree_fingerprint
 from tests.support.index import PackageIndex
+from tests.support.thorough import sample
 
 # What tables draw and pipes do not have, and what is another one in each run.
 DRAWN = re.compile(r"[─╶╴╷╵]+|\d+ MiB|\d\d:\d\d|process \d+")
@@ -121,7 +122,7 @@ def words(text: str) -> Counter[str]:
     return Counter(DRAWN.sub("", text).split())
 
 
-@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize("width", sample([40, 80, 120], every=3))
 def test_long_lines_break_between_words(
     studio: Studio, small: PackageIndex, gpu_wheels: list[Path], width: int
 ) -> None:

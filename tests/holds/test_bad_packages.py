@@ -6,6 +6,7 @@ import pytest
 
 from tests.holds.sources import make_local_project
 from tests.holds.stand import BASE, BESIDE, failed_names
+from tests.support.thorough import sample
 from tests.support.wheels import make_sdist, make_wheel
 
 
@@ -39,7 +40,16 @@ def not_even_metadata(folder: Path, index) -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [corrupt, other_bytes_than_promised, two_dist_infos, another_name_inside, not_even_metadata],
+    sample(
+        [
+            corrupt,
+            other_bytes_than_promised,
+            two_dist_infos,
+            another_name_inside,
+            not_even_metadata,
+        ],
+        every=2,
+    ),
 )
 def test_a_package_that_cannot_be_used_is_left_out(stand, tmp_path, make):
     before = stand.fingerprint()

@@ -84,7 +84,8 @@ def test_the_service_says_what_is_wrong_with_the_socket_unit(directive, project,
     path = tmp_path / "socket"
     command = [
         "systemd-socket-activate", directive, "--fdname=studio.socket", "-l", str(path),
-        "-E", f"PYTHONPATH={os.pathsep.join(sys.path)}", "-E", f"HOME={tmp_path}", "-E", f"STATE_DIRECTORY={tmp_path}/state",
+        "-E", f"PYTHONPATH={os.pathsep.join(sys.path)}", "-E", f"HOME={tmp_path}",
+        "-E", f"STATE_DIRECTORY={tmp_path}/state",
         *reconciler_command(["run", "--pyproject", str(project.path)]),
     ]  # fmt: skip
     kind = socket.SOCK_DGRAM if directive == "--datagram" else socket.SOCK_SEQPACKET
