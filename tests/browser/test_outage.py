@@ -11,9 +11,9 @@ from tests.browser.test_fix import start_fix
 from tests.browser.test_table import row
 from tests.support.index import PackageIndex
 from tests.support.service import ServiceProcess
-from tests.support.thorough import sample
+from tests.support.thorough import only, sample
 
-pytestmark = pytest.mark.xdist_group("browser")
+pytestmark = [only, pytest.mark.xdist_group("browser")]
 
 Shoot = Callable[..., object]
 UNREACHABLE = re.compile(r"^Service unreachable — showing the state of \d\d:\d\d:\d\d; retrying$")

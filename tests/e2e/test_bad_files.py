@@ -89,13 +89,20 @@ def test_a_bad_requirement_is_shown_where_it_stands(
     sample(
         every=2,
         family=[
-            (b"", "no [project] table"),
-            (b"[project]\nname = 'studio'\ndependencies = 'alpha'\n", "must be a list"),
-            (b"[project]\nname = 'studio'\ndependencies = [1]\n", "must be a string"),
-            (b"[project]\nname = '\xff'\n", "not UTF-8"),
+            pytest.param(b"", "no [project] table", id="empty"),
+            pytest.param(
+                b"[project]\nname = 'studio'\ndependencies = 'alpha'\n",
+                "must be a list",
+                id="no-list",
+            ),
+            pytest.param(
+                b"[project]\nname = 'studio'\ndependencies = [1]\n",
+                "must be a string",
+                id="no-string",
+            ),
+            pytest.param(b"[project]\nname = '\xff'\n", "not UTF-8", id="no-utf-8"),
         ],
     ),
-    ids=["empty", "no-list", "no-string", "no-utf-8"],
 )
 def test_a_file_that_is_no_project_changes_nothing(
     content: bytes, reason: str, running: ServiceProcess, project: Project

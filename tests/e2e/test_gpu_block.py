@@ -10,7 +10,10 @@ from tests.support.index import PackageIndex
 from tests.support.processes import wait_until
 from tests.support.projects import Project
 from tests.support.service import Json, ServiceFactory, ServiceProcess
+from tests.support.thorough import only
 from tests.support.torch import GPU_NAMES, TORCH, fake_torch
+
+pytestmark = only
 
 
 @pytest.fixture

@@ -18,6 +18,9 @@ from tests.support.index import PackageIndex
 from tests.support.processes import wait_until
 from tests.support.projects import Project
 from tests.support.service import ServiceFactory, ServiceProcess
+from tests.support.thorough import only
+
+pytestmark = only
 
 
 def test_uninstalled_packages_come_back(

@@ -6,6 +6,9 @@ from pathlib import Path
 from tests.e2e.asking import ask, condition, in_sync_with, post
 from tests.support.projects import Project
 from tests.support.service import ServiceProcess
+from tests.support.thorough import only
+
+pytestmark = only
 
 
 def journal_of(process: ServiceProcess) -> Path:

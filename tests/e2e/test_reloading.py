@@ -11,6 +11,9 @@ from tests.support.environments import snapshot
 from tests.support.index import PackageIndex
 from tests.support.projects import Project
 from tests.support.service import ServiceProcess, Table
+from tests.support.thorough import only
+
+pytestmark = only
 
 
 @pytest.fixture

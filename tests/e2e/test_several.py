@@ -13,6 +13,9 @@ from tests.support.index import PackageIndex
 from tests.support.processes import wait_until
 from tests.support.projects import Project
 from tests.support.service import ServiceFactory, ServiceProcess, Value
+from tests.support.thorough import only
+
+pytestmark = only
 
 Services = Callable[..., ServiceProcess]
 

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.thorough import only
 from tests.systemd.machine import Machine
 from tests.systemd.studio import PROGRAM, UNIT, Studio, messages
+
+pytestmark = only
 
 UV = "/opt/reconciler/bin/uv"
 
