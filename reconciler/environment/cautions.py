@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping
 
 from reconciler.environment.interpreter import Interpreter
-from reconciler.state.caution import Caution
 from reconciler.state.desired import Desired
+from reconciler.state.notice import Notice
 from reconciler.uv.unsupported import unsupported
 
 
 def cautions_of(
     desired: Desired, interpreter: Interpreter, environ: Mapping[str, str]
-) -> Iterator[Caution]:
+) -> Iterator[Notice]:
     """Everything of that kind.
 
     Args:
@@ -21,7 +21,7 @@ def cautions_of(
     wanted = desired.requires_python
     # PEP 621: a project says which Pythons it works with. `uv pip install` goes on as well.
     if wanted is not None and not wanted.contains(interpreter.version, prereleases=True):
-        yield Caution(
+        yield Notice(
             f"{desired.file} requires Python {wanted}, but the environment has "
             f"{interpreter.version}",
             f"Recreate the environment ({interpreter.prefix}) with a matching Python, or correct "

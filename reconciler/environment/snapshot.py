@@ -8,10 +8,10 @@ from packaging.utils import NormalizedName
 
 from reconciler.environment.interpreter import Interpreter
 from reconciler.state.build_stamp import LocalSource
-from reconciler.state.caution import Caution
 from reconciler.state.desired import Desired
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed
+from reconciler.state.notice import Notice
 from reconciler.state.rows import Drift
 from reconciler.state.shared_files import SharedFiles
 from reconciler.state.stale_scripts import StaleScripts
@@ -40,7 +40,7 @@ class Snapshot:
     """Scripts that start a Python which is gone; those of packages without a hold are `broken`."""
     local: Mapping[NormalizedName, LocalSource] = field(default_factory=dict)
     """The folders and files that installed packages came from, as they are now."""
-    cautions: tuple[Caution, ...] = ()
+    cautions: tuple[Notice, ...] = ()
     """What the project or uv's settings say that does not count or does not fit."""
     elsewhere: Problem | None = None
     """Set if nothing is declared here but in another place: then there is nothing to judge by."""

@@ -10,10 +10,10 @@ from packaging.utils import NormalizedName
 
 from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.intruders import PROJECT, Intruders, intruders, needs_of
-from reconciler.holds.notice import Notice
 from reconciler.holds.stale import stale
 from reconciler.state.companions import worth_holding
 from reconciler.state.installed import Distribution
+from reconciler.state.notice import Notice
 from reconciler.state.shared_files import SharedFiles
 
 _SHOWN = 3

@@ -6,7 +6,7 @@ A held package is never changed, and a moved environment would have to be instal
 from collections.abc import Iterator
 
 from reconciler.environment.snapshot import Snapshot
-from reconciler.holds.notice import Notice
+from reconciler.state.notice import Notice
 from reconciler.state.stale_scripts import Moved
 
 

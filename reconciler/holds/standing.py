@@ -9,8 +9,8 @@ from packaging.utils import NormalizedName
 
 from reconciler.environment.snapshot import Snapshot
 from reconciler.environment.uv_lock import HOW_TO_STOP_UV, installed_by_uv, uv_lock_of
-from reconciler.holds.notice import Notice
 from reconciler.state.holds import Held, hold_set
+from reconciler.state.notice import Notice
 from reconciler.state.words import if_on_purpose
 from reconciler.status import Hold
 from reconciler.trees.workspace import Workspace

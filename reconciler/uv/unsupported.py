@@ -11,8 +11,8 @@ from typing import Any
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from reconciler.log.redact import redact
-from reconciler.state.caution import Caution
 from reconciler.state.desired import BadFile
+from reconciler.state.notice import Notice
 from reconciler.uv.known_settings import (
     FILES_OF,
     PARTS_OF_PROJECT,
@@ -35,7 +35,7 @@ _ELSEWHERE_READ = (
 
 def unsupported(
     project_file: Path, project_uv: Mapping[str, Any], environ: Mapping[str, str]
-) -> Iterator[Caution]:
+) -> Iterator[Notice]:
     """Everything that is set and does not count.
 
     Args:
@@ -67,7 +67,7 @@ def _entries(layer: Layer) -> Iterator[tuple[str, str, Any]]:
 
 def _setting(
     layer: Layer, project_file: Path, table: str, key: str, value: Any
-) -> Iterator[Caution]:
+) -> Iterator[Notice]:
     if value in _OFF:
         return
     of_pip = table == "pip"
@@ -95,7 +95,7 @@ def _place(file: Path, table: str) -> str:
 
 def _beside(
     layers: list[Layer], project_file: Path, project_uv: Mapping[str, Any]
-) -> Iterator[Caution]:
+) -> Iterator[Notice]:
     """uv ignores [tool.uv] where a uv.toml is beside it, except sources and the workspace."""
     beside = project_file.with_name("uv.toml")
     if not any(layer.file == beside for layer in layers):
@@ -112,7 +112,7 @@ def _beside(
 _STAYING = frozenset({"sources", "workspace", "index"})
 
 
-def _variables(folder: Path, environ: Mapping[str, str]) -> Iterator[Caution]:
+def _variables(folder: Path, environ: Mapping[str, str]) -> Iterator[Notice]:
     for name, value in environ.items():
         if not name.startswith("UV_") or not value:
             continue
@@ -123,16 +123,14 @@ def _variables(folder: Path, environ: Mapping[str, str]) -> Iterator[Caution]:
             yield _caution(f"the variable `{name}`", why)
 
 
-def _remarks(name: str, value: str, folder: Path) -> Iterator[Caution]:
+def _remarks(name: str, value: str, folder: Path) -> Iterator[Notice]:
     try:
         remarks = read_files(value, folder).remarks
     except BadFile:
         return  # reported as the problem that it is
     for remark in remarks:
-        yield Caution(
-            f"`{name}`: {redact(remark)}", "Only names and versions in local files count."
-        )
+        yield Notice(f"`{name}`: {redact(remark)}", "Only names and versions in local files count.")
 
 
-def _caution(what: str, why: tuple[str, str]) -> Caution:
-    return Caution(f"{what} does not count: {why[0]}", why[1])
+def _caution(what: str, why: tuple[str, str]) -> Notice:
+    return Notice(f"{what} does not count: {why[0]}", why[1])

@@ -1,11 +1,11 @@
-"""Something that does not count or does not fit, and stops nothing: the user is told of it."""
+"""A sentence for people, with what to do; made in many places, shown anywhere. Pure."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Caution:
-    """What it is, without a full stop, and what to do about it."""
+class Notice:
+    """Something to know, without a full stop, and what to do about it."""
 
     message: str
     fix: str
