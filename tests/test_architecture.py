@@ -25,6 +25,7 @@ LAYERS = (
     {"uv", "trees", "journal"},
     {"config"},
     {"state"},
+    {"files"},
     {"status"},
     {"log", "processes"},
 )

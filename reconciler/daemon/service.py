@@ -20,7 +20,7 @@ from reconciler import __version__
 from reconciler.config import Config, ConfigRejected, LogFormat
 from reconciler.daemon.supervisor import Supervisor
 from reconciler.daemon.watchdog import feed_watchdog
-from reconciler.environment.trust import check_trust
+from reconciler.files.trust import check_trust
 from reconciler.log.journald import sink_under_systemd
 from reconciler.log.logger import configure, get_logger, tapped
 from reconciler.status import Problem, Status

@@ -13,7 +13,7 @@ from pathlib import Path
 import reconciler
 from reconciler.config import Config, TcpAddress
 from reconciler.doctor.finding import Finding, fine, problem, warning
-from reconciler.environment.trust import check_trust
+from reconciler.files.trust import check_trust
 from reconciler.journal.database import Newer, is_damage, version_of
 from reconciler.systemd.systemctl import Manager, ManagerFailed
 from reconciler.uv.program import OLDEST, Uv, UvError

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from reconciler.config import EnvironmentConfig
 from reconciler.doctor.finding import Finding, fine, problem, warning
+from reconciler.environment.deciding import environment_paths
 from reconciler.environment.interpreter import Interpreter
-from reconciler.environment.trust import check_trust, environment_paths
 from reconciler.environment.usage import users_of
+from reconciler.files.trust import check_trust
 from reconciler.trees.exchange import rename_exchange
 from reconciler.trees.workspace import Workspace
 

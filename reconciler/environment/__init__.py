@@ -1,1 +1,1 @@
-"""One managed environment: how it is found, created and trusted, and what runs in it."""
+"""One managed environment: how it is found and created, and what runs in it."""

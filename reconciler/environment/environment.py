@@ -17,12 +17,13 @@ from packaging.utils import NormalizedName
 
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.cautions import cautions_of
+from reconciler.environment.deciding import environment_paths
 from reconciler.environment.declaration import bad_file, declared_by, unreadable
 from reconciler.environment.elsewhere import declared_elsewhere
 from reconciler.environment.interpreter import Interpreter, InterpreterCache, InterpreterError
 from reconciler.environment.local_sources import LocalSources
 from reconciler.environment.snapshot import Snapshot
-from reconciler.environment.trust import check_trust, environment_paths
+from reconciler.files.trust import check_trust
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.build_stamp import LocalSource
 from reconciler.state.desired import BadFile, Desired, revision_of

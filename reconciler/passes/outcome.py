@@ -12,7 +12,7 @@ from reconciler.environment.snapshot import Snapshot
 from reconciler.planning.counterfactual import Withheld
 from reconciler.processes import Cancellation
 from reconciler.state.desired import BadFile
-from reconciler.status import Change, ExpectedEnd, Failure, Problem, Reason, Result
+from reconciler.status import Change, ExpectedEnd, Failure, Reason, Result
 
 
 class Listener(Protocol):
@@ -42,15 +42,6 @@ class Postponed(ExpectedEnd):
 
     def __init__(self, reason: Reason, message: str, retry_after: float) -> None:
         super().__init__(message, reason=reason, retry_after=retry_after)
-
-
-class Insecure(ExpectedEnd):
-    """As root: others may write files that the service would act on."""
-
-    reason = Reason.INSECURE
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.sentence)
 
 
 class NotUndone(ExpectedEnd):

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
+from reconciler.files.trust import Insecure
 from reconciler.log.logger import get_logger
-from reconciler.passes.outcome import Gate, Insecure, Listener, Unready
+from reconciler.passes.outcome import Gate, Listener, Unready
 from reconciler.processes import Cancellation
 from reconciler.status import Change
 from reconciler.trees.workspace import PassLock, Workspace

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from reconciler.config.locate import SYSTEM_CONFIG, SYSTEM_STATE, default_state_dir
-from reconciler.environment.trust import check_trust, environment_paths
+from reconciler.environment.deciding import environment_paths
+from reconciler.files.trust import check_trust
 from reconciler.journal.history import JOURNAL
 from reconciler.processes import NotStarted, Program, TookTooLong, run
 from reconciler.systemd.installation import (
@@ -132,7 +133,7 @@ def _require_ours(path: Path) -> None:
 
 
 def _check_trust(installation: Installation) -> None:
-    """Only root may write what a service that runs as root uses (`environment.trust`)."""
+    """Only root may write what a service that runs as root uses (`files.trust`)."""
     config = installation.config
     paths = [Path(installation.program[0]), *config.in_charge]
     for it in config.environments.values():

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.environment.trust import check_trust, environment_paths
+from reconciler.environment.deciding import environment_paths
+from reconciler.files.trust import check_trust
 
 ROOT, NOBODY = 0, 65534
 

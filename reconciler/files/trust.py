@@ -12,11 +12,21 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from reconciler.status import Problem
+from reconciler.status import ExpectedEnd, Problem, Reason
 
 _ACTS = " a service running as root acts on"
 _LOOPS = 40
 """Symbolic links followed before giving up, the kernel's own limit (path_resolution(7))."""
+
+
+class Insecure(ExpectedEnd):
+    """As root: others may write files that decide what is installed or run."""
+
+    reason = Reason.INSECURE
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.sentence)
+        self.problem = problem
 
 
 def check_trust(paths: Iterable[Path], uid: int) -> list[Problem]:
@@ -45,22 +55,6 @@ def check_trust(paths: Iterable[Path], uid: int) -> list[Problem]:
             if problem is not None:
                 problems.setdefault(entry, problem)
     return list(problems.values())
-
-
-def environment_paths(pyproject: Path, root: Path, python: Path) -> tuple[Path, ...]:
-    """The files and folders of an environment that decide what runs in it.
-
-    Not every file: whatever is in a trusted folder was put there by the folder's owner.
-
-    Args:
-        pyproject: the project file.
-        root: the environment's folder.
-        python: its interpreter, which may be a symbolic link to somewhere else.
-    """
-    libraries = sorted(root.glob("lib/python*"))
-    packages = [folder / "site-packages" for folder in libraries]
-    inside = [root / "pyvenv.cfg", root / "bin", python, root / "lib", *libraries, *packages]
-    return (pyproject, root, *inside, root / ".reconciler")
 
 
 def _way(path: Path) -> Iterator[tuple[Path, os.stat_result, bool]]:
