@@ -13,7 +13,7 @@ from tests.support.service import ServiceFactory
 from tests.support.torch import gpu_stack
 from tests.support.universe import build_universe
 
-pytest_plugins = ["tests.support.needs"]
+pytest_plugins = ["tests.support.attacks", "tests.support.needs"]
 
 _FOREIGN = ("UV_", "PIP_", "RECONCILER_", "PYTHON", "XDG_")
 _FOREIGN_NAMES = frozenset(

@@ -1,0 +1,54 @@
+"""Counts attacks: each is tried for real, all that got in are listed, the counts are printed."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+_PROPERTY = "attacks refused"
+
+
+class Attacks:
+    """The attacks that one test tries."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.got_in: list[str] = []
+
+    def tried(self, name: str, *, refused: object, found: object = "") -> None:
+        """Note one attack.
+
+        Args:
+            name: What was tried, for the list of those that got in.
+            refused: Whether it was refused, as any value that is true or false.
+            found: What was seen instead.
+        """
+        self.count += 1
+        if not refused:
+            self.got_in.append(f"{name}: {found}" if found else name)
+
+
+@pytest.fixture
+def attacks(
+    request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> Iterator[Attacks]:
+    """Note attacks here; the test fails with all those that got in, or if none was tried."""
+    noted = Attacks()
+    yield noted
+    record_property(_PROPERTY, [request.path.stem.removeprefix("test_"), noted.count])
+    assert noted.got_in == []
+    assert noted.count > 0, "no attack was tried"
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print how many attacks of each kind were refused."""
+    counts: Counter[str] = Counter()
+    for report in terminalreporter.getreports(""):  # passed set-ups and teardowns
+        for name, value in report.user_properties if report.when == "teardown" else ():
+            if name == _PROPERTY and report.passed:
+                kind, count = value
+                counts[kind] += count
+    if counts:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
+        terminalreporter.write_line(f"attacks refused: {counts.total()} ({kinds})")
