@@ -4,11 +4,13 @@ Whole trees are exchanged, so held, editable, local and VCS packages return as t
 caller makes sure that the environment is left alone afterwards.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 from packaging.utils import NormalizedName
 
 from reconciler.environment.snapshot import Snapshot
+from reconciler.journal.history import RollingBack
 from reconciler.log.logger import get_logger
 from reconciler.passes.outcome import Outcome
 from reconciler.passes.prove import read_tree
@@ -67,12 +69,20 @@ def choose(workspace: Workspace, number: int | None) -> Generation:
     return found
 
 
-def roll_back(running: Pass, number: int | None) -> Outcome:
+def roll_back(
+    running: Pass,
+    number: int | None,
+    reason: str | None = None,
+    begun: Callable[[RollingBack], object] = lambda _: None,
+) -> Outcome:
     """Make an older tree live again; the live one becomes a generation itself.
 
     Args:
         running: The pass.
         number: The generation; None: the one that the live one replaced.
+        reason: Given by the caller.
+        begun: Called before anything changes; records durably what is about to go live, so that
+            the next start does not undo the rollback if this process is killed.
 
     Raises:
         NoSuchGeneration: It does not exist.
@@ -80,10 +90,15 @@ def roll_back(running: Pass, number: int | None) -> Outcome:
         CannotExchange: The folders cannot be exchanged here.
         Exception: As for `publish`.
     """
-    return until_unchanged(running, lambda: _attempt(running, number))
+    return until_unchanged(running, lambda: _attempt(running, number, reason, begun))
 
 
-def _attempt(running: Pass, number: int | None) -> Outcome:
+def _attempt(
+    running: Pass,
+    number: int | None,
+    reason: str | None,
+    begun: Callable[[RollingBack], object],
+) -> Outcome:
     snapshot = running.look(audit=False)
     workspace = Workspace(snapshot.interpreter.prefix)
     target = choose(workspace, number)
@@ -91,9 +106,17 @@ def _attempt(running: Pass, number: int | None) -> Outcome:
         folder = generations.folder_of(workspace, target.number)
         found = read_tree(snapshot, folder, running.environment.metadata)
         _refuse_broken(target, snapshot, found)
-    left = generations.live(workspace).number
+    live = generations.live(workspace)
+    begun(
+        RollingBack(
+            generation=target.number,
+            activation=live.activation + 1,
+            revision=snapshot.revision,
+            reason=reason,
+        )
+    )
     published = _publish(running, KeptTree(snapshot, target))
-    log.info("generation.rolled-back", generation=target.number, from_generation=left)
+    log.info("generation.rolled-back", generation=target.number, from_generation=live.number)
     return Outcome(
         result=Result.CHANGED,
         snapshot=running.environment.look(audit_files=True),
