@@ -9,14 +9,14 @@ from typing import Literal
 
 from packaging.utils import NormalizedName
 
-from reconciler.environment.snapshot import Snapshot
 from reconciler.journal.history import RollingBack
 from reconciler.log.logger import get_logger
 from reconciler.passes.outcome import Outcome
 from reconciler.passes.prove import read_tree
 from reconciler.passes.publish import KeptTree, Published, publish, until_unchanged
 from reconciler.passes.running import Pass
-from reconciler.state.installed import Installed, audit
+from reconciler.passes.wholeness import defect_of_tree
+from reconciler.state.installed import Installed
 from reconciler.status import Change, ExpectedEnd, Reason, Result
 from reconciler.trees import generations
 from reconciler.trees.exchange import ExchangeImpossible
@@ -39,9 +39,15 @@ class NoSuchGeneration(ExpectedEnd):
 
 
 class GenerationBroken(ExpectedEnd):
-    """The requested tree is no longer complete."""
+    """The requested tree is no longer whole."""
 
     reason = Reason.GENERATION_BROKEN
+
+    def __init__(self, target: Generation, defect: str) -> None:
+        super().__init__(
+            f"generation {target.number} is no longer complete ({defect}), so it does not go live. "
+            "Choose another one."
+        )
 
 
 class CannotExchange(ExpectedEnd):
@@ -105,7 +111,9 @@ def _attempt(
     with running.step("verify"):
         folder = generations.folder_of(workspace, target.number)
         found = read_tree(snapshot, folder, running.environment.metadata)
-        _refuse_broken(target, snapshot, found)
+        defect = defect_of_tree(snapshot, target, folder, found)
+        if defect is not None:
+            raise GenerationBroken(target, defect)
     live = generations.live(workspace)
     begun(
         RollingBack(
@@ -133,22 +141,6 @@ def _publish(running: Pass, tree: KeptTree) -> Published:
         return publish(running, tree)
     except ExchangeImpossible as impossible:
         raise CannotExchange(tree.generation, impossible) from impossible
-
-
-def _refuse_broken(target: Generation, snapshot: Snapshot, staged: Installed) -> None:
-    known = set(audit(snapshot.installed))
-    broken = {n: why for n, why in audit(staged).items() if n not in known}
-    if len(staged.distributions) < target.packages:
-        raise GenerationBroken(
-            f"generation {target.number} is no longer complete (it had {target.packages} packages, "
-            f"now {len(staged.distributions)}), so it does not go live. Choose another one."
-        )
-    if broken:
-        name, why = next(iter(broken.items()))
-        raise GenerationBroken(
-            f"generation {target.number} is no longer complete ({name}: {why}), so it does not go "
-            "live. Choose another one."
-        )
 
 
 def difference(before: Installed, after: Installed) -> tuple[Change, ...]:

@@ -60,14 +60,41 @@ def _read(path: Path) -> Generation | None:
 
 def kept(workspace: Workspace) -> list[Generation]:
     """The generations available for a rollback, the most recently live one first."""
-    found = []
-    with suppress(FileNotFoundError):
-        for path in workspace.generations.iterdir():
-            if path.name.isdigit():
-                number = int(path.name)  # the folder's name counts: its label can be older
-                meta = _read(path / META) or Generation()
-                found.append(replace(meta, number=number))
+    found = [
+        replace(_read(path / META) or Generation(), number=int(path.name))
+        for path in _folders(workspace)  # its name counts: the label can be older
+        if not is_half(path)
+    ]
     return sorted(found, key=lambda g: (-g.activation, -g.number))
+
+
+def _folders(workspace: Workspace) -> list[Path]:
+    with suppress(FileNotFoundError):
+        return [path for path in workspace.generations.iterdir() if path.name.isdigit()]
+    return []
+
+
+def is_half(folder: Path) -> bool:
+    """Whether a generation's folder is what an interrupted removal left of a tree."""
+    return not (os.path.lexists(folder / META) and os.path.lexists(folder / "pyvenv.cfg"))
+
+
+def drop_half(workspace: Workspace) -> int:
+    """Remove what interrupted removals left of generations; return how many.
+
+    Call with the pass lock held.
+    """
+    found = [folder for folder in _folders(workspace) if is_half(folder)]
+    for folder in found:
+        _remove(workspace, folder)
+    return len(found)
+
+
+def _remove(workspace: Workspace, folder: Path) -> None:
+    """Remove a generation; renamed first, since half a tree must never look like a whole one."""
+    dying = workspace.new_work() / folder.name
+    folder.rename(dying)
+    remove_tree(dying.parent)
 
 
 def before_live(workspace: Workspace) -> Generation | None:
@@ -82,7 +109,7 @@ def before_live(workspace: Workspace) -> Generation | None:
 
 def next_number(workspace: Workspace) -> int:
     """A number that no generation has or ever had."""
-    numbers = [live(workspace).number, *(g.number for g in kept(workspace))]
+    numbers = [live(workspace).number, *(int(path.name) for path in _folders(workspace))]
     return max(numbers) + 1
 
 
@@ -103,10 +130,7 @@ def prune(workspace: Workspace, keep: int) -> list[int]:
     rest = [g for g in kept(workspace) if target is None or g.number != target.number]
     gone = [g.number for g in rest[keep - (target is not None) :]]
     for number in gone:
-        # Renamed first: half a tree must never look like a tree that can go live.
-        dying = workspace.new_work() / str(number)
-        folder_of(workspace, number).rename(dying)
-        remove_tree(dying.parent)
+        _remove(workspace, folder_of(workspace, number))
     return gone
 
 

@@ -88,6 +88,12 @@ class Vault:
                 numbered = [p for p in package.iterdir() if p.name.isdigit()]
                 yield NormalizedName(package.name), sorted(numbered, key=lambda p: int(p.name))
 
+    def copies(self, name: NormalizedName) -> list[Manifest]:
+        """Every readable copy of a package, the oldest first."""
+        folders = next((folders for known, folders in self.folders() if known == name), [])
+        found = (read_manifest(folder / MANIFEST) for folder in folders)
+        return [manifest for manifest in found if manifest is not None]
+
     def folder(self, manifest: Manifest) -> Path:
         """The folder with a copy's files, at the same paths as below the environment."""
         return self.root / manifest.name / str(manifest.number) / TREE
