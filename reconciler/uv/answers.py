@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
+from reconciler.excerpts import OUTPUT, shortened
 from reconciler.status import ExpectedEnd, Reason
 
 EFFECTIVE_NAME = "reconciler-effective"
@@ -24,8 +25,8 @@ class UvError(ExpectedEnd):
     reason = Reason.UV_FAILED
 
     def __init__(self, message: str, log: str = "") -> None:
-        super().__init__(message)
-        self.log = log
+        super().__init__(shortened(message, OUTPUT))
+        self.log = shortened(log, OUTPUT, around="\n")
 
 
 class UvMissing(UvError):
@@ -217,9 +218,9 @@ def failure(code: int, log: str) -> UvError:
 
 
 def _explanation(log: str) -> str:
-    """uv's error as running text, without the output before it."""
+    """uv's error as running text, without the output before it; of a long one, head and tail."""
     start = re.search(r"^error: ", log, re.MULTILINE)
-    text = log[start.end() :] if start else log
+    text = shortened(log[start.end() :] if start else log, OUTPUT, around="\n")
     lines = [line.strip().removeprefix("cause:").strip() for line in text.splitlines()]
     words = [line for line in lines if line]
     if len(words) > 1 and words[0].startswith("No solution found"):
