@@ -6,7 +6,7 @@ next start recognises that one as interrupted.
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,10 @@ JOURNAL = "journal.sqlite3"
 MAX_AGE_SECONDS = 180 * 24 * 3600.0
 MAX_PASSES = 1000
 """Per environment; the oldest passes are removed first."""
+PAGE_BYTES = 1_000_000
+"""About the most of the history that is read and shown at once; at least one pass is."""
+_AT_ONCE = 10
+"""Passes that one query reads."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,16 +168,33 @@ class Journal:
         return self._database.write(close)
 
     def history(self, environment: str, limit: int, before: int | None = None) -> list[PassStatus]:
-        """Finished passes with an id below `before`, the newest first."""
-        rows = self._database.read(
-            "SELECT id, started, detail FROM passes WHERE environment = ? "
-            "AND result IS NOT NULL AND id < ? ORDER BY id DESC LIMIT ?",
-            environment, before if before is not None else 2**62, limit,
-        )  # fmt: skip
-        return [
-            without_log(msgspec.structs.replace(_decoded(started, blob), id=number))
-            for number, started, blob in rows
-        ]
+        """Finished passes of one environment; as `history_of`."""
+        return self.history_of([environment], limit, before)
+
+    def history_of(
+        self, environments: Sequence[str], limit: int, before: int | None = None
+    ) -> list[PassStatus]:
+        """Finished passes with an id below `before`, the newest first.
+
+        There may be more of them although these are fewer than `limit`: once they are more than
+        `PAGE_BYTES` together, no further ones are read.
+        """
+        found: list[PassStatus] = []
+        size, last = 0, 2**62 if before is None else before
+        named = ",".join("?" * len(environments))
+        query = (
+            f"SELECT id, started, detail FROM passes WHERE environment IN ({named}) "  # noqa: S608
+            "AND result IS NOT NULL AND id < ? ORDER BY id DESC LIMIT ?"
+        )
+        while rows := self._database.read(
+            query, *environments, last, min(_AT_ONCE, limit - len(found))
+        ):
+            for last, started, blob in rows:
+                found.append(without_log(msgspec.structs.replace(_decoded(started, blob), id=last)))
+                size += len(blob)
+                if size >= PAGE_BYTES:
+                    return found
+        return found
 
     def entry(self, pass_id: int) -> PassDetail | None:
         """One pass with its plan and uv's log, or None if there is no pass with that id."""

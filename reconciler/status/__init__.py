@@ -121,6 +121,9 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     found: str | None = None
     """The installed version, if another version replaced the held one."""
 
+    def __post_init__(self) -> None:
+        _shorten(self, "message", MESSAGE)
+
 
 class HeldBack(msgspec.Struct, frozen=True, kw_only=True):
     """A package that a hold keeps older than its specifier allows."""
@@ -270,6 +273,9 @@ class EnvironmentStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _shorten_all(self, "packages")
+        if any(len(text) > MESSAGE for text in self.warnings):
+            warnings = tuple(map(shortened, self.warnings))
+            msgspec.structs.force_setattr(self, "warnings", warnings)
 
 
 class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
