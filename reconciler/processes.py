@@ -271,8 +271,9 @@ class _Output:
         self._pass_on(lines)
 
     def _pass_on(self, lines: list[str]) -> None:
-        for line in lines if self._on_line is not None else ():
-            self._on_line(shortened(line))
+        if self._on_line is not None:
+            for line in lines:
+                self._on_line(shortened(line))
 
 
 class _Child:

@@ -26,6 +26,7 @@ from reconciler.daemon.requests import (
     Resume,
     Rollback,
 )
+from reconciler.files.bounded import read_text
 from reconciler.status import PassDetail, PassStatus, Status
 
 T = TypeVar("T")
@@ -202,7 +203,7 @@ class Client:
         if self._token_file is None:
             return {}
         with suppress(OSError, UnicodeDecodeError):
-            token = read_text(self._token_file, LARGEST_SECRET).partition("\n")[0].strip()
+            token = read_text(self._token_file).partition("\n")[0].strip()
             return {"Authorization": f"Bearer {token}"}
         return {}
 

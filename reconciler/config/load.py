@@ -15,6 +15,7 @@ from reconciler.config.locate import default_state_dir, home_folder
 from reconciler.config.paths import Place, interpreter_of
 from reconciler.config.problem import ConfigRejected, Unfit
 from reconciler.config.reading import Reading
+from reconciler.files.parsing import toml_of
 from reconciler.state.position import positions
 from reconciler.status import Problem
 
@@ -70,7 +71,7 @@ def _text_of(path: Path) -> str:
 
 def _parsed(path: Path, text: str) -> dict[str, Any]:
     try:
-        return tomli.loads(text)
+        return toml_of(text)
     except tomli.TOMLDecodeError as error:
         lines = text.split("\n")
         problem = Problem(

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from reconciler.files.parsing import json_as
 from reconciler.journal.database import Database
 from reconciler.status import HeldBack, PassDetail, PassStatus, Result, Suspension
 
@@ -236,13 +237,13 @@ _STATE = "SELECT state FROM environments WHERE environment = ?"
 def _state(rows: list[Any]) -> State:
     # SQLite does not notice a flipped bit. An unreadable state counts as none.
     with suppress(msgspec.DecodeError):
-        return msgspec.json.decode(rows[0][0], type=State) if rows else State()
+        return json_as(rows[0][0], State) if rows else State()
     return State()
 
 
 def _decoded(started: Any, blob: Any) -> PassDetail:
     with suppress(msgspec.DecodeError):
-        return msgspec.json.decode(blob, type=PassDetail)
+        return json_as(blob, PassDetail)
     return PassDetail(id=0, trigger="unknown", result=Result.FAILED, started_at=iso(started),
                       message="Unreadable: this row of the journal is damaged")  # fmt: skip
 

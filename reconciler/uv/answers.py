@@ -3,7 +3,6 @@
 Pure: text in, values and exceptions out. Starts nothing.
 """
 
-import json
 import re
 import signal
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
 from reconciler.excerpts import OUTPUT, shortened
+from reconciler.files.parsing import json_of
 from reconciler.status import ExpectedEnd, Reason
 
 EFFECTIVE_NAME = "reconciler-effective"
@@ -134,7 +134,7 @@ def read_plan(out: str, log: str) -> Plan:
     install: dict[NormalizedName, Planned] = {}
     remove: dict[NormalizedName, Version | None] = {}
     try:
-        for change in json.loads(out)["changes"]:
+        for change in json_of(out)["changes"]:
             name = canonicalize_name(change["name"])
             version = Version(change["version"]) if change.get("version") else None
             if change["action"] in ("installed", "reinstalled"):  # the same version from elsewhere
