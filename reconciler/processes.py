@@ -20,8 +20,7 @@ from pathlib import Path
 from pwd import struct_passwd
 from tempfile import TemporaryFile
 
-KEPT = 1_000_000
-"""How many characters of each output are kept by default: the last ones."""
+from reconciler.excerpts import OUTPUT, Excerpt, shortened
 
 _PR_SET_PDEATHSIG = 1
 _GRACE_SECONDS = 2.0
@@ -57,7 +56,7 @@ class Ended:
     out: str
     err: str
     left_out: int = 0
-    """How many characters at the beginning of `out` were not kept."""
+    """How many characters in the middle of `out` were not kept."""
 
 
 class TookTooLong(Exception):
@@ -157,7 +156,8 @@ def run(
     limit: float | None,
     cancel: Cancellation | None = None,
     on_line: OnLine | None = None,
-    keep: int = KEPT,
+    keep: int = OUTPUT,
+    keep_out: int | None = None,
 ) -> Ended:
     """Run a program to its end, then end everything that it started.
 
@@ -168,8 +168,10 @@ def run(
         program: What to start.
         limit: The time limit in seconds, or None.
         cancel: Ends it.
-        on_line: Gets each line of its standard error as it comes, on the calling thread.
-        keep: How many characters of each output to keep.
+        on_line: Gets each line of its standard error as it comes, on the calling thread; of
+            very much output the first lines at once, and the last ones at the end.
+        keep: How many characters of each output to keep, from its beginning and its end.
+        keep_out: The same for its standard output alone, if that has to be read completely.
 
     Raises:
         NotStarted: It could not be started.
@@ -181,7 +183,7 @@ def run(
     deadline = None if limit is None else time.monotonic() + limit
     with ExitStack() as opened:
         alarm = opened.enter_context(cancel.alarm())
-        out, err = _Output(keep), _Output(keep, on_line)
+        out, err = _Output(keep if keep_out is None else keep_out), _Output(keep, on_line)
         child = _start(program, out, err, opened)
         try:
             in_time = _follow(child, (out, err), alarm, deadline)
@@ -197,17 +199,22 @@ def run(
 
 
 class _Output:
-    """One output of a program: passes on its lines, and keeps the end of it."""
+    """One output of a program: passes on its lines, and keeps the beginning and the end of it.
+
+    However much a program prints, only the first and the last lines are passed on, and a line
+    without an end is cut.
+    """
 
     def __init__(self, keep: int, on_line: OnLine | None = None) -> None:
-        self._keep = keep
+        self._kept = Excerpt(keep)
         self._on_line = on_line
         utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._decoder = io.IncrementalNewlineDecoder(utf8, translate=True)
-        self._pieces: list[str] = []
-        self._length = 0
         self._line = ""
-        self.left_out = 0
+        self._room = OUTPUT
+        """How many more characters are passed on while it runs."""
+        self._rest = Excerpt(OUTPUT)
+        """What comes after those; its lines are passed on at the end."""
         self.descriptor = -1
         """Where to read it; negative after its end, or if there is none."""
 
@@ -219,8 +226,12 @@ class _Output:
     @property
     def text(self) -> str:
         """What is kept of it."""
-        self._forget_the_beginning()
-        return self._pieces[0]
+        return self._kept.text
+
+    @property
+    def left_out(self) -> int:
+        """How many characters in the middle are not kept."""
+        return self._kept.left_out
 
     def read(self) -> bool:
         """Read what is there; return whether there was anything."""
@@ -243,25 +254,26 @@ class _Output:
             if not self.read():
                 break
         self._take(self._decoder.decode(b"", final=True))
-        if self._line and self._on_line is not None:
-            self._on_line(self._line)
-            self._line = ""
+        if self._on_line is not None:
+            rest = self._line + self._rest.text
+            self._pass_on(rest.removesuffix("\n").split("\n") if rest else [])
+            self._line, self._rest = "", Excerpt(OUTPUT)
 
     def _take(self, text: str) -> None:
-        self._pieces.append(text)
-        self._length += len(text)
-        if self._length > 2 * self._keep:
-            self._forget_the_beginning()
-        if self._on_line is not None:
-            *lines, self._line = (self._line + text).split("\n")
-            for line in lines:
-                self._on_line(line)
+        self._kept.add(text)
+        if self._on_line is None:
+            return
+        if self._room <= 0:
+            self._rest.add(text)
+            return
+        self._room -= len(text)
+        *lines, self._line = (self._line + text).split("\n")
+        self._pass_on(lines)
 
-    def _forget_the_beginning(self) -> None:
-        text = "".join(self._pieces)
-        self.left_out += max(0, len(text) - self._keep)
-        self._pieces = [text[-self._keep :]]
-        self._length = len(self._pieces[0])
+    def _pass_on(self, lines: list[str]) -> None:
+        if self._on_line is not None:
+            for line in lines:
+                self._on_line(shortened(line))
 
 
 class _Child:

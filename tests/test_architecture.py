@@ -28,11 +28,12 @@ LAYERS = (
     {"files"},
     {"status"},
     {"log", "processes"},
+    {"excerpts"},
 )
 LEVEL = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 
 LONGEST_FILE = 400
-LOOSE = {"__init__", "__main__", "processes"}
+LOOSE = {"__init__", "__main__", "excerpts", "processes"}
 SAME_SUBJECT = {
     "environment": "its configuration, and the environment itself",
     "history": "the command, and what it shows",

@@ -26,6 +26,7 @@ from reconciler.daemon.requests import (
     Resume,
     Rollback,
 )
+from reconciler.files.bounded import read_text
 from reconciler.status import PassDetail, PassStatus, Status
 
 T = TypeVar("T")
@@ -94,6 +95,7 @@ class _Accepted(msgspec.Struct):
 
 class _History(msgspec.Struct):
     passes: tuple[PassStatus, ...]
+    next: str | None = None
 
 
 class Client:
@@ -110,7 +112,16 @@ class Client:
     def history(self, environment: str | None, limit: int) -> tuple[PassStatus, ...]:
         """Past passes, newest first."""
         which = f"&environment={quote(environment)}" if environment else ""
-        return self._get(f"/history?limit={limit}{which}", _History).passes
+        passes: list[PassStatus] = []
+        before = ""
+        while len(passes) < limit:  # a page has a limit in bytes as well
+            place = f"/history?limit={limit - len(passes)}{which}{before}"
+            page = self._get(place, _History)
+            passes += page.passes
+            if page.next is None or not page.passes:
+                break
+            before = f"&before={passes[-1].id}"
+        return tuple(passes)
 
     def entry(self, number: int) -> PassDetail:
         """One pass in full."""
@@ -192,7 +203,7 @@ class Client:
         if self._token_file is None:
             return {}
         with suppress(OSError, UnicodeDecodeError):
-            token = self._token_file.read_text(encoding="ascii").partition("\n")[0].strip()
+            token = read_text(self._token_file).partition("\n")[0].strip()
             return {"Authorization": f"Bearer {token}"}
         return {}
 

@@ -46,6 +46,9 @@ class UnixAddress:
 
 _TCP = re.compile(r"(?:\[(?P<six>[^\]]+)\]|(?P<four>[^:\[\]]+)):(?P<port>\d{1,5})")
 
+_ZONE = re.compile(r"[^%]*(?:%[A-Za-z0-9][A-Za-z0-9._-]*)?")
+"""Python accepts anything as the zone of an IPv6 address (RFC 4007)."""
+
 Address = TcpAddress | UnixAddress
 
 
@@ -68,7 +71,7 @@ def parse_tcp(text: str) -> TcpAddress:
 
 def _require_ip(host: str, version: int) -> None:
     try:
-        found = ipaddress.ip_address(host).version
+        found = ipaddress.ip_address(host).version if _ZONE.fullmatch(host) else None
     except ValueError:
         found = None
     if found != version:

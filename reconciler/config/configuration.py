@@ -14,6 +14,7 @@ from reconciler.config import forms
 from reconciler.config.address import Address, TcpAddress
 from reconciler.config.environment import EnvironmentConfig
 from reconciler.config.forms import key
+from reconciler.config.paths import require_plain_paths
 from reconciler.config.problem import Unfit
 from reconciler.log.levels import LogFormat, LogLevel
 
@@ -51,6 +52,14 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
             example="/usr/local/bin/uv",
         ),
     ] = None
+
+    def __post_init__(self) -> None:
+        """Refuse paths with control characters, also those from environment variables.
+
+        Raises:
+            Unfit: There is one.
+        """
+        require_plain_paths(self)
 
 
 class HttpConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,8 +103,9 @@ class HttpConfig(msgspec.Struct, frozen=True, kw_only=True):
         """Refuse to be reachable from other machines without a token.
 
         Raises:
-            Unfit: It would be reachable.
+            Unfit: It would be reachable, or a path has control characters.
         """
+        require_plain_paths(self)
         if not self.listen.loopback and self.token_file is None:
             raise Unfit(
                 key="listen",

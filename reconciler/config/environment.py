@@ -13,6 +13,7 @@ import msgspec
 from reconciler.config import forms
 from reconciler.config.choices import Build, Mode, Occasion, OnError, OnHoldBroken, Update
 from reconciler.config.forms import key
+from reconciler.config.paths import require_plain_paths
 from reconciler.config.problem import Unfit
 
 
@@ -114,6 +115,7 @@ class Notify(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             Unfit: It has none, or two.
         """
+        require_plain_paths(self)
         receivers = [
             name for name in ("command", "url", "url_file") if getattr(self, name) is not None
         ]
@@ -294,6 +296,14 @@ class EnvironmentConfig(msgspec.Struct, frozen=True, kw_only=True):
         tuple[Notify, ...],
         key(forms.tables(Notify), "Who is notified, and of what."),
     ] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse paths with control characters, also those that were given as options.
+
+        Raises:
+            Unfit: There is one.
+        """
+        require_plain_paths(self)
 
     @property
     def root(self) -> Path:

@@ -154,8 +154,15 @@ def _command(value: object, expected: str) -> tuple[str, ...]:
     words = strict(value, tuple[str, ...], expected)
     if not words or not words[0].strip():
         raise Unfit(f"{expected}, each with at least the program's name")
-    if any("\0" in word for word in words):
-        raise Unfit(f"{expected}, without NUL characters")
+    program, *arguments = words
+    odd = [paths.odd_character(program)]
+    odd += [paths.odd_character(it, allowed="\t\n") for it in arguments]  # `python -c` of lines
+    found = next(filter(None, odd), None)
+    if found is not None:
+        raise Unfit(
+            reason=f"expected {expected}, without control characters, found {found}",
+            fix="Write the character as an escape of the program's own language, or remove it.",
+        )
     return words
 
 

@@ -12,9 +12,10 @@ from reconciler.config.configuration import Config, HttpConfig, ServiceConfig
 from reconciler.config.environment import EnvironmentConfig
 from reconciler.config.keys import fields_of
 from reconciler.config.locate import default_state_dir, home_folder
-from reconciler.config.paths import Place, interpreter_of
+from reconciler.config.paths import Place, interpreter_of, require_plain, visible
 from reconciler.config.problem import ConfigRejected, Unfit
 from reconciler.config.reading import Reading
+from reconciler.files.parsing import toml_of
 from reconciler.state.position import positions
 from reconciler.status import Problem
 
@@ -43,6 +44,7 @@ def load(path: Path, env: Mapping[str, str] | None = None) -> Config:
     """
     env = os.environ if env is None else env
     path = path.absolute()
+    _require_plain_name(path)
     text = _text_of(path)
     document = _parsed(path, text)
     place = Place(path.parent, home_folder(env))
@@ -51,6 +53,15 @@ def load(path: Path, env: Mapping[str, str] | None = None) -> Config:
     if config is None:
         raise ConfigRejected(tuple(sorted(reading.problems, key=lambda it: it.line or 0)))
     return config
+
+
+def _require_plain_name(path: Path) -> None:
+    """The folder of the file is part of every relative path in it."""
+    try:
+        require_plain(path)
+    except Unfit as unfit:
+        problem = Problem(file=visible(path), reason=str(unfit), fix=unfit.fix or "")
+        raise ConfigRejected((problem,)) from unfit
 
 
 def _text_of(path: Path) -> str:
@@ -70,7 +81,7 @@ def _text_of(path: Path) -> str:
 
 def _parsed(path: Path, text: str) -> dict[str, Any]:
     try:
-        return tomli.loads(text)
+        return toml_of(text)
     except tomli.TOMLDecodeError as error:
         lines = text.split("\n")
         problem = Problem(

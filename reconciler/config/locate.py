@@ -4,13 +4,16 @@ Only checks whether files exist; reads none of them.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from reconciler.config.configuration import Config, HttpConfig, ServiceConfig
 from reconciler.config.environment import EnvironmentConfig
 from reconciler.config.names import environment_like
-from reconciler.config.paths import interpreter_of, pyproject_of
+from reconciler.config.paths import interpreter_of, pyproject_of, require_plain
+from reconciler.config.problem import ConfigRejected, Unfit
+from reconciler.status import Problem
 
 SYSTEM_CONFIG = Path("/etc/reconciler/config.toml")
 SYSTEM_STATE = Path("/var/lib/reconciler")
@@ -39,26 +42,49 @@ def for_project(project: Path, python: Path | None, env: Mapping[str, str]) -> C
         project: Its pyproject.toml or its folder.
         python: The environment; by default `$VIRTUAL_ENV`, or the `.venv` beside the project.
         env: The environment variables.
+
+    Raises:
+        ConfigRejected: A path has control characters, or is not UTF-8.
     """
-    file = pyproject_of(_absolute(project))
-    chosen = python or Path(env.get("VIRTUAL_ENV") or file.parent / ".venv")
-    environment = EnvironmentConfig(
-        name=environment_like(file.parent.name),
-        pyproject=file,
-        python=interpreter_of(_absolute(chosen)),
-    )
-    return Config(
-        service=ServiceConfig(state_dir=default_state_dir(env)),
-        http=HttpConfig(),
-        environments={environment.name: environment},
-        path=None,
-    )
+    with _rejected():
+        for path in (project, python or ""):
+            require_plain(path)  # a NUL would not even be looked for
+        file = pyproject_of(_absolute(project))
+        chosen = python or Path(env.get("VIRTUAL_ENV") or file.parent / ".venv")
+        environment = EnvironmentConfig(
+            name=environment_like(file.parent.name),
+            pyproject=file,
+            python=interpreter_of(_absolute(chosen)),
+        )
+        return Config(
+            service=ServiceConfig(state_dir=default_state_dir(env)),
+            http=HttpConfig(),
+            environments={environment.name: environment},
+            path=None,
+        )
 
 
 def for_nothing(env: Mapping[str, str]) -> Config:
-    """The defaults, without an environment: enough to query a service or inspect a machine."""
-    service = ServiceConfig(state_dir=default_state_dir(env))
-    return Config(service=service, http=HttpConfig(), environments={}, path=None)
+    """The defaults, without an environment: enough to query a service or inspect a machine.
+
+    Raises:
+        ConfigRejected: The path of the state has control characters, or is not UTF-8.
+    """
+    with _rejected():
+        service = ServiceConfig(state_dir=default_state_dir(env))
+        return Config(service=service, http=HttpConfig(), environments={}, path=None)
+
+
+@contextmanager
+def _rejected() -> Iterator[None]:
+    try:
+        yield
+    except Unfit as unfit:
+        where = {"state_dir": "the folder for the state", None: "the options"}
+        problem = Problem(
+            file=where.get(unfit.key, "the options"), reason=str(unfit), fix=unfit.fix or ""
+        )
+        raise ConfigRejected((problem,)) from unfit
 
 
 def _absolute(path: Path) -> Path:

@@ -88,6 +88,8 @@ def host(text: str) -> str:
 def _is_ip(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
+        if "%" in text:  # a zone may be any text, and no Host header has one
+            return False
     except ValueError:
         return False
     return True
@@ -122,7 +124,7 @@ def url(text: str, expected: str) -> str:
         valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         valid = False
-    if not valid or re.search(r"\s", text):
+    if not valid or re.search(r"[\s\x00-\x1f\x7f-\x9f]", text):
         raise Unfit(expected)
     if "@" in parts.netloc:
         raise Unfit(

@@ -1,13 +1,24 @@
-"""Makes the paths in a configuration file absolute."""
+"""Makes the paths in a configuration file absolute, and refuses those that no file should have.
+
+A line break or an escape character in a path would be read as something else by a unit file, a
+log or a terminal, and a name that is not UTF-8 cannot be written to any of them.
+"""
 
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.config.address import LONGEST_SOCKET_PATH
+import msgspec
+
+from reconciler.config.address import LONGEST_SOCKET_PATH, UnixAddress
 from reconciler.config.problem import Unfit
 
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""C0, DEL and C1, among them NEL, and Unicode's line and paragraph separators."""
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")
+"""How Python shows bytes that are not UTF-8 (PEP 383)."""
+_NAMES = {"\0": "a NUL", "\n": "a line feed", "\r": "a carriage return", "\t": "a tab"}
 _INTERPRETER = re.compile(r"(?:python|pypy)[\d.]*t?", re.ASCII)
 
 
@@ -25,11 +36,63 @@ def absolute(text: str, place: Place) -> Path:
     Raises:
         Unfit: It is empty, or has a NUL, a variable or an unknown user in it.
     """
-    if not text.strip() or "\0" in text:
+    if not text.strip():
         raise Unfit("a path")
+    require_plain(text)
     if text.startswith("$"):
         raise Unfit("a path without variables", fix='Write it out, or begin it with "~/".')
-    return Path(os.path.abspath(place.folder / _expanded(text, place)))  # noqa: PTH100 # keeps symlinks
+    path = Path(os.path.abspath(place.folder / _expanded(text, place)))  # noqa: PTH100 # keeps symlinks
+    require_plain(path)
+    return path
+
+
+def require_plain(text: str | Path, *, key: str | None = None) -> None:
+    """Refuse control characters and names that are not UTF-8.
+
+    Args:
+        text: A path.
+        key: The key that it is the value of, for the error.
+
+    Raises:
+        Unfit: It has one; says which and where.
+    """
+    what = odd_character(str(text))
+    if what is not None:
+        raise Unfit(
+            key=key,
+            reason=f"expected a path without control characters, in UTF-8, found {what}: "
+            f"{visible(text)}",
+            fix="Rename the file or the folder, and correct the path.",
+        )
+
+
+def require_plain_paths(values: msgspec.Struct) -> None:
+    """The same for every path among the values of a table, wherever it came from.
+
+    Raises:
+        Unfit: One has such a character.
+    """
+    for name in values.__struct_fields__:
+        value = getattr(values, name)
+        value = value.path if isinstance(value, UnixAddress) else value
+        if isinstance(value, Path):
+            require_plain(value, key=name)
+
+
+def odd_character(text: str, *, allowed: str = "") -> str | None:
+    """The first control character or part that is not UTF-8, in words; None if there is none."""
+    for found in _CONTROL.finditer(text):
+        if found[0] not in allowed:
+            name = _NAMES.get(found[0], "a control character")
+            return f"{name} (U+{ord(found[0]):04X}) at character {found.start() + 1}"
+    foreign = _NOT_UTF8.search(text)
+    return f"a byte that is not UTF-8 at character {foreign.start() + 1}" if foreign else None
+
+
+def visible(text: str | Path) -> str:
+    """A path for messages, with such characters written out."""
+    shown = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+    return shown.encode("utf-8", "backslashreplace").decode()
 
 
 def _expanded(text: str, place: Place) -> Path:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from reconciler.config import Notify, Occasion
+from reconciler.files.bounded import read_text
 from reconciler.log.logger import get_logger
 from reconciler.log.redact import redact, register_secret
 from reconciler.processes import NotStarted, Program, TookTooLong, run
@@ -135,8 +136,7 @@ def _post(receiver: Notify, body: bytes) -> None:
 
 def _secret(path: Path | None) -> str:
     try:
-        with (path or Path("/nonexistent")).open(encoding="utf-8") as file:
-            value = file.readline().strip()
+        value = read_text(path or Path("/nonexistent")).partition("\n")[0].strip()
     except OSError as error:
         raise Undelivered(f"{path} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:

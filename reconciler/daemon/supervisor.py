@@ -243,13 +243,12 @@ class Supervisor:
 
     def history(self, environment: str | None, limit: int, before: int | None) -> list[PassStatus]:
         """Recorded passes, the newest first."""
-        rows = [
-            row
+        keys = [
+            self._roster.environment(config).key
             for name, config in self.config.environments.items()
             if environment in (None, name)
-            for row in self.journal.history(self._roster.environment(config).key, limit, before)
         ]
-        return sorted(rows, key=lambda row: -row.id)[:limit]
+        return self.journal.history_of(keys, limit, before)
 
     def history_entry(self, pass_id: int) -> PassDetail | None:
         """One recorded pass with its log."""

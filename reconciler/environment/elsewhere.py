@@ -8,10 +8,11 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import tomli
 from packaging.utils import canonicalize_name
 
 from reconciler.config import EnvironmentConfig
+from reconciler.files.bounded import read_head, read_text
+from reconciler.files.parsing import toml_of
 from reconciler.state.desired import Desired
 from reconciler.status import Problem
 
@@ -24,7 +25,7 @@ def declared_elsewhere(config: EnvironmentConfig, desired: Desired | None) -> Pr
     if desired is None or desired.requirements:
         return None
     try:
-        document = tomli.loads(config.pyproject.read_text(encoding="utf-8-sig"))
+        document = toml_of(read_text(config.pyproject))
     except (OSError, ValueError):
         return None  # saved again since it was read
     found = [*_not_selected(document, config), *_of_other_tools(document, config.pyproject)]
@@ -88,8 +89,7 @@ def _others(tables: Mapping[str, Any], selected: Collection[str]) -> list[str]:
 def _lists(path: Path) -> bool:
     """Whether a requirements file has anything but comments."""
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            text = file.read(_MOST_BYTES)
+        text = read_head(path, _MOST_BYTES).decode("utf-8", "replace")
     except OSError:
         return False
     return any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines())

@@ -23,6 +23,7 @@ from reconciler.environment.elsewhere import declared_elsewhere
 from reconciler.environment.interpreter import Interpreter, InterpreterCache, InterpreterError
 from reconciler.environment.local_sources import LocalSources
 from reconciler.environment.snapshot import Snapshot
+from reconciler.files.bounded import read_bytes
 from reconciler.files.trust import check_trust
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.build_stamp import LocalSource
@@ -270,7 +271,7 @@ class Environment:
     def _last_good(self, interpreter: Interpreter) -> Desired | None:
         """The last good state that an earlier process saved."""
         try:
-            return self._parse(self._last_good_file.read_bytes(), interpreter)
+            return self._parse(read_bytes(self._last_good_file), interpreter)
         except (OSError, BadFile):
             return None
 
@@ -294,7 +295,7 @@ class Environment:
             known = self._last_good_file
             if revision_of(text, snapshot.desired.workspace) != snapshot.revision:
                 return  # saved again since the look: nobody knows whether it is good
-            if not known.exists() or known.read_bytes() != text:
+            if not known.exists() or read_bytes(known) != text:
                 write_durably(
                     known, text.decode("utf-8")
                 )  # unchanged, so that its revision stays the same

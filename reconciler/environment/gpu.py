@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from reconciler.files.parsing import json_as
 from reconciler.journal.history import iso
 from reconciler.log.redact import redact
 from reconciler.processes import Cancellation, Ended, NotStarted, Program, TookTooLong, run
@@ -182,7 +183,7 @@ def _ask(
     program = Program(words, environ=environ, folder=Path("/"))
     ended = run(program, limit=timeout, cancel=cancel, keep=_KEPT)
     try:
-        return msgspec.json.decode(ended.out, type=_Answer)
+        return json_as(ended.out, _Answer)
     except msgspec.DecodeError:
         return _nothing(f"the GPU probe {_ending(ended.status)}{_last_words(ended)}")
 

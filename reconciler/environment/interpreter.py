@@ -4,12 +4,12 @@ The interpreter itself reports them, in one process. They are remembered until t
 interpreter or its `pyvenv.cfg` changes. None of our code is imported there.
 """
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.files.parsing import json_of
 from reconciler.processes import NotStarted, Program, TookTooLong, run
 from reconciler.status import ExpectedEnd, Reason
 
@@ -116,7 +116,7 @@ def inspect(executable: Path) -> Interpreter:
     try:
         program = Program([executable, "-I", "-c", _QUERY], folder=Path("/"))
         answer = run(program, limit=QUERY_TIMEOUT_SECONDS)
-        facts = json.loads(answer.out.splitlines()[-1])
+        facts = json_of(answer.out.splitlines()[-1])
     except (NotStarted, TookTooLong) as error:
         raise InterpreterError(
             executable,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from packaging.utils import NormalizedName
 
+from reconciler.files.bounded import read_bytes, read_text
 from reconciler.state.build_stamp import BuildStamp, CacheKeys, LocalSource, ProjectFile, Stale
 from reconciler.state.causes import SourceChanged, SourceGone, SourceUnrecorded
 from reconciler.state.distribution import Distribution
@@ -69,7 +70,7 @@ class LocalSources:
         known = self._recorded.get(distribution.name)
         if known is None or known[0] is not distribution:
             try:
-                text = (distribution.info / "uv_cache.json").read_bytes()
+                text = read_bytes(distribution.info / "uv_cache.json")
             except OSError:
                 text = b""
             known = (distribution, BuildStamp.from_json(text))
@@ -83,8 +84,7 @@ class LocalSources:
             stamp = (found.st_ino, found.st_ctime_ns, found.st_size)
             known = self._projects.get(file)
             if known is None or known[0] != stamp:
-                with file.open("rb") as opened:
-                    known = (stamp, ProjectFile.of(opened.read(_MOST_PROJECT_BYTES)))
+                known = (stamp, ProjectFile.of(read_bytes(file, _MOST_PROJECT_BYTES)))
                 self._projects[file] = known
         except OSError:
             return ProjectFile()
@@ -194,14 +194,14 @@ def _repository(place: Path) -> Path | None:
         if git.is_dir():
             return git
         if git.is_file():  # a worktree
-            _, _, elsewhere = git.read_text(encoding="utf-8").partition("gitdir:")
+            _, _, elsewhere = read_text(git, _MOST_GIT_BYTES).partition("gitdir:")
             return folder / elsewhere.strip()
     return None
 
 
 def _commit(git: Path) -> str | None:
     try:
-        head = (git / "HEAD").read_text(encoding="utf-8").split()
+        head = read_text(git / "HEAD", _MOST_GIT_BYTES).split()
         if len(head) == 1:
             return head[0]
         return _referenced(git, head[1])
@@ -212,9 +212,9 @@ def _commit(git: Path) -> str | None:
 def _referenced(git: Path, reference: str) -> str | None:
     """The commit that a branch points to; `git gc` packs many of them into one file."""
     try:
-        return (git / reference).read_text(encoding="utf-8").strip()
+        return read_text(git / reference, _MOST_GIT_BYTES).strip()
     except FileNotFoundError:
-        lines = (git / "packed-refs").read_text(encoding="utf-8").splitlines()
+        lines = read_text(git / "packed-refs").splitlines()
     return next((line.split()[0] for line in lines if line.endswith(f" {reference}")), None)
 
 
@@ -222,7 +222,7 @@ def _tags(git: Path) -> dict[str, str] | None:
     folder = git / "refs" / "tags"
     try:
         return {
-            str(file.relative_to(folder)): file.read_text(encoding="utf-8").strip()
+            str(file.relative_to(folder)): read_text(file, _MOST_GIT_BYTES).strip()
             for file in sorted(folder.rglob("*"))
             if file.is_file()
         }
@@ -230,6 +230,7 @@ def _tags(git: Path) -> dict[str, str] | None:
         return None
 
 
+_MOST_GIT_BYTES = 64 * 1024
 _AT_WORKING_DIRECTORY, _BIRTH_TIME, _SIZE_OF_STATX = -100, 0x800, 256
 
 

@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.files.bounded import read_bytes
+
 _SHOWN = 120
 _COMMAND_WORDS = 2
 """The interpreter, and the script that it runs."""
@@ -56,7 +58,7 @@ def _pids(proc: Path) -> Iterator[int]:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError:  # ended meanwhile, or another user's
         return b""
 

@@ -14,6 +14,8 @@ from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from reconciler.environment.snapshot import Snapshot
+from reconciler.files.bounded import read_text
+from reconciler.files.parsing import toml_of
 
 LOCK = "uv.lock"
 
@@ -59,7 +61,7 @@ def installed_by_uv(snapshot: Snapshot, name: NormalizedName) -> bool:
     """Whether the installed copy says that uv installed it (PEP 376's INSTALLER)."""
     found = snapshot.installed.get(name)
     try:
-        return found is not None and (found.info / "INSTALLER").read_text().strip() == "uv"
+        return found is not None and read_text(found.info / "INSTALLER").strip() == "uv"
     except (OSError, UnicodeDecodeError):
         return False
 
@@ -80,7 +82,7 @@ def _parsed(lock: Path, _stamp: tuple[int, ...]) -> UvLock:
 
 def _read(file: Path) -> Mapping[str, Any]:
     try:
-        return tomli.loads(file.read_text(encoding="utf-8"))
+        return toml_of(read_text(file))
     except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError):
         return {}
 

@@ -70,6 +70,19 @@ def read_text(path: str | Path, limit: int = MOST, errors: str = "strict") -> st
     return read_bytes(path, limit).decode("utf-8-sig", errors)
 
 
+def read_head(path: str | Path, most: int) -> bytes:
+    """The first bytes of a regular file, at most so many.
+
+    Raises:
+        OSError: As for `open_regular`.
+    """
+    descriptor = open_regular(path)
+    try:
+        return os.read(descriptor, most)
+    finally:
+        os.close(descriptor)
+
+
 def open_regular(path: str | Path) -> int:
     """A descriptor of a regular file, for reading; never waits for a writer.
 

@@ -6,7 +6,7 @@ next start recognises that one as interrupted.
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from reconciler.files.parsing import json_as
 from reconciler.journal.database import Database
 from reconciler.status import HeldBack, PassDetail, PassStatus, Result, Suspension
 
@@ -22,6 +23,10 @@ JOURNAL = "journal.sqlite3"
 MAX_AGE_SECONDS = 180 * 24 * 3600.0
 MAX_PASSES = 1000
 """Per environment; the oldest passes are removed first."""
+PAGE_BYTES = 1_000_000
+"""About the most of the history that is read and shown at once; at least one pass is."""
+_AT_ONCE = 10
+"""Passes that one query reads."""
 
 
 class RollingBack(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,16 +181,33 @@ class Journal:
         return self._database.write(close)
 
     def history(self, environment: str, limit: int, before: int | None = None) -> list[PassStatus]:
-        """Finished passes with an id below `before`, the newest first."""
-        rows = self._database.read(
-            "SELECT id, started, detail FROM passes WHERE environment = ? "
-            "AND result IS NOT NULL AND id < ? ORDER BY id DESC LIMIT ?",
-            environment, before if before is not None else 2**62, limit,
-        )  # fmt: skip
-        return [
-            without_log(msgspec.structs.replace(_decoded(started, blob), id=number))
-            for number, started, blob in rows
-        ]
+        """Finished passes of one environment; as `history_of`."""
+        return self.history_of([environment], limit, before)
+
+    def history_of(
+        self, environments: Sequence[str], limit: int, before: int | None = None
+    ) -> list[PassStatus]:
+        """Finished passes with an id below `before`, the newest first.
+
+        There may be more of them although these are fewer than `limit`: once they are more than
+        `PAGE_BYTES` together, no further ones are read.
+        """
+        found: list[PassStatus] = []
+        size, last = 0, 2**62 if before is None else before
+        named = ",".join("?" * len(environments))
+        query = (
+            f"SELECT id, started, detail FROM passes WHERE environment IN ({named}) "  # noqa: S608
+            "AND result IS NOT NULL AND id < ? ORDER BY id DESC LIMIT ?"
+        )
+        while rows := self._database.read(
+            query, *environments, last, min(_AT_ONCE, limit - len(found))
+        ):
+            for last, started, blob in rows:
+                found.append(without_log(msgspec.structs.replace(_decoded(started, blob), id=last)))
+                size += len(blob)
+                if size >= PAGE_BYTES:
+                    return found
+        return found
 
     def entry(self, pass_id: int) -> PassDetail | None:
         """One pass with its plan and uv's log, or None if there is no pass with that id."""
@@ -230,13 +252,13 @@ _STATE = "SELECT state FROM environments WHERE environment = ?"
 def _state(rows: list[Any]) -> State:
     # SQLite does not notice a flipped bit. An unreadable state counts as none.
     with suppress(msgspec.DecodeError):
-        return msgspec.json.decode(rows[0][0], type=State) if rows else State()
+        return json_as(rows[0][0], State) if rows else State()
     return State()
 
 
 def _decoded(started: Any, blob: Any) -> PassDetail:
     with suppress(msgspec.DecodeError):
-        return msgspec.json.decode(blob, type=PassDetail)
+        return json_as(blob, PassDetail)
     return PassDetail(id=0, trigger="unknown", result=Result.FAILED, started_at=iso(started),
                       message="Unreadable: this row of the journal is damaged")  # fmt: skip
 

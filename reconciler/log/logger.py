@@ -17,6 +17,7 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
+from reconciler.excerpts import MESSAGE, shortened
 from reconciler.log.levels import LogFormat, LogLevel
 from reconciler.log.redact import plain, redact
 
@@ -26,6 +27,10 @@ event. Values are JSON values."""
 Sink = Callable[[Record], None]
 
 _FIRST = ("timestamp", "level", "event", "environment", "pass")
+_TEXT_OF = {"exception": 5 * MESSAGE, "output": 5 * MESSAGE}
+"""Tracebacks, and what a verify command printed: in characters."""
+_LONGEST_VALUE = 16_000
+"""In bytes of JSON: the longest list or table."""
 _CONTROL = {
     code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)
 }
@@ -150,10 +155,20 @@ class _Delivery:
 
 
 def _finished(_logger: WrappedLogger, _method: str, record: EventDict) -> EventDict:
-    """Plain values, no secrets, and the most important keys first."""
-    values = {key: plain(value, key) for key, value in record.items()}
+    """Plain values, no secrets, nothing too long, and the most important keys first."""
+    values = {key: _bounded(plain(value, key), key) for key, value in record.items()}
     first = {key: values[key] for key in _FIRST if key in values}
     return {**first, **values}
+
+
+def _bounded(value: Any, key: str = "") -> Any:
+    """A plain value within limits: whoever is quoted in a record may have written megabytes."""
+    if isinstance(value, str):
+        return shortened(value, _TEXT_OF.get(key, MESSAGE))
+    if not isinstance(value, dict | list):
+        return value
+    size = len(msgspec.json.encode(value))
+    return value if size <= _LONGEST_VALUE else f"[{size} bytes are left out]"
 
 
 def _json_line(record: Record) -> str:

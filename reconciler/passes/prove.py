@@ -102,7 +102,7 @@ def _run_verify_commands(running: Pass, tree: Tree) -> None:
     config = running.environment.config
     run_commands(
         config.verify, tree.folder, running.environment.environ, config.verify_timeout,
-        running.cancel, running.log.append,
+        running.cancel, running.log.add,
     )  # fmt: skip
     log.info("verify.passed", commands=len(config.verify))
 
@@ -302,7 +302,5 @@ def _not_fit(shown: str, how: str, ended: Ended) -> VerifyFailed:
 
 
 def _printed_by(ended: Ended) -> str:
-    """The end of the output, which has the reason; says if the beginning is left out."""
-    text = redact(ended.out)
-    omitted = ended.left_out
-    return f"[the first {omitted} characters are left out]\n{text}" if omitted else text
+    """The output; of a long one the head and the tail."""
+    return redact(ended.out)

@@ -193,7 +193,7 @@ class PassRunner:
             duration_seconds=duration,
             message=f"{trouble.reason}: {trouble.message}" if trouble else None,
             phases={name: round(seconds, 4) for name, seconds in running.steps.items()},
-            log=redact("".join(running.log)),
+            log=redact(running.log.text),
         )
         if outcome is None:
             return msgspec.structs.replace(

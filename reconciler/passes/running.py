@@ -12,6 +12,7 @@ from pathlib import Path
 
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
+from reconciler.excerpts import Excerpt
 from reconciler.files.trust import Insecure
 from reconciler.log.logger import get_logger
 from reconciler.passes.outcome import Gate, Listener, Unready
@@ -37,7 +38,7 @@ class Pass:
     """Decides when a change may go live; None: at any time."""
     lock: PassLock = field(default_factory=PassLock)
     """The pass lock, once the caller holds it; needed to write to the vault."""
-    log: list[str] = field(default_factory=list)
+    log: Excerpt = field(default_factory=Excerpt)
     steps: dict[str, float] = field(default_factory=dict)
     """Seconds spent in each step."""
     planned: tuple[Change, ...] = ()
@@ -109,5 +110,5 @@ class Pass:
 
     def line(self, text: str) -> None:
         """Add a line to the pass's log, and pass it to the listener."""
-        self.log.append(text + "\n")
+        self.log.add(text + "\n")
         self.listener.line(text)

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import tomli
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from reconciler.files.bounded import read_text
+from reconciler.files.parsing import toml_of
 from reconciler.state.declared import Declared
 from reconciler.state.desired import Desired
 from reconciler.state.distribution import Distribution
@@ -47,7 +48,7 @@ def _folder_of(declared: Declared) -> Path | None:
 def _static_project(folder: Path, holds: HoldSet) -> Distribution | None:
     """What its pyproject.toml says, if that is all there is to know about its requirements."""
     try:
-        document = tomli.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+        document = toml_of(read_text(folder / "pyproject.toml"))
         project, sources = document["project"], document.get("tool", {}).get("uv", {})
         elsewhere = {canonicalize_name(n) for n in sources.get("sources", {})} - holds.held.keys()
         dynamic = {"version", "dependencies", "optional-dependencies"}.intersection(

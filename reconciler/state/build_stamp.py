@@ -4,7 +4,6 @@ uv records their values in `uv_cache.json`, beside PEP 610's `direct_url.json`. 
 now, its next `uv pip install` reinstalls the package.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import tomli
 from packaging.utils import NormalizedName, canonicalize_name
 
+from reconciler.files.parsing import json_of, toml_of
 from reconciler.state.causes import SourceChanged, SourceGone, SourceUnrecorded
 
 _NANOSECONDS = 1_000_000_000
@@ -39,7 +39,7 @@ class BuildStamp:
     def from_json(cls, text: bytes) -> "BuildStamp | None":
         """From the content of `uv_cache.json`; None if uv could not have written it."""
         try:
-            data = json.loads(text)
+            data = json_of(text)
             timestamp = data if "secs_since_epoch" in data else data.get("timestamp")
             return cls(
                 timestamp=_time(timestamp),
@@ -88,7 +88,7 @@ class ProjectFile:
     def of(cls, text: bytes) -> "ProjectFile":
         """From its content; like uv, one that cannot be read counts as one without settings."""
         try:
-            tool = tomli.loads(text.decode("utf-8")).get("tool")
+            tool = toml_of(text.decode("utf-8")).get("tool")
         except (tomli.TOMLDecodeError, UnicodeDecodeError):
             return cls()
         settings = _table(_table(tool).get("uv"))

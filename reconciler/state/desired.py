@@ -19,6 +19,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
+from reconciler.files.parsing import toml_of
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.declared import Declared, each_once, specifier_in
 from reconciler.state.lowering import BadSource, NotWanted, Sources, section_of
@@ -129,7 +130,7 @@ class _Reader:
 
     def _toml(self) -> dict[str, Any]:
         try:
-            return tomli.loads(self.places.text)
+            return toml_of(self.places.text)
         except tomli.TOMLDecodeError as error:
             raise self._bad(
                 f"not valid TOML: {error.msg}",

@@ -11,6 +11,7 @@ from functools import cached_property
 
 import tomli
 
+from reconciler.files.parsing import toml_of
 from reconciler.state.position import KeyPath, Position, Positions, positions
 
 _TOKEN = re.compile(
@@ -72,7 +73,7 @@ class Places:
             if match[0].startswith("#"):
                 continue
             try:
-                value = tomli.loads(f"it = {match[0]}")["it"]
+                value = toml_of(f"it = {match[0]}")["it"]
             except tomli.TOMLDecodeError:
                 continue
             found.setdefault(value, []).append(match.start())

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from reconciler.files.bounded import read_head
+
 STARTED_BY_SHELL = b"#!/bin/sh\n'''exec' "
 """How a script begins that `sh` hands on to the interpreter."""
 
@@ -25,8 +27,8 @@ _PYTHONS = ("python", "pypy", "graalpy")
 def beginning_of(script: Path) -> bytes:
     """Its first line, or all that `sh` reads of it; empty if it is not a script."""
     try:
-        with script.open("rb") as file:
-            return file.read(_READ) if file.read(2) == b"#!" and not file.seek(0) else b""
+        begins = read_head(script, _READ)
+        return begins if begins.startswith(b"#!") else b""
     except OSError:
         return b""
 

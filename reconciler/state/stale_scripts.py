@@ -16,6 +16,7 @@ from pathlib import Path
 
 from packaging.utils import NormalizedName
 
+from reconciler.files.bounded import read_text
 from reconciler.state.installed import Distribution, Installed, read_recorded_paths
 from reconciler.state.scripts import STARTED_BY_SHELL, beginning_of, scripts_in
 
@@ -90,7 +91,7 @@ def _recorded(distribution: Distribution) -> tuple[str, ...]:
 def _activated_elsewhere(scripts: Path, prefix: Path) -> str | None:
     """The environment that `bin/activate` activates, if it is not this one."""
     try:
-        text = (scripts / "activate").read_text(encoding="utf-8", errors="surrogateescape")
+        text = read_text(scripts / "activate", errors="surrogateescape")
     except OSError:
         return None
     for value in _ACTIVATED.findall(text):
@@ -162,5 +163,5 @@ def _is_written(name: str, python: str, owner: Distribution | None, scripts: Pat
 
 def _entry_points(distribution: Distribution) -> Iterator[str]:
     with suppress(OSError, ValueError):
-        text = (distribution.info / "entry_points.txt").read_text(encoding="utf-8")
+        text = read_text(distribution.info / "entry_points.txt")
         yield from _ENTRY_POINT.findall(text)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from packaging.utils import NormalizedName
 
+from reconciler.files.bounded import read_bytes, read_text
 from reconciler.state.distribution import Distribution, Unseen, read_egg
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader
@@ -85,7 +86,7 @@ def _eggs(directory: Path) -> Iterator[Distribution]:
         lines = {
             Path(line.strip()).name
             for pth in directory.glob("*.pth")
-            for line in pth.read_text(encoding="utf-8", errors="replace").splitlines()
+            for line in read_text(pth, errors="replace").splitlines()
         }
     except OSError:
         return
@@ -101,7 +102,7 @@ def _pkg_info(egg: Path) -> bytes | None:
     """An egg is a folder or a zip file."""
     try:
         if egg.is_dir():
-            return (egg / "EGG-INFO" / "PKG-INFO").read_bytes()
+            return read_bytes(egg / "EGG-INFO" / "PKG-INFO")
         with zipfile.ZipFile(egg) as archive:
             return archive.read("EGG-INFO/PKG-INFO")
     except (OSError, KeyError, zipfile.BadZipFile):

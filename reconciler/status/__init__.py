@@ -9,9 +9,13 @@ from typing import Literal
 
 import msgspec
 
+from reconciler.excerpts import MESSAGE, OUTPUT, shortened, together
 from reconciler.status.trouble import ExpectedEnd, Problem, Reason
 
 SCHEMA = 1
+
+_LOG = 2 * OUTPUT
+"""In characters: the log of a pass is an excerpt already, unless an older version wrote it."""
 
 
 class Phase(StrEnum):
@@ -81,6 +85,9 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     last_transition_time: str
 
+    def __post_init__(self) -> None:
+        _shorten(self, "message", MESSAGE)
+
 
 class Package(msgspec.Struct, frozen=True, kw_only=True):
     """A row of the package table."""
@@ -96,6 +103,10 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
     origins: tuple[str, ...] = ()
     """Where the project declares it: `project.dependencies[3]`, extras, groups."""
 
+    def __post_init__(self) -> None:
+        _shorten(self, "required", MESSAGE)
+        _shorten(self, "message", MESSAGE)
+
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
     """A package that is never changed by a pass."""
@@ -109,6 +120,9 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the vault has a copy that can be restored offline."""
     found: str | None = None
     """The installed version, if another version replaced the held one."""
+
+    def __post_init__(self) -> None:
+        _shorten(self, "message", MESSAGE)
 
 
 class HeldBack(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,6 +171,10 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     origins: tuple[str, ...] = ()
     """Where the project declares it; empty for what only others require."""
 
+    def __post_init__(self) -> None:
+        _shorten(self, "requirement", MESSAGE)
+        _shorten(self, "message", MESSAGE)
+
 
 class PassStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One reconciliation, from looking to a recorded outcome."""
@@ -177,12 +195,20 @@ class PassStatus(msgspec.Struct, frozen=True, kw_only=True):
     reason_given: str | None = None
     """Why it was asked for, in the words of the person who asked."""
 
+    def __post_init__(self) -> None:
+        _shorten(self, "message", MESSAGE)
+        _shorten_all(self, "failed")
+
 
 class PassDetail(PassStatus, frozen=True, kw_only=True):
     """A pass with its plan and uv's output."""
 
     plan: tuple[Change, ...] = ()
     log: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _shorten(self, "log", _LOG, around="\n")
 
 
 class InterpreterStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,6 +271,12 @@ class EnvironmentStatus(msgspec.Struct, frozen=True, kw_only=True):
     current_pass: PassStatus | None = None
     problem: Problem | None = None
 
+    def __post_init__(self) -> None:
+        _shorten_all(self, "packages")
+        if any(len(text) > MESSAGE for text in self.warnings):
+            warnings = tuple(map(shortened, self.warnings))
+            msgspec.structs.force_setattr(self, "warnings", warnings)
+
 
 class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The process that answers."""
@@ -268,6 +300,23 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     service: ServiceStatus
     ready: bool
     environments: tuple[EnvironmentStatus, ...]
+
+
+def _shorten(struct: msgspec.Struct, field: str, longest: int, *, around: str = " ") -> None:
+    """A field may quote what others wrote, such as the output of a build: it has a limit."""
+    text = getattr(struct, field)
+    if text is not None and len(text) > longest:
+        short = shortened(text, longest, around=around)
+        msgspec.structs.force_setattr(struct, field, short)
+
+
+def _shorten_all(struct: msgspec.Struct, field: str) -> None:
+    """The messages of all rows have a limit together."""
+    rows = getattr(struct, field)
+    longest = together([row.message for row in rows])
+    if longest < MESSAGE:
+        for row in rows:
+            _shorten(row, "message", longest)
 
 
 __all__ = [

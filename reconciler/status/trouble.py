@@ -8,6 +8,7 @@ from typing import Self
 
 import msgspec
 
+from reconciler.excerpts import LINE, MESSAGE, shortened
 from reconciler.log.redact import redact
 
 
@@ -92,7 +93,7 @@ class Reason(StrEnum):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wrong with a file, and where; secrets are masked on creation.
+    """What is wrong with a file, and where; secrets are masked on creation, long text shortened.
 
     `str()` is the whole problem in one line, for people.
     """
@@ -112,7 +113,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("reason", "fix", "text"):
             text = getattr(self, name)
             if text is not None:
-                msgspec.structs.force_setattr(self, name, redact(text))
+                longest = LINE if name == "text" else MESSAGE
+                msgspec.structs.force_setattr(self, name, shortened(redact(text), longest))
 
     def __str__(self) -> str:
         return f"{self.place}: {self.sentence}"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from reconciler.config.locate import SYSTEM_CONFIG, SYSTEM_STATE, default_state_dir
 from reconciler.environment.deciding import environment_paths
+from reconciler.files.bounded import read_text
 from reconciler.files.trust import check_trust
 from reconciler.journal.history import JOURNAL
 from reconciler.processes import NotStarted, Program, TookTooLong, run
@@ -126,10 +127,14 @@ def _check(installation: Installation) -> None:
 
 
 def _require_ours(path: Path) -> None:
-    if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
+    if path.exists() and not _is_ours(path):
         raise CannotInstall(
             f"{path} was not written by `reconciler service install`. Move it away first."
         )
+
+
+def _is_ours(path: Path) -> bool:
+    return MARK in read_text(path, errors="replace")
 
 
 def _check_trust(installation: Installation) -> None:
@@ -176,7 +181,7 @@ def _write(units: Iterable[Unit], tell: Tell) -> bool:
     """Write the units that differ; return whether any did."""
     changed = False
     for unit in units:
-        if unit.path.exists() and unit.path.read_text(encoding="utf-8") == unit.text:
+        if unit.path.exists() and read_text(unit.path, errors="replace") == unit.text:
             tell(f"{unit.path} is up to date.")
             continue
         unit.path.parent.mkdir(parents=True, exist_ok=True)
@@ -193,7 +198,7 @@ def _obsolete(installation: Installation) -> list[Path]:
     """Our own socket unit if it is no longer wanted."""
     written = {unit.path for unit in installation.units}
     sockets = {path.with_name("reconciler.socket") for path in written if "@" not in str(path)}
-    return [it for it in sockets - written if it.exists() and MARK in it.read_text("utf-8")]
+    return [it for it in sockets - written if it.exists() and _is_ours(it)]
 
 
 def _remove(paths: Iterable[Path], manager: Manager, tell: Tell) -> bool:

@@ -13,7 +13,14 @@ from pathlib import Path
 
 from reconciler.config import Config, UnixAddress, load
 from reconciler.config.locate import SYSTEM_CONFIG, find, for_project, xdg_folder
-from reconciler.systemd.units import Service, Unit, machine_units, named_units, own_units
+from reconciler.systemd.units import (
+    Service,
+    Unit,
+    Unquotable,
+    machine_units,
+    named_units,
+    own_units,
+)
 
 _OWN_FOLDERS = (Path("/run"), Path("/var/lib/reconciler"))
 """What systemd creates for the service, or only root can write anyway."""
@@ -66,12 +73,15 @@ def plan(wanted: Wanted, environ: Mapping[str, str] = os.environ) -> Installatio
         program, arguments, _writable(config, wanted), config.http.listen if wanted.socket else None
     )
     user = _user(wanted, config)
-    if wanted.own:
-        units = own_units(service, own_folder(environ))
-    elif wanted.named is not None:
-        units = named_units(service, user.pw_name, _home(user))
-    else:
-        units = machine_units(service, user.pw_name)
+    try:
+        if wanted.own:
+            units = own_units(service, own_folder(environ))
+        elif wanted.named is not None:
+            units = named_units(service, user.pw_name, _home(user))
+        else:
+            units = machine_units(service, user.pw_name)
+    except Unquotable as error:
+        raise CannotInstall(str(error)) from error
     return Installation(units, unit_names(wanted), wanted.own, user, program, config)
 
 

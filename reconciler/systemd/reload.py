@@ -15,6 +15,9 @@ from pathlib import Path
 
 import msgspec
 
+from reconciler.files.bounded import read_bytes
+from reconciler.files.parsing import json_as
+
 _FILE = "reload.json"
 _POLL_MS = 50
 
@@ -93,6 +96,6 @@ def _await(process: int, folder: Path, since: int, deadline: float) -> ReloadOut
 
 def _read(path: Path) -> ReloadOutcome | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=ReloadOutcome)
+        return json_as(read_bytes(path), ReloadOutcome)
     except FileNotFoundError:
         return None

@@ -4,6 +4,7 @@ Pure except that it reads those templates. An administrator who reads `systemd/`
 installed, except for a few directives.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -11,10 +12,21 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from reconciler.config import Address, TcpAddress, UnixAddress
+from reconciler.config.paths import odd_character, visible
 
 SYSTEM_FOLDER = Path("/etc/systemd/system")
 MARK = "# Written by `reconciler service install`; `reconciler service uninstall` removes it."
 """The first line of each of our files: no other file is ever overwritten or removed."""
+
+
+_USER = re.compile(r"(?!\d+\Z)[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}")
+"""Names that can be part of a unit's name; to systemd, one of digits only is a uid."""
+_QUOTED = frozenset(" '\"\\#;")
+"""A word with one of these is written in quotes."""
+
+
+class Unquotable(Exception):
+    """Something cannot be written into a unit; the message ends with what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +57,7 @@ class Service:
 def machine_units(service: Service, user: str, folder: Path = SYSTEM_FOLDER) -> tuple[Unit, ...]:
     """`reconciler.service`, the one system service, which runs as `user`."""
     text = _with_commands(template("reconciler.service"), service)
-    text = set_directive(text, "User", [user])
+    text = set_directive(text, "User", [_plain_user(user)])
     text = set_directive(text, "ReadWritePaths", _writable(service.writable))
     if _hidden(service):
         text = set_directive(text, "PrivateTmp", ["no"])
@@ -63,6 +75,7 @@ def named_units(
         home: The user's home, where uv's cache is; None if they have none.
         folder: Where units go.
     """
+    _plain_user(user)
     shared = _with_commands(template("reconciler@.service"), Service(service.program, (), ()))
     writable = service.writable
     if home is not None:
@@ -111,11 +124,28 @@ def quoted(word: str, *, command: bool = False) -> str:
     Args:
         word: the plain text.
         command: whether it is part of a command line, where `$` names a variable.
+
+    Raises:
+        Unquotable: It has a control character or is not UTF-8. Which escapes systemd knows
+            depends on the directive, and a carriage return ends a line as well.
     """
-    text = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("\n", "\\n")
+    what = odd_character(word)
+    if what is not None:
+        raise Unquotable(
+            f"{visible(word)} cannot be written into a unit: it has {what}. Rename it."
+        )
+    text = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     text = text.replace("$", "$$") if command else text
-    plain = text == word.replace("%", "%%").replace("$", "$$" if command else "$")
-    return text if plain and not set(text) & set(" \t'#;") else f'"{text}"'
+    return text if text and not set(text) & _QUOTED else f'"{text}"'
+
+
+def _plain_user(user: str) -> str:
+    if not _USER.fullmatch(user):
+        raise Unquotable(
+            f"The user name {visible(user)!r} cannot be written into a unit. Run the service as a "
+            "user whose name has only letters, digits, '.', '_', '@' and '-'."
+        )
+    return user
 
 
 def _with_commands(text: str, service: Service) -> str:
@@ -128,6 +158,8 @@ def _run(service: Service) -> str:
 
 
 def _command(*words: str) -> str:
+    if not words[0].startswith("/"):  # before a path, `+` or `!` would be a privilege
+        raise Unquotable(f"{visible(words[0])} is not an absolute path. Start Reconciler by one.")
     return " ".join(quoted(word, command=True) for word in words)
 
 
@@ -156,12 +188,18 @@ def _socket(service: Service, kind: str, folder: Path) -> tuple[Unit, ...]:
 def _listen(address: Address) -> list[str]:
     """The address as systemd.socket(5) takes it, which does not accept host names."""
     if isinstance(address, UnixAddress):
-        return [str(address.path).replace("%", "%%")]
+        path = str(address.path)
+        if odd_character(path) or path.endswith(("\\", " ")):  # it would go on in the next line
+            raise Unquotable(f"{visible(path)} cannot be written into a socket unit. Rename it.")
+        return [path.replace("%", "%%")]
     host = "127.0.0.1" if address.host == "localhost" else address.host
-    return [str(TcpAddress(host, address.port))]
+    return [str(TcpAddress(host, address.port)).replace("%", "%%")]
 
 
 def _lines(key: str, values: Sequence[str]) -> list[str]:
+    for value in values:  # the last line of defence: one value is one line
+        if odd_character(value) or value.endswith("\\"):
+            raise Unquotable(f"{key}={visible(value)} is more than one line. Rename it.")
     return [f"{key}={value}" for value in values]
 
 

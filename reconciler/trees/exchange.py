@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reconciler.files.bounded import read_text
+from reconciler.files.parsing import json_of
 from reconciler.status import ExpectedEnd, Reason
 from reconciler.trees.mount_points import mount_point_below
 from reconciler.trees.workspace import Workspace, remove_tree, sync_folder, write_durably
@@ -106,7 +108,7 @@ class Intent:
     @classmethod
     def from_json(cls, text: str) -> "Intent":
         """From the durable record."""
-        data = json.loads(text)
+        data = json_of(text)
         roots = tuple(Root(*row) for row in data["roots"])
         return cls(data["stage"], roots, data["live"], data["old"], data["archive"])
 
@@ -238,7 +240,7 @@ def finish_interrupted(workspace: Workspace) -> str | None:
         OSError: The file system prevents it.
     """
     try:
-        intent = Intent.from_json(workspace.intent.read_text(encoding="utf-8"))
+        intent = Intent.from_json(read_text(workspace.intent))
     except FileNotFoundError:
         return None
     stage = workspace.root / intent.stage

@@ -4,7 +4,6 @@ Each is a complete environment made of hard links, in a folder named after its n
 live one is never among them and is never pruned.
 """
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,6 +12,8 @@ from pathlib import Path
 from stat import S_ISDIR
 from typing import Any
 
+from reconciler.files.bounded import read_text
+from reconciler.files.parsing import json_of
 from reconciler.status import GenerationStatus
 from reconciler.trees.exchange import META
 from reconciler.trees.stage import clonable_roots
@@ -52,7 +53,7 @@ def live(workspace: Workspace) -> Generation:
 
 def _read(path: Path) -> Generation | None:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json_of(read_text(path))
         return Generation(**data)
     except (OSError, ValueError, TypeError):
         return None

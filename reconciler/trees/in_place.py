@@ -16,6 +16,8 @@ from pathlib import Path
 import msgspec
 from packaging.utils import NormalizedName
 
+from reconciler.files.bounded import read_bytes
+from reconciler.files.parsing import json_as
 from reconciler.trees.exchange import sync_file_system
 from reconciler.trees.stage import make_folder_like
 from reconciler.trees.tree import Tree, entries_of, folders_of
@@ -221,7 +223,7 @@ def undo_interrupted(workspace: Workspace) -> bool:
         OSError: The file system does not allow it.
     """
     try:
-        record = msgspec.json.decode(workspace.in_place.read_bytes(), type=_Record)
+        record = json_as(read_bytes(workspace.in_place), _Record)
     except FileNotFoundError:
         return False
     prefix, aside = workspace.prefix, workspace.root / record.aside

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from reconciler.files.bounded import read_text
+
 _MOUNTS = Path("/proc/self/mountinfo")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 _MOUNT_POINT = 4
@@ -17,7 +19,7 @@ def mount_point_below(folder: Path, table: Path = _MOUNTS) -> Path | None:
         table: The kernel's list of mounts.
     """
     try:
-        lines = table.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        lines = read_text(table, errors="surrogateescape").splitlines()
     except OSError:
         return None  # nothing is known without /proc; the exchange itself fails with EBUSY
     start = f"{folder}/"

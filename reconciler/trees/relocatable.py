@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from reconciler.files.bounded import read_bytes
 from reconciler.state.scripts import BESIDE_ITSELF, beginning_of
 
 _ARGUMENTS = b' "$0"'
@@ -44,7 +45,7 @@ def rewrite_scripts(incoming: Path, scripts: Path, prefix: Path, sites: Iterable
 
 def _rewrite(script: Path, scripts: Path) -> tuple[bytes, bytes]:
     """Rewrite one script, and return the end of its row in RECORD before and after."""
-    before = script.read_bytes()
+    before = read_bytes(script)
     line, rest = before.removeprefix(BESIDE_ITSELF).split(b"\n", 1)
     quoted, mark, arguments = line.partition(_ARGUMENTS)
     (named,) = shlex.split(quoted.decode("utf-8", "surrogateescape"))
@@ -69,7 +70,7 @@ def _recorded(content: bytes) -> bytes:
 
 def _correct(record: Path, written: dict[bytes, bytes]) -> None:
     """Replace the hash and size of each rewritten script; every other byte stays."""
-    before = after = record.read_bytes()
+    before = after = read_bytes(record)
     for old, new in written.items():
         after = after.replace(old, new)
     if after != before:

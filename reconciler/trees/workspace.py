@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.files.parsing import json_of
 from reconciler.processes import Cancellation
 from reconciler.status import ExpectedEnd, Reason
 
@@ -212,7 +213,7 @@ def _waited(path: Path, cancel: Cancellation, timeout: float | None) -> Iterator
 
 def _holder(descriptor: int) -> str:
     try:
-        return f"process {json.loads(os.pread(descriptor, 100, 0))['pid']}"
+        return f"process {json_of(os.pread(descriptor, 100, 0))['pid']}"
     except (ValueError, KeyError, TypeError):
         return "another process"
 

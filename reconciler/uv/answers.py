@@ -3,7 +3,6 @@
 Pure: text in, values and exceptions out. Starts nothing.
 """
 
-import json
 import re
 import signal
 from collections.abc import Mapping
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
+from reconciler.excerpts import OUTPUT, shortened
+from reconciler.files.parsing import json_of
 from reconciler.status import ExpectedEnd, Reason
 
 EFFECTIVE_NAME = "reconciler-effective"
@@ -24,8 +25,8 @@ class UvError(ExpectedEnd):
     reason = Reason.UV_FAILED
 
     def __init__(self, message: str, log: str = "") -> None:
-        super().__init__(message)
-        self.log = log
+        super().__init__(shortened(message, OUTPUT))
+        self.log = shortened(log, OUTPUT, around="\n")
 
 
 class UvMissing(UvError):
@@ -133,7 +134,7 @@ def read_plan(out: str, log: str) -> Plan:
     install: dict[NormalizedName, Planned] = {}
     remove: dict[NormalizedName, Version | None] = {}
     try:
-        for change in json.loads(out)["changes"]:
+        for change in json_of(out)["changes"]:
             name = canonicalize_name(change["name"])
             version = Version(change["version"]) if change.get("version") else None
             if change["action"] in ("installed", "reinstalled"):  # the same version from elsewhere
@@ -217,9 +218,9 @@ def failure(code: int, log: str) -> UvError:
 
 
 def _explanation(log: str) -> str:
-    """uv's error as running text, without the output before it."""
+    """uv's error as running text, without the output before it; of a long one, head and tail."""
     start = re.search(r"^error: ", log, re.MULTILINE)
-    text = log[start.end() :] if start else log
+    text = shortened(log[start.end() :] if start else log, OUTPUT, around="\n")
     lines = [line.strip().removeprefix("cause:").strip() for line in text.splitlines()]
     words = [line for line in lines if line]
     if len(words) > 1 and words[0].startswith("No solution found"):

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from reconciler.files.bounded import read_bytes, read_text
 from reconciler.state.distribution import Distribution, RecordedFile, read_record
 
 
@@ -51,8 +52,8 @@ def _is_same(cached: Path, installed: Path) -> bool:
     try:
         wheel = {path: row.hash for path, row in _rows(cached) if row.hash}
         if not (installed / "RECORD").is_file():
-            metadata = (installed / "METADATA").read_bytes()
-            return (cached / "METADATA").read_bytes() == metadata and _is_whole(cached)
+            metadata = read_bytes(installed / "METADATA")
+            return read_bytes(cached / "METADATA") == metadata and _is_whole(cached)
         found = {path: row.hash for path, row in _rows(installed)}
     except (OSError, ValueError):
         return False
@@ -80,7 +81,7 @@ def _rows(info: Path) -> Iterator[tuple[str, RecordedFile]]:
 
 def _tag(info: Path) -> str:
     """The tag of the wheel's file name: its sets compressed (PEP 425)."""
-    lines = (info / "WHEEL").read_text(encoding="utf-8").splitlines()
+    lines = read_text(info / "WHEEL").splitlines()
     tags = [line.partition(":")[2].strip().split("-") for line in lines if line.startswith("Tag:")]
     return "-".join(".".join(sorted(set(part))) for part in zip(*tags, strict=True))
 

@@ -14,6 +14,7 @@ import tomli
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
+from reconciler.files.parsing import toml_of
 from reconciler.state.desired import BadFile, Desired
 from reconciler.state.holds import HoldSet
 from reconciler.state.lowering import BadSource, NotWanted, Section, Sources
@@ -201,7 +202,7 @@ def _read(file: Path) -> bytes | None:
 def _parsed(text: bytes, file: Path | None = None) -> _Document:
     """The document; if it is not TOML, an empty one, or `BadFile` if its file is named."""
     try:
-        return tomli.loads(text.decode("utf-8-sig"))
+        return toml_of(text.decode("utf-8-sig"))
     except tomli.TOMLDecodeError as error:
         reason, line, column = f"not valid TOML: {error.msg}", error.lineno, error.colno
     except UnicodeDecodeError:

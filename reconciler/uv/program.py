@@ -42,8 +42,11 @@ from reconciler.uv.answers import (
 OLDEST = Version("0.13.0")
 """The oldest uv whose dry run prints the JSON that is read here."""
 
-_KEPT = 64_000_000
-"""In characters; a plan is read completely or not at all."""
+_PLAN = 32_000_000
+"""In characters of standard output; a plan is read completely or not at all."""
+_LOG = 2_000_000
+"""In characters of standard error. Far more than an error needs: the addresses of packages without
+a version are only here, a line for each."""
 _VERSION_WITHIN_SECONDS = 60.0
 
 
@@ -217,7 +220,8 @@ class Uv:
         )
         follow = None if on_line is None else _redacting(on_line)
         try:
-            said = run(program, limit=timeout, cancel=cancel, on_line=follow, keep=_KEPT)
+            said = run(program, limit=timeout, cancel=cancel, on_line=follow, keep=_LOG,
+                       keep_out=_PLAN)  # fmt: skip
         except NotStarted as refused:
             raise self._not_started(refused) from refused
         except TookTooLong as error:
@@ -228,6 +232,11 @@ class Uv:
             ) from None
         if said.status != 0:
             raise failure(said.status, _redacted(said.err))
+        if said.left_out:
+            raise UvError(
+                f"uv printed a plan of more than {_PLAN} characters. Split the project into "
+                "several environments."
+            )
         return _redacted(said.out), _redacted(said.err)
 
     def _not_started(self, refused: NotStarted) -> Exception:

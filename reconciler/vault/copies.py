@@ -5,6 +5,7 @@ only if every file still has the SHA-256 that was recorded when it was whole.
 """
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,6 +15,7 @@ import msgspec
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
+from reconciler.files.bounded import open_regular
 from reconciler.state.holds import matches
 from reconciler.state.installed import Distribution, Installed, read_distribution
 from reconciler.status import ExpectedEnd, Reason
@@ -175,7 +177,7 @@ class Vault:
 
 def digest_of(path: Path) -> str:
     """The SHA-256 of a file's content, as hexadecimal digits."""
-    with path.open("rb") as file:
+    with os.fdopen(open_regular(path), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

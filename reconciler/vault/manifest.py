@@ -7,6 +7,9 @@ from pathlib import Path
 
 import msgspec
 
+from reconciler.files.bounded import read_bytes
+from reconciler.files.parsing import json_as
+
 
 class VaultFile(msgspec.Struct, frozen=True, array_like=True):
     """One file of a copy: path below the environment, SHA-256 (hex), size, inode, mtime."""
@@ -38,6 +41,10 @@ class _Files(msgspec.Struct, frozen=True):
     files: tuple[VaultFile, ...]
 
 
+_MOST = 256 * 1024 * 1024
+"""In bytes: a package of a million files has a manifest of this size."""
+
+
 class _Omitted(msgspec.Struct, frozen=True):
     omitted: tuple[str, ...] = ()
 
@@ -53,7 +60,7 @@ class WholeManifest(Manifest, frozen=True, kw_only=True):
 def read_manifest(path: Path) -> Manifest | None:
     """Everything except the list of files; None if there is no such file or it is damaged."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+        return json_as(read_bytes(path, _MOST), Manifest)
     except (OSError, msgspec.DecodeError):
         return None
 
@@ -65,12 +72,12 @@ def read_files(path: Path) -> tuple[VaultFile, ...]:
         OSError: It cannot be read.
         msgspec.DecodeError: It is damaged.
     """
-    return msgspec.json.decode(path.read_bytes(), type=_Files).files
+    return json_as(read_bytes(path, _MOST), _Files).files
 
 
 def read_omitted(path: Path) -> tuple[str, ...]:
     """The files that had been deleted on purpose; none if that cannot be read."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Omitted).omitted
+        return json_as(read_bytes(path, _MOST), _Omitted).omitted
     except (OSError, msgspec.DecodeError):
         return ()

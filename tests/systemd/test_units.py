@@ -178,7 +178,8 @@ def test_the_socket_listens_where_the_configuration_says(listen, streams, mode, 
         ("/srv/100%", "/srv/100%%"),
         ("/srv/$HOME", "/srv/$$HOME"),
         ('/srv/a"b\\c', '"/srv/a\\"b\\\\c"'),
-        ("/srv/a\nUser=root", '"/srv/a\\nUser=root"'),
+        ("", '""'),
+        ("/srv/a\\", '"/srv/a\\\\"'),
     ],
 )
 def test_words_are_written_so_that_systemd_reads_them_back(word, written):

@@ -4,11 +4,12 @@ Limits both the size of a body and the time it may take to arrive.
 """
 
 import asyncio
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
+from reconciler.files.parsing import json_as
 from reconciler.web.api.problems import HttpProblem, HttpReason
 
 LARGEST_BODY = 64 * 1024
@@ -18,6 +19,7 @@ LARGEST_INTEGER = 2**63 - 1
 """The largest that SQLite stores."""
 
 T = TypeVar("T", bound=msgspec.Struct)
+_JSON: Any = Any
 
 
 def query_of(request: Request, kind: type[T]) -> T:
@@ -50,8 +52,8 @@ async def body_of(request: Request, kind: type[T]) -> T:
         detail = "The body must be JSON. Send it with Content-Type: application/json."
         raise HttpProblem(415, HttpReason.NOT_JSON, detail, {"Accept-Post": "application/json"})
     try:
-        return msgspec.convert(_with_whole_numbers(msgspec.json.decode(body)), kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+        return msgspec.convert(_with_whole_numbers(json_as(body, _JSON)), kind)
+    except msgspec.DecodeError as error:
         detail = f"The body is not valid: {error}. /openapi.json lists its fields."
         raise HttpProblem(400, HttpReason.BAD_BODY, detail) from error
 

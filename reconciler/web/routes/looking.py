@@ -82,8 +82,10 @@ class Looking:
             environments.named(self._service.status(), chosen)
         passes = await asyncio.to_thread(self._service.history, chosen, query.limit, before)
         following = None
-        if len(passes) == query.limit:
-            place: dict[str, str | int] = {"limit": query.limit, "before": passes[-1].id}
+        # A page may have fewer passes than asked for: it has a limit in bytes as well.
+        oldest = passes[-1].id if passes else 0
+        if passes and await asyncio.to_thread(self._service.history, chosen, 1, oldest):
+            place: dict[str, str | int] = {"limit": query.limit, "before": oldest}
             if chosen is not None:
                 place["environment"] = chosen
             following = f"/history?{urlencode(place)}"

@@ -5,6 +5,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.files.bounded import open_regular
+
 SHORTEST = 16
 
 
@@ -27,7 +29,8 @@ def read_token(path: Path) -> str:
         TokenUnusable: the file cannot be read, others may read it, or it has no valid token.
     """
     try:
-        with path.open("rb") as file:
+        descriptor = open_regular(path)
+        with os.fdopen(descriptor, "rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             line = file.readline(4096).strip()
     except OSError as error:
