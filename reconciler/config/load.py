@@ -15,6 +15,7 @@ from reconciler.config.locate import default_state_dir, home_folder
 from reconciler.config.paths import Place, interpreter_of
 from reconciler.config.problem import ConfigRejected, Unfit
 from reconciler.config.reading import Reading
+from reconciler.log.redact import redact
 from reconciler.state.position import positions
 from reconciler.status import Problem
 
@@ -44,7 +45,9 @@ def load(path: Path, env: Mapping[str, str] | None = None) -> Config:
     env = os.environ if env is None else env
     path = path.absolute()
     text = _text_of(path)
+    redact.register_addresses(text)
     document = _parsed(path, text)
+    redact.register_document(document)
     place = Place(path.parent, home_folder(env))
     reading = Reading(path, text.split("\n"), positions(text), place, HOMES)
     config = _config(reading, document, default_state_dir(env))

@@ -19,6 +19,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from reconciler.log.levels import LogFormat, LogLevel
 from reconciler.log.redact import plain, redact
+from reconciler.log.visible import visible_in_json, visible_in_log
 
 Record = Mapping[str, Any]
 """Keys: event, level, timestamp (UTC, ISO 8601), logger, environment, pass, and those of the
@@ -26,9 +27,6 @@ event. Values are JSON values."""
 Sink = Callable[[Record], None]
 
 _FIRST = ("timestamp", "level", "event", "environment", "pass")
-_CONTROL = {
-    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)
-}
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
@@ -157,7 +155,7 @@ def _finished(_logger: WrappedLogger, _method: str, record: EventDict) -> EventD
 
 
 def _json_line(record: Record) -> str:
-    return msgspec.json.encode(record).decode()
+    return visible_in_json(msgspec.json.encode(record).decode())
 
 
 class _Console:
@@ -171,14 +169,14 @@ class _Console:
         )
 
     def __call__(self, record: Record) -> str:
-        shown = {key: _harmless(value) for key, value in record.items() if key != "logger"}
+        shown = {key: _visible(value) for key, value in record.items() if key != "logger"}
         moment = datetime.fromisoformat(record["timestamp"]).astimezone()
         shown["timestamp"] = f"{moment:%H:%M:%S}"
         return str(self._render(None, "", shown))
 
 
-def _harmless(value: Any) -> Any:
-    return value.translate(_CONTROL) if isinstance(value, str) else value
+def _visible(value: Any) -> Any:
+    return visible_in_log(value) if isinstance(value, str) else value
 
 
 class _Bridge(logging.Handler):

@@ -5,6 +5,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.log.redact import register_secret
+
 SHORTEST = 16
 
 
@@ -40,4 +42,6 @@ def read_token(path: Path) -> str:
         raise TokenUnusable(
             path, f"its first line is not a token of at least {SHORTEST} ASCII characters", fix
         )
-    return line.decode()
+    token = line.decode()
+    register_secret(token)
+    return token
