@@ -104,13 +104,16 @@ def _is_wide(authority: str, at: str, after: str, repository: bool) -> bool:
     """Whether a later `@` ends the user information, and not a path."""
     if at:
         return True
+    bracketed, _, _ = authority.rpartition("]")
+    if bracketed:  # IPv6
+        return False
     host, colon, port = authority.partition(":")
-    familiar = _FAMILIAR_HOST.fullmatch(host) is not None
     if colon and port and not port.isdecimal():
         return True
-    if repository or familiar:
+    if _FAMILIAR_HOST.fullmatch(host):
         return False
-    return bool(colon) or _FAMILIAR_HOST.match(after) is not None
+    follows = _FAMILIAR_HOST.match(after) is not None
+    return follows and "/" in after if repository else follows or bool(colon)
 
 
 def _of_user_info(info: str) -> Iterator[Found]:
@@ -122,13 +125,13 @@ def _of_user_info(info: str) -> Iterator[Found]:
         yield Found(value=password)
         pair = f"{unquote(user)}:{unquote(password)}".encode("utf-8", "surrogateescape")
         yield Found(value=b64encode(pair).decode().rstrip("="))
-        if _is_token(user):
+        if is_token(user):
             yield Found(value=user)
     elif user:
         yield Found(value=user)
 
 
-def _is_token(user: str) -> bool:
+def is_token(user: str) -> bool:
     """Whether a user name beside a password looks like a token; `ana` and `__token__` do not."""
     return len(user) >= _TOKEN_LENGTH and any(map(str.isdigit, user))
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from reconciler.log.addresses import LONGEST, Found, secrets_in, secrets_of_proxy
+from reconciler.log.addresses import LONGEST, Found, is_token, secrets_in, secrets_of_proxy
 from reconciler.log.disguises import MASK, Disguised, decoded, disguises_of
 
 T = TypeVar("T")
@@ -94,7 +94,7 @@ class Redactor:
         the addresses of indexes and proxies.
         """
         for name, value in env.items():
-            if is_secret_name(name):
+            if is_secret_name(name) or (name.endswith("_USERNAME") and is_token(value)):
                 self.register(value)
             if "://" in value:
                 self.register_addresses(value)
