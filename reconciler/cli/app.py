@@ -6,6 +6,7 @@ A command's module is only imported when it runs.
 import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn, cast
@@ -130,13 +131,15 @@ def status_of(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ERROR
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 -- Python would print it with control characters
         from reconciler.cli.terminal.failure import words_of  # noqa: PLC0415 -- only once something failed
         from reconciler.cli.terminal.output import complain  # noqa: PLC0415
 
         words = words_of(error)
-        if words is None:
-            raise
+        if words is None:  # a defect
+            words = traceback.format_exc().rstrip("\n")
+            complain(words)
+            return ERROR
         complain(f"Error: {words}")
         return ERROR
     return status if isinstance(status, int) else 0

@@ -4,6 +4,7 @@ Sends the bearer token only if the configuration names one, and never shows it.
 """
 
 import http.client
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from reconciler.cli.listener import listener_uid, name_of, uids_of
 from reconciler.config import Address, Config, TcpAddress, UnixAddress
 from reconciler.daemon.actions import Action
 from reconciler.daemon.requests import (
@@ -27,6 +29,7 @@ from reconciler.daemon.requests import (
     Rollback,
 )
 from reconciler.files.bounded import read_text
+from reconciler.log.redact import register_secret
 from reconciler.status import PassDetail, PassStatus, Status
 
 T = TypeVar("T")
@@ -75,6 +78,17 @@ class Foreign(Exception):
         )
 
 
+class Untrusted(Exception):
+    """What answers may not have the token."""
+
+    def __init__(self, address: Address, user: str) -> None:
+        super().__init__(
+            f"what answers at {address} belongs to {user}, so the token was not sent. The service "
+            "has to run as root, as you, as the owner of token_file, or as one of allowed_users in "
+            "[http]: end that program, or add the service's user there."
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class ServerEvent:
     """One server-sent event; `data` is JSON."""
@@ -104,6 +118,7 @@ class Client:
     def __init__(self, config: Config) -> None:
         self.address = config.http.listen
         self._token_file = config.http.token_file
+        self._allowed_users = config.http.allowed_users
 
     def status(self) -> Status:
         """The whole status."""
@@ -181,8 +196,10 @@ class Client:
         connection = _connection(self.address, timeout)
         content = None if body is None else msgspec.json.encode(body)
         if content is not None:
-            headers = {**headers, "Content-Type": "application/json", **self._authorization()}
+            headers = {**headers, "Content-Type": "application/json"}
         try:
+            if content is not None:
+                headers |= self._authorization(connection)
             # The service accepts this name at any address.
             connection.request(method, path, content, {"Host": "localhost", **headers})
             response = connection.getresponse()
@@ -198,14 +215,34 @@ class Client:
         finally:
             connection.close()
 
-    def _authorization(self) -> dict[str, str]:
-        """The token, if there is one that this user may read."""
-        if self._token_file is None:
+    def _authorization(self, connection: http.client.HTTPConnection) -> dict[str, str]:
+        """The token, if there is one that this user may read; only for who may have it.
+
+        Raises:
+            Untrusted: Another user's program answers.
+        """
+        token = self._token()
+        if token is None or self._token_file is None:
             return {}
+        trusted = {0, os.geteuid(), self._token_file.stat().st_uid, *uids_of(self._allowed_users)}
+        try:
+            uid = listener_uid(connection)
+        except LookupError:
+            connection.close()
+            raise Untrusted(self.address, "an unknown user") from None
+        if uid is not None and uid not in trusted:
+            connection.close()
+            raise Untrusted(self.address, name_of(uid))
+        return {"Authorization": f"Bearer {token}"}
+
+    def _token(self) -> str | None:
+        if self._token_file is None:
+            return None
         with suppress(OSError, UnicodeDecodeError):
             token = read_text(self._token_file).partition("\n")[0].strip()
-            return {"Authorization": f"Bearer {token}"}
-        return {}
+            register_secret(token)
+            return token
+        return None
 
 
 def _place(asked: Request) -> str:

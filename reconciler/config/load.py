@@ -16,6 +16,7 @@ from reconciler.config.paths import Place, interpreter_of, require_plain, visibl
 from reconciler.config.problem import ConfigRejected, Unfit
 from reconciler.config.reading import Reading
 from reconciler.files.parsing import toml_of
+from reconciler.log.redact import redact
 from reconciler.state.position import positions
 from reconciler.status import Problem
 
@@ -46,7 +47,9 @@ def load(path: Path, env: Mapping[str, str] | None = None) -> Config:
     path = path.absolute()
     _require_plain_name(path)
     text = _text_of(path)
+    redact.register_addresses(text)
     document = _parsed(path, text)
+    redact.register_document(document)
     place = Place(path.parent, home_folder(env))
     reading = Reading(path, text.split("\n"), positions(text), place, HOMES)
     config = _config(reading, document, default_state_dir(env))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from reconciler.log.redact import without_secrets
 from reconciler.status import (
     Condition,
     ConditionType,
@@ -66,6 +67,7 @@ class Board:
 
     def put(self, environment: EnvironmentStatus) -> None:
         """This is the status of an environment now."""
+        environment = without_secrets(environment)
         with self._lock:
             self._known[environment.name] = environment
             fresh = self._compose(self._status.service)

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from reconciler.log.redact import without_secrets
+
 RING = 1024
 """Events that are remembered for those who come back with the last id that they saw."""
 QUEUE = 256
@@ -72,6 +74,7 @@ class EventHub:
 
     def publish(self, kind: str, data: Mapping[str, Any]) -> None:
         """Tell everyone; from any thread, without waiting. `data` must not change afterwards."""
+        data = without_secrets(data)
         with self._lock:
             event = Event(self._next, kind, data)
             self._next += 1

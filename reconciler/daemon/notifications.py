@@ -18,7 +18,7 @@ import msgspec
 from reconciler.config import Notify, Occasion
 from reconciler.files.bounded import read_text
 from reconciler.log.logger import get_logger
-from reconciler.log.redact import redact, register_secret
+from reconciler.log.redact import redact, register_secret, without_secrets
 from reconciler.processes import NotStarted, Program, TookTooLong, run
 
 log = get_logger(__name__)
@@ -50,7 +50,7 @@ class Notices:
         for receiver in self._receivers:
             if occasion in receiver.on:
                 notice = {"occasion": occasion, "environment": self._environment, **data}
-                self._put(receiver, msgspec.json.encode(notice))
+                self._put(receiver, msgspec.json.encode(without_secrets(notice)))
 
     def _put(self, receiver: Notify, body: bytes) -> None:
         if self._thread is None:
@@ -144,6 +144,7 @@ def _secret(path: Path | None) -> str:
     if not value:
         raise Undelivered(f"the first line of {path} is empty")
     register_secret(value)
+    redact.register_addresses(value)
     return value
 
 

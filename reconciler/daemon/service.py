@@ -23,6 +23,8 @@ from reconciler.daemon.watchdog import feed_watchdog
 from reconciler.files.trust import check_trust
 from reconciler.log.journald import sink_under_systemd
 from reconciler.log.logger import configure, get_logger, tapped
+from reconciler.log.redact import redact
+from reconciler.log.visible import visible
 from reconciler.status import Problem, Status
 from reconciler.systemd.activation import ActivationError, inherited_sockets
 from reconciler.systemd.mounts import Mounts, note_restart, seconds_until_restart
@@ -100,7 +102,7 @@ def _tell_rejected(rejected: ConfigRejected | UntrustedConfig, notifier: Notifie
     notifier.status(f"It did not start, the configuration is rejected: {said[0]}")
     sink = sink_under_systemd(LogFormat.AUTO)
     if sink is None:
-        print(rejected, file=sys.stderr)  # noqa: T201
+        print(visible(redact(str(rejected))), file=sys.stderr)  # noqa: T201
         return
     configure(sink=sink)
     for problem in said:

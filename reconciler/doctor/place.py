@@ -183,8 +183,7 @@ def check_other_installers(interpreter: Interpreter) -> Finding:
             "Wait for it; a pass waits too.",
         )
     for user in users_of(interpreter.prefix):
-        words = {Path(word).name for word in user.command.split()[:4]}
-        if words & set(_INSTALLERS):
+        if user.words & set(_INSTALLERS):
             return warning(
                 "installer",
                 f"{user} is working in this environment",

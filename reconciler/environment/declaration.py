@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from reconciler.config import EnvironmentConfig
+from reconciler.log.redact import redact
 from reconciler.state.desired import BadFile, Desired, parse
 from reconciler.status import Problem
 from reconciler.uv.discovery import context_of
@@ -30,6 +31,7 @@ def declared_by(
     """
     file = config.pyproject
     text = read_project(file) if text is None else text
+    redact.register_addresses(text.decode("utf-8", "replace"))
     context = context_of(file, text, environ)
     return parse(file, text, markers, extras=config.extras, groups=config.groups, context=context)
 

@@ -22,9 +22,11 @@ from reconciler.environment.declaration import bad_file, declared_by, unreadable
 from reconciler.environment.elsewhere import declared_elsewhere
 from reconciler.environment.interpreter import Interpreter, InterpreterCache, InterpreterError
 from reconciler.environment.local_sources import LocalSources
+from reconciler.environment.secrets import register_effective, register_installed
 from reconciler.environment.snapshot import Snapshot
 from reconciler.files.bounded import read_bytes
 from reconciler.files.trust import check_trust
+from reconciler.log.redact import redact
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.build_stamp import LocalSource
 from reconciler.state.desired import BadFile, Desired, revision_of
@@ -68,6 +70,7 @@ class Environment:
     ) -> None:
         self.config = config
         self.environ = environ
+        redact.register_environment(environ)
         for_uv = environ_for_uv(environ)
         self.uv = Uv(uv, for_uv)
         self.interpreters = (
@@ -157,6 +160,7 @@ class Environment:
         installed = self._read_installed(interpreter)
         if self._last is None or installed is not self._last.installed:
             self.metadata.keep(installed.all())
+            register_installed(installed)
         if audit_files:
             self._audit(interpreter, installed)
         vaulted = Vault(Workspace(interpreter.prefix)).stamp()
@@ -219,6 +223,7 @@ class Environment:
                     settings = without_holds(self._settings, holds)
             else:
                 self._settings = settings
+        register_effective(desired, settings)
         drift = (
             diff(
                 desired, installed, holds, broken, interpreter.markers, Adjustments.of(settings),

@@ -7,22 +7,28 @@ Read-only. Other users' processes may hide their maps; then only their command c
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.files.bounded import read_bytes
 
-_SHOWN = 120
+_FIRST_WORDS = 4
 _COMMAND_WORDS = 2
 """The interpreter, and the script that it runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A process that uses an environment."""
+    """A process that uses an environment.
+
+    Without its arguments: everyone may see the status, and `--api-key=...` is an argument.
+    """
 
     pid: int
     command: str
+    """The name of its program, as the kernel knows it."""
+    words: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
+    """The file names among its first words, to recognise a program by; never shown."""
 
     def __str__(self) -> str:
         return f"process {self.pid} ({self.command})"
@@ -45,8 +51,7 @@ def users_of(prefix: Path, proc: Path = Path("/proc")) -> list[User]:
         command = _read(entry / "cmdline").rstrip(b"\0").split(b"\0")
         words = [*command[:_COMMAND_WORDS], *_typed(entry, command)]
         if _runs(words, start, workspace) or _maps(entry, start, workspace):
-            shown = b" ".join(command).decode(errors="replace")[:_SHOWN]
-            found.append(User(pid, shown or "?"))
+            found.append(User(pid, _name_of(entry), _file_names(command[:_FIRST_WORDS])))
     return found
 
 
@@ -61,6 +66,15 @@ def _read(path: Path) -> bytes:
         return read_bytes(path)
     except OSError:  # ended meanwhile, or another user's
         return b""
+
+
+def _name_of(entry: Path) -> str:
+    """What `ps -e` shows: at most 15 bytes, which a process may choose itself."""
+    return _read(entry / "comm").decode(errors="replace").rstrip("\n") or "?"
+
+
+def _file_names(words: list[bytes]) -> frozenset[str]:
+    return frozenset(os.path.basename(word).decode(errors="replace") for word in words)  # noqa: PTH119
 
 
 def _is_ours(entry: Path, pid: int) -> bool:

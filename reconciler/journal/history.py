@@ -16,6 +16,7 @@ import msgspec
 
 from reconciler.files.parsing import json_as
 from reconciler.journal.database import Database
+from reconciler.log.redact import without_secrets
 from reconciler.status import HeldBack, PassDetail, PassStatus, Result, Suspension
 
 JOURNAL = "journal.sqlite3"
@@ -115,7 +116,7 @@ class Journal:
         detail = PassDetail(
             id=0, trigger=trigger, result=None, started_at=iso(started), reason_given=reason_given
         )
-        blob = msgspec.json.encode(detail)
+        blob = msgspec.json.encode(without_secrets(detail))
 
         def insert(connection: sqlite3.Connection) -> int:
             cursor = connection.execute(
@@ -129,6 +130,7 @@ class Journal:
 
     def finish(self, environment: str, detail: PassDetail) -> None:
         """Record the outcome of a pass, and remove the oldest passes."""
+        detail = without_secrets(detail)
         blob = msgspec.json.encode(msgspec.structs.replace(detail, log=""))
         started = datetime.fromisoformat(detail.started_at).timestamp()
 
@@ -234,7 +236,8 @@ class Journal:
         """
 
         def update(connection: sqlite3.Connection) -> State:
-            state = change(_state(connection.execute(_STATE, (environment,)).fetchall()))
+            before = _state(connection.execute(_STATE, (environment,)).fetchall())
+            state = without_secrets(change(before))
             connection.execute(_SAVE, (environment, msgspec.json.encode(state)))
             return state
 

@@ -20,6 +20,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 from reconciler.excerpts import MESSAGE, shortened
 from reconciler.log.levels import LogFormat, LogLevel
 from reconciler.log.redact import plain, redact
+from reconciler.log.visible import visible_in_json, visible_in_log
 
 Record = Mapping[str, Any]
 """Keys: event, level, timestamp (UTC, ISO 8601), logger, environment, pass, and those of the
@@ -31,9 +32,6 @@ _TEXT_OF = {"exception": 5 * MESSAGE, "output": 5 * MESSAGE}
 """Tracebacks, and what a verify command printed: in characters."""
 _LONGEST_VALUE = 16_000
 """In bytes of JSON: the longest list or table."""
-_CONTROL = {
-    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)
-}
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
@@ -172,7 +170,7 @@ def _bounded(value: Any, key: str = "") -> Any:
 
 
 def _json_line(record: Record) -> str:
-    return msgspec.json.encode(record).decode()
+    return visible_in_json(msgspec.json.encode(record).decode())
 
 
 class _Console:
@@ -186,14 +184,14 @@ class _Console:
         )
 
     def __call__(self, record: Record) -> str:
-        shown = {key: _harmless(value) for key, value in record.items() if key != "logger"}
+        shown = {key: _visible(value) for key, value in record.items() if key != "logger"}
         moment = datetime.fromisoformat(record["timestamp"]).astimezone()
         shown["timestamp"] = f"{moment:%H:%M:%S}"
         return str(self._render(None, "", shown))
 
 
-def _harmless(value: Any) -> Any:
-    return value.translate(_CONTROL) if isinstance(value, str) else value
+def _visible(value: Any) -> Any:
+    return visible_in_log(value) if isinstance(value, str) else value
 
 
 class _Bridge(logging.Handler):

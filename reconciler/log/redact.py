@@ -1,26 +1,41 @@
 """Takes secrets out of text that leaves the process: logs, status, journal rows, errors.
 
-Recognises secrets by their context (credentials in a URL, `Authorization`, `...token=`) and,
-once registered, by their value. It masks too much rather than too little, but never a package
-name such as `tokenizers`.
+Recognises secrets by their context (credentials in an address, `Authorization`, `...token=`) and,
+once registered, by their value, in whatever form it is quoted. It masks too much rather than too
+little, but never a package name such as `tokenizers`. The work is linear in the text.
 """
 
 import re
 import threading
-from collections.abc import Iterator, Mapping
-from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
-MASK = "****"
+from reconciler.log.addresses import LONGEST, Found, is_token, secrets_in, secrets_of_proxy
+from reconciler.log.disguises import MASK, Disguised, decoded, disguises_of
+
+T = TypeVar("T")
+
 SHORTEST = 6
 """In characters; a shorter secret would match inside ordinary words."""
+SHORTEST_APART = 4
+"""In characters; a secret this short is masked where it stands by itself and is not a word."""
+MOST = 1000
+"""Registered secrets; later ones are masked by their context only."""
+
+_DEEPEST = 32
 
 _WORDS = r"(?:password|passwd|token|secret|signature|credentials?|api[_-]?key|access[_-]?key)"
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
-_IN_ADDRESS = re.compile(r"""(?<=://)[^\s/?#"'<>]*(?=@)""")
-_IN_QUERY = re.compile(rf"""((?:{_WORDS}|[?&]sig)=(?!=))[^\s&#"',;<>]+""", re.IGNORECASE)
+_IN_ADDRESS = re.compile(r"""(?<=://)[^\s/?#"<>]*(?=@)""")
+_BROKEN_ADDRESS = re.compile(
+    r"""(?<=://)[^\s/?#"<>@:\[]{1,200}:(?!\d+[/?#])[^\s/?#"<>@]{0,200}[/?#][^\s"<>@]{0,300}(?=@)"""
+)
+"""A password with a character that ends the host; bounded, as one may begin within another."""
+_IN_QUERY = re.compile(
+    rf"""((?:{_WORDS}|[?&](?:sig|key|auth|pass|pwd|pw|access|session|code|[A-Za-z0-9_.-]{{1,40}}[_.-](?:sig|key|auth|pass|pwd)))=(?!=))[^\s&#"',;<>]+""",
+    re.IGNORECASE,
+)
 _ASSIGNED = re.compile(
     rf"""({_WORDS}(?:["']\s*:\s*|["']?\s+=\s+|=(?=["'])))(?:"[^"]*"|'[^']*'|[^\s"',;=][^\s"',;]*)""",
     re.IGNORECASE,
@@ -40,58 +55,98 @@ class Redactor:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._secrets: frozenset[str] = frozenset()
-        self._registered: re.Pattern[str] | None = None
+        self._known: set[object] = set()
+        self._secrets: tuple[Disguised, ...] = ()
 
     def register(self, secret: str) -> None:
-        """Mask `secret` from now on wherever it occurs, including percent-encoded.
+        """Mask `secret` from now on wherever it occurs, in all its forms.
 
-        A secret shorter than `SHORTEST` is only masked by its context.
+        A secret shorter than `SHORTEST` is only masked where it stands by itself; a shorter
+        word or number only by its context.
         """
-        if len(secret) < SHORTEST:
+        self._add(Found(value=secret))
+
+    def register_addresses(self, text: str) -> None:
+        """Register the user information and the queries of all addresses in `text`."""
+        if "://" in text:
+            for found in secrets_in(text):
+                self._add(found)
+
+    def register_document(self, value: object, name: str = "", depth: int = 0) -> None:
+        """Register the secrets in a parsed document: in its addresses, and under secret names."""
+        if depth > _DEEPEST:
             return
-        with self._lock:
-            self._secrets |= {secret, quote(secret, safe="")}
-            longest_first = sorted(self._secrets, key=len, reverse=True)
-            self._registered = re.compile("|".join(map(re.escape, longest_first)))
+        if isinstance(value, str):
+            self.register_addresses(value)
+            if name and is_secret_name(name):
+                self.register(value)
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                self.register_document(item, str(key), depth + 1)
+        elif isinstance(value, list | tuple | set | frozenset):
+            for item in value:
+                self.register_document(item, name, depth + 1)
 
     def register_environment(self, env: Mapping[str, str]) -> None:
         """Register the secrets among environment variables.
 
-        These are the values of `UV_INDEX_NAME_PASSWORD` and similar names, and the passwords in
-        the URLs of indexes and proxies.
+        These are the values of `UV_INDEX_NAME_PASSWORD` and similar names, and whatever stands in
+        the addresses of indexes and proxies.
         """
         for name, value in env.items():
-            if is_secret_name(name):
+            if is_secret_name(name) or (name.endswith("_USERNAME") and is_token(value)):
                 self.register(value)
-            for secret in _passwords(value):
-                self.register(secret)
+            if "://" in value:
+                self.register_addresses(value)
+            elif "@" in value and name.lower().endswith("_proxy"):
+                for found in secrets_of_proxy(value):
+                    self._add(found)
+
+    def _add(self, found: Found) -> None:
+        if found in self._known or len(self._known) >= MOST:
+            return
+        fresh = tuple(_disguised(found))
+        with self._lock:
+            if found not in self._known and fresh:
+                self._known.add(found)
+                # The longest first: a shorter one may be its beginning.
+                every = (*self._secrets, *fresh)
+                self._secrets = tuple(sorted(every, key=lambda it: len(it.secret), reverse=True))
 
     def __call__(self, text: str) -> str:
         """`text` with every secret masked."""
-        if self._registered is not None:
-            text = self._registered.sub(MASK, text)
+        for secret in self._secrets:
+            if secret.core in text:
+                text = secret.mask(text)
         if "://" in text:
             text = _IN_ADDRESS.sub(_without_credentials, text)
+            text = _BROKEN_ADDRESS.sub(MASK, text)
+        if "=" not in text and ":" not in text and "earer" not in text.lower():
+            return text
         text = _AUTHORIZATION.sub(rf"\1{MASK}", text)
         text = _BEARER.sub(rf"\1{MASK}", text)
         text = _IN_QUERY.sub(rf"\1{MASK}", text)
         return _ASSIGNED.sub(rf"\1{MASK}", text)
 
 
+def _disguised(found: Found) -> Iterable[Disguised]:
+    """How to recognise a secret; nothing if only its context can tell it."""
+    if found.secret:
+        after = re.escape(found.after)
+        end = f"(?={after})" if after else r"(?![^\s&#;\"'<>)\],])"
+        return [Disguised(found.secret, before=re.escape(found.before), after=end)]
+    length = len(decoded(found.value).strip())
+    if length > LONGEST or length < SHORTEST_APART:
+        return []
+    if length < SHORTEST:
+        if found.value.isalpha() or found.value.replace(".", "").isdecimal():
+            return []
+        return [Disguised(found.value, before=r"(?<![A-Za-z0-9])", after=r"(?![A-Za-z0-9])")]
+    return disguises_of(found.value.strip())
+
+
 def _without_credentials(match: re.Match[str]) -> str:
     return match[0] if match[0] == "git" else MASK  # git@ is the usual user for ssh, not a secret
-
-
-def _passwords(value: str) -> Iterator[str]:
-    for address in _ADDRESS.findall(value):
-        try:
-            parts = urlsplit(address)
-        except ValueError:
-            continue
-        secret = parts.password or parts.username
-        if secret:
-            yield from {secret, unquote(secret)}
 
 
 def is_secret_name(name: str) -> bool:
@@ -111,6 +166,37 @@ def in_places(text: str | None) -> str | None:
 def register_secret(secret: str) -> None:
     """Mask `secret` in everything from now on."""
     redact.register(secret)
+
+
+_NAMES = frozenset(
+    {"name", "environment", "executable", "python", "pyproject", "prefix", "file", "revision"}
+)
+"""Keys whose values are looked up again, and never quote others."""
+
+
+def without_secrets(value: T) -> T:
+    """The same structs, mappings and lists with every text masked; unchanged ones are kept."""
+    return _masked(value)  # type: ignore[no-any-return]
+
+
+def _masked(value: Any) -> Any:
+    if type(value) is str:
+        return redact(value)
+    if isinstance(value, msgspec.Struct):
+        changed = {}
+        for name in value.__struct_fields__:
+            before = getattr(value, name)
+            after = before if name in _NAMES else _masked(before)
+            if after is not before and after != before:
+                changed[name] = after
+        return msgspec.structs.replace(value, **changed) if changed else value
+    if isinstance(value, Mapping):
+        return {k: v if k in _NAMES else _masked(v) for k, v in value.items()}
+    if type(value) in (list, tuple):
+        items = [_masked(item) for item in value]
+        same = all(a is b or a == b for a, b in zip(items, value, strict=True))
+        return value if same else type(value)(items)
+    return value
 
 
 def plain(value: Any, name: str = "") -> Any:

@@ -212,7 +212,7 @@ class Uv:
         on_line: OnLine | None = None,
         timeout: float | None = None,
     ) -> tuple[str, str]:
-        """Run uv, follow its output line by line, and return (stdout, log)."""
+        """Run uv, follow its output line by line, and return (stdout, log) as they are."""
         program = Program(
             [str(self.executable), "--color", "never", "--no-progress", *arguments],
             environ=self._environ,
@@ -237,7 +237,9 @@ class Uv:
                 f"uv printed a plan of more than {_PLAN} characters. Split the project into "
                 "several environments."
             )
-        return _redacted(said.out), _redacted(said.err)
+        # Whole, because it is read: a password may look like one of its keys, and an address must
+        # still lead somewhere. What is shown of it is masked on its way out.
+        return said.out, said.err
 
     def _not_started(self, refused: NotStarted) -> Exception:
         """The error: uv itself does not start, or the machine is in trouble."""

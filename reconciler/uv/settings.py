@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from reconciler.files.parsing import toml_of
+from reconciler.log.redact import redact
 from reconciler.state.desired import BadFile
 from reconciler.state.holds import HoldSet
 from reconciler.status import Problem
@@ -174,7 +175,9 @@ def _project_layer(project_file: Path, project_uv: Mapping[str, Any]) -> Layer:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return toml_of(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        redact.register_addresses(text)
+        return toml_of(text)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError):
         return {}
     except tomli.TOMLDecodeError as error:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from reconciler.cli.terminal.output import tell
 from reconciler.config import ConfigRejected
 from reconciler.systemd import install as installing
 from reconciler.systemd import reload as reloading
@@ -52,14 +53,14 @@ def _target_options(command: F) -> F:
 @_target_options
 def install(**options: Any) -> None:
     """Write the unit, enable it and start it. Running it again changes nothing."""
-    _reporting_errors(lambda: installing.install(plan(_wanted(options)), click.echo))
+    _reporting_errors(lambda: installing.install(plan(_wanted(options)), tell))
 
 
 @service.command()
 @_owner_options
 def uninstall(**options: Any) -> None:
     """Stop the service and remove all its files. Environments stay as they are."""
-    _reporting_errors(lambda: installing.uninstall(_wanted(options), click.echo))
+    _reporting_errors(lambda: installing.uninstall(_wanted(options), tell))
 
 
 @service.command()
@@ -69,7 +70,7 @@ def show(**options: Any) -> None:
 
     def print_units() -> None:
         for unit in plan(_wanted(options)).units:
-            click.echo(f"# {unit.path}\n{unit.text}")
+            tell(f"# {unit.path}\n{unit.text}")
 
     _reporting_errors(print_units)
 
@@ -86,7 +87,7 @@ def reload() -> None:
         raise click.ClickException(str(error)) from error
     if not outcome.accepted:
         raise click.ClickException(f"The running configuration stays in effect. {outcome.message}")
-    click.echo(outcome.message)
+    tell(outcome.message)
 
 
 def _wanted(options: dict[str, Any]) -> Wanted:

@@ -16,6 +16,7 @@ from reconciler.cli.terminal.output import Output, harmless
 from reconciler.cli.terminal.overview import show_status, utc_now
 from reconciler.cli.terminal.wrapping import width_of
 from reconciler.config import Config, for_nothing
+from reconciler.log.visible import visible_in_cell
 from reconciler.status import Status
 
 _AGAIN_SECONDS = 1.0
@@ -107,7 +108,7 @@ class _Watch:
                 if event.kind in ("connected", "status"):
                     self._show(self._client.status())
                 elif event.kind == "log" and self.screen:
-                    line = harmless(str(event.data.get("line", "")))
+                    line = visible_in_cell(harmless(str(event.data.get("line", ""))))
                     click.echo(f"\r\x1b[K{line[: (width_of(sys.stdout) or 80) - 1]}", nl=False)
         except NotRunning as gone:
             if self._shown is not None:

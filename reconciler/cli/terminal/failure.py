@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from reconciler.cli.client import Foreign, NotRunning, RefusedByService
+from reconciler.cli.client import Foreign, NotRunning, RefusedByService, Untrusted
 from reconciler.config import ConfigRejected
 from reconciler.journal.database import Newer
 from reconciler.passes.runner import trouble_of
@@ -12,7 +12,9 @@ from reconciler.status import Reason
 def words_of(error: Exception) -> str | None:
     """What is wrong and what to do; None if the error is unexpected."""
     match error:
-        case NotRunning() | RefusedByService() | Foreign() | ConfigRejected() | Newer():
+        case (
+            NotRunning() | RefusedByService() | Foreign() | Untrusted() | ConfigRejected() | Newer()
+        ):
             return str(error)
         case sqlite3.Error():
             return _journal_words(error)

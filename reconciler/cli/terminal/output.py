@@ -1,6 +1,7 @@
 """How commands print: JSON, colours and tables on a terminal, or plain lines elsewhere.
 
-Text from outside (names, uv's output) cannot control the terminal.
+The only place that prints, except for what redraws a live display: text from outside (names,
+uv's output) cannot control the terminal, and no secret is in it.
 """
 
 import os
@@ -13,8 +14,9 @@ import msgspec
 
 from reconciler.cli.options import Options
 from reconciler.cli.terminal.wrapping import narrowest, width_of, wrapped, wrapped_row
+from reconciler.log.redact import redact, without_secrets
+from reconciler.log.visible import visible, visible_in_cell, visible_in_json
 
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != 10}
 Row = Sequence[str | None]
 
 _GAP = 3
@@ -49,13 +51,14 @@ class Output:
     def json(self, document: object) -> None:
         """Print a document, if JSON was asked for."""
         if self.options.json:
-            text = msgspec.json.format(msgspec.json.encode(document), indent=2)
-            click.echo(text)
+            encoded = msgspec.json.encode(without_secrets(document))
+            click.echo(visible_in_json(msgspec.json.format(encoded, indent=2).decode()))
 
     def json_line(self, document: object) -> None:
         """Print it on one line, for a stream of documents."""
         if self.options.json:
-            click.echo(msgspec.json.encode(document))
+            encoded = msgspec.json.encode(without_secrets(document))
+            click.echo(visible_in_json(encoded.decode()))
             sys.stdout.flush()
 
     def say(self, text: str = "", color: str | None = None, *, bold: bool = False) -> None:
@@ -88,7 +91,7 @@ class Output:
         """
         if not self.for_people:
             return
-        cells = [[harmless(cell) if cell else "-" for cell in row] for row in rows]
+        cells = [[visible_in_cell(redact(cell)) if cell else "-" for cell in row] for row in rows]
         width = width_of(sys.stdout)
         if width is None:
             for line in plain_table(columns, cells):
@@ -104,9 +107,14 @@ def complain(text: str) -> None:
     click.echo(wrapped(harmless(text), width_of(sys.stderr)), err=True)
 
 
+def tell(text: str) -> None:
+    """Print text as it is on standard output, in lines of any length: scripts and units."""
+    click.echo(harmless(text))
+
+
 def harmless(text: str) -> str:
-    """The text with its control characters escaped."""
-    return text.translate(_CONTROL)
+    """The text without secrets, and with its control characters escaped."""
+    return visible(redact(text))
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -144,7 +144,7 @@ class LiveFollower(Follower):
         seconds = time.monotonic() - self._started
         counts = f" {view.done}/{len(view.packages)}" if view.packages else ""
         words = view.search or PHASES.get(view.step, view.step)
-        text = Text(f"{self._title}: {words}{counts}  {seconds:.1f} s")
+        text = Text(harmless(f"{self._title}: {words}{counts}  {seconds:.1f} s"))
         self._spinner = spinner = self._spinner or Spinner("dots")
         spinner.update(text=text)
         rows = Table.grid(padding=(0, 2))
@@ -152,7 +152,7 @@ class LiveFollower(Follower):
         for name, change in packages[:_SHOWN]:
             step = view.steps.get(name, "")
             style = _COLORS.get(step, "green")
-            rows.add_row(Text(f"  {name}"), Text(change), Text(step, style=style))
+            rows.add_row(Text(harmless(f"  {name}")), Text(change), Text(step, style=style))
         if len(packages) > _SHOWN:
             rows.add_row(Text(f"  and {len(packages) - _SHOWN} more", style="bright_black"))
         return Group(spinner, rows) if view.packages else spinner

@@ -12,6 +12,7 @@ import msgspec
 from starlette.responses import Response
 
 from reconciler.daemon.actions import Refusal, RequestRefused
+from reconciler.log.redact import redact
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -73,7 +74,7 @@ def body_of(problem: HttpProblem) -> bytes:
         title=HTTPStatus(problem.status).phrase,
         status=problem.status,
         reason=problem.reason,
-        detail=problem.detail,
+        detail=redact(problem.detail),
     )
     return msgspec.json.format(msgspec.json.encode(details)) + b"\n"
 

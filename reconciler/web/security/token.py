@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.files.bounded import open_regular
+from reconciler.log.redact import register_secret
 
 SHORTEST = 16
 
@@ -43,4 +44,6 @@ def read_token(path: Path) -> str:
         raise TokenUnusable(
             path, f"its first line is not a token of at least {SHORTEST} ASCII characters", fix
         )
-    return line.decode()
+    token = line.decode()
+    register_secret(token)
+    return token
