@@ -4,10 +4,15 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 import reconciler
+
+pytestmark = pytest.mark.xdist_group("source")  # one process parses all of it
 
 ROOT = Path(reconciler.__file__).parent
 
@@ -52,7 +57,12 @@ def module_of(file: Path) -> str:
 
 
 FILES = {module_of(file): file for file in sorted(ROOT.rglob("*.py"))}
-TREES = {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in FILES.items()}
+
+
+@cache
+def trees() -> dict[str, ast.Module]:
+    """Every module's syntax tree. (Not parsed while tests are collected.)"""
+    return {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in FILES.items()}
 
 
 def part_of(module: str) -> str:
@@ -62,7 +72,7 @@ def part_of(module: str) -> str:
 
 def imports(module: str) -> Iterator[tuple[str, int]]:
     """What a module imports, submodules by their own names, and on which line."""
-    for node in ast.walk(TREES[module]):
+    for node in ast.walk(trees()[module]):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -144,7 +154,7 @@ def test_no_two_modules_share_a_name_without_a_reason() -> None:
 
 def test_no_two_public_classes_share_a_name() -> None:
     named: dict[str, list[str]] = defaultdict(list)
-    for module, tree in TREES.items():
+    for module, tree in trees().items():
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 named[node.name].append(module)
@@ -163,7 +173,7 @@ def test_programs_are_started_in_one_module_only() -> None:
     }  # fmt: skip
     named = {
         module: {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-        for module, tree in TREES.items()
+        for module, tree in trees().items()
     }
     starting = [m for m in FILES if foreign(m) & modules or named[m] & calls]
     assert starting == ["reconciler.processes"]
@@ -188,4 +198,4 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
 
 def test_every_module_says_what_it_is_for() -> None:
     silent = [m for m, file in FILES.items() if file.stat().st_size]
-    assert [m for m in silent if not ast.get_docstring(TREES[m])] == []
+    assert [m for m in silent if not ast.get_docstring(trees()[m])] == []

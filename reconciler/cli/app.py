@@ -3,11 +3,13 @@
 A command's module is only imported when it runs.
 """
 
+import gc
 import io
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NoReturn, cast
 
@@ -55,9 +57,9 @@ class RootGroup(click.Group):
         _ = ctx
         if cmd_name not in COMMANDS:
             return None
-        return cast(
-            "click.Command", getattr(import_module(f"reconciler.cli.commands.{cmd_name}"), cmd_name)
-        )
+        with _uncollected():
+            module = import_module(f"reconciler.cli.commands.{cmd_name}")
+        return cast("click.Command", getattr(module, cmd_name))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -108,6 +110,20 @@ def reconciler(context: click.Context) -> None:
     }
     # The `service` commands have their own options for these.
     context.default_map = {"service": {"install": places, "show": places}}
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Leave what is imported to no garbage collection, now or later: it stays until the end.
+
+    Collecting costs a fifth of the processor time of a command that starts, imports and ends.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

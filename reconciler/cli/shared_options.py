@@ -9,7 +9,6 @@ import click
 from click.shell_completion import CompletionItem
 
 from reconciler.cli.options import EVERYWHERE, Options
-from reconciler.cli.targets import known_names
 
 _PATH = click.Path(path_type=Path)
 
@@ -49,6 +48,8 @@ def _environment() -> click.Option:
 def _complete_environment(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
+    from reconciler.cli.targets import known_names  # noqa: PLC0415 -- only when completing
+
     names = known_names(context.find_object(Options) or Options())
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 

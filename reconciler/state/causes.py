@@ -3,9 +3,9 @@
 Each cause knows its status, so the two cannot disagree.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+import msgspec
 from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName
 from packaging.version import Version
@@ -14,37 +14,32 @@ from reconciler.state.distribution import Unseen
 from reconciler.status import PackageStatus, Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Met:
+class Met(msgspec.Struct, frozen=True):
     """It is as required."""
 
     status: ClassVar = PackageStatus.OK
 
 
-@dataclass(frozen=True, slots=True)
-class LeftOut:
+class LeftOut(msgspec.Struct, frozen=True):
     """It is excluded in uv's settings (`exclude-dependencies`)."""
 
     status: ClassVar = PackageStatus.OK
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(msgspec.Struct, frozen=True):
     """It is not installed."""
 
     status: ClassVar = PackageStatus.MISSING
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
+class Broken(msgspec.Struct, frozen=True):
     """Its files are not complete."""
 
     status: ClassVar = PackageStatus.BROKEN
     defect: str
 
 
-@dataclass(frozen=True, slots=True)
-class Mismatch:
+class Mismatch(msgspec.Struct, frozen=True):
     """The installed version does not satisfy the requirement."""
 
     status: ClassVar = PackageStatus.MISMATCH
@@ -52,8 +47,7 @@ class Mismatch:
     wanted: SpecifierSet
 
 
-@dataclass(frozen=True, slots=True)
-class OutOfBounds:
+class OutOfBounds(msgspec.Struct, frozen=True):
     """uv's `constraint-dependencies` do not allow the installed version."""
 
     status: ClassVar = PackageStatus.MISMATCH
@@ -62,8 +56,7 @@ class OutOfBounds:
     """The constraint, as in `numpy<2`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """Where a package comes from, if not from an index."""
 
     url: str
@@ -71,8 +64,7 @@ class Origin:
     """The subdirectory."""
 
 
-@dataclass(frozen=True, slots=True)
-class WrongSource:
+class WrongSource(msgspec.Struct, frozen=True):
     """It is installed from another place than the declared one; None means an index."""
 
     status: ClassVar = PackageStatus.MISMATCH
@@ -81,8 +73,7 @@ class WrongSource:
     wanted: Origin
 
 
-@dataclass(frozen=True, slots=True)
-class WrongKind:
+class WrongKind(msgspec.Struct, frozen=True):
     """It is an editable install but should not be, or the other way round.
 
     uv also tells False from None, which is what it records for a direct reference.
@@ -93,8 +84,7 @@ class WrongKind:
     wanted: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class WrongRevision:
+class WrongRevision(msgspec.Struct, frozen=True):
     """It is installed from another commit, branch or tag."""
 
     status: ClassVar = PackageStatus.MISMATCH
@@ -102,16 +92,14 @@ class WrongRevision:
     wanted: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class NoUsableSource:
+class NoUsableSource(msgspec.Struct, frozen=True):
     """Its source cannot be used, so it stays as it is."""
 
     status: ClassVar = PackageStatus.FAILED
     problem: Problem
 
 
-@dataclass(frozen=True, slots=True)
-class SourceChanged:
+class SourceChanged(msgspec.Struct, frozen=True):
     """The folder or file that it was installed from has changed since."""
 
     status: ClassVar = PackageStatus.MISMATCH
@@ -119,24 +107,21 @@ class SourceChanged:
     """The file, commit or variable that decides, as in `/srv/thing/pyproject.toml`."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceGone:
+class SourceGone(msgspec.Struct, frozen=True):
     """The folder or file that it was installed from does not exist any more."""
 
     status: ClassVar = PackageStatus.MISMATCH
     place: str
 
 
-@dataclass(frozen=True, slots=True)
-class SourceUnrecorded:
+class SourceUnrecorded(msgspec.Struct, frozen=True):
     """It is installed from a folder or file, but not by uv, which would have recorded its state."""
 
     status: ClassVar = PackageStatus.MISMATCH
     place: str
 
 
-@dataclass(frozen=True, slots=True)
-class NeedsAnotherHeld:
+class NeedsAnotherHeld(msgspec.Struct, frozen=True):
     """It needs another version of a held package, so it must be replaced: the hold stays."""
 
     status: ClassVar = PackageStatus.MISMATCH
@@ -148,8 +133,7 @@ class NeedsAnotherHeld:
     held_version: Version
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True):
     """It is held, and as required."""
 
     status: ClassVar = PackageStatus.HELD
@@ -159,24 +143,21 @@ class Kept:
     """Where it is, if uv does not see it there."""
 
 
-@dataclass(frozen=True, slots=True)
-class HeldMissing:
+class HeldMissing(msgspec.Struct, frozen=True):
     """It is held but not installed."""
 
     status: ClassVar = PackageStatus.HELD_MISSING
     wanted: str
 
 
-@dataclass(frozen=True, slots=True)
-class HeldBroken:
+class HeldBroken(msgspec.Struct, frozen=True):
     """It is held, but its files are not complete."""
 
     status: ClassVar = PackageStatus.BROKEN
     defect: str
 
 
-@dataclass(frozen=True, slots=True)
-class HeldReplaced:
+class HeldReplaced(msgspec.Struct, frozen=True):
     """Someone else installed another version in place of the held one."""
 
     status: ClassVar = PackageStatus.BROKEN
@@ -185,8 +166,7 @@ class HeldReplaced:
     pinned_by: NormalizedName | None
 
 
-@dataclass(frozen=True, slots=True)
-class HeldMismatch:
+class HeldMismatch(msgspec.Struct, frozen=True):
     """It is held in a version that does not satisfy the requirement."""
 
     status: ClassVar = PackageStatus.HELD_MISMATCH

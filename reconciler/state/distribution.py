@@ -16,7 +16,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from installer.records import InvalidRecordEntry, parse_record_file
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
@@ -110,6 +109,9 @@ def read_record(info: Path) -> tuple[RecordedFile, ...]:
         OSError: It cannot be read.
         ValueError: A row is malformed, there are no rows, or the file is not UTF-8.
     """
+    # Needed for few packages, and zipfile, configparser and more come with it: 15 ms.
+    from installer.records import InvalidRecordEntry, parse_record_file  # noqa: PLC0415
+
     site = str(info.parent)
     with (info / "RECORD").open(encoding="utf-8", newline="") as record:
         try:
