@@ -1,11 +1,10 @@
 """The one way to start a program, follow it, and end it with everything it started.
 
-Each program leads its own session and dies with this process. It never runs through a shell
-and never gets our standard input.
+Each program leads its own session, has a supervisor (`descendants`), and dies with this process.
+It never runs through a shell and never gets our standard input.
 """
 
 import codecs
-import ctypes
 import io
 import os
 import select
@@ -20,9 +19,9 @@ from pathlib import Path
 from pwd import struct_passwd
 from tempfile import TemporaryFile
 
+from reconciler.descendants import END, ENDED_WITHIN, supervise
 from reconciler.excerpts import OUTPUT, Excerpt, shortened
 
-_PR_SET_PDEATHSIG = 1
 _GRACE_SECONDS = 2.0
 _POLL_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 3600.0
@@ -30,7 +29,6 @@ _LONGEST_WAIT_SECONDS = 3600.0
 _CHUNK = 65_536
 _MOST_LEFT_CHUNKS = 64
 """A pipe holds at most a megabyte (pipe(7)); anything after that is from another process."""
-_libc = ctypes.CDLL(None, use_errno=True)
 
 OnLine = Callable[[str], None]
 
@@ -159,10 +157,7 @@ def run(
     keep: int = OUTPUT,
     keep_out: int | None = None,
 ) -> Ended:
-    """Run a program to its end, then end everything that it started.
-
-    A process that it leaves running in another session is not waited for, even if that
-    process keeps the output open.
+    """Run a program to its end, then end everything that it started, in other sessions as well.
 
     Args:
         program: What to start.
@@ -277,7 +272,7 @@ class _Output:
 
 
 class _Child:
-    """A running program: the leader of its own session, reaped only here."""
+    """A running program, seen through its supervisor, which ends as it does; reaped only here."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", opened: ExitStack) -> None:
         self._process = process
@@ -300,16 +295,18 @@ class _Child:
         return True
 
     def end(self) -> None:
-        """Make sure that it and its whole session are gone: TERM, a grace period, then KILL."""
-        if not self.has_ended():
-            self._signal(signal.SIGTERM)
-            _follow(self, (), -1, time.monotonic() + _GRACE_SECONDS)
+        """Make sure that it and all that it started are gone: TERM, a grace period, then KILL."""
+        for number, patience in ((signal.SIGTERM, _GRACE_SECONDS), (END, 2 * ENDED_WITHIN)):
+            if not self.has_ended():
+                self._signal(number)
+                self._signal(signal.SIGCONT)  # the program may have stopped its supervisor
+                _follow(self, (), -1, time.monotonic() + patience)
         self._signal(signal.SIGKILL)
         self._process.wait()
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
+            os.kill(self._process.pid, number)
 
 
 def _start(program: Program, out: _Output, err: _Output, opened: ExitStack) -> _Child:
@@ -337,21 +334,11 @@ def _start(program: Program, out: _Output, err: _Output, opened: ExitStack) -> _
                 group=user and user.pw_gid,
                 extra_groups=user and os.getgrouplist(user.pw_name, user.pw_gid),
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 -- its docstring says why it is safe
+                preexec_fn=supervise,  # noqa: PLW1509 -- its docstring says why it is safe
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise NotStarted(error) from error
         return _Child(process, opened)
-
-
-def _die_with_parent() -> None:
-    """In the child, before exec: die when the parent is killed.
-
-    Without this, uv would keep running after a `kill -9` of the service (prctl(2),
-    PR_SET_PDEATHSIG). It makes one system call and takes no lock, so it is safe between
-    fork and exec in a threaded program.
-    """
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _follow(child: _Child, outputs: Sequence[_Output], alarm: int, deadline: float | None) -> bool:

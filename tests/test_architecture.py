@@ -33,12 +33,12 @@ LAYERS = (
     {"files"},
     {"status"},
     {"log", "processes"},
-    {"excerpts"},
+    {"descendants", "excerpts"},
 )
 LEVEL = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 
 LONGEST_FILE = 400
-LOOSE = {"__init__", "__main__", "excerpts", "processes"}
+LOOSE = {"__init__", "__main__", "descendants", "excerpts", "processes"}
 SAME_SUBJECT = {
     "environment": "its configuration, and the environment itself",
     "history": "the command, and what it shows",
@@ -165,7 +165,7 @@ def test_uv_is_started_in_one_module_only() -> None:
     assert [m for m in FILES if "uv" in foreign(m)] == ["reconciler.uv.program"]
 
 
-def test_programs_are_started_in_one_module_only() -> None:
+def test_programs_are_started_and_supervised_in_one_module_each() -> None:
     modules = {"subprocess", "pty", "multiprocessing"}
     calls = {
         "fork", "forkpty", "system", "popen", "posix_spawn", "posix_spawnp", "execv", "execve",
@@ -176,7 +176,7 @@ def test_programs_are_started_in_one_module_only() -> None:
         for module, tree in trees().items()
     }
     starting = [m for m in FILES if foreign(m) & modules or named[m] & calls]
-    assert starting == ["reconciler.processes"]
+    assert starting == ["reconciler.descendants", "reconciler.processes"]
 
 
 def test_the_state_is_pure() -> None:

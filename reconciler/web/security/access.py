@@ -65,6 +65,7 @@ class AccessGuard:
     async def _admit(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
         rules.within_bounds(scope["raw_path"] + scope["query_string"], headers)
+        rules.one_end(scope["http_version"], headers)
         rules.plain_path(scope["raw_path"])
         rules.own_host(headers, self._http.allowed_hosts)
         if scope["method"] in _SAFE_METHODS:

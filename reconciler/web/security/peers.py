@@ -1,15 +1,18 @@
 """Finds who is at the other end of a connection: the uid of the local process that opened it.
 
 Never guesses. The kernel reports uid 0 for a socket that its owner has closed, so a socket only
-counts if it is established and still belongs to a process, and if a second query agrees.
+counts if it is established and still belongs to a process, and if a second query agrees. As soon as
+a connection is reset, its port may be another user's, so our own end must still be established
+after the queries: the kernel gives no two connections the same ends at once.
 """
 
 import socket
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from reconciler.web.security import sockdiag
-from reconciler.web.security.owners import Endpoint, Finder, listed
+from reconciler.web.security.owners import ESTABLISHED, Endpoint, Finder, listed
 
 _ATTEMPTS = 3
 """The kernel lists thousands of sockets in several reads, and may skip one between them."""
@@ -22,6 +25,8 @@ class TcpPeer:
 
     remote: Endpoint
     local: Endpoint
+    is_open: Callable[[], bool]
+    """Whether our end is still established."""
 
     def uid(self, find: Finder | None = None) -> int | None:
         """The user id of the process at the other end; None if it cannot be known.
@@ -43,7 +48,8 @@ class TcpPeer:
                 # If it closes while the kernel answers, it may already have uid 0 and still have
                 # its inode.
                 agreed = found.counts and found == find(self.remote, self.local)
-                return found.uid if agreed else None
+                # Last: what was found could be the next connection from this port.
+                return found.uid if agreed and self.is_open() else None
         return None
 
 
@@ -79,4 +85,14 @@ def peer_of(connection: socket.socket) -> Peer:
         local = Endpoint.of(connection.getsockname())
     except OSError:  # it is already gone
         return UnknownPeer()
-    return TcpPeer(remote, local) if remote and local else UnknownPeer()
+    if remote is None or local is None:
+        return UnknownPeer()
+    return TcpPeer(remote, local, lambda: _is_established(connection))
+
+
+def _is_established(connection: socket.socket) -> bool:
+    """Whether neither side has closed or reset it (tcp(7), TCP_INFO: its first byte)."""
+    try:
+        return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == ESTABLISHED
+    except OSError:  # we have closed it
+        return False

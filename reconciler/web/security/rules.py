@@ -34,6 +34,18 @@ def within_bounds(address: bytes, headers: Headers) -> None:
         raise HttpProblem(431, HttpReason.HEADERS_TOO_LARGE, detail)
 
 
+def one_end(version: str, headers: Headers) -> None:
+    """Refuse a request that may end in two places (RFC 9112, 6.1), and whatever follows it.
+
+    Args:
+        version: of HTTP, as in `1.1`.
+        headers: all headers.
+    """
+    if "transfer-encoding" in headers and ("content-length" in headers or version == "1.0"):
+        detail = "The request says in two ways where it ends. Send only Content-Length."
+        raise HttpProblem(400, HttpReason.BAD_REQUEST, detail, {"Connection": "close"})
+
+
 def plain_path(raw: bytes) -> None:
     """Refuse a path that can be read in two ways: `//`, `..`, encoded slashes, control characters.
 

@@ -111,7 +111,7 @@ def test_a_listener_on_the_clients_port_is_not_the_client(find: Finder) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         end = Endpoint.of(other.getsockname())
         assert end is not None
-        assert TcpPeer(remote=end, local=Endpoint(end.address, 1)).uid(find) is None
+        assert TcpPeer(end, Endpoint(end.address, 1), lambda: True).uid(find) is None
 
 
 def test_where_the_kernel_cannot_be_asked_its_tables_are_read(
@@ -140,7 +140,7 @@ def _peer(remote: str = "127.0.0.1", local: str = "127.0.0.1") -> TcpPeer:
     ends = [Endpoint.of((remote, 40000)), Endpoint.of((local, 8765))]
     assert ends[0] is not None
     assert ends[1] is not None
-    return TcpPeer(remote=ends[0], local=ends[1])
+    return TcpPeer(ends[0], ends[1], lambda: True)
 
 
 def _tables(*tables: Path) -> Finder:
