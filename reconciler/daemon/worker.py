@@ -279,6 +279,8 @@ class Worker:
         self.knowledge.settle(snapshot.revision)  # a rollback, once the files have changed
         before = self.known.snapshot
         source_changed = before is not None and before.local != snapshot.local
+        if audit:
+            self.monitor.sample(snapshot, running.cancel)
         holds = self.monitor.keep(snapshot, running.lock, compare=audit)
         self.knowledge.update(lambda known: replace(known, snapshot=snapshot, holds=holds))
         broken = self._to_restore(snapshot, order)

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from reconciler.files.parsing import json_of
 from reconciler.processes import NotStarted, Program, TookTooLong, run
+from reconciler.state.held_modules import ImportLayout
 from reconciler.status import ExpectedEnd, Reason
 
 QUERY_TIMEOUT_SECONDS = 60.0
 
 # Works on Python 3.8 and newer, isolated from PYTHON* variables and the current folder.
 _QUERY = """
-import json, os, platform, site, sys, sysconfig
+import importlib.machinery, json, os, platform, site, sys, sysconfig
 v = sys.implementation.version
 iv = "%d.%d.%d" % v[:3] + ("" if v.releaselevel == "final" else v.releaselevel[0] + str(v.serial))
 paths = sysconfig.get_paths()
@@ -40,6 +41,7 @@ print(json.dumps({
     "purelib": paths["purelib"], "platlib": paths["platlib"], "scripts": paths["scripts"],
     "base": [p for p in site.getsitepackages([sys.base_prefix, sys.base_exec_prefix])
              if p in sys.path and sys.prefix != sys.base_prefix],
+    "suffixes": importlib.machinery.all_suffixes(),
     "externally_managed": os.path.exists(
         os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")),
 }))
@@ -76,6 +78,8 @@ class Interpreter:
     scripts: Path
     base_directories: tuple[Path, ...] = ()
     """The folders of the base environment that it also imports from (`--system-site-packages`)."""
+    suffixes: tuple[str, ...] = ()
+    """The endings of the files that it imports, as `.abi3.so`."""
 
     @property
     def version(self) -> str:
@@ -91,6 +95,14 @@ class Interpreter:
     def site_directories(self) -> tuple[Path, ...]:
         """The folders with distributions: purelib, and platlib if it differs."""
         return tuple(dict.fromkeys((self.purelib, self.platlib)))
+
+    @property
+    def layout(self) -> ImportLayout:
+        """Where it imports from, relative to its environment."""
+        inside = [d for d in self.site_directories if d.is_relative_to(self.prefix)]
+        sites = tuple(str(d.relative_to(self.prefix)) for d in inside)
+        scripts = os.path.relpath(self.scripts, self.prefix)
+        return ImportLayout(sites, scripts, self.suffixes)
 
 
 def _identity(executable: Path) -> tuple[object, ...]:
@@ -142,6 +154,7 @@ def inspect(executable: Path) -> Interpreter:
         platlib=Path(os.path.realpath(facts["platlib"])),
         scripts=Path(os.path.realpath(facts["scripts"])),
         base_directories=tuple(dict.fromkeys(Path(p) for p in facts["base"])),
+        suffixes=tuple(facts["suffixes"]),
     )
 
 

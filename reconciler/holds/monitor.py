@@ -15,8 +15,10 @@ from packaging.version import Version
 from reconciler.config import Mode
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
+from reconciler.holds.sampling import Sampling
 from reconciler.holds.standing import notice_of, rows
 from reconciler.log.logger import get_logger
+from reconciler.processes import Cancellation
 from reconciler.state.holds import Held, HoldSet, companions_of, hold_set, matches
 from reconciler.state.installed import Distribution, Installed, defect_of, deleted_files
 from reconciler.status import ExpectedEnd, Hold, Reason
@@ -55,6 +57,7 @@ class HoldMonitor:
     _unkept: set[str] = field(default_factory=set)
     """Pins of holds that could not be copied: not tried again until the next audit."""
     _vault: Vault | None = None
+    _sampling: Sampling = field(default_factory=Sampling)
 
     def vault(self, snapshot: Snapshot) -> Vault:
         """The environment's vault."""
@@ -94,6 +97,19 @@ class HoldMonitor:
                 self._put(held, vault, writer)
             writer.prune(self.environment.config.keep_generations)
         return self.holds(snapshot)
+
+    def sample(self, snapshot: Snapshot, cancel: Cancellation) -> None:
+        """Read some of the held files again; the next comparison reports those that differ.
+
+        Raises:
+            Cancelled: The pass was asked to end.
+        """
+        if self._sampling.take(snapshot, cancel):
+            self.doubt()
+
+    def doubt(self) -> None:
+        """Compare every file the next time: someone has edited one in place."""
+        self._compared = None
 
     def _compare(self, snapshot: Snapshot, vault: Vault, *, again: bool) -> None:
         """Find the holds that have changed, or were not right when first seen."""

@@ -54,6 +54,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "pass.stopped": "A pass was stopped because the service or the command is ending.",
         "drift.detected": "The environment differs from what the project declares.",
         "plan.ready": "The plan is ready: what would change.",
+        "hold.edited": "A file of a held package was edited in place, with its old time restored.",
         "held.back": "A hold keeps a package older than its specifier allows.",
         "metadata.unreadable": "uv cannot read an installed package; the plan leaves it out.",
         "cache.damaged": "uv's cache shares the damage of a broken package, so the index is asked.",

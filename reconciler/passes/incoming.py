@@ -4,6 +4,7 @@ A package that does not build, or must not be installed, is left out together wi
 that depends on it. The rest continues.
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from reconciler.planning.objections import Objections
 from reconciler.planning.planner import Planner
 from reconciler.state.installed import Distribution, Installed, defect_of
 from reconciler.status import Failure, Reason
+from reconciler.trees.intrusion import shadowing
 from reconciler.trees.relocatable import rewrite_scripts
 from reconciler.trees.tree import HoldConflict, Tree, follow_links
 from reconciler.uv.program import BuildFailed, DiskFull, Planned, TimedOut, Unusable, UvError
@@ -64,7 +66,7 @@ def prepare(
         An empty decision if nothing can be installed.
     """
     planner = unheld.planner
-    objections = Objections(unheld, partial(_unpack_aside, running, planner, decision, work))
+    objections = Objections(unheld, partial(_read_aside, running, planner, decision, work))
     allowed = running.environment.config.allow_downgrade
     for attempt in range(len(decision.install) + 2):
         folder = work / f"incoming-{attempt}"
@@ -88,15 +90,23 @@ def prepare(
     return Incoming(decision, work / "nothing")
 
 
-def _unpack_aside(
+def _read_aside(
     running: Pass, planner: Planner, decision: Decision, work: Path, planned: Sequence[Planned]
 ) -> Mapping[NormalizedName, Distribution]:
-    """Let uv unpack packages into a folder of their own, only to read what they declare."""
+    """What packages declare, unpacked only to read that."""
+    folder = _unpack_aside(running, planner, decision, work, planned)
+    return read_folders(planner.snapshot, folder, running.environment.metadata).distributions
+
+
+def _unpack_aside(
+    running: Pass, planner: Planner, decision: Decision, work: Path, planned: Sequence[Planned]
+) -> Path:
+    """Let uv unpack packages into a folder of their own, only to look at them."""
     folder = Path(tempfile.mkdtemp(prefix="metadata-", dir=work))
     ask = planner.project.to_install(planned, decision.kept)
     running.environment.uv.install(ask, folder, running.cancel, lambda _: None)
     follow_links(folder, planner.snapshot.interpreter.prefix)
-    return read_folders(planner.snapshot, folder, running.environment.metadata).distributions
+    return folder
 
 
 def tell_plan(running: Pass, planner: Planner, decision: Decision) -> None:
@@ -141,10 +151,26 @@ def _unpack(
     with running.step("install"):
         found = _unpack_whole(running, planner, decision, folder)
     live = Tree(prefix, prefix, snapshot.installed, snapshot.holds)
-    conflict = live.conflict(folder, found.values())
+    conflict = live.conflict(folder, found.values()) or shadowing(
+        live, folder, found.values(), snapshot.interpreter.layout
+    )
     if conflict:
+        conflict.package = _bringing(running, planner, decision, folder, conflict)
         raise conflict
     return found
+
+
+def _bringing(
+    running: Pass, planner: Planner, decision: Decision, folder: Path, conflict: HoldConflict
+) -> NormalizedName:
+    """The package that brings the file, though perhaps its RECORD does not list it."""
+    if conflict.package in decision.install:
+        return conflict.package
+    for name, planned in decision.install.items():
+        alone = _unpack_aside(running, planner, decision, folder.parent, [planned])
+        if os.path.lexists(alone / conflict.path):
+            return name
+    return conflict.package
 
 
 def _unpack_whole(

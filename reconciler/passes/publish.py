@@ -211,6 +211,7 @@ def publish(running: Pass, change: LiveChange) -> Published:
         Busy: Another uv was running for too long.
         Insecure: As root: someone else can write files that decide what is installed.
         LiveTreeChanged: The live tree has changed since the change was prepared.
+        HoldEdited: A held file was edited in place while the change was prepared.
         VerifyFailed: A held file would change, or the changed tree failed a check.
         ExchangeImpossible: These folders cannot be exchanged.
         Cancelled: The pass was asked to end.
@@ -230,6 +231,7 @@ def publish(running: Pass, change: LiveChange) -> Published:
         if changed is not None:
             raise LiveTreeChanged(changed)
         change.check_holds(workspace.prefix)
+        running.refuse_edited()
         running.cancel.check()
         published = _go_live(running, change, workspace)
     _forget_oldest(environment, workspace)

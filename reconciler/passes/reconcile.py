@@ -60,6 +60,7 @@ def reconcile(running: Pass, *, audit: bool) -> Outcome:
         Insecure: As root: someone else can write files that decide what is installed.
         InterpreterError: There is no working interpreter.
         HoldViolation: The plan would change a held package.
+        HoldEdited: Something edited a held file in place meanwhile.
         VerifyFailed: The changed tree failed a check.
         Postponed: It may not go live now.
         KeepsChanging: The live tree changed during every attempt.
@@ -86,7 +87,11 @@ def plan(running: Pass, *, audit: bool = True) -> Outcome:
     snapshot = running.look(audit=audit)
     if _nothing_to_do(running, snapshot):
         return unchanged(snapshot)
-    with running.work_folder(snapshot) as work, ThreadPoolExecutor(1, "plan") as pool:
+    with (
+        running.holding(snapshot),
+        running.work_folder(snapshot) as work,
+        ThreadPoolExecutor(1, "plan") as pool,
+    ):
         planner = _planner(running, snapshot, work)
         unheld = Unheld(planner)
         with running.step("plan"):
@@ -123,7 +128,11 @@ def _attempt(running: Pass, snapshot: Snapshot) -> Outcome:
     drifted = [row.name for row in snapshot.drift.drifted]
     log.info("drift.detected", packages=drifted, revision=snapshot.revision)
     running.wait_until_open()  # checked again in `publish`; here it saves the work
-    with running.work_folder(snapshot) as work, ThreadPoolExecutor(3, "pass") as pool:
+    with (
+        running.holding(snapshot),
+        running.work_folder(snapshot) as work,
+        ThreadPoolExecutor(3, "pass") as pool,
+    ):
         staging = pool.submit(clone_live, running, snapshot, work)
         planner = _planner(running, snapshot, work)
         unheld = Unheld(planner)

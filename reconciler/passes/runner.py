@@ -15,6 +15,7 @@ import msgspec
 
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
+from reconciler.holds.held_bytes import HoldEdited
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal, State, iso
 from reconciler.journal.suspension import ended
@@ -154,6 +155,8 @@ class PassRunner:
                 self._settle_rollback()
                 return self._finish(work(running), running.lock)
         except Exception as error:  # noqa: BLE001 -- one of the two places that keep the service alive
+            if isinstance(error, HoldEdited):
+                self.monitor.doubt()
             return _Ended(trouble=trouble_of(error, untouched=running.untouched))
 
     def _settle_rollback(self) -> None:

@@ -14,6 +14,7 @@ from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
 from reconciler.excerpts import Excerpt
 from reconciler.files.trust import Insecure
+from reconciler.holds.held_bytes import HeldBytes, HoldEdited
 from reconciler.log.logger import get_logger
 from reconciler.passes.outcome import Gate, Listener, Unready
 from reconciler.processes import Cancellation
@@ -43,6 +44,8 @@ class Pass:
     """Seconds spent in each step."""
     planned: tuple[Change, ...] = ()
     """The planned changes, even if the pass failed."""
+    held: HeldBytes | None = None
+    """The held files as they were when the pass began to change something."""
     untouched: bool = True
     """Whether the live tree is known to be unchanged. Only `publish` sets it to False."""
 
@@ -92,6 +95,37 @@ class Pass:
             yield work
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+    @contextmanager
+    def holding(self, snapshot: Snapshot) -> Iterator[None]:
+        """Notice what builds and verify commands do to held files, however this ends.
+
+        Raises:
+            HoldEdited: They edited one in place.
+        """
+        held = self.held = HeldBytes(snapshot)
+        try:
+            yield
+        except Exception as error:
+            edited = held.edited()
+            if edited:
+                raise HoldEdited(edited) from error
+            raise
+        else:
+            edited = held.edited()
+            if edited and self.untouched:  # else it is live, and the next comparison reports it
+                raise HoldEdited(edited)
+        finally:
+            self.held = None
+
+    def refuse_edited(self) -> None:
+        """Check that no held file was edited in place since `holding` began.
+
+        Raises:
+            HoldEdited: One was.
+        """
+        if self.held is not None:
+            self.held.refuse_edited()
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:

@@ -66,7 +66,9 @@ def clone_live(running: Pass, snapshot: Snapshot, work: Path) -> Staging:
     stage.mkdir()
     started = time.monotonic()
     try:
-        census = clone(prefix, stage, running.cancel)
+        census = clone(
+            prefix, stage, running.cancel, running.held.linking if running.held else None
+        )
     except StagingImpossible as impossible:
         return impossible
     running.spent("clone", time.monotonic() - started)

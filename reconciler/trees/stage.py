@@ -5,7 +5,7 @@ Uses no data blocks, and never opens a file that the live environment shares.
 
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from stat import S_IMODE
@@ -18,6 +18,10 @@ from reconciler.trees.workspace import NAME
 _NOT_CLONED = frozenset({NAME, ".lock", ".gitignore", "CACHEDIR.TAG"})
 
 
+Link = Callable[..., None]
+"""Links one file: source, target, and whether the source is a symbolic link."""
+
+
 class StagingImpossible(Exception):
     """The environment cannot be cloned with hard links; the message says why."""
 
@@ -28,8 +32,16 @@ def clonable_roots(prefix: Path) -> Iterator[str]:
         yield from sorted(e.name for e in entries if e.name not in _NOT_CLONED)
 
 
-def clone(prefix: Path, stage: Path, cancel: Cancellation) -> Census:
+def clone(
+    prefix: Path, stage: Path, cancel: Cancellation, around: Callable[[Link], Link] | None = None
+) -> Census:
     """Clone an environment with hard links into the folder `stage`; uses no data blocks.
+
+    Args:
+        prefix: The environment.
+        stage: An empty folder.
+        cancel: Ends it.
+        around: Wraps what links one file.
 
     Returns:
         The contents of the live tree, to check later whether it has changed.
@@ -39,6 +51,7 @@ def clone(prefix: Path, stage: Path, cancel: Cancellation) -> Census:
         Cancelled: The pass was asked to end.
     """
     census = Census()
+    link = around(_link) if around else _link
     mounted = mount_point_below(prefix)
     if mounted is not None:
         raise StagingImpossible(
@@ -47,7 +60,7 @@ def clone(prefix: Path, stage: Path, cancel: Cancellation) -> Census:
         )
     try:
         for name in clonable_roots(prefix):
-            _clone_entry(prefix, stage, name, census, cancel)
+            _clone_entry(prefix, stage, name, census, cancel, link)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise
@@ -56,11 +69,11 @@ def clone(prefix: Path, stage: Path, cancel: Cancellation) -> Census:
 
 
 def _clone_entry(
-    prefix: Path, stage: Path, name: str, census: Census, cancel: Cancellation
+    prefix: Path, stage: Path, name: str, census: Census, cancel: Cancellation, link: Link
 ) -> None:
     source = prefix / name
     if source.is_dir() and not source.is_symlink():
-        _clone_folder(str(source), str(stage / name), name, census, cancel)
+        _clone_folder(str(source), str(stage / name), name, census, cancel, link)
         census.roots[name] = 0
     else:
         is_link = source.is_symlink()
@@ -68,12 +81,12 @@ def _clone_entry(
             inode = source.lstat().st_ino
         except FileNotFoundError:
             inode = -1  # it vanished, which counts as a change
-        _link(str(source), str(stage / name), is_link=is_link)
+        link(str(source), str(stage / name), is_link=is_link)
         census.roots[name] = inode
 
 
 def _clone_folder(
-    source: str, target: str, relative: str, census: Census, cancel: Cancellation
+    source: str, target: str, relative: str, census: Census, cancel: Cancellation, link: Link
 ) -> None:
     cancel.check()
     census.note(relative, {})
@@ -85,12 +98,12 @@ def _clone_folder(
                 path = f"{target}/{entry.name}"
                 if entry.is_dir(follow_symlinks=False):
                     inside = f"{relative}/{entry.name}"
-                    _clone_folder(entry.path, path, inside, census, cancel)
+                    _clone_folder(entry.path, path, inside, census, cancel, link)
                     if entry.name != BYTECODE:
                         names[entry.name] = 0
                 elif entry.is_file(follow_symlinks=False) or entry.is_symlink():
                     names[entry.name] = entry.inode()
-                    _link(entry.path, path, is_link=entry.is_symlink())
+                    link(entry.path, path, is_link=entry.is_symlink())
     except FileNotFoundError:
         if os.path.lexists(source):
             raise
@@ -163,6 +176,6 @@ def carry_over(prefix: Path, stage: Path, loose: Mapping[str, int | None]) -> No
                 continue
             target.unlink()
         if source.is_dir() and not source.is_symlink():
-            _clone_folder(str(source), str(target), path, Census(), Cancellation())
+            _clone_folder(str(source), str(target), path, Census(), Cancellation(), _link)
         else:
             _link(str(source), str(target), is_link=source.is_symlink())
