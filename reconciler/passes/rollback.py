@@ -13,7 +13,7 @@ from reconciler.log.logger import get_logger
 from reconciler.passes.outcome import Outcome
 from reconciler.passes.prove import read_tree
 from reconciler.passes.publish import KeptTree, Published, publish, until_unchanged
-from reconciler.passes.running import Pass
+from reconciler.passes.running import Pass, refuse_packages_elsewhere
 from reconciler.state.installed import Installed, audit
 from reconciler.status import Change, ExpectedEnd, Reason, Result
 from reconciler.trees import generations
@@ -85,6 +85,7 @@ def roll_back(running: Pass, number: int | None) -> Outcome:
 
 def _attempt(running: Pass, number: int | None) -> Outcome:
     snapshot = running.look(audit=False)
+    refuse_packages_elsewhere(snapshot.interpreter)
     workspace = Workspace(snapshot.interpreter.prefix)
     target = choose(workspace, number)
     with running.step("verify"):

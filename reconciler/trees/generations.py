@@ -4,7 +4,6 @@ Each is a complete environment made of hard links, in a folder named after its n
 live one is never among them and is never pruned.
 """
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,8 +14,12 @@ from typing import Any
 
 from reconciler.status import GenerationStatus
 from reconciler.trees.exchange import META
+from reconciler.trees.own_files import NotOurs, read_own
 from reconciler.trees.stage import clonable_roots
 from reconciler.trees.workspace import Workspace, remove_tree
+
+_MOST = 64 * 1024
+"""A label has about 200 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +49,69 @@ class Generation:
 
 
 def live(workspace: Workspace) -> Generation:
-    """The live generation; number 0 if we have never changed the environment."""
-    return _read(workspace.live) or Generation()
+    """The live generation; number 0 if we have never changed the environment.
+
+    If its label is gone or unusable, its number is one that no kept generation has.
+    """
+    return _read(workspace.live) or _after(kept(workspace))
+
+
+def _after(known: list[Generation]) -> Generation:
+    number = max((generation.number for generation in known), default=-1) + 1
+    return Generation(number=number, activation=max((g.activation for g in known), default=0))
 
 
 def _read(path: Path) -> Generation | None:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return Generation(**data)
-    except (OSError, ValueError, TypeError):
+        return _decoded(path)
+    except (OSError, NotOurs):
         return None
+
+
+def _decoded(path: Path) -> Generation:
+    """The label in a file.
+
+    Raises:
+        OSError: It cannot be read.
+        NotOurs: It is not a label.
+    """
+    found = read_own(path, Generation, _MOST)
+    if min(found.number, found.activation) < 0:
+        raise NotOurs("its number is negative")
+    return found
+
+
+def set_aside_unusable(workspace: Workspace) -> None:
+    """Set aside the labels that cannot be used; call with the pass lock held.
+
+    Raises:
+        OSError: One cannot be moved.
+    """
+    for label in (workspace.live, *(f / META for f in _folders(workspace))):
+        try:
+            _decoded(label)
+        except FileNotFoundError:
+            continue
+        except NotOurs as error:
+            workspace.set_aside(label, str(error))
 
 
 def kept(workspace: Workspace) -> list[Generation]:
     """The generations available for a rollback, the most recently live one first."""
     found = []
+    for path in _folders(workspace):
+        meta = _read(path / META) or Generation()
+        # The folder's name counts: its label can be older.
+        found.append(replace(meta, number=int(path.name)))
+    return sorted(found, key=lambda g: (-g.activation, -g.number))
+
+
+def _folders(workspace: Workspace) -> Iterator[Path]:
+    """The trees; a link is none."""
     with suppress(FileNotFoundError):
         for path in workspace.generations.iterdir():
-            if path.name.isdigit():
-                number = int(path.name)  # the folder's name counts: its label can be older
-                meta = _read(path / META) or Generation()
-                found.append(replace(meta, number=number))
-    return sorted(found, key=lambda g: (-g.activation, -g.number))
+            if path.name.isdecimal() and path.is_dir() and not path.is_symlink():
+                yield path
 
 
 def before_live(workspace: Workspace) -> Generation | None:

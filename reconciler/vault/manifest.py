@@ -4,8 +4,16 @@ Only reads; `reconciler.vault.writer` writes it.
 """
 
 from pathlib import Path
+from posixpath import normpath
 
 import msgspec
+from packaging.version import InvalidVersion, Version
+
+from reconciler.trees.own_files import NotOurs, read_own
+from reconciler.trees.reserved import is_plain, may_belong_to_package
+
+_MOST = 256 * 1024 * 1024
+"""The list of torch's 14,600 files has 3 megabytes."""
 
 
 class VaultFile(msgspec.Struct, frozen=True, array_like=True):
@@ -50,12 +58,25 @@ class WholeManifest(Manifest, frozen=True, kw_only=True):
     """The files that its RECORD lists and that had been deleted on purpose."""
 
 
-def read_manifest(path: Path) -> Manifest | None:
-    """Everything except the list of files; None if there is no such file or it is damaged."""
+def read_manifest(path: Path) -> Manifest:
+    """Everything except the list of files.
+
+    Raises:
+        NotOurs: It is not one that we wrote.
+        OSError: It is missing, or cannot be read.
+    """
+    manifest = read_own(path, Manifest, _MOST)
+    if manifest.name != path.parent.parent.name or str(manifest.number) != path.parent.name:
+        raise NotOurs(f"it is that of copy {manifest.number} of {manifest.name!r}")
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except (OSError, msgspec.DecodeError):
-        return None
+        Version(manifest.version)
+    except InvalidVersion as error:
+        raise NotOurs(str(error)) from error
+    for link, to in manifest.links.items():
+        there = normpath(f"{link.rpartition('/')[0]}/{to}")
+        if not may_belong_to_package(link) or (not to.startswith("/") and not is_plain(there)):
+            raise NotOurs(f"its link {link!r} leads out of the environment")
+    return manifest
 
 
 def read_files(path: Path) -> tuple[VaultFile, ...]:
@@ -63,14 +84,18 @@ def read_files(path: Path) -> tuple[VaultFile, ...]:
 
     Raises:
         OSError: It cannot be read.
-        msgspec.DecodeError: It is damaged.
+        NotOurs: It is not one that we wrote.
     """
-    return msgspec.json.decode(path.read_bytes(), type=_Files).files
+    files = read_own(path, _Files, _MOST).files
+    for file in files:
+        if not may_belong_to_package(file.path):
+            raise NotOurs(f"{file.path!r} is not a file of a package")
+    return files
 
 
 def read_omitted(path: Path) -> tuple[str, ...]:
     """The files that had been deleted on purpose; none if that cannot be read."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Omitted).omitted
-    except (OSError, msgspec.DecodeError):
+        return read_own(path, _Omitted, _MOST).omitted
+    except (OSError, NotOurs):
         return ()
