@@ -69,7 +69,7 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
     snapshot = running.look(audit=True)
     vault = Vault(Workspace(snapshot.interpreter.prefix))
     wanted = vault.companions(name)
-    if not wanted:
+    if name not in vault.current():
         raise NothingToRestore(name, sorted(vault.current()))
     running.wait_until_open()  # checked again in `publish`; here it saves the work
     with running.work_folder(snapshot) as work, ThreadPoolExecutor(1, "check") as pool:

@@ -11,7 +11,7 @@ from packaging.utils import NormalizedName
 from reconciler.environment.snapshot import Snapshot
 from reconciler.log.logger import get_logger
 from reconciler.passes.outcome import Outcome
-from reconciler.passes.prove import read_tree
+from reconciler.passes.prove import read_tree, why_not_starting
 from reconciler.passes.publish import KeptTree, Published, publish, until_unchanged
 from reconciler.passes.running import Pass, refuse_packages_elsewhere
 from reconciler.state.installed import Installed, audit
@@ -92,6 +92,12 @@ def _attempt(running: Pass, number: int | None) -> Outcome:
         folder = generations.folder_of(workspace, target.number)
         found = read_tree(snapshot, folder, running.environment.metadata)
         _refuse_broken(target, snapshot, found)
+        why = why_not_starting(running, snapshot, folder)
+        if why is not None:
+            raise GenerationBroken(
+                f"generation {target.number} does not go live: its interpreter {why}. Choose "
+                "another one."
+            )
     left = generations.live(workspace).number
     published = _publish(running, KeptTree(snapshot, target))
     log.info("generation.rolled-back", generation=target.number, from_generation=left)

@@ -14,7 +14,7 @@ from reconciler.state.installed import Distribution
 from reconciler.status import Reason
 from reconciler.trees.real_folders import is_real_folder
 from reconciler.trees.reserved import is_reserved
-from reconciler.trees.tree import Tree, entries_of, recorded_paths
+from reconciler.trees.tree import UV_LOCK, Tree, entries_of, recorded_paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,9 @@ class Arrivals:
             CannotMoveIn: Some must not be moved in.
         """
         refused: dict[NormalizedName, Refused] = {}
+        for name in self._claiming(UV_LOCK):
+            why = f"{name} {_RESERVED.format(UV_LOCK)}"
+            refused[name] = Refused(name, Reason.UNUSABLE, why)
         for path, reason, why in self._obstacles(""):
             for name in self._bringing(path):
                 refused.setdefault(name, Refused(name, reason, f"{name} {why}"))
@@ -67,7 +70,7 @@ class Arrivals:
             raise CannotMoveIn(tuple(refused.values()))
 
     def _obstacles(self, folder: str) -> Iterator[tuple[str, Reason, str]]:
-        """The first path on each way that cannot be moved in, with the reason, twice."""
+        """The first path on each way that cannot be moved in, the reason, and the words for it."""
         for entry in entries_of(self.incoming, folder):
             path = f"{folder}/{entry.name}" if folder else entry.name
             is_folder = entry.is_dir(follow_symlinks=False)
@@ -109,8 +112,10 @@ class Arrivals:
 
     def _bringing(self, path: str) -> list[NormalizedName]:
         """The packages that have a file there; all of them if none admits it."""
-        found = [d.name for d in self.packages if _has(d, self.incoming, path, reserved=True)]
-        return found or [d.name for d in self.packages]
+        return self._claiming(path) or [d.name for d in self.packages]
+
+    def _claiming(self, path: str) -> list[NormalizedName]:
+        return [d.name for d in self.packages if _has(d, self.incoming, path, reserved=True)]
 
 
 def _has(distribution: Distribution, prefix: Path, path: str, *, reserved: bool = False) -> bool:

@@ -24,7 +24,7 @@ from reconciler.trees.reserved import is_reserved
 
 _BYTECODE = "__pycache__"
 _COMPILED = re.compile(r"(?P<module>.+?)\.[^.]+(\.opt-[^.]+)?\.pyc")
-_UV_LOCK = ".lock"
+UV_LOCK = ".lock"
 
 
 @dataclass(eq=False)
@@ -323,7 +323,7 @@ def _brings(distribution: Distribution, incoming: Path, path: str) -> bool:
 def entries_of(incoming: Path, folder: str) -> list["os.DirEntry[str]"]:
     """What is in a folder of `incoming`, without uv's lock on it."""
     with os.scandir(incoming / folder) as entries:
-        return [e for e in entries if folder or e.name != _UV_LOCK]  # uv's lock on the prefix
+        return [e for e in entries if folder or e.name != UV_LOCK]  # uv's lock on the prefix
 
 
 def _remove(path: Path) -> None:

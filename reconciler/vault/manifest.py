@@ -4,7 +4,7 @@ Only reads; `reconciler.vault.writer` writes it.
 """
 
 from pathlib import Path
-from posixpath import normpath
+from posixpath import join, normpath
 
 import msgspec
 from packaging.version import InvalidVersion, Version
@@ -72,11 +72,17 @@ def read_manifest(path: Path) -> Manifest:
         Version(manifest.version)
     except InvalidVersion as error:
         raise NotOurs(str(error)) from error
+    prefix = str(path.parents[4])
     for link, to in manifest.links.items():
-        there = normpath(f"{link.rpartition('/')[0]}/{to}")
-        if not may_belong_to_package(link) or (not to.startswith("/") and not is_plain(there)):
+        if not may_belong_to_package(link) or not _stays_inside(prefix, link, to):
             raise NotOurs(f"its link {link!r} leads out of the environment")
     return manifest
+
+
+def _stays_inside(prefix: str, link: str, to: str) -> bool:
+    """Whether a symbolic link in the environment leads to something in it."""
+    there = normpath(join(prefix, link.rpartition("/")[0], to))
+    return bool(to) and is_plain(there.removeprefix(f"{prefix}/"))
 
 
 def read_files(path: Path) -> tuple[VaultFile, ...]:
