@@ -13,9 +13,10 @@ import pytest
 from packaging.utils import NormalizedName
 
 from reconciler.environment.environment import Environment
+from reconciler.files.trust import Insecure
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.passes.gates import Gates
-from reconciler.passes.outcome import Insecure, KeepsChanging, Outcome, Postponed
+from reconciler.passes.outcome import KeepsChanging, Outcome, Postponed
 from reconciler.passes.prove import VerifyFailed
 from reconciler.passes.publish import STARTS, recover
 from reconciler.passes.reconcile import reconcile

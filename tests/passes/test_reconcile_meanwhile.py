@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from reconciler.passes.outcome import Insecure, KeepsChanging
+from reconciler.files.trust import Insecure
+from reconciler.passes.outcome import KeepsChanging
 from reconciler.passes.prove import VerifyFailed
 from reconciler.processes import Cancellation, Cancelled
 from reconciler.status import Result

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -311,26 +310,6 @@ def test_nothing_goes_live_whose_interpreter_does_not_start(
     refused = found == Reason.VERIFY_FAILED and snapshot(venv) == {"fine": "1.0"}
     attacks.tried("an interpreter that ends at once", refused=refused, found=found)
     assert run_python(venv, "print('started')") == "started"
-
-
-def test_no_rollback_to_a_tree_whose_interpreter_does_not_start(
-    attacks: Attacks, project, venv, index, tmp_path
-):
-    index.add(make_wheel(tmp_path, "fine", "1.0"))
-    project.write(["fine"])
-    environment = environment_for(project)
-    reconcile(environment)
-    breakages: dict[str, Callable[[Path], object]] = {
-        "no interpreter": lambda tree: (tree / "bin/python").unlink(),
-        "another program": lambda tree: (tree / "bin/python").write_text("#!/bin/false\n"),
-        "no pyvenv.cfg": lambda tree: (tree / "pyvenv.cfg").unlink(),
-    }
-    tree = environment.workspace.generations / "0"
-    for what, breaks in breakages.items():
-        breaks(tree)
-        found = run(environment, lambda running: roll_back(running, 0))
-        attacks.tried(what, refused=found == Reason.GENERATION_BROKEN, found=found)
-        assert run_python(venv, "import fine; print('started')") == "started"
 
 
 def test_names_that_packages_have_are_not_reserved():
