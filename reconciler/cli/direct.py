@@ -21,7 +21,7 @@ from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal, State, iso
-from reconciler.journal.suspension import paused, resumed, rolled_back, settled
+from reconciler.journal.suspension import paused, resumed, rolled_back, rolling_back, settled
 from reconciler.log.redact import redact
 from reconciler.passes.gates import Gates
 from reconciler.passes.outcome import Gate, Outcome
@@ -49,8 +49,8 @@ class Direct:
         return self.journal.state(self.environment.key)
 
     def change(self, how: Callable[[State], State]) -> State:
-        """Update that state."""
-        return self.journal.update_state(self.environment.key, how)
+        """Update that state; it is on the disk afterwards."""
+        return self.journal.update_state(self.environment.key, how, durable=True)
 
     def pause(self, reason: str | None, duration: float | None) -> State:
         """Leave the environment alone, and record why in the history."""
@@ -108,7 +108,9 @@ class Direct:
         said = _without_passwords(reason)
 
         def work(running: Pass) -> Outcome:
-            outcome = roll_back(running, number)
+            outcome = roll_back(
+                running, number, said, lambda begun: self.change(lambda s: rolling_back(s, begun))
+            )
             revision = outcome.snapshot.revision
             self.change(
                 lambda state: rolled_back(state, outcome.generation, revision, said, time.time())

@@ -37,7 +37,8 @@ def carry_out(
 def _roll_back(
     request: Rollback, running: Pass, monitor: HoldMonitor, knowledge: Knowledge
 ) -> Outcome:
-    outcome = roll_back(running, request.generation)
-    knowledge.roll_back(outcome.generation, outcome.snapshot.revision, reason_of(request))
+    reason = reason_of(request)
+    outcome = roll_back(running, request.generation, reason, knowledge.about_to_roll_back)
+    knowledge.roll_back(outcome.generation, outcome.snapshot.revision, reason)
     monitor.accept_what_is(outcome.snapshot, running.lock)
     return outcome

@@ -11,8 +11,8 @@ from dataclasses import replace
 from reconciler.daemon.known import Known
 from reconciler.daemon.view import environment_status
 from reconciler.environment.environment import Environment
-from reconciler.journal.history import Journal, State
-from reconciler.journal.suspension import paused, resumed, rolled_back, settled
+from reconciler.journal.history import Journal, RollingBack, State
+from reconciler.journal.suspension import paused, resumed, rolled_back, rolling_back, settled
 from reconciler.log.logger import get_logger
 from reconciler.status import EnvironmentStatus, Problem
 
@@ -80,8 +80,8 @@ class Knowledge:
             self._show()
 
     def save(self, change: Callable[[State], State]) -> None:
-        """Change the lasting part."""
-        self._journal.update_state(self._key, change)
+        """Change the lasting part; it is on the disk afterwards."""
+        self._journal.update_state(self._key, change, durable=True)
         self.reload()
 
     def inherit(self, before: "Knowledge") -> None:
@@ -111,6 +111,10 @@ class Knowledge:
         """
         self.save(lambda state: paused(state, reason, duration, self._clock()))
         log.info("environment.paused", reason=reason, seconds=duration)
+
+    def about_to_roll_back(self, begun: RollingBack) -> None:
+        """Record what is about to go live, so that a kill does not lose it."""
+        self.save(lambda state: rolling_back(state, begun))
 
     def roll_back(self, generation: int, revision: str | None, reason: str | None) -> None:
         """It is to be left as it is now until the files change, or someone resumes."""

@@ -266,6 +266,7 @@ class Worker:
     def _work(self, running: Pass, order: Order) -> Outcome:
         """What a pass may do now: what it was asked for, reconcile, or only look."""
         self._claim.take()
+        self.knowledge.reload()  # a rollback of a process that was killed may be known only now
         if self._unsettled:
             self.journal.close_interrupted(self.environment.key)
             self._unsettled = False

@@ -83,8 +83,14 @@ class Database:
         """The rows of one query."""
         return self._do(lambda connection: connection.execute(query, values).fetchall())
 
-    def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `change` in one transaction; it must be quick and repeatable."""
+    def write(self, change: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
+        """Run `change` in one transaction; it must be quick and repeatable.
+
+        Args:
+            change: What to write.
+            durable: Return only once it would survive a power cut. Otherwise the last few seconds
+                may be lost, though never half a transaction (SQLite's `PRAGMA synchronous`).
+        """
 
         def transaction(connection: sqlite3.Connection) -> T:
             connection.execute("BEGIN IMMEDIATE")
@@ -97,7 +103,14 @@ class Database:
                 raise
             return done
 
-        return self._do(transaction)
+        def on_disk(connection: sqlite3.Connection) -> T:
+            connection.execute("PRAGMA synchronous = FULL")
+            try:
+                return transaction(connection)
+            finally:
+                connection.execute("PRAGMA synchronous = NORMAL")
+
+        return self._do(on_disk if durable else transaction)
 
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock:

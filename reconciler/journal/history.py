@@ -24,6 +24,16 @@ MAX_PASSES = 1000
 """Per environment; the oldest passes are removed first."""
 
 
+class RollingBack(msgspec.Struct, frozen=True, kw_only=True):
+    """A rollback that is about to go live: if the process is killed then, it is not undone."""
+
+    generation: int
+    activation: int
+    """What the live tree's label says as soon as it is live (`trees.generations`)."""
+    revision: str | None
+    reason: str | None
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """What must survive a restart, for one environment. Times are seconds since the epoch."""
 
@@ -37,6 +47,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """When the pause ends; None: when someone resumes."""
     rolled_back_revision: str | None = None
     """The revision that the rollback is about; another one ends it."""
+    rolling_back: RollingBack | None = None
+    """A rollback that has begun; a process that was killed may have left it behind."""
     failures: int = 0
     """How many passes in a row have failed for `last_attempted_revision`."""
     retry_at: float | None = None
@@ -188,12 +200,15 @@ class Journal:
         state = self._states[environment] = _state(self._database.read(_STATE, environment))
         return state
 
-    def update_state(self, environment: str, change: Callable[[State], State]) -> State:
+    def update_state(
+        self, environment: str, change: Callable[[State], State], *, durable: bool = False
+    ) -> State:
         """Change the lasting state of an environment in one step; return the new state.
 
         Args:
             environment: The environment.
             change: Returns the new state for the old one; must be quick.
+            durable: Return only once it would survive a power cut.
         """
 
         def update(connection: sqlite3.Connection) -> State:
@@ -201,7 +216,7 @@ class Journal:
             connection.execute(_SAVE, (environment, msgspec.json.encode(state)))
             return state
 
-        state = self._states[environment] = self._database.write(update)
+        state = self._states[environment] = self._database.write(update, durable=durable)
         return state
 
 

@@ -5,7 +5,7 @@ Pure. The service and the commands write the same state, so either can end what 
 
 import msgspec
 
-from reconciler.journal.history import State, iso
+from reconciler.journal.history import RollingBack, State, iso
 from reconciler.status import Suspension
 
 
@@ -36,6 +36,28 @@ def resumed(state: State) -> State:
     )
 
 
+def rolling_back(state: State, about_to: RollingBack) -> State:
+    """The state just before a rollback goes live: from then on, a kill loses nothing of it."""
+    return msgspec.structs.replace(state, rolling_back=about_to)
+
+
+def ended(state: State, live: int, activation: int, now: float) -> State:
+    """The state after a rollback that was interrupted: it is live, or it never was.
+
+    Args:
+        state: The state before.
+        live: The number of the live tree.
+        activation: Its activation.
+        now: Seconds since the epoch.
+    """
+    begun = state.rolling_back
+    if begun is None:
+        return state
+    if (live, activation) == (begun.generation, begun.activation):
+        return rolled_back(state, live, begun.revision, begun.reason, now)
+    return msgspec.structs.replace(state, rolling_back=None)
+
+
 def rolled_back(
     state: State, generation: int, revision: str | None, reason: str | None, now: float
 ) -> State:
@@ -57,8 +79,9 @@ def rolled_back(
         revision=revision,
     )
     return msgspec.structs.replace(
-        state, suspension=suspension, beneath=_pause_of(state), rolled_back_revision=revision
-    )
+        state, suspension=suspension, beneath=_pause_of(state), rolled_back_revision=revision,
+        rolling_back=None,
+    )  # fmt: skip
 
 
 def settled(state: State, revision: str | None, now: float) -> State:

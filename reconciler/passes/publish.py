@@ -307,7 +307,7 @@ def recover(environment: Environment) -> str | None:
     generations.set_aside_unusable(workspace)
     finished = finish_interrupted(workspace)
     undone = undo_interrupted(workspace)
-    removed = workspace.clean_up()
+    removed = workspace.clean_up() + generations.drop_half(workspace)
     if undone:
         return "an interrupted change in place was undone"
     if finished:

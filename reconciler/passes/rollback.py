@@ -4,17 +4,19 @@ Whole trees are exchanged, so held, editable, local and VCS packages return as t
 caller makes sure that the environment is left alone afterwards.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 from packaging.utils import NormalizedName
 
-from reconciler.environment.snapshot import Snapshot
+from reconciler.journal.history import RollingBack
 from reconciler.log.logger import get_logger
 from reconciler.passes.outcome import Outcome
-from reconciler.passes.prove import read_tree, why_not_starting
+from reconciler.passes.prove import read_tree
 from reconciler.passes.publish import KeptTree, Published, publish, until_unchanged
 from reconciler.passes.running import Pass, refuse_packages_elsewhere
-from reconciler.state.installed import Installed, audit
+from reconciler.passes.wholeness import defect_of_tree
+from reconciler.state.installed import Installed
 from reconciler.status import Change, ExpectedEnd, Reason, Result
 from reconciler.trees import generations
 from reconciler.trees.exchange import ExchangeImpossible
@@ -37,9 +39,15 @@ class NoSuchGeneration(ExpectedEnd):
 
 
 class GenerationBroken(ExpectedEnd):
-    """The requested tree is no longer complete."""
+    """The requested tree is no longer whole."""
 
     reason = Reason.GENERATION_BROKEN
+
+    def __init__(self, target: Generation, defect: str) -> None:
+        super().__init__(
+            f"generation {target.number} is no longer complete ({defect}), so it does not go live. "
+            "Choose another one."
+        )
 
 
 class CannotExchange(ExpectedEnd):
@@ -67,12 +75,20 @@ def choose(workspace: Workspace, number: int | None) -> Generation:
     return found
 
 
-def roll_back(running: Pass, number: int | None) -> Outcome:
+def roll_back(
+    running: Pass,
+    number: int | None,
+    reason: str | None = None,
+    begun: Callable[[RollingBack], object] = lambda _: None,
+) -> Outcome:
     """Make an older tree live again; the live one becomes a generation itself.
 
     Args:
         running: The pass.
         number: The generation; None: the one that the live one replaced.
+        reason: Given by the caller.
+        begun: Called before anything changes; records durably what is about to go live, so that
+            the next start does not undo the rollback if this process is killed.
 
     Raises:
         NoSuchGeneration: It does not exist.
@@ -80,10 +96,15 @@ def roll_back(running: Pass, number: int | None) -> Outcome:
         CannotExchange: The folders cannot be exchanged here.
         Exception: As for `publish`.
     """
-    return until_unchanged(running, lambda: _attempt(running, number))
+    return until_unchanged(running, lambda: _attempt(running, number, reason, begun))
 
 
-def _attempt(running: Pass, number: int | None) -> Outcome:
+def _attempt(
+    running: Pass,
+    number: int | None,
+    reason: str | None,
+    begun: Callable[[RollingBack], object],
+) -> Outcome:
     snapshot = running.look(audit=False)
     refuse_packages_elsewhere(snapshot.interpreter)
     workspace = Workspace(snapshot.interpreter.prefix)
@@ -91,16 +112,20 @@ def _attempt(running: Pass, number: int | None) -> Outcome:
     with running.step("verify"):
         folder = generations.folder_of(workspace, target.number)
         found = read_tree(snapshot, folder, running.environment.metadata)
-        _refuse_broken(target, snapshot, found)
-        why = why_not_starting(running, snapshot, folder)
-        if why is not None:
-            raise GenerationBroken(
-                f"generation {target.number} does not go live: its interpreter {why}. Choose "
-                "another one."
-            )
-    left = generations.live(workspace).number
+        defect = defect_of_tree(snapshot, target, folder, found)
+        if defect is not None:
+            raise GenerationBroken(target, defect)
+    live = generations.live(workspace)
+    begun(
+        RollingBack(
+            generation=target.number,
+            activation=live.activation + 1,
+            revision=snapshot.revision,
+            reason=reason,
+        )
+    )
     published = _publish(running, KeptTree(snapshot, target))
-    log.info("generation.rolled-back", generation=target.number, from_generation=left)
+    log.info("generation.rolled-back", generation=target.number, from_generation=live.number)
     return Outcome(
         result=Result.CHANGED,
         snapshot=running.environment.look(audit_files=True),
@@ -117,22 +142,6 @@ def _publish(running: Pass, tree: KeptTree) -> Published:
         return publish(running, tree)
     except ExchangeImpossible as impossible:
         raise CannotExchange(tree.generation, impossible) from impossible
-
-
-def _refuse_broken(target: Generation, snapshot: Snapshot, staged: Installed) -> None:
-    known = set(audit(snapshot.installed))
-    broken = {n: why for n, why in audit(staged).items() if n not in known}
-    if len(staged.distributions) < target.packages:
-        raise GenerationBroken(
-            f"generation {target.number} is no longer complete (it had {target.packages} packages, "
-            f"now {len(staged.distributions)}), so it does not go live. Choose another one."
-        )
-    if broken:
-        name, why = next(iter(broken.items()))
-        raise GenerationBroken(
-            f"generation {target.number} is no longer complete ({name}: {why}), so it does not go "
-            "live. Choose another one."
-        )
 
 
 def difference(before: Installed, after: Installed) -> tuple[Change, ...]:

@@ -17,6 +17,7 @@ from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal, State, iso
+from reconciler.journal.suspension import ended
 from reconciler.log.logger import context, get_logger
 from reconciler.log.redact import redact
 from reconciler.passes.agreement import only_disagreements
@@ -150,9 +151,20 @@ class PassRunner:
                 done = recover(self.environment)
                 if done:
                     log.warning("recovered", what=done)
+                self._settle_rollback()
                 return self._finish(work(running), running.lock)
         except Exception as error:  # noqa: BLE001 -- one of the two places that keep the service alive
             return _Ended(trouble=trouble_of(error, untouched=running.untouched))
+
+    def _settle_rollback(self) -> None:
+        """Leave the environment alone if a process was killed after it had rolled back."""
+        key = self.environment.key
+        if self.journal.state(key).rolling_back is None:
+            return
+        live = generations.live(self.environment.workspace)
+        self.journal.update_state(
+            key, lambda s: ended(s, live.number, live.activation, self.clock()), durable=True
+        )
 
     def _finish(self, outcome: Outcome, lock: PassLock) -> _Ended:
         """Finish up while the lock is still held, so that nobody else writes meanwhile."""

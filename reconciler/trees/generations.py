@@ -4,6 +4,7 @@ Each is a complete environment made of hard links, in a folder named after its n
 live one is never among them and is never pruned.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,7 +17,7 @@ from reconciler.status import GenerationStatus
 from reconciler.trees.exchange import META
 from reconciler.trees.own_files import NotOurs, read_own
 from reconciler.trees.stage import clonable_roots
-from reconciler.trees.workspace import Workspace, remove_tree
+from reconciler.trees.workspace import Workspace, remove_tree, write_durably
 
 _MOST = 64 * 1024
 """A label has about 200 bytes."""
@@ -84,34 +85,61 @@ def _decoded(path: Path) -> Generation:
 def set_aside_unusable(workspace: Workspace) -> None:
     """Set aside the labels that cannot be used; call with the pass lock held.
 
+    A tree gets an empty label instead: one without any is half removed.
+
     Raises:
         OSError: One cannot be moved.
     """
-    for label in (workspace.live, *(f / META for f in _folders(workspace))):
+    for label in (workspace.live, *(folder / META for folder in _folders(workspace))):
         try:
             _decoded(label)
         except FileNotFoundError:
             continue
         except NotOurs as error:
             workspace.set_aside(label, str(error))
+            if label != workspace.live:
+                write_durably(label, json.dumps(Generation().to_dict()))
 
 
 def kept(workspace: Workspace) -> list[Generation]:
     """The generations available for a rollback, the most recently live one first."""
-    found = []
-    for path in _folders(workspace):
-        meta = _read(path / META) or Generation()
-        # The folder's name counts: its label can be older.
-        found.append(replace(meta, number=int(path.name)))
+    found = [
+        replace(_read(path / META) or Generation(), number=int(path.name))
+        for path in _folders(workspace)  # its name counts: the label can be older
+        if not is_half(path)
+    ]
     return sorted(found, key=lambda g: (-g.activation, -g.number))
 
 
-def _folders(workspace: Workspace) -> Iterator[Path]:
+def _folders(workspace: Workspace) -> list[Path]:
     """The trees; a link is none."""
     with suppress(FileNotFoundError):
-        for path in workspace.generations.iterdir():
-            if path.name.isdecimal() and path.is_dir() and not path.is_symlink():
-                yield path
+        found = [p for p in workspace.generations.iterdir() if p.name.isdecimal()]
+        return [path for path in found if path.is_dir() and not path.is_symlink()]
+    return []
+
+
+def is_half(folder: Path) -> bool:
+    """Whether a generation's folder is what an interrupted removal left of a tree."""
+    return not (os.path.lexists(folder / META) and os.path.lexists(folder / "pyvenv.cfg"))
+
+
+def drop_half(workspace: Workspace) -> int:
+    """Remove what interrupted removals left of generations; return how many.
+
+    Call with the pass lock held.
+    """
+    found = [folder for folder in _folders(workspace) if is_half(folder)]
+    for folder in found:
+        _remove(workspace, folder)
+    return len(found)
+
+
+def _remove(workspace: Workspace, folder: Path) -> None:
+    """Remove a generation; renamed first, since half a tree must never look like a whole one."""
+    dying = workspace.new_work() / folder.name
+    folder.rename(dying)
+    remove_tree(dying.parent)
 
 
 def before_live(workspace: Workspace) -> Generation | None:
@@ -126,7 +154,7 @@ def before_live(workspace: Workspace) -> Generation | None:
 
 def next_number(workspace: Workspace) -> int:
     """A number that no generation has or ever had."""
-    numbers = [live(workspace).number, *(g.number for g in kept(workspace))]
+    numbers = [live(workspace).number, *(int(path.name) for path in _folders(workspace))]
     return max(numbers) + 1
 
 
@@ -147,10 +175,7 @@ def prune(workspace: Workspace, keep: int) -> list[int]:
     rest = [g for g in kept(workspace) if target is None or g.number != target.number]
     gone = [g.number for g in rest[keep - (target is not None) :]]
     for number in gone:
-        # Renamed first: half a tree must never look like a tree that can go live.
-        dying = workspace.new_work() / str(number)
-        folder_of(workspace, number).rename(dying)
-        remove_tree(dying.parent)
+        _remove(workspace, folder_of(workspace, number))
     return gone
 
 

@@ -100,12 +100,17 @@ def find_breaks(
             found[name] = Break(name, expected, version, pinned_by=manifest.pinned_by)
             continue
         copy = vault.folder(manifest)
-        changed = [f for f in vault.files(manifest) if not _is_same(prefix / f.path, f)]
+        changed = list(unlike(vault.files(manifest), prefix))
         paths = (*(f.path for f in changed), *_changed_links(manifest.links, prefix))
         if paths or name in installed.duplicates:
             in_place = any(_is_one(prefix / f.path, copy / f.path) for f in changed)
             found[name] = Break(name, expected, expected, paths, in_place=in_place)
     return found
+
+
+def unlike(files: Iterable[VaultFile], folder: Path) -> Iterator[VaultFile]:
+    """The files of a copy that are gone or have another content in this tree."""
+    return (file for file in files if not _is_same(folder / file.path, file))
 
 
 def _is_same(path: Path, file: VaultFile) -> bool:

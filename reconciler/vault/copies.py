@@ -94,6 +94,15 @@ class Vault:
                 numbered = [p for p in package.iterdir() if p.name.isdecimal() and _is_folder(p)]
                 yield NormalizedName(package.name), sorted(numbered, key=lambda p: int(p.name))
 
+    def copies(self, name: NormalizedName) -> list[Manifest]:
+        """Every readable copy of a package, the oldest first."""
+        folders = next((folders for known, folders in self.folders() if known == name), [])
+        found: list[Manifest] = []
+        for folder in folders:
+            with suppress(OSError, NotOurs):  # `current` reports it
+                found.append(read_manifest(folder / MANIFEST))
+        return found
+
     def folder(self, manifest: Manifest) -> Path:
         """The folder with a copy's files, at the same paths as below the environment."""
         return self.root / manifest.name / str(manifest.number) / TREE

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from reconciler.journal.database import Newer
+from reconciler.journal.database import Database, Newer
 from reconciler.journal.history import MAX_AGE_SECONDS, MAX_PASSES, Journal, State, iso
 from reconciler.journal.suspension import paused
 from reconciler.status import Change, PassDetail, Result, Suspension
@@ -209,3 +209,15 @@ def test_the_state_of_an_earlier_version_is_read(path):
         )
 
     assert journal.state(ENVIRONMENT).suspension == Suspension(reason="r", since="s")
+
+
+def test_a_pause_is_written_through_to_the_disk_and_a_pass_is_not(tmp_path):
+    """SQLite flushes its log at each commit only with `synchronous = FULL`, which is 2."""
+    database = Database(tmp_path / "journal.sqlite3")
+
+    def setting(connection):
+        return connection.execute("PRAGMA synchronous").fetchone()[0]
+
+    found = [database.write(setting, durable=durable) for durable in (False, True, False)]
+    database.close()
+    assert found == [1, 2, 1]
