@@ -71,9 +71,11 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "package.changed": "A package was installed, upgraded, downgraded or removed.",
         "package.failed": "A package could not be built, fetched or installed.",
         "retry.scheduled": "The pass will be retried later.",
+        "file.set-aside": "One of Reconciler's own files was not as it wrote it, and is not used.",
         "recovered": "What an interrupted pass left behind was finished, undone or removed.",
     },
     "Holds and the GPU": {
+        "vault.ignored": "A copy in the vault is not as it was made, and is not used.",
         "hold.violation": "A plan or a stage would have changed a held package and was refused.",
         "hold.broken": "Someone else changed, damaged or removed a held package.",
         "hold.restored": "A held package was restored from the vault.",

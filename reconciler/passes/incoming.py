@@ -25,6 +25,7 @@ from reconciler.planning.objections import Objections
 from reconciler.planning.planner import Planner
 from reconciler.state.installed import Distribution, Installed, defect_of
 from reconciler.status import Failure, Reason
+from reconciler.trees.arrivals import Arrivals, CannotMoveIn, Refused
 from reconciler.trees.intrusion import shadowing
 from reconciler.trees.relocatable import rewrite_scripts
 from reconciler.trees.tree import HoldConflict, Tree, follow_links
@@ -79,6 +80,8 @@ def prepare(
             refused = [build_failure(error, decision.install, planner.snapshot.holds)]
         except HoldConflict as conflict:
             refused = [_failure_of(conflict)]
+        except CannotMoveIn as error:
+            refused = [_failure_to_move_in(one) for one in error.refused]
         else:
             if not refused:
                 settled = planner.to_remove(decision, found) if fetch else decision
@@ -127,6 +130,13 @@ def _failure_of(conflict: HoldConflict) -> Failure:
     )  # fmt: skip
 
 
+def _failure_to_move_in(refused: Refused) -> Failure:
+    return Failure(
+        name=refused.package, requirement=refused.package, reason=refused.reason,
+        message=refused.message,
+    )  # fmt: skip
+
+
 def _decide_without(
     running: Pass, planner: Planner, refused: list[Failure], decision: Decision
 ) -> Decision:
@@ -151,6 +161,8 @@ def _unpack(
     with running.step("install"):
         found = _unpack_whole(running, planner, decision, folder)
     live = Tree(prefix, prefix, snapshot.installed, snapshot.holds)
+    going = frozenset({*decision.install, *decision.remove})
+    Arrivals(folder, tuple(found.values()), live, going).check()
     conflict = live.conflict(folder, found.values()) or shadowing(
         live, folder, found.values(), snapshot.interpreter.layout
     )

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from packaging.utils import NormalizedName
 
+from reconciler.config import Build
+from reconciler.environment.interpreter import QUERY_TIMEOUT_SECONDS
 from reconciler.environment.snapshot import Snapshot
 from reconciler.log.logger import get_logger
 from reconciler.log.redact import redact
@@ -33,6 +35,7 @@ from reconciler.uv.program import Planned
 log = get_logger(__name__)
 
 _KEPT_OUTPUT = 20_000
+_SHOWN = 200
 
 
 class VerifyFailed(ExpectedEnd):
@@ -96,6 +99,53 @@ def prove(
         check_holds(tree.held_files, held, tree.folder, commands_ran=True)
         check_untouched(found, whole, read_tree(snapshot, tree.folder, metadata))
     return found
+
+
+def check_starts(running: Pass, snapshot: Snapshot, tree: Path) -> None:
+    """Check that the interpreter of a changed tree starts.
+
+    Raises:
+        VerifyFailed: It does not.
+        Cancelled: The pass was asked to end.
+    """
+    why = why_not_starting(running, snapshot, tree)
+    if why is not None:
+        raise VerifyFailed(
+            Reason.VERIFY_FAILED,
+            f"the interpreter of the new tree {why}, so the old tree stays. Find out which of the "
+            "new packages stops Python when it starts (look for a .pth file), and take it out of "
+            "the requirements.",
+        )
+
+
+def why_not_starting(running: Pass, snapshot: Snapshot, tree: Path) -> str | None:
+    """Why the interpreter of this tree does not start as that of an environment, or None.
+
+    It starts as every program of the environment does: with the `.pth` files of the packages,
+    unless `build = "never"` keeps their code from running.
+
+    Raises:
+        Cancelled: The pass was asked to end.
+    """
+    interpreter = snapshot.interpreter
+    if interpreter.is_venv and not (tree / "pyvenv.cfg").is_file():
+        return "has no pyvenv.cfg"
+    executable = interpreter.executable
+    alone = ["-S"] if running.environment.config.build is Build.NEVER else []
+    python = tree / executable.parent.name / executable.name
+    program = Program(
+        [python, "-I", "-B", *alone, "-c", "pass"],
+        environ=running.environment.environ,
+        folder=Path("/"),
+    )
+    try:
+        ended = run(program, limit=QUERY_TIMEOUT_SECONDS, cancel=running.cancel)
+    except (NotStarted, TookTooLong) as error:
+        return f"does not start ({redact(str(error))})"
+    if ended.status != 0:
+        said = redact(ended.err.strip().rpartition("\n")[2][:_SHOWN])
+        return f"ends at once, with status {ended.status}" + (f" ({said})" if said else "")
+    return None
 
 
 def _run_verify_commands(running: Pass, tree: Tree) -> None:

@@ -306,6 +306,7 @@ def recover(environment: Environment) -> str | None:
         What was done, in words, or None.
     """
     workspace = environment.workspace
+    generations.set_aside_unusable(workspace)
     finished = finish_interrupted(workspace)
     undone = undo_interrupted(workspace)
     removed = workspace.clean_up() + generations.drop_half(workspace)
@@ -323,6 +324,10 @@ def _exchange(
     live = generations.live(workspace)
     # Others may have changed it since it went live; nobody changes it as a generation.
     before = replace(live, packages=len(snapshot.installed.distributions))
+    archive = generations.folder_of(workspace, before.number)
+    if archive.exists() and archive != tree:  # a wrong label must not cost a generation
+        number = max(generations.next_number(workspace), after.number) + 1
+        before = replace(before, number=number)
     in_one_step = exchange(
         workspace,
         tree,

@@ -17,7 +17,7 @@ from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.intruders import Intruders, beside_restored, words_of_rest
 from reconciler.log.logger import get_logger
 from reconciler.passes.outcome import Outcome
-from reconciler.passes.prove import VerifyFailed, read_tree
+from reconciler.passes.prove import VerifyFailed, read_folders, read_tree
 from reconciler.passes.publish import until_unchanged
 from reconciler.passes.reconcile import observe
 from reconciler.passes.running import Pass
@@ -25,6 +25,7 @@ from reconciler.passes.staging import Replacement, clone_live, make_live
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed, defect_of
 from reconciler.status import Change, ExpectedEnd, Reason, Result
+from reconciler.trees.arrivals import Arrivals, CannotMoveIn
 from reconciler.trees.tree import Tree
 from reconciler.trees.workspace import Workspace
 from reconciler.vault.copies import Vault
@@ -47,6 +48,10 @@ class NothingToRestore(ExpectedEnd):
         self.name = name
 
 
+class CannotRestore(ExpectedEnd):
+    """A copy cannot be moved in: a link or a file of another package is in the way."""
+
+
 def restore(running: Pass, name: NormalizedName) -> Outcome:
     """Restore the held build of a package, and of everything that it pins.
 
@@ -64,7 +69,7 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
     snapshot = running.look(audit=True)
     vault = Vault(Workspace(snapshot.interpreter.prefix))
     wanted = vault.companions(name)
-    if not wanted:
+    if name not in vault.current():
         raise NothingToRestore(name, sorted(vault.current()))
     running.wait_until_open()  # checked again in `publish`; here it saves the work
     with running.work_folder(snapshot) as work, ThreadPoolExecutor(1, "check") as pool:
@@ -85,6 +90,7 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
             _take_out(vault, manifest, incoming)
         going = {NormalizedName(m.name) for m in changed} | {gone.name for gone in found.leaving}
         others = _others(snapshot, changed)
+        _refuse_link(snapshot, incoming, frozenset(going))
         published = make_live(
             running,
             Replacement(snapshot, frozenset(going), incoming, others),
@@ -178,6 +184,22 @@ def _make_folder(incoming: Path, path: str, known: set[str]) -> None:
     if folder not in known:
         (incoming / folder).mkdir(parents=True, exist_ok=True)
         known.add(folder)
+
+
+def _refuse_link(snapshot: Snapshot, incoming: Path, going: frozenset[NormalizedName]) -> None:
+    """Check that nothing is in the way that belongs to other packages.
+
+    Raises:
+        CannotRestore: Something is.
+    """
+    prefix = snapshot.interpreter.prefix
+    live = Tree(prefix, prefix, snapshot.installed, HoldSet((), {}))
+    packages = tuple(read_folders(snapshot, incoming).all())
+    try:
+        Arrivals(incoming, packages, live, going, restored=True).check()
+    except CannotMoveIn as error:
+        first = error.refused[0]
+        raise CannotRestore(first.message, reason=first.reason) from error
 
 
 def _others(snapshot: Snapshot, wanted: list[Manifest]) -> HoldSet:

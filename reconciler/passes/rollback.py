@@ -14,7 +14,7 @@ from reconciler.log.logger import get_logger
 from reconciler.passes.outcome import Outcome
 from reconciler.passes.prove import read_tree
 from reconciler.passes.publish import KeptTree, Published, publish, until_unchanged
-from reconciler.passes.running import Pass
+from reconciler.passes.running import Pass, refuse_packages_elsewhere
 from reconciler.passes.wholeness import defect_of_tree
 from reconciler.state.installed import Installed
 from reconciler.status import Change, ExpectedEnd, Reason, Result
@@ -106,6 +106,7 @@ def _attempt(
     begun: Callable[[RollingBack], object],
 ) -> Outcome:
     snapshot = running.look(audit=False)
+    refuse_packages_elsewhere(snapshot.interpreter)
     workspace = Workspace(snapshot.interpreter.prefix)
     target = choose(workspace, number)
     with running.step("verify"):

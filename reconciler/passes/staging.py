@@ -12,6 +12,7 @@ from packaging.utils import NormalizedName
 
 from reconciler.environment.snapshot import Snapshot
 from reconciler.log.logger import get_logger
+from reconciler.passes.prove import check_starts
 from reconciler.passes.publish import LiveEdit, Published, StagedTree, publish, refuse_changed
 from reconciler.passes.running import Pass
 from reconciler.state.holds import HoldSet
@@ -83,13 +84,18 @@ def make_live(running: Pass, replacement: Replacement, staging: Staging, prove: 
         Exception: As for `publish`.
     """
     snapshot = replacement.snapshot
+
+    def proved(tree: Tree, held: Fingerprints) -> Installed:
+        check_starts(running, snapshot, tree.folder)
+        return prove(tree, held)
+
     prefix, installed = snapshot.interpreter.prefix, snapshot.installed
     if isinstance(staging, StagingImpossible):
         live = Tree(prefix, prefix, installed, replacement.holds)
         held = fingerprints(live.held_files, prefix)
         change = LiveEdit(
             snapshot, live, held, replacement.going, replacement.incoming, str(staging),
-            lambda tree: prove(tree, held),
+            lambda tree: proved(tree, held),
         )  # fmt: skip
         return publish(running, change)
     stage, census = staging
@@ -101,5 +107,5 @@ def make_live(running: Pass, replacement: Replacement, staging: Staging, prove: 
     tree.replace(replacement.going, replacement.incoming, running.cancel)
     log.info("stage.ready", packages=len(replacement.going))
     with running.step("verify"):
-        packages = len(prove(tree, held).distributions)
+        packages = len(proved(tree, held).distributions)
     return publish(running, StagedTree(snapshot, tree, held, census, packages))

@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
@@ -20,7 +19,7 @@ from reconciler.state.installed import Distribution, Installed, defect_of, missi
 from reconciler.trees.generations import Generation, is_half
 from reconciler.trees.workspace import Workspace
 from reconciler.vault.breaks import unlike
-from reconciler.vault.copies import Vault
+from reconciler.vault.copies import CopyDamaged, Vault
 from reconciler.vault.manifest import Manifest
 
 _START_SECONDS = 30.0
@@ -102,7 +101,7 @@ def _copies_of(vault: Vault, found: Installed) -> dict[NormalizedName, list[Mani
 def _first_unlike(vault: Vault, copy: Manifest, folder: Path, prefix: Path) -> str | None:
     try:
         files = vault.files(copy)
-    except (OSError, msgspec.DecodeError):
+    except CopyDamaged:
         return None  # nothing to compare with
     return next(
         (f.path for f in unlike(files, folder) if not _is_shared(f.path, folder, prefix)), None

@@ -35,6 +35,7 @@ class Reason(StrEnum):
     BAD_FILE = "BadFile"
     INTERPRETER_UNUSABLE = "InterpreterUnusable"
     INSECURE = "Insecure"
+    LEADS_OUT = "LeadsOut"
     BUSY = "Busy"
     JOURNAL_FAILED = "JournalFailed"
     UV_MISSING = "UvMissing"

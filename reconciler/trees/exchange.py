@@ -9,16 +9,19 @@ import ctypes
 import errno
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reconciler.files.bounded import read_text
-from reconciler.files.parsing import json_of
+import msgspec
+
 from reconciler.status import ExpectedEnd, Reason
 from reconciler.trees.mount_points import mount_point_below
-from reconciler.trees.workspace import Workspace, remove_tree, sync_folder, write_durably
+from reconciler.trees.own_files import NotOurs, read_own
+from reconciler.trees.reserved import is_plain, is_reserved
+from reconciler.trees.workspace import Workspace, sync_folder, write_durably
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -79,6 +82,19 @@ class Root:
     new: int
 
 
+_STAGE = re.compile(r"stage-[^/]+|generations/[0-9]+")
+
+
+class _Written(msgspec.Struct, frozen=True):
+    """The durable record of an exchange."""
+
+    stage: str
+    roots: tuple[tuple[str, int, int], ...]
+    live: dict[str, Any]
+    old: dict[str, Any]
+    archive: str
+
+
 @dataclass(frozen=True, slots=True)
 class Intent:
     """An exchange that is about to happen: everything needed to finish or undo it."""
@@ -106,11 +122,23 @@ class Intent:
         )
 
     @classmethod
-    def from_json(cls, text: str) -> "Intent":
-        """From the durable record."""
-        data = json_of(text)
-        roots = tuple(Root(*row) for row in data["roots"])
-        return cls(data["stage"], roots, data["live"], data["old"], data["archive"])
+    def read(cls, path: Path) -> "Intent":
+        """From the durable record.
+
+        Raises:
+            NotOurs: It is not one that we wrote.
+            OSError: It is missing, or cannot be read.
+        """
+        data = read_own(path, _Written)
+        roots = tuple(Root(*row) for row in data.roots)
+        if not _STAGE.fullmatch(data.stage):
+            raise NotOurs(f"{data.stage!r} is not a stage or a generation")
+        if not data.archive.isdecimal():
+            raise NotOurs(f"{data.archive!r} is not the number of a generation")
+        for root in roots:
+            if "/" in root.name or not is_plain(root.name) or is_reserved(f"{root.name}/x"):
+                raise NotOurs(f"{root.name!r} is not a folder of the environment")
+        return cls(data.stage, roots, data.live, data.old, data.archive)
 
 
 def exchange(
@@ -222,9 +250,7 @@ def _finish(workspace: Workspace, intent: Intent) -> None:
         write_durably(stage / META, json.dumps(intent.old))
         workspace.generations.mkdir(exist_ok=True)
         target = workspace.generations / intent.archive
-        if target.exists() and target != stage:
-            remove_tree(target)
-        stage.rename(target)
+        stage.rename(target)  # fails rather than replace a generation: none has this number
         sync_folder(workspace.generations)
     workspace.intent.unlink(missing_ok=True)
     sync_folder(workspace.root)
@@ -240,18 +266,35 @@ def finish_interrupted(workspace: Workspace) -> str | None:
         OSError: The file system prevents it.
     """
     try:
-        intent = Intent.from_json(read_text(workspace.intent))
+        intent = Intent.read(workspace.intent)
+        _refuse_mix_up(workspace, intent)
     except FileNotFoundError:
+        return None
+    except NotOurs as error:
+        workspace.set_aside(workspace.intent, str(error))
         return None
     stage = workspace.root / intent.stage
     forward = _is_committed(workspace, intent)
-    for root in intent.roots:
+    for root in intent.roots if stage.is_dir() else ():
         _settle(workspace.prefix / root.name, stage / root.name, root, forward=forward)
     if forward:
         _finish(workspace, intent)
         return "completed"
     workspace.intent.unlink()
     return "undone"
+
+
+def _refuse_mix_up(workspace: Workspace, intent: Intent) -> None:
+    """Check that the record is about a tree of ours, and costs no generation.
+
+    Raises:
+        NotOurs: It is not.
+    """
+    stage, archive = workspace.root / intent.stage, workspace.generations / intent.archive
+    if stage.is_symlink():
+        raise NotOurs(f"{intent.stage} is a symbolic link")
+    if stage.is_dir() and stage != archive and os.path.lexists(archive):
+        raise NotOurs(f"generation {intent.archive} exists already")
 
 
 def _is_committed(workspace: Workspace, intent: Intent) -> bool:

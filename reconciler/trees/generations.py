@@ -4,6 +4,7 @@ Each is a complete environment made of hard links, in a folder named after its n
 live one is never among them and is never pruned.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,12 +13,14 @@ from pathlib import Path
 from stat import S_ISDIR
 from typing import Any
 
-from reconciler.files.bounded import read_text
-from reconciler.files.parsing import json_of
 from reconciler.status import GenerationStatus
 from reconciler.trees.exchange import META
+from reconciler.trees.own_files import NotOurs, read_own
 from reconciler.trees.stage import clonable_roots
-from reconciler.trees.workspace import Workspace, remove_tree
+from reconciler.trees.workspace import Workspace, remove_tree, write_durably
+
+_MOST = 64 * 1024
+"""A label has about 200 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +50,55 @@ class Generation:
 
 
 def live(workspace: Workspace) -> Generation:
-    """The live generation; number 0 if we have never changed the environment."""
-    return _read(workspace.live) or Generation()
+    """The live generation; number 0 if we have never changed the environment.
+
+    If its label is gone or unusable, its number is one that no kept generation has.
+    """
+    return _read(workspace.live) or _after(kept(workspace))
+
+
+def _after(known: list[Generation]) -> Generation:
+    number = max((generation.number for generation in known), default=-1) + 1
+    return Generation(number=number, activation=max((g.activation for g in known), default=0))
 
 
 def _read(path: Path) -> Generation | None:
     try:
-        data = json_of(read_text(path))
-        return Generation(**data)
-    except (OSError, ValueError, TypeError):
+        return _decoded(path)
+    except (OSError, NotOurs):
         return None
+
+
+def _decoded(path: Path) -> Generation:
+    """The label in a file.
+
+    Raises:
+        OSError: It cannot be read.
+        NotOurs: It is not a label.
+    """
+    found = read_own(path, Generation, _MOST)
+    if min(found.number, found.activation) < 0:
+        raise NotOurs("its number is negative")
+    return found
+
+
+def set_aside_unusable(workspace: Workspace) -> None:
+    """Set aside the labels that cannot be used; call with the pass lock held.
+
+    A tree gets an empty label instead: one without any is half removed.
+
+    Raises:
+        OSError: One cannot be moved.
+    """
+    for label in (workspace.live, *(folder / META for folder in _folders(workspace))):
+        try:
+            _decoded(label)
+        except FileNotFoundError:
+            continue
+        except NotOurs as error:
+            workspace.set_aside(label, str(error))
+            if label != workspace.live:
+                write_durably(label, json.dumps(Generation().to_dict()))
 
 
 def kept(workspace: Workspace) -> list[Generation]:
@@ -70,8 +112,10 @@ def kept(workspace: Workspace) -> list[Generation]:
 
 
 def _folders(workspace: Workspace) -> list[Path]:
+    """The trees; a link is none."""
     with suppress(FileNotFoundError):
-        return [path for path in workspace.generations.iterdir() if path.name.isdigit()]
+        found = [p for p in workspace.generations.iterdir() if p.name.isdecimal()]
+        return [path for path in found if path.is_dir() and not path.is_symlink()]
     return []
 
 

@@ -16,15 +16,17 @@ from pathlib import Path
 import msgspec
 from packaging.utils import NormalizedName
 
-from reconciler.files.bounded import read_bytes
-from reconciler.files.parsing import json_as
 from reconciler.trees.exchange import sync_file_system
+from reconciler.trees.own_files import NotOurs, read_own
+from reconciler.trees.real_folders import RealFolders, copy_over, is_real_folder
+from reconciler.trees.reserved import is_plain, is_reserved, may_belong_to_package
 from reconciler.trees.stage import make_folder_like
 from reconciler.trees.tree import Tree, entries_of, folders_of
 from reconciler.trees.workspace import Workspace, remove_tree, sync_folder, write_durably
 
 _ARRIVING = ".reconciler-incoming"
 """Added to the name of a file that is still being copied from another file system."""
+_ASIDE = "aside"
 _SITES = ("/site-packages", "/dist-packages")
 
 
@@ -39,6 +41,21 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True):
     """The files that may have half a copy beside them."""
     folders: tuple[str, ...]
     """The folders that were not there before, the deepest first."""
+
+    def check(self) -> None:
+        """Check that everything is inside the environment, and that packages can own it.
+
+        Raises:
+            NotOurs: It is not: this is not a record that we wrote.
+        """
+        if self.aside != _ASIDE:
+            raise NotOurs(f"{self.aside!r} is not the folder of old files")
+        for path in (*self.new, *self.copied):
+            if not may_belong_to_package(path):
+                raise NotOurs(f"{path!r} cannot belong to a package")
+        for path in self.folders:
+            if not is_plain(path) or is_reserved(f"{path.partition('/')[0]}/x"):
+                raise NotOurs(f"{path!r} is not a folder of packages")
 
 
 @dataclass
@@ -69,6 +86,9 @@ class InPlaceChange:
         leaving = [path for d in outgoing for path in self.tree.leaving(d, self.going)]
         infos = [self.tree.info_of(d) for d in outgoing]
         coming = list(self._coming())
+        for path in coming:
+            if not may_belong_to_package(path):
+                raise OSError(errno.EPERM, "it belongs to the environment, not to a package", path)
         self._write_record(coming)
         for path in leaving:
             self._put_aside(path)
@@ -106,7 +126,7 @@ class InPlaceChange:
 
     @property
     def _aside(self) -> Path:
-        return self.workspace.root / "aside"
+        return self.workspace.root / _ASIDE
 
     def _coming(self) -> Iterator[str]:
         """The new files, except held ones: those are already there, unchanged."""
@@ -122,12 +142,13 @@ class InPlaceChange:
                     yield path
 
     def _write_record(self, coming: list[str]) -> None:
-        if self._aside.exists():
+        if os.path.lexists(self._aside):
             remove_tree(self._aside)  # left by an old change whose record is gone
         self._aside.mkdir(mode=0o700)
         new = [path for path in coming if not os.path.lexists(self._live(path))]
         above = {folder for path in coming for folder in _folders_above(path)}
-        folders = sorted((f for f in above if not self._is_folder(f)), key=len, reverse=True)
+        real = RealFolders(self.workspace.prefix)
+        folders = sorted((f for f in above if not real.has(f)), key=len, reverse=True)
         record = _Record(
             aside=self._aside.name, new=tuple(new), copied=tuple(self._copied(coming)),
             folders=tuple(folders),
@@ -139,20 +160,17 @@ class InPlaceChange:
         if self.incoming is None:
             return
         here, devices = self.incoming.stat().st_dev, dict[str, int]()
+        real = RealFolders(self.workspace.prefix)
         for path in coming:
             folder = path.rpartition("/")[0]
             if folder not in devices:
-                there = next((f for f in _folders_above(path) if self._is_folder(f)), "")
+                there = next((f for f in _folders_above(path) if real.has(f)), "")
                 devices[folder] = os.stat(self._live(there)).st_dev  # noqa: PTH116
             if devices[folder] != here:
                 yield path
 
     def _live(self, path: str) -> str:
         return f"{self.workspace.prefix}/{path}"
-
-    def _is_folder(self, path: str) -> bool:
-        """Whether this is a folder inside the tree, not a link that leads out of it."""
-        return os.path.isdir(self._live(path)) and self.tree.is_inside(path)  # noqa: PTH112
 
     def _put_aside(self, path: str) -> None:
         source, target = self._live(path), f"{self._aside}/{path}"
@@ -183,15 +201,14 @@ class InPlaceChange:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            shutil.copy2(source, target + _ARRIVING, follow_symlinks=False)
-            os.rename(target + _ARRIVING, target)  # noqa: PTH104
+            copy_over(source, target, _ARRIVING)
 
     def _make_folder(self, folder: str) -> None:
         if folder in self._known or not folder:
             return
         for above in reversed(list(_folders_above(f"{folder}/x"))):
-            if not self._is_folder(above):
-                self._put_aside(above)  # a file, or a link out of the environment
+            if not is_real_folder(self.workspace.prefix, above):
+                self._put_aside(above)  # a file, or a link
                 os.mkdir(self._live(above))  # noqa: PTH102
             self._known.add(above)
 
@@ -199,9 +216,11 @@ class InPlaceChange:
         """Remove a folder that has become empty, and those above it, up to site-packages."""
         while folder.count("/") > 0 and not folder.endswith(_SITES):
             live = Path(self._live(folder))
-            if live.is_symlink() or not live.is_dir():
+            if not RealFolders(self.workspace.prefix).has(folder):
                 return
             bytecode = live / "__pycache__"
+            if bytecode.is_symlink():
+                return
             if bytecode.is_dir() and not any(bytecode.iterdir()):
                 bytecode.rmdir()
             if any(live.iterdir()):
@@ -223,18 +242,24 @@ def undo_interrupted(workspace: Workspace) -> bool:
         OSError: The file system does not allow it.
     """
     try:
-        record = json_as(read_bytes(workspace.in_place), _Record)
+        record = read_own(workspace.in_place, _Record)
+        record.check()
     except FileNotFoundError:
         return False
+    except NotOurs as error:
+        workspace.set_aside(workspace.in_place, str(error))
+        workspace.set_aside(workspace.root / _ASIDE, "its record is set aside")
+        return False
     prefix, aside = workspace.prefix, workspace.root / record.aside
-    for path in record.copied:
+    real = RealFolders(prefix)
+    for path in (p for p in record.copied if real.has(p.rpartition("/")[0])):
         (prefix / (path + _ARRIVING)).unlink(missing_ok=True)
-    for path in record.new:
+    for path in (p for p in record.new if real.has(p.rpartition("/")[0])):
         _unlink(prefix / path)
     for folder in record.folders:
-        _remove_if_empty(prefix / folder, prefix)
-    if aside.is_dir():
-        _put_back(aside, prefix)
+        _remove_if_empty(prefix, folder)
+    if is_real_folder(workspace.root, record.aside):
+        _put_back(aside, prefix, "")
     sync_file_system(prefix)
     workspace.in_place.unlink()
     sync_folder(workspace.root)
@@ -242,18 +267,22 @@ def undo_interrupted(workspace: Workspace) -> bool:
     return True
 
 
-def _put_back(aside: Path, live: Path) -> None:
-    with os.scandir(aside) as entries:
+def _put_back(aside: Path, prefix: Path, folder: str) -> None:
+    """Move the old files of one folder back; what is a link by now is replaced."""
+    with os.scandir(aside / folder) as entries:
         for entry in entries:
-            if entry.name.endswith(_ARRIVING):
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            target = prefix / path
+            if os.path.lexists(str(target).removesuffix(_ARRIVING)) and path.endswith(_ARRIVING):
                 continue  # half a copy: the original is still in place
-            target = live / entry.name
             if entry.is_dir(follow_symlinks=False):
-                if not target.is_dir():
+                if is_reserved(f"{path}/x") and not folder:
+                    continue
+                if not is_real_folder(prefix, path):
                     target.unlink(missing_ok=True)
                     make_folder_like(entry.path, str(target))
-                _put_back(Path(entry.path), target)
-            else:
+                _put_back(aside, prefix, path)
+            elif not is_reserved(path):
                 if target.is_dir() and not target.is_symlink():
                     remove_tree(target)  # a new folder where a file was
                 _move(entry.path, str(target))
@@ -267,13 +296,21 @@ def _move(source: str, target: str) -> None:
         if error.errno != errno.EXDEV:
             raise
         if os.path.isdir(source) and not os.path.islink(source):  # noqa: PTH112, PTH114
-            shutil.copytree(source, target + _ARRIVING, symlinks=True, dirs_exist_ok=True)
+            _discard(target + _ARRIVING)
+            shutil.copytree(source, target + _ARRIVING, symlinks=True)
             os.rename(target + _ARRIVING, target)  # noqa: PTH104
             shutil.rmtree(source)
             return
-        shutil.copy2(source, target + _ARRIVING, follow_symlinks=False)
-        os.rename(target + _ARRIVING, target)  # noqa: PTH104
+        copy_over(source, target, _ARRIVING)
         os.unlink(source)  # noqa: PTH108
+
+
+def _discard(path: str) -> None:
+    """Remove half a copy, or a link that someone left in its place."""
+    if os.path.islink(path):  # noqa: PTH114
+        os.unlink(path)  # noqa: PTH108
+    elif os.path.lexists(path):
+        shutil.rmtree(path)
 
 
 def _unlink(path: Path) -> None:
@@ -285,10 +322,10 @@ def _unlink(path: Path) -> None:
         raise
 
 
-def _remove_if_empty(folder: Path, prefix: Path) -> None:
+def _remove_if_empty(prefix: Path, path: str) -> None:
     """Remove a folder that did not exist before, with the bytecode that programs wrote."""
-    inside = os.path.realpath(folder).startswith(f"{os.path.realpath(prefix)}/")
-    if folder.is_symlink() or not folder.is_dir() or not inside:
+    folder = prefix / path
+    if folder.is_symlink() or not RealFolders(prefix).has(path):
         return
     shutil.rmtree(folder / "__pycache__", ignore_errors=True)
     if not any(folder.iterdir()):

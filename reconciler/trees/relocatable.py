@@ -15,6 +15,7 @@ from pathlib import Path
 from reconciler.files.bounded import read_bytes
 from reconciler.state.scripts import BESIDE_ITSELF, beginning_of
 
+_REWRITTEN = ".reconciler-rewritten"
 _ARGUMENTS = b' "$0"'
 """What follows the interpreter."""
 
@@ -79,7 +80,9 @@ def _correct(record: Path, written: dict[bytes, bytes]) -> None:
 
 def _replace(file: Path, content: bytes) -> None:
     """Replace a file, which may be a hard link into uv's cache, by a new one."""
-    beside = file.with_name(f"{file.name}.rewritten")
-    beside.write_bytes(content)
+    beside = file.with_name(f"{file.name}{_REWRITTEN}")
+    beside.unlink(missing_ok=True)
+    with beside.open("xb") as fresh:
+        fresh.write(content)
     shutil.copymode(file, beside)
     beside.replace(file)

@@ -13,6 +13,7 @@ from stat import S_IMODE
 from reconciler.processes import Cancellation
 from reconciler.trees.census import BYTECODE, Census
 from reconciler.trees.mount_points import mount_point_below
+from reconciler.trees.real_folders import RealFolders
 from reconciler.trees.workspace import NAME
 
 _NOT_CLONED = frozenset({NAME, ".lock", ".gitignore", "CACHEDIR.TAG"})
@@ -163,9 +164,10 @@ def carry_over(prefix: Path, stage: Path, loose: Mapping[str, int | None]) -> No
     Raises:
         OSError: A link cannot be made.
     """
+    real = RealFolders(stage)
     for path, before in loose.items():
         source, target = prefix / path, stage / path
-        if not target.parent.is_dir():
+        if not real.has(path.rpartition("/")[0]):
             continue  # it was in the folder of a package that leaves
         try:
             there = target.lstat().st_ino

@@ -19,10 +19,12 @@ from packaging.utils import NormalizedName
 from reconciler.processes import Cancellation
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Distribution, Installed, read_recorded_paths
+from reconciler.trees.real_folders import RealFolders, copy_over, is_real_folder
+from reconciler.trees.reserved import is_reserved
 
 _BYTECODE = "__pycache__"
 _COMPILED = re.compile(r"(?P<module>.+?)\.[^.]+(\.opt-[^.]+)?\.pyc")
-_UV_LOCK = ".lock"
+UV_LOCK = ".lock"
 
 
 @dataclass(eq=False)
@@ -40,16 +42,25 @@ class HoldConflict(Exception):
         )
 
 
-def recorded_paths(distribution: Distribution, prefix: Path) -> Iterator[str]:
-    """A distribution's files, relative to the environment; files outside it are skipped."""
-    start = f"{prefix}/"
+def recorded_paths(
+    distribution: Distribution, prefix: Path, *, reserved: bool = False
+) -> Iterator[str]:
+    """A distribution's files, relative to the environment.
+
+    Files outside it are skipped. So are those of the environment itself and ours, unless they
+    are `reserved` too: a RECORD may claim them, but no package owns them.
+    """
+    start, site = f"{prefix}/", f"{distribution.info.parent}/"
     try:
         paths = () if distribution.legacy else read_recorded_paths(distribution.info)
     except (OSError, ValueError):
         return
     for path in paths:
-        if path.startswith(start):
-            yield path[len(start) :]
+        if not path.startswith(start):
+            continue
+        inside = path[len(start) :]
+        if reserved or path.startswith(site) or not is_reserved(inside):
+            yield inside
 
 
 @dataclass
@@ -131,15 +142,24 @@ class Tree:
     def leaving(self, distribution: Distribution, going: frozenset[NormalizedName]) -> list[str]:
         """The files that leave with a distribution, including its compiled bytecode.
 
-        Without its metadata folder, files outside the tree, and files that a remaining package
-        also owns.
+        Without its metadata folder, files that a link leads to, files that a remaining package
+        also owns, and its metadata.
         """
-        shared = self._shared(going)
+        shared, others = self._shared(going), self._other_metadata(going)
         info = f"{self.info_of(distribution)}/"
         paths = [p for p in recorded_paths(distribution, self.prefix) if not p.startswith(info)]
-        inside = {f for f in {_folder_of(path) for path in paths} if self.is_inside(f)}
-        gone = [path for path in paths if _folder_of(path) in inside and path not in shared]
-        return [*gone, *self._compiled(gone)]
+        real = RealFolders(self.folder)
+        gone = [
+            path
+            for path in paths
+            if real.has(_folder_of(path)) and path not in shared
+            and not (".dist-info/" in path and path.startswith(others))
+        ]  # fmt: skip
+        return [*gone, *self._compiled(gone, real)]
+
+    def _other_metadata(self, going: frozenset[NormalizedName]) -> tuple[str, ...]:
+        others = (d for d in self.installed.all() if d.name not in going)
+        return tuple(f"{d.info}/".removeprefix(f"{self.prefix}/") for d in others)
 
     def info_of(self, distribution: Distribution) -> str:
         """Its metadata folder, or file, relative to the tree."""
@@ -160,7 +180,7 @@ class Tree:
         with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
             os.unlink(f"{self.folder}/{path}")  # noqa: PTH108 -- thousands of times
 
-    def _compiled(self, paths: Iterable[str]) -> Iterator[str]:
+    def _compiled(self, paths: Iterable[str], real: RealFolders) -> Iterator[str]:
         """The compiled bytecode of modules, which goes with them."""
         modules: dict[str, set[str]] = {}
         for path in paths:
@@ -170,26 +190,25 @@ class Tree:
         for folder, names in modules.items():
             compiled = f"{folder}/{_BYTECODE}" if folder else _BYTECODE
             there = self.folder / compiled
-            for entry in os.listdir(there) if there.is_dir() else ():  # noqa: PTH208
+            for entry in os.listdir(there) if real.has(compiled) else ():  # noqa: PTH208
                 matched = _COMPILED.fullmatch(entry)
                 if matched and matched["module"] in names:
                     yield f"{compiled}/{entry}"
 
     def _remove_info(self, info: Path) -> None:
-        if info.is_dir():
-            shutil.rmtree(info)
-        else:
-            info.unlink(missing_ok=True)
+        _remove(info)
 
     def _remove_empty(self, relative: str) -> None:
         """Remove a folder that has become empty, and those above it, up to site-packages."""
         while relative.count("/") > 0:
             folder = self.folder / relative
-            if relative.endswith(("/site-packages", "/dist-packages")) or folder.is_symlink():
+            if relative.endswith(("/site-packages", "/dist-packages")):
                 return
-            if not folder.is_dir():
+            if not RealFolders(self.folder).has(relative):
                 return
             bytecode = folder / _BYTECODE
+            if bytecode.is_symlink():
+                return
             if bytecode.is_dir() and not any(bytecode.iterdir()):
                 bytecode.rmdir()
             if any(folder.iterdir()):
@@ -222,23 +241,18 @@ class Tree:
             target = self.folder / path
             if path in self.held_files and os.path.lexists(target):
                 continue  # `conflict` has checked that it is identical
-            shared = path in self._held_folders or (target.is_dir() and self.is_inside(path))
-            in_parts = shared and entry.is_dir(follow_symlinks=False)
+            in_parts = entry.is_dir(follow_symlinks=False) and is_real_folder(self.folder, path)
             if in_parts or not _moved(incoming / path, target):
-                self._make_folder(target)
+                self._make_folder(path)
                 self._add_folder(incoming, path, cancel)
 
-    def is_inside(self, relative: str) -> bool:
-        """Whether a folder is in this tree; the target of a link elsewhere is not ours."""
-        top = os.path.realpath(self.folder)
-        return f"{os.path.realpath(self.folder / relative)}/".startswith(f"{top}/")
-
-    def _make_folder(self, folder: Path) -> None:
-        if folder.is_dir():
+    def _make_folder(self, path: str) -> None:
+        if is_real_folder(self.folder, path):
             return
+        folder = self.folder / path
         if os.path.lexists(folder):
-            folder.unlink()  # the old version had a module where the new one has a package
-        folder.mkdir(parents=True)
+            folder.unlink()  # the old version had a module, or a link, instead of this package
+        folder.mkdir()
 
     def conflict(self, incoming: Path, packages: Iterable[Distribution]) -> HoldConflict | None:
         """The first file in `incoming` that would replace a file of a held package, or None.
@@ -309,7 +323,7 @@ def _brings(distribution: Distribution, incoming: Path, path: str) -> bool:
 def entries_of(incoming: Path, folder: str) -> list["os.DirEntry[str]"]:
     """What is in a folder of `incoming`, without uv's lock on it."""
     with os.scandir(incoming / folder) as entries:
-        return [e for e in entries if folder or e.name != _UV_LOCK]  # uv's lock on the prefix
+        return [e for e in entries if folder or e.name != UV_LOCK]  # uv's lock on the prefix
 
 
 def _remove(path: Path) -> None:
@@ -332,9 +346,7 @@ def _moved(source: Path, target: Path) -> bool:
             raise
         if source.is_dir() and not source.is_symlink():
             return False
-        beside = target.with_name(target.name + ".incoming")
-        shutil.copy2(source, beside, follow_symlinks=False)
-        beside.rename(target)
+        copy_over(str(source), str(target), ".incoming")
     return True
 
 

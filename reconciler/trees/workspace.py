@@ -4,6 +4,7 @@ The folder `.reconciler` is inside the environment, on the same file system and 
 packages, so that hard links and renames work. It never contains anything that Python imports.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -16,8 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.files.parsing import json_of
+from reconciler.log.logger import get_logger
 from reconciler.processes import Cancellation
 from reconciler.status import ExpectedEnd, Reason
+
+log = get_logger(__name__)
 
 NAME = ".reconciler"
 _STAGE, _WORK = "stage-", "work-"
@@ -26,6 +30,7 @@ _ASIDE = "aside"
 _UNFINISHED = ".new"
 """The suffix of a file that is being written (`write_durably`)."""
 _LOCK_POLL_SECONDS = 0.05
+_NOT_OURS = "it is a symbolic link, and Reconciler writes nothing through one; remove the link"
 
 
 class Busy(ExpectedEnd):
@@ -105,8 +110,36 @@ class Workspace:
         return self.root / "service.lock"
 
     def create(self) -> None:
-        """Make the folder; it is private because uv settings with credentials are written there."""
+        """Make the folder; it is private because uv settings with credentials are written there.
+
+        Raises:
+            OSError: It cannot be made, or a symbolic link is in its place.
+        """
+        for folder in (self.root, self.generations, self.vault, self._kept_aside):
+            if folder.is_symlink():
+                raise NotADirectoryError(errno.ENOTDIR, _NOT_OURS, str(folder))
         self.root.mkdir(mode=0o700, exist_ok=True)
+
+    @property
+    def _kept_aside(self) -> Path:
+        return self.root / "set-aside"
+
+    def set_aside(self, path: Path, why: str) -> None:
+        """Keep one of our files or folders where nothing reads it, and say why.
+
+        Call with the pass lock held.
+
+        Raises:
+            OSError: It cannot be moved.
+        """
+        if not os.path.lexists(path):
+            return
+        self._kept_aside.mkdir(mode=0o700, exist_ok=True)
+        kept = self._kept_aside / path.name
+        if os.path.lexists(kept):
+            remove_tree(kept)
+        path.rename(kept)
+        log.warning("file.set-aside", file=str(path), kept=str(kept), message=why)
 
     def new_work(self) -> Path:
         """A new, empty folder for the files that uv reads and writes in one pass."""
@@ -129,10 +162,7 @@ class Workspace:
         """Remove what a crash left behind; return the number of files and folders."""
         found = self.leftovers()
         for path in found:
-            if path.is_dir():
-                remove_tree(path)
-            else:
-                path.unlink()
+            remove_tree(path)
         return len(found)
 
     @contextmanager
@@ -174,7 +204,9 @@ class Workspace:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    # A link would let us write into a file elsewhere.
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o666)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -219,8 +251,14 @@ def _holder(descriptor: int) -> str:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove one of our folders completely; files that vanish meanwhile are fine."""
-    shutil.rmtree(path, onerror=_ignore_vanished)
+    """Remove one of our folders completely; files that vanish meanwhile are fine.
+
+    A file or a symbolic link is removed itself.
+    """
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, onerror=_ignore_vanished)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _ignore_vanished(
@@ -233,7 +271,8 @@ def _ignore_vanished(
 def write_durably(path: Path, text: str) -> None:
     """Replace a small file; a power cut leaves either the old or the new one."""
     fresh = path.with_name(path.name + _UNFINISHED)
-    with fresh.open("w", encoding="utf-8") as file:
+    fresh.unlink(missing_ok=True)  # it may be a link by now
+    with fresh.open("x", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -11,14 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from reconciler.files.bounded import open_regular
+from reconciler.log.logger import get_logger
 from reconciler.state.holds import matches
 from reconciler.state.installed import Distribution, Installed, read_distribution
 from reconciler.status import ExpectedEnd, Reason
+from reconciler.trees.own_files import NotOurs
 from reconciler.trees.workspace import Workspace
 from reconciler.vault.manifest import (
     Manifest,
@@ -27,6 +28,8 @@ from reconciler.vault.manifest import (
     read_manifest,
     read_omitted,
 )
+
+log = get_logger(__name__)
 
 MANIFEST = "manifest.json"
 TREE = "tree"
@@ -69,9 +72,12 @@ class Vault:
             known: dict[NormalizedName, Manifest] = {}
             for name, numbers in stamp:
                 for number in reversed(numbers):
-                    manifest = read_manifest(self.root / name / str(number) / MANIFEST)
-                    if manifest is not None:
-                        known[NormalizedName(name)] = manifest
+                    path = self.root / name / str(number) / MANIFEST
+                    try:
+                        known[NormalizedName(name)] = read_manifest(path)
+                    except (OSError, NotOurs) as error:
+                        log.warning("vault.ignored", file=str(path), message=str(error))
+                    else:
                         break
             self._known, self._stamp = known, stamp
         return self._known
@@ -86,15 +92,18 @@ class Vault:
     def folders(self) -> Iterator[tuple[NormalizedName, list[Path]]]:
         """Each package with the folders of its complete copies, oldest first."""
         with suppress(FileNotFoundError):
-            for package in self.root.iterdir():
-                numbered = [p for p in package.iterdir() if p.name.isdigit()]
+            for package in filter(_is_folder, self.root.iterdir()):
+                numbered = [p for p in package.iterdir() if p.name.isdecimal() and _is_folder(p)]
                 yield NormalizedName(package.name), sorted(numbered, key=lambda p: int(p.name))
 
     def copies(self, name: NormalizedName) -> list[Manifest]:
         """Every readable copy of a package, the oldest first."""
         folders = next((folders for known, folders in self.folders() if known == name), [])
-        found = (read_manifest(folder / MANIFEST) for folder in folders)
-        return [manifest for manifest in found if manifest is not None]
+        found: list[Manifest] = []
+        for folder in folders:
+            with suppress(OSError, NotOurs):  # `current` reports it
+                found.append(read_manifest(folder / MANIFEST))
+        return found
 
     def folder(self, manifest: Manifest) -> Path:
         """The folder with a copy's files, at the same paths as below the environment."""
@@ -109,7 +118,7 @@ class Vault:
         path = self.root / manifest.name / str(manifest.number) / MANIFEST
         try:
             return read_files(path)
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, NotOurs) as error:
             raise CopyDamaged(manifest.name, manifest.version, MANIFEST) from error
 
     def check(self, manifest: Manifest) -> None:
@@ -145,9 +154,10 @@ class Vault:
     def whole(self, manifest: Manifest) -> Manifest | None:
         """The newest older copy of the same build with all its files, if there still is one."""
         for number in range(manifest.number - 1, 0, -1):
-            older = read_manifest(self.root / manifest.name / str(number) / MANIFEST)
-            if older is not None and older.version == manifest.version and not older.slim:
-                return older
+            with suppress(OSError, NotOurs):
+                older = read_manifest(self.root / manifest.name / str(number) / MANIFEST)
+                if older.version == manifest.version and not older.slim:
+                    return older
         return None
 
     def omitted(self, installed: Installed, tree: Path | None = None) -> Omitted:
@@ -173,6 +183,10 @@ class Vault:
         for one in wanted:
             wanted += [n for n, m in current.items() if m.pinned_by == one and n not in wanted]
         return [current[n] for n in wanted if n in current]
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def digest_of(path: Path) -> str:

@@ -4,11 +4,16 @@ Only reads; `reconciler.vault.writer` writes it.
 """
 
 from pathlib import Path
+from posixpath import join, normpath
 
 import msgspec
+from packaging.version import InvalidVersion, Version
 
-from reconciler.files.bounded import read_bytes
-from reconciler.files.parsing import json_as
+from reconciler.trees.own_files import NotOurs, read_own
+from reconciler.trees.reserved import is_plain, may_belong_to_package
+
+_MOST = 256 * 1024 * 1024
+"""The list of torch's 14,600 files has 3 megabytes."""
 
 
 class VaultFile(msgspec.Struct, frozen=True, array_like=True):
@@ -57,12 +62,31 @@ class WholeManifest(Manifest, frozen=True, kw_only=True):
     """The files that its RECORD lists and that had been deleted on purpose."""
 
 
-def read_manifest(path: Path) -> Manifest | None:
-    """Everything except the list of files; None if there is no such file or it is damaged."""
+def read_manifest(path: Path) -> Manifest:
+    """Everything except the list of files.
+
+    Raises:
+        NotOurs: It is not one that we wrote.
+        OSError: It is missing, or cannot be read.
+    """
+    manifest = read_own(path, Manifest, _MOST)
+    if manifest.name != path.parent.parent.name or str(manifest.number) != path.parent.name:
+        raise NotOurs(f"it is that of copy {manifest.number} of {manifest.name!r}")
     try:
-        return json_as(read_bytes(path, _MOST), Manifest)
-    except (OSError, msgspec.DecodeError):
-        return None
+        Version(manifest.version)
+    except InvalidVersion as error:
+        raise NotOurs(str(error)) from error
+    prefix = str(path.parents[4])
+    for link, to in manifest.links.items():
+        if not may_belong_to_package(link) or not _stays_inside(prefix, link, to):
+            raise NotOurs(f"its link {link!r} leads out of the environment")
+    return manifest
+
+
+def _stays_inside(prefix: str, link: str, to: str) -> bool:
+    """Whether a symbolic link in the environment leads to something in it."""
+    there = normpath(join(prefix, link.rpartition("/")[0], to))
+    return bool(to) and is_plain(there.removeprefix(f"{prefix}/"))
 
 
 def read_files(path: Path) -> tuple[VaultFile, ...]:
@@ -70,14 +94,18 @@ def read_files(path: Path) -> tuple[VaultFile, ...]:
 
     Raises:
         OSError: It cannot be read.
-        msgspec.DecodeError: It is damaged.
+        NotOurs: It is not one that we wrote.
     """
-    return json_as(read_bytes(path, _MOST), _Files).files
+    files = read_own(path, _Files, _MOST).files
+    for file in files:
+        if not may_belong_to_package(file.path):
+            raise NotOurs(f"{file.path!r} is not a file of a package")
+    return files
 
 
 def read_omitted(path: Path) -> tuple[str, ...]:
     """The files that had been deleted on purpose; none if that cannot be read."""
     try:
-        return json_as(read_bytes(path, _MOST), _Omitted).omitted
-    except (OSError, msgspec.DecodeError):
+        return read_own(path, _Omitted, _MOST).omitted
+    except (OSError, NotOurs):
         return ()

@@ -54,6 +54,8 @@ class VaultWriter:
             ValueError: Its RECORD is malformed.
         """
         self._lock.require(self._vault.prefix)
+        if (self._vault.root / held.name).is_symlink():
+            remove_tree(self._vault.root / held.name)
         number = self._newest_number(held.name) + 1
         folder = self._vault.root / held.name / str(number)
         fresh = folder.with_name(f"{_UNFINISHED}{number}-{os.getpid()}")
@@ -96,7 +98,7 @@ class VaultWriter:
             for folder in folders[: -(keep + 1)]:
                 remove_tree(folder)
         with suppress(FileNotFoundError):
-            for package in self._vault.root.iterdir():
+            for package in (p for p in self._vault.root.iterdir() if not p.is_symlink()):
                 for leftover in package.glob(f"{_UNFINISHED}*"):
                     remove_tree(leftover)
 

@@ -39,6 +39,7 @@ def make_wheel(
     raw_scripts: Files | None = None,
     tag: str = "py3-none-any",
     metadata_extra: Sequence[str] = (),
+    record_extra: Sequence[str] = (),
 ) -> Path:
     """Write a wheel to the directory and return its path.
 
@@ -56,6 +57,7 @@ def make_wheel(
         raw_scripts: Files that go to the environment's bin as they are.
         tag: The compatibility tag, `PYTHON-ABI-PLATFORM`; several are joined by dots.
         metadata_extra: Further lines of METADATA.
+        record_extra: Paths that RECORD claims as well, without any file.
     """
     base = f"{module_name(name)}-{version}"
     members = _encoded(default_files(name, version) if files is None else files)
@@ -75,7 +77,7 @@ def make_wheel(
     )
     path = directory / f"{base}-{tag}.whl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_wheel_bytes(base, members, metadata, tag))
+    path.write_bytes(_wheel_bytes(base, members, metadata, tag, record_extra))
     return path
 
 
@@ -203,8 +205,9 @@ def _wheel_text(tag: str) -> str:
     return "\n".join([*head, *tags, ""])
 
 
-def _record_text(members: Mapping[str, bytes], dist_info: str) -> str:
+def _record_text(members: Mapping[str, bytes], dist_info: str, extra: Sequence[str]) -> str:
     lines = [f"{path},{record_hash(body)},{len(body)}" for path, body in members.items()]
+    lines += [f"{path},," for path in extra]
     return "\n".join([*lines, f"{dist_info}/RECORD,,", ""])
 
 
@@ -222,14 +225,20 @@ def _below(folder: str, files: Files) -> dict[str, bytes]:
     return {f"{folder}/{path}": body for path, body in _encoded(files).items()}
 
 
-def _wheel_bytes(base: str, members: Mapping[str, bytes], metadata: str, tag: str) -> bytes:
+def _wheel_bytes(
+    base: str,
+    members: Mapping[str, bytes],
+    metadata: str,
+    tag: str,
+    record_extra: Sequence[str] = (),
+) -> bytes:
     dist_info = f"{base}.dist-info"
     whole = {
         **members,
         f"{dist_info}/METADATA": metadata.encode(),
         f"{dist_info}/WHEEL": _wheel_text(tag).encode(),
     }
-    whole[f"{dist_info}/RECORD"] = _record_text(whole, dist_info).encode()
+    whole[f"{dist_info}/RECORD"] = _record_text(whole, dist_info, record_extra).encode()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for member, body in whole.items():

@@ -141,7 +141,9 @@ def test_what_goes_leaves_nothing_behind(pair):
 
 def test_an_intent_survives_being_written(pair):
     intent = Intent("stage-x", (Root("bin", 1, 0), Root("lib", 2, 3)), {"a": 1}, {"b": 2}, "7")
-    assert Intent.from_json(intent.to_json()) == intent
+    workspace, _ = pair
+    workspace.intent.write_text(intent.to_json())
+    assert Intent.read(workspace.intent) == intent
 
 
 # Where it cannot be done
