@@ -106,7 +106,7 @@ class Stand:
         try:
             return reconcile(running, audit=True)
         finally:
-            self.log = "".join(running.log)
+            self.log = running.log.text
 
     def fingerprint(self) -> Fingerprint:
         """Inode and SHA-256 of every file of every held package that is installed."""
