@@ -34,6 +34,7 @@ LEVEL = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 LONGEST_FILE = 400
 LOOSE = {"__init__", "__main__", "processes"}
 SAME_SUBJECT = {
+    "deciding": "what decides in an environment, and how it is read",
     "environment": "its configuration, and the environment itself",
     "history": "the command, and what it shows",
     "passes": "the pass, and how the terminal shows it",

@@ -12,6 +12,7 @@ import tomli
 from packaging.utils import canonicalize_name
 
 from reconciler.config import EnvironmentConfig
+from reconciler.files.deciding import read_deciding_text
 from reconciler.state.desired import Desired
 from reconciler.status import Problem
 
@@ -24,7 +25,7 @@ def declared_elsewhere(config: EnvironmentConfig, desired: Desired | None) -> Pr
     if desired is None or desired.requirements:
         return None
     try:
-        document = tomli.loads(config.pyproject.read_text(encoding="utf-8-sig"))
+        document = tomli.loads(read_deciding_text(config.pyproject))
     except (OSError, ValueError):
         return None  # saved again since it was read
     found = [*_not_selected(document, config), *_of_other_tools(document, config.pyproject)]

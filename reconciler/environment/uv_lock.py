@@ -14,6 +14,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from reconciler.environment.snapshot import Snapshot
+from reconciler.files.deciding import read_deciding_text
 
 LOCK = "uv.lock"
 
@@ -80,7 +81,7 @@ def _parsed(lock: Path, _stamp: tuple[int, ...]) -> UvLock:
 
 def _read(file: Path) -> Mapping[str, Any]:
     try:
-        return tomli.loads(file.read_text(encoding="utf-8"))
+        return tomli.loads(read_deciding_text(file))
     except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError):
         return {}
 

@@ -15,6 +15,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from reconciler.files.deciding import read_deciding_text
 from reconciler.state.declared import Declared
 from reconciler.state.desired import Desired
 from reconciler.state.distribution import Distribution
@@ -47,7 +48,7 @@ def _folder_of(declared: Declared) -> Path | None:
 def _static_project(folder: Path, holds: HoldSet) -> Distribution | None:
     """What its pyproject.toml says, if that is all there is to know about its requirements."""
     try:
-        document = tomli.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+        document = tomli.loads(read_deciding_text(folder / "pyproject.toml"))
         project, sources = document["project"], document.get("tool", {}).get("uv", {})
         elsewhere = {canonicalize_name(n) for n in sources.get("sources", {})} - holds.held.keys()
         dynamic = {"version", "dependencies", "optional-dependencies"}.intersection(
