@@ -72,7 +72,7 @@ def problems_of(
         return
     check = _Check()
     seen: set[str] = set()
-    for problem in check.all(paths, folders, trees):
+    for problem in check.all(*map(dict.fromkeys, (paths, folders, trees))):
         if problem.file not in seen:
             seen.add(problem.file)
             yield problem
