@@ -189,3 +189,45 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
 def test_every_module_says_what_it_is_for() -> None:
     silent = [m for m, file in FILES.items() if file.stat().st_size]
     assert [m for m in silent if not ast.get_docstring(TREES[m])] == []
+
+
+DECIDING = (
+    "config.load",
+    "environment.declaration",
+    "environment.deciding",
+    "environment.uv_lock",
+    "planning.addressed",
+    "planning.pruning",
+    "uv.discovery",
+    "uv.requirement_files",
+    "uv.settings",
+)
+"""Modules that read files that decide what is installed or run."""
+OPENING = {"open", "read_text", "read_bytes", "fdopen", "open_regular", "read_opened"}
+LISTED_ANYWAY = {"environment.deciding": {"read_text"}, "environment.uv_lock": {"read_text"}}
+""".pth files and INSTALLER, which are checked with the folder that they are in."""
+
+
+def test_files_that_decide_are_read_in_one_way() -> None:
+    """Through `files.deciding`, which checks what it reads and notes it."""
+    otherwise = [
+        f"{module}:{node.lineno} calls {name}"
+        for module in DECIDING
+        for node in ast.walk(TREES[f"reconciler.{module}"])
+        if isinstance(node, ast.Call)
+        for name in [getattr(node.func, "attr", getattr(node.func, "id", ""))]
+        if name in OPENING - LISTED_ANYWAY.get(module, set())
+    ]
+    assert otherwise == []
+
+
+def test_whoever_parses_toml_reads_it_in_that_way() -> None:
+    """A new module that reads a TOML file is found; one that is given the text is named here."""
+    given_the_text = {f"state.{name}" for name in ("build_stamp", "desired", "places", "position")}
+    parsing = {m.removeprefix("reconciler.") for m in FILES if "tomli" in foreign(m)}
+    reading = {
+        m
+        for m in parsing
+        if any(n == "reconciler.files.deciding" for n, _ in imports(f"reconciler.{m}"))
+    }
+    assert parsing - reading - given_the_text == set()
