@@ -40,6 +40,7 @@ LEVEL = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 LONGEST_FILE = 400
 LOOSE = {"__init__", "__main__", "descendants", "excerpts", "processes"}
 SAME_SUBJECT = {
+    "deciding": "what decides in an environment, and how it is read",
     "environment": "its configuration, and the environment itself",
     "history": "the command, and what it shows",
     "passes": "the pass, and how the terminal shows it",
@@ -199,3 +200,48 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
 def test_every_module_says_what_it_is_for() -> None:
     silent = [m for m, file in FILES.items() if file.stat().st_size]
     assert [m for m in silent if not ast.get_docstring(trees()[m])] == []
+
+
+DECIDING = (
+    "config.load",
+    "environment.declaration",
+    "environment.deciding",
+    "environment.uv_lock",
+    "planning.addressed",
+    "planning.pruning",
+    "uv.discovery",
+    "uv.requirement_files",
+    "uv.settings",
+)
+"""Modules that read files that decide what is installed or run."""
+OPENING = {"open", "read_text", "read_bytes", "fdopen", "open_regular", "read_opened"}
+LISTED_ANYWAY = {"environment.deciding": {"read_text"}, "environment.uv_lock": {"read_text"}}
+""".pth files and INSTALLER, which are checked with the folder that they are in."""
+
+
+def test_files_that_decide_are_read_in_one_way() -> None:
+    """Through `files.deciding`, which checks what it reads and notes it."""
+    otherwise = [
+        f"{module}:{node.lineno} calls {name}"
+        for module in DECIDING
+        for node in ast.walk(trees()[f"reconciler.{module}"])
+        if isinstance(node, ast.Call)
+        for name in [getattr(node.func, "attr", getattr(node.func, "id", ""))]
+        if name in OPENING - LISTED_ANYWAY.get(module, set())
+    ]
+    assert otherwise == []
+
+
+def test_whoever_parses_toml_reads_it_in_that_way() -> None:
+    """A new module that reads a TOML file is found; one that is given the text is named here."""
+    given_the_text = {f"state.{name}" for name in ("build_stamp", "desired", "places", "position")}
+    reading = {m for m in FILES if "reconciler.files.deciding" in {name for name, _ in imports(m)}}
+    parsing = {
+        module
+        for module, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        if {"tomli", "toml_of"} & {alias.name for alias in node.names}
+    }
+    found = {module.removeprefix("reconciler.") for module in parsing - reading}
+    assert found - given_the_text == {"files.parsing"}

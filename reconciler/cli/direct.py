@@ -19,6 +19,7 @@ from reconciler.cli.terminal.progress import Follower
 from reconciler.config import Config, EnvironmentConfig, Mode, OnHoldBroken
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
+from reconciler.files.trust import Insecure, check_trust
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal, State, iso
 from reconciler.journal.suspension import paused, resumed, rolled_back, rolling_back, settled
@@ -219,7 +220,7 @@ class Direct:
     def _revision(self) -> str | None:
         try:
             return self.environment.look().revision
-        except InterpreterError:
+        except (InterpreterError, Insecure):  # the pass says it
             return None
 
 
@@ -228,8 +229,15 @@ def _without_passwords(reason: str | None) -> str | None:
 
 
 def open_journal(config: Config) -> Journal:
-    """Open the journal; if the old one was damaged, say where it went."""
-    journal = Journal(config.service.state_dir / "journal.sqlite3")
+    """Open the journal; if the old one was damaged, say where it went.
+
+    Raises:
+        Insecure: As root: others may write it.
+    """
+    path = config.service.state_dir / "journal.sqlite3"
+    for problem in check_trust([path], os.geteuid()):
+        raise Insecure(problem)
+    journal = Journal(path)
     journal.when_set_aside(_tell_set_aside)
     if journal.set_aside is not None:
         _tell_set_aside(journal.set_aside)

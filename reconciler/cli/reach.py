@@ -10,6 +10,7 @@ from reconciler.cli.client import Client, Foreign, NotRunning
 from reconciler.config import Config, EnvironmentConfig, Mode
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
+from reconciler.files.trust import Insecure
 from reconciler.status import EnvironmentStatus, Status
 from reconciler.trees.workspace import Busy
 
@@ -91,7 +92,7 @@ def refuse_claimed(config: Config, target: EnvironmentConfig) -> None:
         workspace.create()
         with workspace.service_lock():
             return
-    except InterpreterError:
+    except (InterpreterError, Insecure):  # the pass says it
         return
     except Busy as busy:
         raise click.ClickException(

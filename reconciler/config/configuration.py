@@ -126,5 +126,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def in_charge(self) -> tuple[Path, ...]:
-        """The files that decide what the service runs: the configuration and the configured uv."""
-        return tuple(it for it in (self.path, self.service.uv) if it is not None)
+        """What decides what the service runs, who may ask it, and what it remembers."""
+        notices = [it for each in self.environments.values() for it in each.notify]
+        files = [file for it in notices for file in (it.url_file, it.token_file)]
+        paths = (self.path, self.service.uv, self.service.state_dir, self.http.token_file, *files)
+        return tuple(it for it in paths if it is not None)

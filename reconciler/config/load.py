@@ -15,6 +15,7 @@ from reconciler.config.locate import default_state_dir, home_folder
 from reconciler.config.paths import Place, interpreter_of, require_plain, visible
 from reconciler.config.problem import ConfigRejected, Unfit
 from reconciler.config.reading import Reading
+from reconciler.files.deciding import read_deciding
 from reconciler.files.parsing import toml_of
 from reconciler.log.redact import redact
 from reconciler.state.position import positions
@@ -42,6 +43,7 @@ def load(path: Path, env: Mapping[str, str] | None = None) -> Config:
 
     Raises:
         ConfigRejected: With every problem found, in file order.
+        Insecure: As root: others may change the file.
     """
     env = os.environ if env is None else env
     path = path.absolute()
@@ -69,7 +71,7 @@ def _require_plain_name(path: Path) -> None:
 
 def _text_of(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return read_deciding(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         problem = Problem(

@@ -78,7 +78,7 @@ class Roster:
     def environment(self, config: EnvironmentConfig) -> Environment:
         """The environment that a configuration is about."""
         uv = self.config.service.uv
-        return Environment(config, self._around.environ, Path(uv) if uv else None, wary=True)
+        return Environment(config, self._around.environ, Path(uv) if uv else None)
 
     def claims(self, *, patient: bool) -> dict[str, Claim]:
         """The claims on all configured environments, before anything begins.

@@ -20,7 +20,7 @@ from reconciler import __version__
 from reconciler.config import Config, ConfigRejected, LogFormat
 from reconciler.daemon.supervisor import Supervisor
 from reconciler.daemon.watchdog import feed_watchdog
-from reconciler.files.trust import check_trust
+from reconciler.files.trust import Insecure, check_trust
 from reconciler.log.journald import sink_under_systemd
 from reconciler.log.logger import configure, get_logger, tapped
 from reconciler.log.redact import redact
@@ -68,7 +68,7 @@ def main(load: Load, environ: Mapping[str, str], serving: Serving) -> int:
     notifier = Notifier.from_environment()
     try:
         config = _trusted(load())
-    except (ConfigRejected, UntrustedConfig) as rejected:
+    except (ConfigRejected, Insecure) as rejected:
         _tell_rejected(rejected, notifier)
         return os.EX_CONFIG  # the units do not start again for this one
     _set_up_log(config)
@@ -82,21 +82,13 @@ def main(load: Load, environ: Mapping[str, str], serving: Serving) -> int:
         return 1
 
 
-class UntrustedConfig(Exception):
-    """The service runs as root with a configuration or a uv that others may write."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.sentence)
-        self.problem = problem
-
-
 def _trusted(config: Config) -> Config:
     for problem in check_trust(config.in_charge, os.geteuid()):
-        raise UntrustedConfig(problem)
+        raise Insecure(problem)
     return config
 
 
-def _tell_rejected(rejected: ConfigRejected | UntrustedConfig, notifier: Notifier) -> None:
+def _tell_rejected(rejected: ConfigRejected | Insecure, notifier: Notifier) -> None:
     """Say why there is no start: there is no log yet, but there may be a journal."""
     said = rejected.problems if isinstance(rejected, ConfigRejected) else [rejected]
     notifier.status(f"It did not start, the configuration is rejected: {said[0]}")
@@ -243,7 +235,7 @@ class _Service:
     async def _apply_new(self, supervisor: Supervisor) -> tuple[bool, str]:
         try:
             config = _trusted(await asyncio.to_thread(self._load))
-        except (ConfigRejected, UntrustedConfig) as rejected:
+        except (ConfigRejected, Insecure) as rejected:
             log.error("config.rejected", message=str(rejected))
             supervisor.reject(_problem(rejected, self._config))
             return False, str(rejected)
@@ -276,12 +268,12 @@ def _roots(config: Config) -> list[Path]:
     return [environment.root for environment in config.environments.values()]
 
 
-def _problem(rejected: ConfigRejected | UntrustedConfig | Busy, config: Config) -> Problem:
+def _problem(rejected: ConfigRejected | Insecure | Busy, config: Config) -> Problem:
     """The first thing that is wrong with a configuration, as the status shows it."""
     match rejected:
         case ConfigRejected():
             return rejected.problems[0]
-        case UntrustedConfig():
+        case Insecure():
             return rejected.problem
     return Problem(file=str(config.path), reason=str(rejected), fix=_fix(rejected))
 

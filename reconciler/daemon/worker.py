@@ -27,6 +27,7 @@ from reconciler.daemon.schedule import due, next_check, waits_for_retry
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
 from reconciler.environment.snapshot import Snapshot
+from reconciler.files.trust import Insecure
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal, State, iso, without_log
 from reconciler.log.logger import context, get_logger
@@ -368,5 +369,5 @@ class Worker:
     def _generations(self) -> tuple[GenerationStatus, ...]:
         try:
             return generations.listed(self.environment.workspace)
-        except (InterpreterError, OSError):  # the pass has said what is wrong with it
+        except (InterpreterError, Insecure, OSError):  # the pass has said what is wrong with it
             return ()

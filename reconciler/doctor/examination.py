@@ -17,6 +17,7 @@ from reconciler.doctor.index import check_indexes
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
 from reconciler.environment.snapshot import Snapshot
+from reconciler.files.trust import Insecure
 from reconciler.status import Status
 from reconciler.uv.program import UvError
 
@@ -51,7 +52,7 @@ def examine(
     yield from machine.check_units(environ)
     yield _check_address(config, answer)
     yield machine.check_state(config)
-    yield from machine.check_secrets(config)
+    yield from machine.check_secrets(config, _uid_of_service(answer))
     yield from place.check_space(_cache_folder(environ), "uv's cache")
     for target in targets:
         for finding in _environment(config, target, environ, _uid_of_service(answer)):
@@ -91,7 +92,8 @@ def _uid_of_service(answer: WhoAnswers) -> int:
 def _environment(
     config: Config, target: EnvironmentConfig, environ: Mapping[str, str], uid: int
 ) -> Iterator[Finding]:
-    yield from place.check_permissions(target, uid)
+    insecure = list(place.check_permissions(target, environ, uid))
+    yield from insecure
     yield from place.check_space(target.root, "the environment")
     environment = Environment(target, environ, config.service.uv)
     if not environment.exists:
@@ -99,6 +101,10 @@ def _environment(
         return
     try:
         snapshot = environment.look(audit_files=True)
+    except Insecure as error:
+        if not insecure:  # in a file that only the look reads
+            yield problem("permissions", error.problem.reason, error.problem.fix)
+        return
     except InterpreterError as error:
         yield problem("interpreter", f"{error.executable}: {error.defect}", error.fix)
         return

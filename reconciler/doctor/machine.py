@@ -193,12 +193,17 @@ def _is_whole(journal: Path) -> bool:
         raise
 
 
-def check_secrets(config: Config) -> Iterator[Finding]:
-    """The token is private, and as root, only root may change the configuration."""
+def check_secrets(config: Config, uid: int) -> Iterator[Finding]:
+    """The token is private, and as root, only root may change what decides for the service.
+
+    Args:
+        config: The configuration.
+        uid: The user that the service runs as.
+    """
     token = config.http.token_file
     if token is not None:
         yield _check_token(token)
-    wrong = check_trust(config.in_charge, os.geteuid())
+    wrong = check_trust(config.in_charge, uid)
     for it in wrong:
         yield problem("permissions", it.reason, it.fix)
     if config.path is not None and not wrong:

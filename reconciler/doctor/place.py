@@ -5,12 +5,12 @@ import fcntl
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from reconciler.config import EnvironmentConfig
 from reconciler.doctor.finding import Finding, fine, problem, warning
-from reconciler.environment.deciding import environment_paths
+from reconciler.environment.deciding import decided_by_place, trees_of
 from reconciler.environment.interpreter import Interpreter
 from reconciler.environment.usage import users_of
 from reconciler.files.trust import check_trust
@@ -20,6 +20,7 @@ from reconciler.trees.workspace import Workspace
 _MIB = 1024 * 1024
 LITTLE_SPACE, NO_SPACE = 2048 * _MIB, 200 * _MIB
 FEW_INODES, NO_INODES = 100_000, 10_000
+_MOST_SHOWN = 20
 _INSTALLERS = ("uv", "pip", "pip3", "poetry", "pdm", "hatch", "conda", "mamba")
 
 
@@ -215,8 +216,10 @@ def check_own_place(interpreter: Interpreter) -> Finding:
     return fine("own place", f"Reconciler runs from {sys.prefix}")
 
 
-def check_permissions(target: EnvironmentConfig, uid: int) -> Iterator[Finding]:
+def check_permissions(
+    target: EnvironmentConfig, environ: Mapping[str, str], uid: int
+) -> Iterator[Finding]:
     """If the service runs as root, only root can write what decides what is installed."""
-    paths = environment_paths(target.pyproject, target.root, target.python)
-    for it in check_trust(paths, uid):
-        yield problem("permissions", it.reason, it.fix)
+    it = decided_by_place(target, environ) + trees_of(target)
+    for found in check_trust(it.paths, uid, folders=it.folders, trees=it.trees)[:_MOST_SHOWN]:
+        yield problem("permissions", found.reason, found.fix)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from reconciler.config import EnvironmentConfig
+from reconciler.files.bounded import NotRegular, TooLarge
+from reconciler.files.deciding import read_deciding
 from reconciler.log.redact import redact
 from reconciler.state.desired import BadFile, Desired, parse
 from reconciler.status import Problem
@@ -41,15 +43,18 @@ def read_project(file: Path) -> bytes:
 
     Raises:
         BadFile: It does not exist, or it cannot be read.
+        Insecure: As root: others may change it.
     """
     try:
-        with file.open("rb") as opened:
-            text = opened.read(_MAX_PROJECT_BYTES + 1)
+        return read_deciding(file, _MAX_PROJECT_BYTES)
+    except TooLarge as error:
+        reason = "the file is larger than 4 MiB"
+        raise bad_file(file, reason, "Check that it is the right file.") from error
+    except NotRegular as error:
+        reason = "it is not a regular file"
+        raise bad_file(file, reason, "Point `pyproject` at the project's file.") from error
     except OSError as error:
         raise unreadable(file, error) from error
-    if len(text) > _MAX_PROJECT_BYTES:
-        raise bad_file(file, "the file is larger than 4 MiB", "Check that it is the right file.")
-    return text
 
 
 def bad_file(file: Path, reason: str, fix: str) -> BadFile:

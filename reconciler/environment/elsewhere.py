@@ -11,7 +11,8 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 from reconciler.config import EnvironmentConfig
-from reconciler.files.bounded import read_head, read_text
+from reconciler.files.bounded import read_head
+from reconciler.files.deciding import read_deciding_text
 from reconciler.files.parsing import toml_of
 from reconciler.state.desired import Desired
 from reconciler.status import Problem
@@ -25,7 +26,7 @@ def declared_elsewhere(config: EnvironmentConfig, desired: Desired | None) -> Pr
     if desired is None or desired.requirements:
         return None
     try:
-        document = toml_of(read_text(config.pyproject))
+        document = toml_of(read_deciding_text(config.pyproject))
     except (OSError, ValueError):
         return None  # saved again since it was read
     found = [*_not_selected(document, config), *_of_other_tools(document, config.pyproject)]

@@ -17,15 +17,21 @@ from packaging.utils import NormalizedName
 
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.cautions import cautions_of
-from reconciler.environment.deciding import environment_paths
+from reconciler.environment.deciding import (
+    Deciding,
+    decided_by_interpreter,
+    decided_by_place,
+    decided_by_project,
+    trees_of,
+)
 from reconciler.environment.declaration import bad_file, declared_by, unreadable
 from reconciler.environment.elsewhere import declared_elsewhere
-from reconciler.environment.interpreter import Interpreter, InterpreterCache, InterpreterError
+from reconciler.environment.interpreter import Interpreter, InterpreterCache
 from reconciler.environment.local_sources import LocalSources
 from reconciler.environment.secrets import register_effective, register_installed
 from reconciler.environment.snapshot import Snapshot
-from reconciler.files.bounded import read_bytes
-from reconciler.files.trust import check_trust
+from reconciler.files.deciding import noting, read_deciding
+from reconciler.files.trust import Insecure, problems_of
 from reconciler.log.redact import redact
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.build_stamp import LocalSource
@@ -57,7 +63,8 @@ class Environment:
         config: Its configuration.
         environ: The environment variables.
         uv: The configured uv; None means the one installed with this package.
-        wary: As root, do not even start an interpreter that someone else could change.
+
+    As root, nothing is started and nothing is read that someone else could change.
     """
 
     def __init__(
@@ -65,19 +72,14 @@ class Environment:
         config: EnvironmentConfig,
         environ: Mapping[str, str],
         uv: Path | None = None,
-        *,
-        wary: bool = False,
     ) -> None:
         self.config = config
         self.environ = environ
         redact.register_environment(environ)
         for_uv = environ_for_uv(environ)
         self.uv = Uv(uv, for_uv)
-        self.interpreters = (
-            InterpreterCache(config.python, self._refuse_insecure)
-            if wary
-            else InterpreterCache(config.python)
-        )
+        self._trusted_uv = (uv,) if uv is not None else ()
+        self.interpreters = InterpreterCache(config.python, self._refuse_insecure)
         self.metadata = MetadataCache()
         self._reader: InstalledReader | None = None
         self._unseen: UnseenReader | None = None
@@ -93,6 +95,10 @@ class Environment:
         """Why this environment cannot be changed atomically, once that is known."""
         self._last: Snapshot | None = None
         self._last_key: tuple[object, ...] = ()
+        self._interpreter_seen: Interpreter | None = None
+        self._read_for_desired: frozenset[Path] = frozenset()
+        self._read_for_settings: frozenset[Path] = frozenset()
+        self._decided_by_project = Deciding()
 
     @property
     def key(self) -> str:
@@ -107,18 +113,35 @@ class Environment:
     @property
     def insecure(self) -> Problem | None:
         """As root: which of the files that decide what is installed and run others may write."""
-        config = self.config
-        known = self._desired[1].workspace if self._desired else None
-        paths = (
-            *environment_paths(config.pyproject, config.root, config.python),
-            *(known.files if known else ()),
-        )
-        return next(iter(check_trust(paths, os.geteuid())), None)
+        return self._first_problem(Deciding())
 
     def _refuse_insecure(self) -> None:
-        problem = self.insecure
+        """Before the interpreter starts: it imports what is in its folders.
+
+        Raises:
+            Insecure: As root: others may write something that decides.
+        """
+        self._refuse(trees_of(self.config))
+
+    def _refuse(self, more: Deciding) -> None:
+        problem = self._first_problem(more)
         if problem is not None:
-            raise InterpreterError(self.config.python, problem.reason, problem.fix)
+            raise Insecure(problem)
+
+    def _first_problem(self, more: Deciding) -> Problem | None:
+        uid = os.geteuid()
+        if uid != 0:
+            return None
+        known = self._interpreter_seen
+        deciding = (
+            Deciding((*self._trusted_uv, *self._read_for_desired, *self._read_for_settings))
+            + decided_by_place(self.config, self.environ)
+            + (decided_by_interpreter(known) if known else Deciding())
+            + self._decided_by_project
+            + more
+        )
+        found = problems_of(deciding.paths, uid, folders=deciding.folders, trees=deciding.trees)
+        return next(found, None)
 
     @property
     def workspace(self) -> Workspace:
@@ -135,7 +158,7 @@ class Environment:
         markers = {str(name): str(value) for name, value in default_environment().items()}
         try:
             return declared_by(self.config, markers, self.environ).revision
-        except BadFile:
+        except (BadFile, Insecure):
             return None
 
     @property
@@ -152,11 +175,14 @@ class Environment:
 
         Raises:
             InterpreterError: There is no working interpreter.
+            Insecure: As root: others may write something that decides.
             OSError: site-packages cannot be read.
         """
-        interpreter = self.interpreters.get()
+        interpreter = self._interpreter_seen = self.interpreters.get()
         around = stamp_of(self.config.pyproject, self.environ)
-        desired, problem = self._read_desired(interpreter, around)
+        with noting() as read:
+            desired, problem = self._read_desired(interpreter, around)
+        self._read_for_desired = frozenset(read) or self._read_for_desired
         installed = self._read_installed(interpreter)
         if self._last is None or installed is not self._last.installed:
             self.metadata.keep(installed.all())
@@ -168,8 +194,12 @@ class Environment:
         elsewhere = (dict(self._broken), self._stale, vaulted, around, local)
         key = (interpreter, desired, installed, elsewhere, problem)
         if self._last is None or refresh or not self._same(key):
-            self._last = self._compare(interpreter, desired, problem, installed, local)
-            self._last_key = key
+            with noting() as read:
+                snapshot = self._compare(interpreter, desired, problem, installed, local)
+            self._read_for_settings = frozenset(read) or self._read_for_settings
+            self._decided_by_project = decided_by_project(desired, snapshot.settings, self.environ)
+            self._refuse(Deciding())
+            self._last, self._last_key = snapshot, key
         return self._last
 
     def _read_installed(self, interpreter: Interpreter) -> Installed:
@@ -192,6 +222,7 @@ class Environment:
         )
 
     def _audit(self, interpreter: Interpreter, installed: Installed) -> None:
+        self._refuse(trees_of(self.config))
         self._broken = audit(installed, Vault(self.workspace).omitted(installed))
         self._stale = stale_scripts(installed, interpreter.scripts, interpreter.prefix)
         self.audited_at = time.monotonic()
@@ -276,7 +307,7 @@ class Environment:
     def _last_good(self, interpreter: Interpreter) -> Desired | None:
         """The last good state that an earlier process saved."""
         try:
-            return self._parse(read_bytes(self._last_good_file), interpreter)
+            return self._parse(read_deciding(self._last_good_file), interpreter)
         except (OSError, BadFile):
             return None
 
@@ -296,15 +327,15 @@ class Environment:
         if snapshot.desired is None or snapshot.problem is not None:
             return
         try:
-            text = self.config.pyproject.read_bytes()
+            text = read_deciding(self.config.pyproject)
             known = self._last_good_file
             if revision_of(text, snapshot.desired.workspace) != snapshot.revision:
                 return  # saved again since the look: nobody knows whether it is good
-            if not known.exists() or read_bytes(known) != text:
+            if not known.exists() or read_deciding(known) != text:
                 write_durably(
                     known, text.decode("utf-8")
                 )  # unchanged, so that its revision stays the same
-        except OSError:
+        except (OSError, Insecure):
             return  # only a convenience: the pass itself reports what cannot be written
 
 

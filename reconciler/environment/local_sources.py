@@ -14,6 +14,7 @@ from pathlib import Path
 from packaging.utils import NormalizedName
 
 from reconciler.files.bounded import read_bytes, read_text
+from reconciler.files.deciding import read_deciding
 from reconciler.state.build_stamp import BuildStamp, CacheKeys, LocalSource, ProjectFile, Stale
 from reconciler.state.causes import SourceChanged, SourceGone, SourceUnrecorded
 from reconciler.state.distribution import Distribution
@@ -84,7 +85,8 @@ class LocalSources:
             stamp = (found.st_ino, found.st_ctime_ns, found.st_size)
             known = self._projects.get(file)
             if known is None or known[0] != stamp:
-                known = (stamp, ProjectFile.of(read_bytes(file, _MOST_PROJECT_BYTES)))
+                text = read_deciding(file, _MOST_PROJECT_BYTES)
+                known = (stamp, ProjectFile.of(text))
                 self._projects[file] = known
         except OSError:
             return ProjectFile()

@@ -15,6 +15,7 @@ from packaging.version import InvalidVersion, Version
 
 from reconciler.environment.snapshot import Snapshot
 from reconciler.files.bounded import read_text
+from reconciler.files.deciding import read_deciding_text
 from reconciler.files.parsing import toml_of
 
 LOCK = "uv.lock"
@@ -82,7 +83,7 @@ def _parsed(lock: Path, _stamp: tuple[int, ...]) -> UvLock:
 
 def _read(file: Path) -> Mapping[str, Any]:
     try:
-        return toml_of(read_text(file))
+        return toml_of(read_deciding_text(file))
     except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError):
         return {}
 

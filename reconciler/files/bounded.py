@@ -43,16 +43,25 @@ def read_bytes(path: str | Path, limit: int = MOST) -> bytes:
     """
     descriptor = open_regular(path)
     try:
-        pieces: list[bytes] = []
-        room = limit
-        while piece := os.read(descriptor, min(_CHUNK, room + 1)):
-            pieces.append(piece)
-            room -= len(piece)
-            if room < 0:
-                raise TooLarge(errno.EFBIG, f"it is larger than {_size(limit)}", str(path))
-        return b"".join(pieces)
+        return read_opened(descriptor, path, limit)
     finally:
         os.close(descriptor)
+
+
+def read_opened(descriptor: int, path: str | Path, limit: int = MOST) -> bytes:
+    """The same for a file that is open already; `path` is only for the error.
+
+    Raises:
+        TooLarge: It has more than `limit` bytes.
+    """
+    pieces: list[bytes] = []
+    room = limit
+    while piece := os.read(descriptor, min(_CHUNK, room + 1)):
+        pieces.append(piece)
+        room -= len(piece)
+        if room < 0:
+            raise TooLarge(errno.EFBIG, f"it is larger than {_size(limit)}", str(path))
+    return b"".join(pieces)
 
 
 def read_text(path: str | Path, limit: int = MOST, errors: str = "strict") -> str:

@@ -15,6 +15,7 @@ import msgspec
 
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
+from reconciler.files.trust import Insecure
 from reconciler.holds.held_bytes import HoldEdited
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal, State, iso
@@ -219,7 +220,7 @@ class PassRunner:
         )
 
     def _live_generation(self) -> int | None:
-        with suppress(InterpreterError, OSError):
+        with suppress(InterpreterError, Insecure, OSError):
             return generations.live(self.environment.workspace).number
         return None
 

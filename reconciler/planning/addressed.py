@@ -14,7 +14,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from reconciler.files.bounded import read_text
+from reconciler.files.deciding import read_deciding_text
 from reconciler.files.parsing import toml_of
 from reconciler.state.declared import Declared
 from reconciler.state.desired import Desired
@@ -48,7 +48,7 @@ def _folder_of(declared: Declared) -> Path | None:
 def _static_project(folder: Path, holds: HoldSet) -> Distribution | None:
     """What its pyproject.toml says, if that is all there is to know about its requirements."""
     try:
-        document = toml_of(read_text(folder / "pyproject.toml"))
+        document = toml_of(read_deciding_text(folder / "pyproject.toml"))
         project, sources = document["project"], document.get("tool", {}).get("uv", {})
         elsewhere = {canonicalize_name(n) for n in sources.get("sources", {})} - holds.held.keys()
         dynamic = {"version", "dependencies", "optional-dependencies"}.intersection(

@@ -11,6 +11,7 @@ from pathlib import Path
 from packaging.utils import NormalizedName
 
 from reconciler.environment.snapshot import Snapshot
+from reconciler.files.deciding import read_deciding_text
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.drift import diff
 from reconciler.state.installed import Distribution, Installed
@@ -49,7 +50,7 @@ def prunable(
 def _seeds_of(prefix: Path) -> frozenset[NormalizedName]:
     """The tools that the environment was created with; none if uv created it, unless requested."""
     try:
-        config = (prefix / "pyvenv.cfg").read_text(encoding="utf-8")
+        config = read_deciding_text(prefix / "pyvenv.cfg")
     except (OSError, UnicodeDecodeError):
         return _SEEDS
     bare = re.search(r"^uv\s*=", config, re.MULTILINE)

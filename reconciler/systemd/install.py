@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from reconciler.config.locate import SYSTEM_CONFIG, SYSTEM_STATE, default_state_dir
-from reconciler.environment.deciding import environment_paths
+from reconciler.environment.deciding import Deciding, decided_by_place
 from reconciler.files.bounded import read_text
 from reconciler.files.trust import check_trust
 from reconciler.journal.history import JOURNAL
@@ -140,10 +140,10 @@ def _is_ours(path: Path) -> bool:
 def _check_trust(installation: Installation) -> None:
     """Only root may write what a service that runs as root uses (`files.trust`)."""
     config = installation.config
-    paths = [Path(installation.program[0]), *config.in_charge]
+    deciding = Deciding((Path(installation.program[0]), *config.in_charge))
     for it in config.environments.values():
-        paths += environment_paths(it.pyproject, it.root, it.python)
-    problems = check_trust(paths, 0)
+        deciding += decided_by_place(it, os.environ)
+    problems = check_trust(deciding.paths, 0, folders=deciding.folders)
     if problems:
         lines = [it.sentence for it in problems]
         raise CannotInstall("\n".join(["The service would run as root, but:", *lines]))

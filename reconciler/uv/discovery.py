@@ -14,6 +14,7 @@ import tomli
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
+from reconciler.files.deciding import read_deciding
 from reconciler.files.parsing import toml_of
 from reconciler.state.desired import BadFile, Desired
 from reconciler.state.holds import HoldSet
@@ -194,7 +195,7 @@ def _index_names(environ: Mapping[str, str]) -> frozenset[str]:
 
 def _read(file: Path) -> bytes | None:
     try:
-        return file.read_bytes()
+        return read_deciding(file)
     except OSError:
         return None
 

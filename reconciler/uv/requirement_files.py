@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from packaging.requirements import Requirement
 
+from reconciler.files.deciding import read_deciding_text
 from reconciler.log.redact import redact
 from reconciler.state.desired import BadFile
 from reconciler.state.lenient import requirement_of
@@ -95,7 +96,7 @@ def _text_of(path: Path, place: str) -> str:
     try:
         if path.exists() and not path.is_file():  # a pipe would never end
             raise _bad(path, None, "it is not a regular file", f"Correct {place} that names it.")
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_deciding_text(path)
     except OSError as error:
         raise _bad(path, None, f"the file cannot be read ({error.strerror})",
                    f"Create it, or correct {place} that names it.") from error  # fmt: skip

@@ -15,6 +15,8 @@ import tomli
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from reconciler.files.bounded import NotRegular, TooLarge
+from reconciler.files.deciding import read_deciding_text
 from reconciler.files.parsing import toml_of
 from reconciler.log.redact import redact
 from reconciler.state.desired import BadFile
@@ -175,9 +177,13 @@ def _project_layer(project_file: Path, project_uv: Mapping[str, Any]) -> Layer:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_deciding_text(path)
         redact.register_addresses(text)
         return toml_of(text)
+    except (NotRegular, TooLarge) as error:
+        reason = f"the file cannot be read: {error.strerror}"
+        fix = "Replace it with a regular file, or remove it."
+        raise BadFile(Problem(file=str(path), reason=reason, fix=fix)) from error
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError):
         return {}
     except tomli.TOMLDecodeError as error:

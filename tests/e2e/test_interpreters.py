@@ -57,7 +57,7 @@ def test_root_never_starts_an_interpreter_that_others_could_change(
 
     row = process.wait_for_phase("Failed")
     assert condition(row, "Ready")["reason"] == "Insecure"
-    assert f"chown root {venv}" in condition(row, "Ready")["message"]
+    assert f"chown -hR root:root {venv}" in condition(row, "Ready")["message"]
     number = post(process, "gpu")
     process.wait_for_event("pass.finished", where=lambda record: record["pass"] == number)
     process.client.post("/environments/studio/rollback", json={})

@@ -85,9 +85,11 @@ def test_a_file_of_another_user_is_refused_and_the_way_out_is_named(project):
     ((_, reason, mend),) = found(project)
 
     assert reason.startswith(f"{project}/pyproject.toml belongs to nobody")
+    file = f"{project}/pyproject.toml"
     assert mend == (
-        f"`chown root {project}/pyproject.toml`, or run the service as that user: "
-        "`reconciler service install --for nobody`."
+        f"`chown root:root {file} && chmod go-w {file}` once you have read it, or delete it. Or "
+        "act as that user: `reconciler service install --for nobody` for the service, "
+        "`sudo -u nobody reconciler ...` for a command."
     )
 
 

@@ -14,6 +14,7 @@ from reconciler.cli.targets import NothingHere, configuration, several
 from reconciler.cli.terminal.output import BAD, DOUBT, GOOD, QUIET, Output
 from reconciler.config import Config, ConfigRejected, for_nothing
 from reconciler.doctor import Finding, Verdict, WhoAnswers, examine, problem
+from reconciler.files.trust import Insecure
 
 _MARKS = {Verdict.OK: GOOD, Verdict.WARNING: DOUBT, Verdict.PROBLEM: BAD}
 
@@ -64,6 +65,9 @@ def _findings(options: Options) -> Iterator[Finding]:
     except ConfigRejected as rejected:
         for it in rejected.problems:
             yield problem("configuration", f"{it.place}: {it.reason}", it.fix)
+        config = for_nothing(os.environ)
+    except Insecure as insecure:
+        yield problem("permissions", insecure.problem.reason, insecure.problem.fix)
         config = for_nothing(os.environ)
     except NothingHere as nothing:
         reason, _, fix = nothing.message.partition(". ")

@@ -11,11 +11,12 @@ from reconciler.cli.options import Options
 from reconciler.cli.reach import served
 from reconciler.cli.targets import chosen, configuration
 from reconciler.cli.terminal.changes import show_changes
-from reconciler.cli.terminal.output import QUIET, Output, harmless
+from reconciler.cli.terminal.output import QUIET, Output, complain, harmless
 from reconciler.cli.terminal.overview import ago, utc_now
 from reconciler.cli.terminal.passes import MARKS, show_pass
 from reconciler.config import Config, EnvironmentConfig
 from reconciler.environment.interpreter import InterpreterError
+from reconciler.files.trust import Insecure
 from reconciler.journal.history import Journal
 from reconciler.status import GenerationStatus, PassDetail, PassStatus
 from reconciler.trees import generations
@@ -95,6 +96,9 @@ def _journal(config: Config) -> Journal | None:
 def _generations(config: Config, target: EnvironmentConfig) -> tuple[GenerationStatus, ...]:
     try:
         return generations.listed(opened(config, target).workspace, sizes=True)
+    except Insecure as insecure:
+        complain(f"The kept trees are not shown: {insecure.message}")
+        return ()
     except (InterpreterError, PermissionError):
         return ()
 
