@@ -92,6 +92,8 @@ class Sampling:
     def _read(self, files: list[tuple[str, str]], stop: threading.Event, found: list[str]) -> None:
         with suppress(OSError):  # of this thread only, as Linux has it
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
+        if self._begun is not None and (self._begun.path, self._begun.digest) not in files:
+            self._begun = None  # another build is held by now
         left, turns = self.budget, len(files)
         if self._next is None:
             self._next = int(self.start() * len(files))

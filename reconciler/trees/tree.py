@@ -8,7 +8,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -69,6 +69,8 @@ class Tree:
     installed: Installed
     holds: HoldSet
     touched: set[str] = field(default_factory=set)
+    strays: Mapping[NormalizedName, Collection[str]] = field(default_factory=dict)
+    """Files that leave with a package though its RECORD does not list them."""
     _seen_tops: set[str] = field(default_factory=set)
     _known_shared: dict[frozenset[NormalizedName], frozenset[str]] = field(default_factory=dict)
 
@@ -139,7 +141,10 @@ class Tree:
         paths = [p for p in recorded_paths(distribution, self.prefix) if not p.startswith(info)]
         inside = {f for f in {_folder_of(path) for path in paths} if self.is_inside(f)}
         gone = [path for path in paths if _folder_of(path) in inside and path not in shared]
-        return [*gone, *self._compiled(gone)]
+        strays = [
+            p for p in self.strays.get(distribution.name, ()) if self.is_inside(_folder_of(p))
+        ]
+        return list(dict.fromkeys((*gone, *strays, *self._compiled(gone))))
 
     def info_of(self, distribution: Distribution) -> str:
         """Its metadata folder, or file, relative to the tree."""
