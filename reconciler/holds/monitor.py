@@ -17,6 +17,7 @@ from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.sampling import Sampling
 from reconciler.holds.standing import notice_of, rows
+from reconciler.holds.strays import strays, with_strays
 from reconciler.log.logger import get_logger
 from reconciler.processes import Cancellation
 from reconciler.state.holds import Held, HoldSet, companions_of, hold_set, matches
@@ -123,7 +124,8 @@ class HoldMonitor:
         ]
         unlike = differs_from_record(unkept, prefix)
         self._as_recorded = seen | {h.name: h.distribution for h in unkept if h.name not in unlike}
-        self._breaks = unlike | find_breaks(vault, snapshot.installed, prefix, list(known))
+        breaks = find_breaks(vault, snapshot.installed, prefix, list(known))
+        self._breaks = with_strays(unlike | breaks, snapshot, vault)
         self._compared = snapshot.installed
 
     def _put(self, held: Held, vault: Vault, writer: VaultWriter) -> None:
@@ -166,11 +168,12 @@ class HoldMonitor:
         for copy in vault.companions(name):
             if copy.name not in fresh.held:
                 writer.forget(NormalizedName(copy.name))
+        added = strays(snapshot, vault)
         for one in (held, *companions_of(name, fresh.held.values())):
             if one.distribution.legacy:
                 writer.forget(one.name)  # it has no RECORD, so there can be no copy
             elif one is held or defect_of(one.distribution, snapshot.installed) is None:
-                writer.put(one, as_found=True)
+                writer.put(one, as_found=True, added=added.get(one.name, ()))
         self._compared = None
         log.info("hold.accepted", package=name, version=str(held.version))
 

@@ -19,7 +19,7 @@ from reconciler.holds.held_bytes import digests, expose
 from reconciler.processes import Cancellation
 
 BUDGET = 128 * 1024 * 1024
-"""Bytes read at one audit: 0.1 to 0.3 s of one core; a torch of 5 GB in 40 audits."""
+"""Bytes read at one audit: 0.13 s of processor time; a torch of 5 GB in 40 audits."""
 _CHUNK = 1024 * 1024
 _LOWEST_PRIORITY = 19
 
@@ -92,6 +92,8 @@ class Sampling:
     def _read(self, files: list[tuple[str, str]], stop: threading.Event, found: list[str]) -> None:
         with suppress(OSError):  # of this thread only, as Linux has it
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
+        if self._begun is not None and (self._begun.path, self._begun.digest) not in files:
+            self._begun = None  # another build is held by now
         left, turns = self.budget, len(files)
         if self._next is None:
             self._next = int(self.start() * len(files))

@@ -9,6 +9,7 @@ from packaging.utils import NormalizedName
 
 from reconciler.environment.snapshot import Snapshot
 from reconciler.environment.uv_lock import HOW_TO_STOP_UV, installed_by_uv, uv_lock_of
+from reconciler.holds.strays import with_strays
 from reconciler.state.holds import Held, hold_set
 from reconciler.state.notice import Notice
 from reconciler.state.words import if_on_purpose
@@ -43,7 +44,7 @@ def _breaks_found(snapshot: Snapshot, vault: Vault) -> Breaks:
     prefix = snapshot.interpreter.prefix
     breaks = find_breaks(vault, snapshot.installed, prefix, list(known))
     unkept = [held for name, held in snapshot.holds.held.items() if name not in known]
-    return {**differs_from_record(unkept, prefix), **breaks}
+    return with_strays({**differs_from_record(unkept, prefix), **breaks}, snapshot, vault)
 
 
 def rows(snapshot: Snapshot, vault: Vault, breaks: Breaks) -> tuple[Hold, ...]:

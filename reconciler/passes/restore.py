@@ -15,6 +15,7 @@ from packaging.version import Version
 
 from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.intruders import Intruders, beside_restored, words_of_rest
+from reconciler.holds.strays import strays
 from reconciler.log.logger import get_logger
 from reconciler.passes.outcome import Outcome
 from reconciler.passes.prove import VerifyFailed, read_folders, read_tree
@@ -79,7 +80,8 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
             for checked in checking:
                 checked.result()
         found = beside_restored(snapshot, vault, wanted)
-        changed = [m for m in wanted if not _is_in_place(snapshot, vault, m)]
+        added = strays(snapshot, vault)
+        changed = [m for m in wanted if m.name in added or not _is_in_place(snapshot, vault, m)]
         if not changed and not found.leaving:
             changed = _whole_copies(vault, wanted)
         if not changed and not found.leaving:
@@ -93,7 +95,7 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
         _refuse_link(snapshot, incoming, frozenset(going))
         published = make_live(
             running,
-            Replacement(snapshot, frozenset(going), incoming, others),
+            Replacement(snapshot, frozenset(going), incoming, others, added),
             staging,
             lambda tree, _: _prove(running, snapshot, tree, changed, found),
         )

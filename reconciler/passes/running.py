@@ -120,9 +120,8 @@ class Pass:
                 raise HoldEdited(edited) from error
             raise
         else:
-            edited = held.edited()
-            if edited and self.untouched:  # else it is live, and the next comparison reports it
-                raise HoldEdited(edited)
+            if self.untouched:  # else `publish` has checked it
+                held.refuse_edited()
         finally:
             self.held = None
 

@@ -5,12 +5,13 @@ Nothing goes live before `publish`.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from packaging.utils import NormalizedName
 
 from reconciler.environment.snapshot import Snapshot
+from reconciler.holds.strays import Strays
 from reconciler.log.logger import get_logger
 from reconciler.passes.prove import check_starts
 from reconciler.passes.publish import LiveEdit, Published, StagedTree, publish, refuse_changed
@@ -40,12 +41,14 @@ class Replacement:
         going: The packages that leave.
         incoming: The new packages, in a folder that mirrors the environment; None: none.
         holds: Packages whose files stay unchanged.
+        strays: What leaves with packages though their RECORDs do not list it.
     """
 
     snapshot: Snapshot
     going: frozenset[NormalizedName]
     incoming: Path | None
     holds: HoldSet
+    strays: Strays = field(default_factory=dict)
 
 
 def clone_live(running: Pass, snapshot: Snapshot, work: Path) -> Staging:
@@ -91,7 +94,7 @@ def make_live(running: Pass, replacement: Replacement, staging: Staging, prove: 
 
     prefix, installed = snapshot.interpreter.prefix, snapshot.installed
     if isinstance(staging, StagingImpossible):
-        live = Tree(prefix, prefix, installed, replacement.holds)
+        live = Tree(prefix, prefix, installed, replacement.holds, strays=replacement.strays)
         held = fingerprints(live.held_files, prefix)
         change = LiveEdit(
             snapshot, live, held, replacement.going, replacement.incoming, str(staging),
@@ -102,7 +105,7 @@ def make_live(running: Pass, replacement: Replacement, staging: Staging, prove: 
     refuse_changed(
         running.environment, snapshot
     )  # it may have changed after the plan but before the clone
-    tree = Tree(stage, prefix, installed, replacement.holds)
+    tree = Tree(stage, prefix, installed, replacement.holds, strays=replacement.strays)
     held = fingerprints(tree.held_files, prefix)
     tree.replace(replacement.going, replacement.incoming, running.cancel)
     log.info("stage.ready", packages=len(replacement.going))

@@ -8,7 +8,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -80,6 +80,8 @@ class Tree:
     installed: Installed
     holds: HoldSet
     touched: set[str] = field(default_factory=set)
+    strays: Mapping[NormalizedName, Collection[str]] = field(default_factory=dict)
+    """Files that leave with a package though its RECORD does not list them."""
     _seen_tops: set[str] = field(default_factory=set)
     _known_shared: dict[frozenset[NormalizedName], frozenset[str]] = field(default_factory=dict)
 
@@ -155,7 +157,8 @@ class Tree:
             if real.has(_folder_of(path)) and path not in shared
             and not (".dist-info/" in path and path.startswith(others))
         ]  # fmt: skip
-        return [*gone, *self._compiled(gone, real)]
+        strays = [p for p in self.strays.get(distribution.name, ()) if real.has(_folder_of(p))]
+        return list(dict.fromkeys((*gone, *strays, *self._compiled(gone, real))))
 
     def _other_metadata(self, going: frozenset[NormalizedName]) -> tuple[str, ...]:
         others = (d for d in self.installed.all() if d.name not in going)

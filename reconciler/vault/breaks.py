@@ -34,6 +34,8 @@ class Break:
     in_place: bool = False
     """Whether a file was edited in place: the copy is the same file and has changed with it."""
 
+    added: tuple[str, ...] = ()
+    """Files that are not its own, and that Python may import in place of its modules."""
     pinned_by: str | None = None
     """The hold that needs just the expected version."""
 
@@ -45,9 +47,12 @@ class Break:
             return f"{held} has been removed by someone else"
         if self.found != self.expected:
             return f"{held} has been replaced by {self.found} by someone else"
+        if not self.files and self.added:
+            added = f"{_count_of(self.added)} that Python may import in place of {held}"
+            return f"{added} ({_some(self.added)})"
         if not self.files:
             return f"there is a second dist-info folder of {held}"
-        shown = ", ".join(self.files[:_SHOWN]) + (" ..." if len(self.files) > _SHOWN else "")
+        shown = _some(self.files)
         one = len(self.files) == 1
         count = f"a file of {held} is" if one else f"{len(self.files)} files of {held} are"
         if not self.kept:
@@ -68,9 +73,19 @@ class Break:
             return f"{restore}. To do without it, take it out of `hold`."
         if self.found != self.expected and self.pinned_by is not None:
             return f"{restore}. {self.pinned_by} needs just that version."
+        if self.added and not (self.files or self.kept):
+            return f"Remove what was added, or {accept}"
         if self.files and (self.in_place or not self.kept):
             return f"Install that build by hand again, or {accept}"
         return f"{restore}; {accept}"
+
+
+def _some(paths: tuple[str, ...]) -> str:
+    return ", ".join(paths[:_SHOWN]) + (" ..." if len(paths) > _SHOWN else "")
+
+
+def _count_of(added: tuple[str, ...]) -> str:
+    return "a file has been added" if len(added) == 1 else f"{len(added)} files have been added"
 
 
 def find_breaks(

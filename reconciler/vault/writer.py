@@ -8,6 +8,7 @@ exist. A copy is complete, or it is not there: it is written to a folder of its 
 import errno
 import os
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,12 +43,13 @@ class VaultWriter:
         self._vault = vault
         self._lock = lock
 
-    def put(self, held: Held, *, as_found: bool = False) -> Manifest:
+    def put(self, held: Held, *, as_found: bool = False, added: Iterable[str] = ()) -> Manifest:
         """Copy an installed package, which counts as the held build from now on.
 
         Args:
             held: The package.
             as_found: Someone wants it as it is, whatever its RECORD says about its files.
+            added: Files that its RECORD does not list, and that belong to it from now on.
 
         Raises:
             OSError: It can be neither linked nor copied.
@@ -63,7 +65,7 @@ class VaultWriter:
             remove_tree(fresh)
         (fresh / TREE).mkdir(parents=True)
         try:
-            links, originals = self._take(held.distribution, fresh / TREE)
+            links, originals = self._take(held.distribution, fresh / TREE, added)
         except OSError:
             remove_tree(fresh)  # what has been copied already takes space
             raise
@@ -113,7 +115,7 @@ class VaultWriter:
             remove_tree(self._vault.root / name)
 
     def _take(
-        self, distribution: Distribution, tree: Path
+        self, distribution: Distribution, tree: Path, added: Iterable[str]
     ) -> tuple[dict[str, str], dict[str, os.stat_result]]:
         """Link or copy a distribution's files into `tree`.
 
@@ -127,9 +129,10 @@ class VaultWriter:
         originals: dict[str, os.stat_result] = {}
         folders: set[str] = set()
         prefix = self._vault.prefix
-        for path in recorded_paths(distribution, prefix):
+        own = filter(_counts, recorded_paths(distribution, prefix))
+        for path in dict.fromkeys((*own, *added)):
             source = f"{prefix}/{path}"
-            if not _counts(path) or not os.path.lexists(source):
+            if not os.path.lexists(source):
                 continue
             if os.path.islink(source):  # noqa: PTH114 -- thousands of times, as all of this
                 target = os.path.realpath(source)

@@ -1,10 +1,16 @@
 """Packages and builds that leave a held package whole by name only: others' code in its place."""
 
+import marshal
+import shutil
 import zipfile
+from collections.abc import Iterable
 from contextlib import closing
+from importlib.util import MAGIC_NUMBER
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.utils import NormalizedName
 
 from reconciler.environment.environment import Environment
 from reconciler.holds.held_bytes import digests
@@ -15,12 +21,13 @@ from reconciler.passes.reconcile import reconcile
 from reconciler.passes.runner import PassRunner, Recorded
 from reconciler.processes import Cancellation, Cancelled
 from reconciler.status import Reason
+from reconciler.vault.breaks import Break
 from tests.holds import conftest as holds
 from tests.holds.stand import BASE, BESIDE, Stand, failed_names
-from tests.holds.test_vault import accept, keep
+from tests.holds.test_vault import accept, keep, put_back
 from tests.support.attacks import Attacks
 from tests.support.environments import install, run_python, site_packages
-from tests.support.passes import Follower
+from tests.support.passes import Follower, locked
 from tests.support.torch import TORCH
 from tests.support.wheels import make_sdist, make_wheel, unpack
 
@@ -202,7 +209,18 @@ def _run(stand: Stand, monitor: HoldMonitor, environment: Environment) -> Record
         )  # fmt: skip
 
 
-@pytest.mark.usefixtures("mode")
+@pytest.fixture
+def unshared(stand: Stand) -> Stand:
+    """With files of its own: edited in place, those of uv's cache would reach the next test."""
+    for path in site_packages(stand.venv).glob("torch*/**/*"):
+        if path.is_file():
+            copy = path.with_name("copy")
+            shutil.copy2(path, copy)
+            copy.rename(path)
+    return stand
+
+
+@pytest.mark.usefixtures("mode", "unshared")
 def test_an_edit_in_place_with_the_old_time_is_noticed(
     stand: Stand, tmp_path: Path, attacks: Attacks
 ) -> None:
@@ -249,6 +267,7 @@ def test_an_edit_in_place_with_the_old_time_is_noticed(
         accept(stand, "torch")
 
 
+@pytest.mark.usefixtures("unshared")
 def test_the_audit_reads_all_held_files_in_turn(
     stand: Stand, tmp_path: Path, attacks: Attacks
 ) -> None:
@@ -267,11 +286,14 @@ def test_the_audit_reads_all_held_files_in_turn(
 
         found = [sampling.take(snapshot, Cancellation()) for _ in range(11)]
 
-        attacks.tried(f"{target}: found", refused=[str(path)] in found, found=found)
+        attacks.tried(
+            f"{target}: found", refused=str(path) in chain.from_iterable(found), found=found
+        )
         attacks.tried(f"{target}: told", refused=not keep(stand)[target.partition("/")[0]].intact)
         accept(stand, "torch")
 
 
+@pytest.mark.usefixtures("unshared")
 def test_an_audit_reads_no_more_than_its_budget_and_ends_when_asked(stand: Stand) -> None:
     keep(stand)
     snapshot = stand.environment().look(audit_files=True)
@@ -285,3 +307,63 @@ def test_an_audit_reads_no_more_than_its_budget_and_ends_when_asked(stand: Stand
     sampling = Sampling(budget=2500, start=lambda: first / len(list(digests(snapshot))) + 1e-9)
     taken = [bool(sampling.take(snapshot, Cancellation())) for _ in range(3)]
     assert taken == [False, False, True]
+
+
+@pytest.mark.usefixtures("mode")
+def test_what_shadows_a_held_module_in_the_environment_is_found_and_removed(
+    stand: Stand, attacks: Attacks
+) -> None:
+    """Put there after the copy was made; every file of torch is as it was."""
+    stand.project.write(["torch", "torchvision", *BESIDE])
+    assert keep(stand)["torch"].intact
+    site = site_packages(stand.venv)
+    run_python(stand.venv, "import torch.cuda, torchvision")  # ordinary bytecode is fine
+    assert keep(stand)["torch"].intact
+    native, *_ = _suffixes(stand)
+    tag = f"cpython-{site.parent.name.removeprefix('python').replace('.', '')}"
+    places = {
+        site / f"torch/__init__{native}": "an extension module beside __init__.py",
+        site / "torch/version.abi3.so": "one beside a module",
+        site / "torch/version/__init__.py": "a package over a module",
+        site / "torch/more.pyc": "bytecode without a source",
+        site / f"torch/__pycache__/version.{tag}.pyc": "unchecked bytecode",
+        site / "torch.py": "a module beside the package",
+        stand.venv / "bin/torch.py": "a module beside the scripts",
+    }
+    before = stand.fingerprint()
+
+    _put_in(places)
+    found = _breaks_of_torch(stand).added
+    for path, attack in places.items():
+        there = str(path.relative_to(stand.venv))
+        attacks.tried(f"{attack}: found", refused=there in found, found=found)
+    attacks.tried("called intact", refused=not keep(stand)["torch"].intact)
+    accept(stand, "torch")
+    attacks.tried("accepted as it is", refused=keep(stand)["torch"].intact)
+    for path in places:
+        path.unlink()
+    attacks.tried("what was accepted is gone", refused=len(_breaks_of_torch(stand).files) == 7)
+    accept(stand, "torch")
+    assert keep(stand)["torch"].intact
+
+    _put_in(places)
+    put_back(stand, "torch")
+    for path, attack in places.items():
+        attacks.tried(f"{attack}: removed by a restore", refused=not path.exists())
+    attacks.tried("whole again", refused=keep(stand)["torch"].intact)
+    assert stand.fingerprint() == before
+
+
+def _put_in(places: Iterable[Path]) -> None:
+    unchecked = MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8) + marshal.dumps(1)
+    for path in places:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(unchecked)
+
+
+def _breaks_of_torch(stand: Stand) -> Break:
+    environment = stand.environment()
+    monitor = HoldMonitor(environment)
+    with locked(environment) as lock:
+        monitor.keep(environment.look(audit_files=True), lock, compare=True)
+    return monitor.breaks[NormalizedName("torch")]
