@@ -51,7 +51,9 @@ class BuildStamp:
                     for name, created in (data.get("directories") or {}).items()
                 },
             )
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (
+            ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError,
+        ):  # fmt: skip
             return None
 
 
@@ -89,7 +91,7 @@ class ProjectFile:
         """From its content; like uv, one that cannot be read counts as one without settings."""
         try:
             tool = tomli.loads(text.decode("utf-8")).get("tool")
-        except (tomli.TOMLDecodeError, UnicodeDecodeError):
+        except (ValueError, RecursionError):
             return cls()
         settings = _table(_table(tool).get("uv"))
         keys = settings.get("cache-keys")

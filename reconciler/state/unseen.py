@@ -4,17 +4,22 @@ uv would install them again. They count only if they are held: everything else i
 """
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from packaging.utils import NormalizedName
 
+from reconciler.files.bounded import read_bytes, read_text
 from reconciler.state.distribution import Distribution, Unseen, read_egg
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader
 
 _EGG = ".egg"
+_MOST_PTH = 1024 * 1024
+_MOST_METADATA = 1024 * 1024
+_LARGEST_EGG = 1024 * 1024 * 1024
 
 
 class UnseenReader:
@@ -85,7 +90,7 @@ def _eggs(directory: Path) -> Iterator[Distribution]:
         lines = {
             Path(line.strip()).name
             for pth in directory.glob("*.pth")
-            for line in pth.read_text(encoding="utf-8", errors="replace").splitlines()
+            for line in read_text(pth, _MOST_PTH, errors="replace").splitlines()
         }
     except OSError:
         return
@@ -101,8 +106,10 @@ def _pkg_info(egg: Path) -> bytes | None:
     """An egg is a folder or a zip file."""
     try:
         if egg.is_dir():
-            return (egg / "EGG-INFO" / "PKG-INFO").read_bytes()
-        with zipfile.ZipFile(egg) as archive:
-            return archive.read("EGG-INFO/PKG-INFO")
-    except (OSError, KeyError, zipfile.BadZipFile):
-        return None
+            return read_bytes(egg / "EGG-INFO" / "PKG-INFO", _MOST_METADATA)
+        if not egg.is_file() or egg.stat().st_size > _LARGEST_EGG:
+            return None
+        with zipfile.ZipFile(egg) as archive, archive.open("EGG-INFO/PKG-INFO") as metadata:
+            return metadata.read(_MOST_METADATA)
+    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        return None  # or encrypted, or compressed in a way that Python does not know
