@@ -16,7 +16,6 @@ from reconciler.status import Failure, Reason
 from reconciler.uv.effective import Item
 from reconciler.uv.program import BuildFailed, Planned
 
-
 _WORD = re.compile(r"[\w.-]+")
 
 

@@ -163,7 +163,8 @@ _UNUSABLE = re.compile(
 )
 _ENTRY = re.compile(r"Failed to parse entry: `([^`]+)`")
 _UNREADABLE = re.compile(
-    r"Failed to read metadata from: [^\n]{0,4096}?/(?P<info>[^/]{1,255}?\.(?:dist|egg)-(?:info|link))\b"
+    r"Failed to read metadata from: .{0,4096}?"
+    r"/(?P<info>[^/]{1,255}?\.(?:dist-info|egg-info|egg-link))\b"
     r"|Failed to read metadata from installed package `(?P<package>[A-Za-z0-9._-]+)"
     r"|expected installed metadata for (?P<expected>[A-Za-z0-9._-]+),"
 )

@@ -4,15 +4,32 @@ Each is given hostile text of one size and of four times that size. Linear work 
 as long, quadratic work sixteen times; the limit is between them. All offenders are listed.
 """
 
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from reconciler.state.desired import parse
-from reconciler.state.distribution import read_record, read_recorded_paths
+from reconciler.environment.interpreter import facts_of
+from reconciler.log.redact import redact
+from reconciler.planning.failures import suspects
+from reconciler.state.adjustments import Adjustments
+from reconciler.state.build_stamp import BuildStamp, ProjectFile
+from reconciler.state.declared import specifier_in
+from reconciler.state.desired import Desired, parse
+from reconciler.state.distribution import read_distribution, read_record, read_recorded_paths
 from reconciler.state.drift import diff
 from reconciler.state.holds import HoldSet, hold_set
 from reconciler.state.installed import Installed, InstalledReader
-from reconciler.state.shared_files import is_code
+from reconciler.state.lenient import requirement_of
+from reconciler.state.locations import same_place
+from reconciler.state.requires import Requires
+from reconciler.state.shared_files import is_code, shared_files
+from reconciler.state.sources import Source
+from reconciler.state.stale_scripts import entry_points_in
+from reconciler.state.variables import expanded
+from reconciler.status import ExpectedEnd
+from reconciler.uv.answers import failure, read_plan
 from tests.state.markers import LINUX_39
 from tests.state.site import Site
 
@@ -24,8 +41,9 @@ FLOOR = 0.01
 """Seconds of processor time that are never worth a look."""
 
 Parser = Callable[[str], object]
+Shapes = dict[str, Callable[[int], str]]
 
-LINES = {
+LINES: Shapes = {
     "digits": lambda n: "a>=" + "1" * n,
     "dots": lambda n: "a>=" + "1." * n,
     "dots and a stray letter": lambda n: "a>=" + "1." * n + "x",
@@ -52,7 +70,7 @@ LINES = {
 }
 """Requirements, and what looks like one, by size."""
 
-LOGS = {
+LOGS: Shapes = {
     "one word": lambda n: "a" * n,
     "installs": lambda n: " + " + "=" * n,
     "errors": lambda n: "error: " * n,
@@ -66,7 +84,7 @@ LOGS = {
     "would download": lambda n: "Would download " + "1" * n + " packages",
 }
 
-TEXTS = {
+TEXTS: Shapes = {
     "names": lambda n: "a\n" * n,
     "one line": lambda n: "a" * n,
     "spaces": lambda n: "a" + " " * n,
@@ -74,7 +92,7 @@ TEXTS = {
     "sections": lambda n: "[a]\n" * n,
 }
 
-ADDRESSES = {
+ADDRESSES: Shapes = {
     "slashes": lambda n: "https://a" + "/" * n,
     "dots": lambda n: "https://a/" + "../" * n,
     "escapes": lambda n: "https://a/" + "%2e" * n,
@@ -87,7 +105,13 @@ ADDRESSES = {
     "bearers": lambda n: "bearer " * n,
 }
 
-NAMES = [f"p{i}" for i in range(10)]
+JSON: Shapes = {
+    "nested": lambda n: '{"url": ' + "[" * n,
+    "nested and closed": lambda n: '{"url": ' + "[" * n + "]" * n + "}",
+    "digits": lambda n: '{"timestamp": ' + "1" * n + "}",
+    "a long address": lambda n: '{"url": "https://' + "../" * n + '"}',
+    "keys": lambda n: "{" + "".join(f'"{i}": 1, ' for i in range(n)) + '"a": 1}',
+}
 
 
 def project(dependencies: list[str], more: str = "") -> str:
@@ -101,13 +125,12 @@ def extras(tables: dict[str, list[str]]) -> str:
 
 
 def groups(n: int, each: int) -> str:
-    lines = [
-        f"g{i} = [{', '.join(['{include-group = %r}' % f'g{i + 1}'] * each)}]\n" for i in range(n)
-    ]
+    include = "{{include-group = 'g{}'}}"
+    lines = [f"g{i} = [{', '.join([include.format(i + 1)] * each)}]\n" for i in range(n)]
     return "[dependency-groups]\n" + "".join(lines) + f"g{n} = ['a']\n"
 
 
-PROJECTS = {
+PROJECTS: Shapes = {
     "requirements": lambda n: project([f"p{i}>=1" for i in range(n)]),
     "the same requirement": lambda n: project(["numpy>=1"] * n),
     "bounds of one package": lambda n: project([f"numpy>=1.{i}" for i in range(n)]),
@@ -143,7 +166,9 @@ PROJECTS = {
     "headers": lambda n: project([]) + "".join(f"[x.y{i}]\n" for i in range(n)) + "\n[project]",
     "a number": lambda n: project([]) + "\nx = " + "1" * n,
     "quotes": lambda n: project(["a=>1"]) + "x = '''" + '"' * n + "'''\n",
-    "texts that end in quotes": lambda n: project(["a=>1"]) + "[x]\n" + "".join(f'k{i} = """a"""""\n' for i in range(n)),
+    "texts that end in quotes": lambda n: (
+        project(["a=>1"]) + "[x]\n" + "".join(f'k{i} = """a"""""\n' for i in range(n))
+    ),
     "an open text": lambda n: project([]) + 'x = """' + '"" ' * n,
     "a long key": lambda n: project(["a=>1"]) + "k" * n + " = 1\n",
     "comments": lambda n: project(["a=>1"]) + "#\"'" * n + "\n",
@@ -152,9 +177,13 @@ PROJECTS = {
 }  # fmt: skip
 
 
+def parse_of(text: str) -> Desired:
+    groups = ("g0",) if "dependency-groups" in text else ()
+    return parse(FILE, text.encode(), LINUX_39, groups=groups)
+
+
 def read_project(text: str) -> object:
-    options = {"groups": ("g0",)} if "dependency-groups" in text else {}
-    desired = parse(FILE, text.encode(), LINUX_39, **options)
+    desired = parse_of(text)
     return diff(desired, Installed({}), HoldSet((), {}), {}, LINUX_39)
 
 
@@ -162,12 +191,36 @@ def metadata(*lines: str) -> str:
     return "Metadata-Version: 2.1\nName: thing\nVersion: 1\n" + "".join(f"{one}\n" for one in lines)
 
 
-METADATA = {
+PARSERS_OF_LINES: dict[str, Parser] = {
+    "a requirement": requirement_of,
+    "Requires-Dist": lambda text: list(Requires.of([text]).with_extras(["x"])),
+    "names": lambda text: list(Requires.of([text]).names()),
+    "a specifier": specifier_in,
+    "settings": lambda text: Adjustments.of({"override-dependencies": [text]}),
+}
+PARSERS_OF_TEXTS: dict[str, Parser] = {
+    "a plan": lambda text: read_plan(text, text),
+    "a failure": lambda text: failure(1, text),
+    "suspects": lambda text: suspects(text, []),
+    "entry points": lambda text: list(entry_points_in(text)),
+    "an interpreter": facts_of,
+    "the source's cache": lambda text: BuildStamp.from_json(text.encode()),
+    "the source's project": lambda text: ProjectFile.of(text.encode()),
+    "a place": lambda text: same_place(text, "https://a/b"),
+    "a direct reference": Source.of_reference,
+    "variables": lambda text: expanded(text, {}, FILE.parent),
+    "secrets": redact,
+}
+
+
+METADATA: Shapes = {
     "one requirement": lambda n: metadata("Requires-Dist: a>=" + "1" * n),
     "the version": lambda n: f"Metadata-Version: 2.1\nName: thing\nVersion: {'1' * n}\n",
     "the name": lambda n: f"Metadata-Version: 2.1\nName: a{'-' * n}\nVersion: 1\n",
     "requirements": lambda n: metadata(*(f"Requires-Dist: p{i}>=1" for i in range(n // 8))),
-    "bad requirements": lambda n: metadata(*(f"Requires-Dist: p{i} 1a1.1.1" for i in range(n // 32))),
+    "bad requirements": lambda n: metadata(
+        *(f"Requires-Dist: p{i} 1a1.1.1" for i in range(n // 32))
+    ),
     "chained extras": lambda n: metadata(
         *(f"Requires-Dist: thing[e{i + 1}]; extra == 'e{i}'" for i in range(n // 8)),
         *(f"Provides-Extra: e{i}" for i in range(n // 8)),
@@ -181,7 +234,7 @@ METADATA = {
     "no end": lambda n: metadata("Summary: x" + "\r\r " * n),
 }  # fmt: skip
 
-RECORDS = {
+RECORDS: Shapes = {
     "rows": lambda n: "".join(f"thing/{i}.py,sha256=abc,1\n" for i in range(n)),
     "one path": lambda n: f"{'a/' * n},,\n",
     "packages in packages": lambda n: f'"{"/site-packages/tests/" * n}\nx.py",,\n',
@@ -192,24 +245,100 @@ RECORDS = {
 }
 
 
-def judged(text: str) -> object:
-    """What a package with this METADATA costs in a whole comparison."""
-    installed = InstalledReader([_written(f"{text}\n", "METADATA").parent]).read()
-    desired = parse(FILE, project(["thing[e0]"]).encode(), LINUX_39)
-    holds = hold_set(("thing",), installed, LINUX_39)
-    return diff(desired, installed, holds, {}, LINUX_39)
+class Folder:
+    """A site-packages folder with one package, written again for each text."""
+
+    def __init__(self, folder: Path) -> None:
+        self.site = Site(folder)
+        self.info = self.site.add("thing", "1")
+
+    def judged(self, text: str) -> object:
+        """What a package with this METADATA costs in a whole comparison."""
+        (self.info / "METADATA").write_text(f"{text}\n", newline="")
+        installed = InstalledReader([self.site.folder]).read()
+        desired = parse(FILE, project(["thing[e0]"]).encode(), LINUX_39)
+        holds = hold_set(("thing",), installed, LINUX_39)
+        return [diff(desired, installed, hold, {}, LINUX_39) for hold in (holds, HoldSet((), {}))]
+
+    def recorded(self, text: str) -> object:
+        (self.info / "RECORD").write_text(text, newline="")
+        paths = [row.path for row in read_record(self.info)]
+        return [is_code(path) for path in (*paths, *read_recorded_paths(self.info))]
+
+    def origin(self, text: str) -> object:
+        (self.info / "direct_url.json").write_text(text)
+        found = read_distribution(self.info).direct_url
+        return found and same_place("https://a/b", found.url)
 
 
-def recorded(text: str) -> object:
-    info = _written(text, "RECORD")
-    paths = [row.path for row in read_record(info)]
-    return [is_code(path) for path in (*paths, *read_recorded_paths(info))]
-
-
-def sharing(n: int) -> object:
+def crowd(folder: Path, n: int) -> Installed:
     """So many packages that all claim the same files."""
+    site = Site(folder)
     for i in range(n):
-        info = Site(SITE).dist(f"p{i}", "1")
         rows = "".join(f"{f}.py,sha256={i:04},1\n" for f in range(40))
-        (info / "RECORD").write_text(rows)
-    return None
+        site.add(f"p{i}", "1", record=rows)
+    return InstalledReader([folder]).read()
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Processor time of the quickest of three runs; a refusal is as good as a result."""
+    spent = []
+    for _ in range(3):
+        start = time.process_time()
+        with suppress(ExpectedEnd, ValueError, OSError):
+            work()
+        spent.append(time.process_time() - start)
+        if spent[-1] < FLOOR or spent[-1] > 1:
+            break
+    return min(spent)
+
+
+class Growth:
+    """Compares the time of one size with that of four times the size, and notes the offenders."""
+
+    def __init__(self) -> None:
+        self.offenders: list[str] = []
+        self.count = 0
+
+    def check(self, name: str, small: Callable[[], object], large: Callable[[], object]) -> None:
+        self.count += 1
+        for _ in range(3):  # a busy machine may be slow once
+            few, many = seconds(small), seconds(large)
+            if many <= MOST * max(few, FLOOR):
+                return
+            if many > 2:
+                break
+        self.offenders.append(f"{name}: {few * 1000:.0f} ms, {FACTOR}x: {many * 1000:.0f} ms")
+
+    def of_text(self, name: str, parser: Parser, shapes: Shapes, n: int) -> None:
+        for shape, made in shapes.items():
+            small, large = made(n), made(FACTOR * n)
+            self.check(f"{name}, {shape}", partial(parser, small), partial(parser, large))
+
+
+def test_the_work_grows_with_the_text_and_no_faster(tmp_path):
+    growth = Growth()
+    folder = Folder(tmp_path)
+    for name, parser in PARSERS_OF_LINES.items():
+        growth.of_text(name, parser, LINES, 20_000)
+        growth.of_text(f"{name}, within the bounds", parser, LINES, 200)
+    for name, parser in PARSERS_OF_TEXTS.items():
+        growth.of_text(name, parser, TEXTS | LOGS | ADDRESSES | JSON, 20_000)
+    growth.of_text("pyproject.toml", read_project, PROJECTS, 1000)
+    growth.of_text("METADATA", folder.judged, METADATA, 16_000)
+    growth.of_text("RECORD", folder.recorded, RECORDS, 10_000)
+    growth.of_text("direct_url.json", folder.origin, JSON | ADDRESSES, 20_000)
+    few, many = crowd(tmp_path / "few", 100), crowd(tmp_path / "many", 400)
+    growth.check("shared files", lambda: shared_files(few), lambda: shared_files(many))
+    print(f"{growth.count} growths measured")
+    assert growth.offenders == []
+
+
+def test_a_large_project_is_read_in_under_a_second():
+    for text in (
+        project([f"p{i}>=1.{i},<2; python_version > '3.8'" for i in range(4000)]),
+        PROJECTS["chained extras"](3000),
+        PROJECTS["a chain of groups"](3000),
+    ):
+        assert seconds(partial(read_project, text)) < 1
+        assert len(parse_of(text).requirements) in (1, 4000)
