@@ -44,7 +44,7 @@ _LONGEST_HEAD = 1024 * 1024
 _MOST_REQUIREMENTS = 10_000
 _MOST_WORDS = 64 * 1024
 """Bytes of a file that has a name or an address."""
-_MOST_FILES = 500_000
+_MOST_FILES = 200_000
 """The real torch has about 22,000."""
 _NAME = re.compile(r"[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]")  # PEP 508
 _FOLD = re.compile(r"\r?\n[ \t]+")
