@@ -82,9 +82,8 @@ def test_a_hostile_wheel_costs_only_itself(tmp_path, attacks):
 def test_the_defect_of_a_hostile_wheel_is_plain(tmp_path):
     site = Site(tmp_path)
     site.add("evil", "1.0", metadata=f"{HEAD}{WHEELS['60,000 digits']}\n\n".encode())
-    assert (
-        reader.read().get("evil").defect == "its METADATA has a requirement with 60,003 characters"
-    )
+    evil = InstalledReader([site.folder]).read().get("evil")
+    assert evil.defect == "its METADATA has a requirement with 60,003 characters"
 
 
 def test_hostile_files_beside_the_metadata(tmp_path, attacks):
