@@ -19,6 +19,7 @@ from reconciler.processes import Cancellation, Ended, NotStarted, Program, TookT
 from reconciler.status import Gpu
 
 _LONGEST_ERROR = 600
+_LONGEST_NAME = 200
 _KEPT = 100_000
 
 # Works on Python 3.8 and newer. The answer goes to a descriptor that torch does not know, so
@@ -168,9 +169,9 @@ def probe(
         answer = _nothing(f"torch did not answer within {timeout:g} s{said}")
     return Gpu(
         available=answer.available,
-        name=answer.name,
-        backend=answer.backend,
-        torch=answer.torch,
+        name=answer.name and answer.name[:_LONGEST_NAME],
+        backend=answer.backend and answer.backend[:_LONGEST_NAME],
+        torch=answer.torch and answer.torch[:_LONGEST_NAME],
         error=_explain(answer.error) if answer.error else None,
         checked_at=iso(clock()),
     )
@@ -200,11 +201,11 @@ def _ending(code: int) -> str:
 
 def _last_words(ended: Ended) -> str:
     lines = ended.err.strip().splitlines()
-    return f" (its last output: {lines[-1].strip()})" if lines else ""
+    return f" (its last output: {lines[-1].strip()[:_LONGEST_ERROR]})" if lines else ""
 
 
 def _explain(error: str) -> str:
-    shown = redact(error).strip().rstrip(".")
+    shown = redact(error[: 2 * _LONGEST_ERROR]).strip().rstrip(".")
     if len(shown) > _LONGEST_ERROR:
         shown = shown[:_LONGEST_ERROR] + " ..."
     fix = next((m for start, m in _FIXES.items() if error.startswith(start)), None)

@@ -9,12 +9,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.files.parsing import json_of
+import msgspec
+
 from reconciler.processes import NotStarted, Program, TookTooLong, run
+from reconciler.state.bounds import LONGEST_PATH, version_in
 from reconciler.state.held_modules import ImportLayout
 from reconciler.status import ExpectedEnd, Reason
 
 QUERY_TIMEOUT_SECONDS = 60.0
+_MOST_KEPT = 100_000
+_LONGEST_ERROR = 600
 
 # Works on Python 3.8 and newer, isolated from PYTHON* variables and the current folder.
 _QUERY = """
@@ -127,8 +131,8 @@ def inspect(executable: Path) -> Interpreter:
     """
     try:
         program = Program([executable, "-I", "-c", _QUERY], folder=Path("/"))
-        answer = run(program, limit=QUERY_TIMEOUT_SECONDS)
-        facts = json_of(answer.out.splitlines()[-1])
+        answer = run(program, limit=QUERY_TIMEOUT_SECONDS, keep=_MOST_KEPT)
+        facts = facts_of(answer.out)
     except (NotStarted, TookTooLong) as error:
         raise InterpreterError(
             executable,
@@ -136,26 +140,59 @@ def inspect(executable: Path) -> Interpreter:
             "Recreate the environment (delete its folder), or point `python` at another one.",
         ) from error
     except (ValueError, IndexError) as error:
-        said = answer.err.strip() or error
+        said = answer.err.strip()[-_LONGEST_ERROR:] or error
         raise InterpreterError(
             executable,
             f"the interpreter does not behave like Python 3.8 or newer ({said})",
             "Point `python` at an environment whose interpreter works.",
         ) from error
-    prefix = Path(os.path.realpath(facts["prefix"]))
+    prefix = Path(os.path.realpath(facts.prefix))
     _refuse_stray(executable, prefix)
     return Interpreter(
         executable=executable,
         prefix=prefix,
-        is_venv=facts["is_venv"],
-        externally_managed=facts["externally_managed"] and not facts["is_venv"],
-        markers=facts["markers"],
-        purelib=Path(os.path.realpath(facts["purelib"])),
-        platlib=Path(os.path.realpath(facts["platlib"])),
-        scripts=Path(os.path.realpath(facts["scripts"])),
-        base_directories=tuple(dict.fromkeys(Path(p) for p in facts["base"])),
-        suffixes=tuple(facts["suffixes"]),
+        is_venv=facts.is_venv,
+        externally_managed=facts.externally_managed and not facts.is_venv,
+        markers=facts.markers,
+        purelib=Path(os.path.realpath(facts.purelib)),
+        platlib=Path(os.path.realpath(facts.platlib)),
+        scripts=Path(os.path.realpath(facts.scripts)),
+        base_directories=tuple(dict.fromkeys(Path(p) for p in facts.base)),
+        suffixes=tuple(facts.suffixes),
     )
+
+
+class _Facts(msgspec.Struct):
+    """What the interpreter prints; anything could be in its place."""
+
+    markers: dict[str, str]
+    prefix: str
+    is_venv: bool
+    purelib: str
+    platlib: str
+    scripts: str
+    base: list[str]
+    externally_managed: bool
+    suffixes: list[str]
+
+
+def facts_of(out: str) -> _Facts:
+    """The facts in what an interpreter printed.
+
+    Raises:
+        ValueError: It printed something else.
+        IndexError: It printed nothing.
+    """
+    try:
+        facts = msgspec.json.decode(out.splitlines()[-1], type=_Facts)
+    except RecursionError as error:
+        raise ValueError("its answer is nested too deeply") from error
+    if version_in(facts.markers.get("python_full_version", "")) is None:
+        raise ValueError("it has no version")
+    paths = (facts.prefix, facts.purelib, facts.platlib, facts.scripts, *facts.base)
+    if any("\0" in path or len(path) > LONGEST_PATH for path in paths):
+        raise ValueError("one of its folders is not a path")
+    return facts
 
 
 def _refuse_stray(executable: Path, prefix: Path) -> None:

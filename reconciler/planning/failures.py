@@ -16,6 +16,8 @@ from reconciler.status import Failure, Reason
 from reconciler.uv.effective import Item
 from reconciler.uv.program import BuildFailed, Planned
 
+_WORD = re.compile(r"[\w.-]+")
+
 
 def mentions(text: str, name: str) -> bool:
     """Whether uv's output mentions the package of that name."""
@@ -24,7 +26,13 @@ def mentions(text: str, name: str) -> bool:
 
 def suspects(reason: str, items: Sequence[Item]) -> frozenset[int]:
     """The indices of the items that uv's output mentions."""
-    return frozenset(i for i, item in enumerate(items) if mentions(reason, item.name))
+    named = _named_in(reason)
+    return frozenset(i for i, item in enumerate(items) if item.name in named)
+
+
+def _named_in(text: str) -> frozenset[str]:
+    """Every normalized name that `text` mentions; one reading for thousands of names."""
+    return frozenset(word.partition(".")[0] for word in _WORD.findall(text))
 
 
 def failure_of(
@@ -38,7 +46,8 @@ def failure_of(
         items: All requested items.
         excluded: Packages that were left out earlier; it may need them.
     """
-    causes = [failure for name, failure in excluded.items() if mentions(core.reason, name)]
+    named = _named_in(core.reason)
+    causes = [failure for name, failure in excluded.items() if name in named]
     if causes:
         return Failure(
             name=item.name,

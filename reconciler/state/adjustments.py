@@ -10,8 +10,9 @@ from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import NormalizedName, canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
+from reconciler.state.bounds import requirement_in, version_in
 from reconciler.state.causes import OutOfBounds
 from reconciler.state.holds import requires_of
 from reconciler.state.installed import Distribution
@@ -77,9 +78,14 @@ class Adjustments:
         )  # fmt: skip
 
     def requires_of(
-        self, distribution: Distribution, markers: Mapping[str, str], extras: Iterable[str]
+        self,
+        distribution: Distribution,
+        markers: Mapping[str, str],
+        extras: Iterable[str],
+        *,
+        first: bool = True,
     ) -> Iterator[Requirement]:
-        """What a distribution requires on the target, as uv sees it."""
+        """What a distribution requires on the target, as uv sees it; `first` as for holds."""
         keys = ((distribution.name, distribution.version), (distribution.name, None))
         described = next((self.metadata[key] for key in keys if key in self.metadata), None)
         if described is not None:
@@ -88,23 +94,30 @@ class Adjustments:
         for key in keys:
             if key in self.scoped:
                 adjusted = adjusted.within(self.scoped[key])
-        return adjusted.apply(adjusted.relevant(distribution, markers, extras), markers)
+        relevant = adjusted.relevant(distribution, markers, extras, first=first)
+        return adjusted.apply(relevant, markers)
 
     def relevant(
-        self, distribution: Distribution, markers: Mapping[str, str], extras: Iterable[str]
+        self,
+        distribution: Distribution,
+        markers: Mapping[str, str],
+        extras: Iterable[str],
+        *,
+        first: bool = True,
     ) -> Iterator[Requirement]:
         """What applies on the target, or would not but is overridden.
 
         uv replaces the whole requirement, with its marker; only the extra still counts.
         """
-        applying = requires_of(distribution, markers, extras := tuple(extras))
+        applying = requires_of(distribution, markers, extras := tuple(extras), first=first)
         yield from applying
         seen = {canonicalize_name(requirement.name) for requirement in applying}
-        always = distribution.requires.always
-        for requirement in distribution.requires.with_extras(extras) if self.overrides else ():
+        if not self.overrides:
+            return
+        always = (r for r in distribution.requires.always if "extra" not in str(r.marker))
+        for requirement in (*(always if first else ()), *distribution.requires.only_with(extras)):
             name = canonicalize_name(requirement.name)
-            by_extra = requirement in always and "extra" in str(requirement.marker)
-            if name in self.overrides and name not in seen and not by_extra:
+            if name in self.overrides and name not in seen:
                 seen.add(name)
                 yield requirement
 
@@ -124,18 +137,17 @@ class Adjustments:
 
 
 def _by_name(entries: Iterable[object]) -> _ByName:
-    found: dict[NormalizedName, tuple[Requirement, ...]] = {}
+    found: dict[NormalizedName, list[Requirement]] = {}
     for requirement in _requirements(entries):
-        name = canonicalize_name(requirement.name)
-        found[name] = (*found.get(name, ()), requirement)
-    return found
+        found.setdefault(canonicalize_name(requirement.name), []).append(requirement)
+    return {name: tuple(requirements) for name, requirements in found.items()}
 
 
 def _requirements(entries: Iterable[object]) -> Iterator[Requirement]:
     for entry in entries:
         if isinstance(entry, str):
             with suppress(InvalidRequirement):
-                yield Requirement(entry)
+                yield requirement_in(entry)
 
 
 def _names(entries: Iterable[object]) -> frozenset[NormalizedName]:
@@ -167,10 +179,10 @@ def _scope(table: Mapping[str, Any]) -> _Scope | None:
     name, version = table.get("name"), table.get("version")
     if not isinstance(name, str):
         return None
-    try:
-        return canonicalize_name(name), Version(version) if version else None
-    except (InvalidVersion, TypeError):
-        return None
+    if not version:
+        return canonicalize_name(name), None
+    known = version_in(version) if isinstance(version, str) else None
+    return (canonicalize_name(name), known) if known else None
 
 
 def _metadata(entries: Iterable[object]) -> Iterator[tuple[_Scope, tuple[Requirement, ...]]]:

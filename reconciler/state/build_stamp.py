@@ -51,7 +51,9 @@ class BuildStamp:
                     for name, created in (data.get("directories") or {}).items()
                 },
             )
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (
+            ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError,
+        ):  # fmt: skip
             return None
 
 

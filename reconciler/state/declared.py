@@ -12,7 +12,7 @@ from reconciler.state.sources import Source
 from reconciler.status import Problem
 
 _SPECIFIER = re.compile(
-    r"^\s*[A-Za-z0-9._-]+\s*(?:\[[^]]*\])?\s*\(?([^;@)]*)\)?\s*(?:;.*)?$", re.DOTALL
+    r"\s*+[A-Za-z0-9._-]++\s*+(?:\[[^]]*+\])?+\s*+\(?+([^;@)]*+)\)?+\s*+(?:;.*)?", re.DOTALL
 )
 
 
@@ -55,6 +55,7 @@ class Declared:
 def each_once(declared: Iterable[Declared], markers: Mapping[str, str]) -> tuple[Declared, ...]:
     """The same requirement in several places is one, with all its origins."""
     found: dict[tuple[object, ...], Declared] = {}
+    also: dict[tuple[object, ...], list[str]] = {}
     for one in declared:
         requirement, source = one.requirement, one.source
         extras = frozenset(map(canonicalize_name, requirement.extras))
@@ -68,12 +69,15 @@ def each_once(declared: Iterable[Declared], markers: Mapping[str, str]) -> tuple
             excluded,
             one.unusable,
         )
-        first = found.get(key)
-        found[key] = one if first is None else replace(first, also=(*first.also, one.origin))
-    return tuple(found.values())
+        if found.setdefault(key, one) is not one:
+            also.setdefault(key, []).append(one.origin)
+    return tuple(
+        replace(one, also=(*one.also, *also[key])) if key in also else one
+        for key, one in found.items()
+    )
 
 
 def specifier_in(literal: str) -> str:
     """The specifier of a valid requirement, in its written order."""
-    found = _SPECIFIER.match(literal)
+    found = _SPECIFIER.fullmatch(literal)
     return re.sub(r"\s+", "", found[1]) if found else ""

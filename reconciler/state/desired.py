@@ -7,13 +7,14 @@ and how to fix it.
 
 import codecs
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import tomli
-from packaging.dependency_groups import resolve_dependency_groups
 from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -21,15 +22,20 @@ from packaging.utils import canonicalize_name
 
 from reconciler.files.parsing import toml_of
 from reconciler.state.adjustments import Adjustments
+from reconciler.state.bounds import requirement_in, shown, specifier_set_in
 from reconciler.state.declared import Declared, each_once, specifier_in
+from reconciler.state.dependency_groups import BadGroup, requirements_of_group
 from reconciler.state.lowering import BadSource, NotWanted, Sources, section_of
 from reconciler.state.parts import extras_chosen, groups_chosen, groups_for
-from reconciler.state.phrases import causes_of, kind_of, nearest
+from reconciler.state.phrases import kind_of, nearest
 from reconciler.state.places import Places
 from reconciler.state.position import KeyPath, Position
 from reconciler.state.uv_workspace import NO_CONTEXT, ProjectContext, UvWorkspace
 from reconciler.state.variables import expanded
 from reconciler.status import ExpectedEnd, Problem, Reason
+
+_List = tuple[object, KeyPath]
+"""The value of a list of requirements, and its key."""
 
 _LOOKS_LIKE = 'A requirement looks like "numpy>=1.24,<2.0" (PEP 508).'
 
@@ -113,6 +119,7 @@ class _Reader:
         self.places = Places(self._decode())
         self.document = self._toml()
         self.extras_read: set[str] = set()
+        self.root_places: Places | None = None
 
     def _decode(self) -> str:
         try:
@@ -137,6 +144,11 @@ class _Reader:
                 "Correct the line; until then, the last good state of the file stays in effect.",
                 Position(error.lineno, error.colno),
             ) from error
+        except (ValueError, RecursionError) as error:  # a number with 4,300 digits, or nested
+            raise self._bad(
+                f"the TOML is over the bounds of what is read: {error}",
+                "Remove what nobody would write by hand.",
+            ) from error
 
     def _bad(self, reason: str, fix: str, at: Position | None = None) -> BadFile:
         line, column = (at.line, at.column) if at else (None, None)
@@ -158,12 +170,12 @@ class _Reader:
         self.overridden = Adjustments.of(root.uv if root else tool_uv).overrides.keys()
         name = project.get("name")
         self.name = canonicalize_name(name) if isinstance(name, str) else None
-        optional = self._table(project, "project", "optional-dependencies")
+        self.optional = self._table(project, "project", "optional-dependencies")
         self.sources = Sources(self.file, self.name, tool_uv, self.markers, self.context)
         declared = [
-            *self._requirements(project.get("dependencies", []), ("project", "dependencies")),
-            *self._extras(extras_chosen(extras, tool_uv, optional)),
-            *self._groups(groups_chosen(groups, tool_uv), tool_uv),
+            *self._requirements([(project.get("dependencies", []), ("project", "dependencies"))]),
+            *self._requirements(self._extras(extras_chosen(extras, tool_uv, self.optional))),
+            *self._requirements(self._groups(groups_chosen(groups, tool_uv), tool_uv)),
         ]
         return Desired(
             file=self.file,
@@ -219,18 +231,29 @@ class _Reader:
         if value is None:
             return None
         try:
-            return SpecifierSet(value)
+            return specifier_set_in(value)
         except (InvalidSpecifier, TypeError, AttributeError) as error:
             raise self._bad(
-                f"`requires-python` is not a version specifier: {value!r}",
+                f"`requires-python` is not a version specifier: {shown(str(value))}",
                 'Write it as in PEP 440, for example ">=3.11".',
                 self.places.key(("project", "requires-python")),
             ) from error
 
-    def _requirements(
-        self, values: object, path: KeyPath, *, seen: frozenset[KeyPath] = frozenset()
-    ) -> Iterator[Declared]:
-        """The requirements of one list that apply to the target."""
+    def _requirements(self, lists: Iterable[_List]) -> Iterator[Declared]:
+        """The requirements of these lists, and of those that they include, in their order."""
+        # A list of iterators, not a recursion: extras may include each other a thousand deep.
+        waiting: list[Iterator[Declared | _List]] = [iter(lists)]
+        while waiting:
+            found = next(waiting[-1], None)
+            if found is None:
+                waiting.pop()
+            elif isinstance(found, Declared):
+                yield found
+            else:
+                waiting.append(self._in_list(*found))
+
+    def _in_list(self, values: object, path: KeyPath) -> Iterator[Declared | _List]:
+        """The requirements of one list that apply to the target, and the lists it includes."""
         origin = ".".join(map(str, path))
         if not isinstance(values, list):
             raise self._bad(
@@ -238,6 +261,7 @@ class _Reader:
                 'Write it as [ "numpy>=1.24", ... ].',
                 self.places.key(path),
             )
+        earlier: Counter[str] = Counter()
         for index, value in enumerate(values):
             place = f"{origin}[{index}]"
             if not isinstance(value, str):
@@ -245,13 +269,13 @@ class _Reader:
                     f"`{place}` must be a string, not {kind_of(value)}", _LOOKS_LIKE,
                     self.places.key(path),
                 )  # fmt: skip
-            earlier = sum(1 for other in values[:index] if other == value)
-            at = self.places.string(value, within=path, occurrence=earlier)
+            at = self.places.string(value, within=path, occurrence=earlier[value])
+            earlier[value] += 1
             requirement = self._requirement(value, place, at)
             if not self._counts(requirement, place, at):
                 continue
             if self._is_own(requirement):
-                yield from self._extras(sorted(requirement.extras), seen=seen | {path})
+                yield from self._extras(sorted(requirement.extras))
                 continue
             declared = self._lowered(requirement, path, at)
             if declared is not None:
@@ -259,11 +283,11 @@ class _Reader:
 
     def _requirement(self, value: str, place: str, at: Position | None) -> Requirement:
         try:
-            return Requirement(value)
+            return requirement_in(value)
         except InvalidRequirement as error:
             reason = str(error).splitlines()[0].rstrip(".")
             raise self._bad(
-                f"`{place}` is not a valid requirement, {value!r}: {reason}", _LOOKS_LIKE, at
+                f"`{place}` is not a valid requirement, {shown(value)}: {reason}", _LOOKS_LIKE, at
             ) from error
 
     def _applies(self, marker: Marker | None, place: str, at: Position | None) -> bool:
@@ -312,7 +336,8 @@ class _Reader:
         root = self.context.workspace
         file, places = self.file, self.places
         if error.of_root and root is not None:
-            file, places = root.file, Places(root.text.decode("utf-8-sig"))
+            self.root_places = self.root_places or Places(root.text.decode("utf-8-sig"))
+            file, places = root.file, self.root_places
         found = places.key(("tool", "uv", "sources", error.key))
         line, column = (found.line, found.column) if found else (None, None)
         return Problem(
@@ -320,12 +345,10 @@ class _Reader:
             reason=f"`tool.uv.sources.{error.key}` {error.reason}",
         )  # fmt: skip
 
-    def _extras(
-        self, extras: Iterable[str], *, seen: frozenset[KeyPath] = frozenset()
-    ) -> Iterator[Declared]:
+    def _extras(self, extras: Iterable[str]) -> Iterator[_List]:
+        """The lists of these extras that have not been read yet."""
         table = ("project", "optional-dependencies")
-        tables = self._table(self.project, *table)
-        by_name = {canonicalize_name(key): key for key in tables}
+        by_name = self._extra_keys
         for extra in extras:
             key = by_name.get(canonicalize_name(extra))
             if key is None:
@@ -334,23 +357,27 @@ class _Reader:
                     "Correct `extras` in the configuration or [tool.uv.pip], or declare the extra.",
                     self.places.key(table),
                 )
-            if (*table, key) not in seen and key not in self.extras_read:
+            if key not in self.extras_read:
                 self.extras_read.add(key)
-                yield from self._requirements(tables[key], (*table, key), seen=seen)
+                yield self.optional[key], (*table, key)
 
-    def _groups(self, groups: Sequence[str], tool_uv: Mapping[str, Any]) -> Iterator[Declared]:
+    @cached_property
+    def _extra_keys(self) -> Mapping[str, str]:
+        return {canonicalize_name(key): key for key in self.optional}
+
+    def _groups(self, groups: Sequence[str], tool_uv: Mapping[str, Any]) -> Iterator[_List]:
         if not groups:
             return
         tables = self._table(self.document, "dependency-groups")
         tables = groups_for(self.markers["python_full_version"], tables, tool_uv)
         for group in groups:
             try:
-                resolved = resolve_dependency_groups(tables, group)
-            except Exception as error:
+                resolved = requirements_of_group(tables, group)
+            except BadGroup as error:
                 raise self._bad(
-                    f"the dependency group `{group}` cannot be read: {causes_of(error)}"
+                    f"the dependency group `{group}` cannot be read: {error}"
                     f"{nearest(group, tables)}",
                     "Correct [dependency-groups] (PEP 735), or `groups` in the configuration.",
                     self.places.key(("dependency-groups", group)),
                 ) from error
-            yield from self._requirements(list(resolved), ("dependency-groups", group))
+            yield resolved, ("dependency-groups", group)

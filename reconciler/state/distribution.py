@@ -9,16 +9,21 @@ import csv
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from email.message import Message
 from email.parser import BytesHeaderParser
 from enum import StrEnum
+from io import StringIO
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from packaging.utils import NormalizedName, canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
+from reconciler.files.bounded import read_bytes, read_text
+from reconciler.state.bounds import LONGEST_PATH, LONGEST_REQUIREMENT, shown, version_in
 from reconciler.state.requires import NOTHING, Requires
 from reconciler.state.sources import DirectUrl
 
@@ -32,6 +37,14 @@ EGG_LINK = ".egg-link"
 
 _OLD_DIST_INFO = re.compile(r"(?P<name>.+?)-(?P<version>[^-]+)")
 _EGG_INFO = re.compile(r"^(?P<name>[^-]+)(-(?P<version>[^-]+))?(-py[\d.]+)?.*\.egg-info$")
+_MOST_METADATA = 4 * 1024 * 1024
+_LONGEST_HEAD = 1024 * 1024
+"""Bytes before the description. The longest that we have seen, with its license, has 100,000."""
+_MOST_REQUIREMENTS = 10_000
+_MOST_WORDS = 64 * 1024
+"""Bytes of a file that has a name or an address."""
+_MOST_FILES = 200_000
+"""The real torch has about 22,000."""
 _NAME = re.compile(r"[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]")  # PEP 508
 _FOLD = re.compile(r"\r?\n[ \t]+")
 
@@ -113,16 +126,18 @@ def read_record(info: Path) -> tuple[RecordedFile, ...]:
     from installer.records import InvalidRecordEntry, parse_record_file  # noqa: PLC0415
 
     site = str(info.parent)
-    with (info / "RECORD").open(encoding="utf-8", newline="") as record:
-        try:
-            rows = tuple(
-                RecordedFile(_placed(site, path), hash_ or None, int(size) if size else None)
-                for path, hash_, size in parse_record_file(record)
-            )
-        except (InvalidRecordEntry, csv.Error) as error:
-            raise ValueError(str(error)) from error
+    record = StringIO(read_text(info / "RECORD"), newline="")
+    try:
+        rows = tuple(
+            RecordedFile(_placed(site, path), hash_ or None, int(size) if size else None)
+            for path, hash_, size in islice(parse_record_file(record), _MOST_FILES)
+        )
+    except (InvalidRecordEntry, csv.Error) as error:
+        raise ValueError(shown(str(error))) from error
     if not rows or any("\0" in row.path for row in rows):
         raise ValueError("it is empty, or not text, as after a power cut")
+    if len(rows) == _MOST_FILES:
+        raise ValueError(f"it lists {_MOST_FILES:,} files or more")
     return rows
 
 
@@ -133,9 +148,14 @@ def read_recorded_paths(info: Path) -> tuple[str, ...]:
         OSError: It cannot be read.
         ValueError: A row is malformed, or the file is not UTF-8.
     """
-    text = (info / "RECORD").read_text(encoding="utf-8")
+    text = read_text(info / "RECORD").replace("\r\n", "\n").replace("\r", "\n")
     lines = text.removesuffix("\n").split("\n")
-    if '"' in text or "\0" in text or any(line.count(",") != 2 for line in lines):
+    if (
+        len(lines) >= _MOST_FILES
+        or '"' in text
+        or "\0" in text
+        or any(line.count(",") != 2 for line in lines)
+    ):
         return tuple(row.path for row in read_record(info))
     site = str(info.parent)
     return tuple(_placed(site, line.partition(",")[0]) for line in lines)
@@ -143,6 +163,8 @@ def read_recorded_paths(info: Path) -> tuple[str, ...]:
 
 def _placed(site: str, path: str) -> str:
     """A recorded path, absolute and normalised; most are normalised already."""
+    if len(path) > LONGEST_PATH:
+        raise ValueError(f"it lists a path with {len(path):,} characters")
     if "/." in path or "//" in path or path[:1] in (".", "/", ""):
         return os.path.normpath(os.path.join(site, path))  # noqa: PTH118
     return f"{site}/{path}"
@@ -157,9 +179,12 @@ def read_distribution(info: Path) -> Distribution:
     named = _named(info.name.removesuffix(".dist-info"))
     name, version = named or _named_in_old_ways(info)
     try:
-        metadata = (info / "METADATA").read_bytes()
-    except OSError:
+        metadata = read_bytes(info / "METADATA", _MOST_METADATA)
+    except (FileNotFoundError, NotADirectoryError):
         return Distribution(name, version, info, defect="its METADATA is missing")
+    except OSError as error:
+        why = f"its METADATA cannot be read: {error.strerror}"
+        return Distribution(name, version, info, defect=why)
     found = _from_metadata(metadata, name, version, info)
     if not (info / "RECORD").is_file():
         tool = _installer(info)
@@ -174,7 +199,7 @@ def read_distribution(info: Path) -> Distribution:
 def _installer(info: Path) -> str:
     """The tool that installed it (PEP 376); empty if unknown."""
     try:
-        return (info / "INSTALLER").read_text(encoding="utf-8").strip()
+        return read_text(info / "INSTALLER", _MOST_WORDS).strip()
     except (OSError, UnicodeDecodeError):
         return ""
 
@@ -182,7 +207,7 @@ def _installer(info: Path) -> str:
 def _named(stem: str) -> tuple[NormalizedName, Version] | None:
     """The name and version in a folder's name, read like uv (PEP 427)."""
     name, _, version = stem.partition("-")
-    known = _version(version)
+    known = version_in(version)
     return (canonicalize_name(name), known) if known and _is_name(name) else None
 
 
@@ -191,17 +216,17 @@ def _named_in_old_ways(info: Path) -> tuple[NormalizedName, Version]:
     matched = _OLD_DIST_INFO.fullmatch(info.stem)
     name, version = (matched["name"], matched["version"]) if matched else (info.stem, "")
     try:
-        head = _head((info / "METADATA").read_bytes())
+        head = _head(read_bytes(info / "METADATA", _MOST_METADATA))
     except OSError:
         head = Message()
-    told, known = _text(head, "Name"), _version(_text(head, "Version")) or _version(version)
+    told, known = _text(head, "Name"), version_in(_text(head, "Version")) or version_in(version)
     return canonicalize_name(told if _is_name(told) else name), known or Version("0")
 
 
 def told_version(info: Path) -> Version | None:
     """The version in the METADATA of a dist-info; it should be the one in the folder's name."""
     try:
-        return _version(_text(_head((info / "METADATA").read_bytes()), "Version"))
+        return version_in(_text(_head(read_bytes(info / "METADATA", _MOST_METADATA)), "Version"))
     except OSError:
         return None
 
@@ -211,13 +236,13 @@ def _read_egg_info(info: Path) -> Distribution:
     matched = _EGG_INFO.match(info.name)
     name = matched["name"] if matched else info.stem
     try:
-        metadata = (info / "PKG-INFO" if info.is_dir() else info).read_bytes()
+        metadata = read_bytes(info / "PKG-INFO" if info.is_dir() else info, _MOST_METADATA)
     except OSError:
         metadata = b""
-    version = _version((matched and matched["version"]) or "")
+    version = version_in((matched and matched["version"]) or "")
     if version is None:
         head = _head(metadata)
-        told, version = _text(head, "Name"), _version(_text(head, "Version"))
+        told, version = _text(head, "Name"), version_in(_text(head, "Version"))
         name = told if _is_name(told) else name
     found = _from_metadata(metadata, canonicalize_name(name), version or Version("0"), info)
     return replace(found, defect=None, direct_url=None, legacy=True)
@@ -226,7 +251,7 @@ def _read_egg_info(info: Path) -> Distribution:
 def read_egg(egg: Path, metadata: bytes) -> Distribution:
     """Legacy: an egg, by its PKG-INFO; older ones are not read further."""
     head = _head(metadata)
-    name, version = canonicalize_name(_text(head, "Name")), _version(_text(head, "Version"))
+    name, version = canonicalize_name(_text(head, "Name")), version_in(_text(head, "Version"))
     found = _from_metadata(metadata, name, version or Version("0"), egg)
     return replace(found, direct_url=None, legacy=True, unseen=Unseen.EGG)
 
@@ -235,7 +260,7 @@ def _read_egg_link(link: Path) -> Distribution:
     """Legacy: a project installed with `setup.py develop`."""
     name = canonicalize_name(link.stem)
     try:
-        project = Path(link.read_text(encoding="utf-8").partition("\n")[0].strip())
+        project = Path(read_text(link, _MOST_WORDS).partition("\n")[0].strip())
         infos = sorted(project.glob("*.egg-info")) if project.is_absolute() else []
     except (OSError, ValueError):
         infos = []
@@ -248,7 +273,9 @@ def _read_egg_link(link: Path) -> Distribution:
 
 
 def _head(metadata: bytes) -> Message:
-    return BytesHeaderParser().parsebytes(metadata.partition(b"\n\n")[0] + b"\n\n")
+    """The header; cut off where no header of a package is so long."""
+    head = metadata.partition(b"\n\n")[0][:_LONGEST_HEAD]
+    return BytesHeaderParser().parsebytes(head + b"\n\n")
 
 
 def _text(head: Message, key: str) -> str:
@@ -261,19 +288,32 @@ def _from_metadata(
     head = _head(metadata)
     told = _text(head, "Name")
     defect = None
-    if not _is_name(told) or _version(_text(head, "Version")) is None:
+    if not _is_name(told) or version_in(_text(head, "Version")) is None:
         defect = "its METADATA is damaged: it has no name and version"
     elif canonicalize_name(told) != name:
-        defect = f"its METADATA is that of {told}"
+        defect = f"its METADATA is that of {told[:200]}"
+    lines = _unfolded(head, "Requires-Dist")
     return Distribution(
         name=name,
         version=version,
         info=info,
-        requires=Requires.of(_unfolded(head, "Requires-Dist")),
+        requires=Requires.of(lines[:_MOST_REQUIREMENTS]),
         provides_extra=frozenset(canonicalize_name(e) for e in _unfolded(head, "Provides-Extra")),
         direct_url=_direct_url(info),
-        defect=defect,
+        defect=defect or _over_the_bounds(metadata, lines),
     )
+
+
+def _over_the_bounds(metadata: bytes, requirements: Sequence[str]) -> str | None:
+    """Why METADATA is not read as a whole: so far nobody needs so much, except to do harm."""
+    if len(requirements) > _MOST_REQUIREMENTS:
+        return f"its METADATA has {len(requirements):,} requirements"
+    longest = max(map(len, requirements), default=0)
+    if longest > LONGEST_REQUIREMENT:
+        return f"its METADATA has a requirement with {longest:,} characters"
+    if len(metadata.partition(b"\n\n")[0]) > _LONGEST_HEAD:
+        return "its METADATA has a header of more than 1 MiB"
+    return None
 
 
 def _unfolded(head: Message, key: str) -> list[str]:
@@ -284,16 +324,9 @@ def _is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-def _version(text: str) -> Version | None:
-    try:
-        return Version(text)
-    except InvalidVersion:
-        return None
-
-
 def _direct_url(info: Path) -> DirectUrl | None:
     try:
-        data = json.loads((info / "direct_url.json").read_bytes())
-    except (OSError, ValueError):
+        data = json.loads(read_bytes(info / "direct_url.json", _MOST_WORDS))
+    except (OSError, ValueError, RecursionError):
         return None
     return DirectUrl.from_json(data) if isinstance(data, dict) else None

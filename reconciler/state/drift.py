@@ -183,24 +183,25 @@ class _Comparison:
         extras_done: dict[NormalizedName, set[str]] = {}
         declared = (one.requirement for one in desired.requirements)
         asked = self.adjustments.of_project(declared, self.markers)
-        waiting = deque((canonicalize_name(r.name), frozenset(r.extras)) for r in asked)
-        waiting.extend((name, frozenset[str]()) for name in self.holds.held)
+        waiting = deque((canonicalize_name(r.name), r.extras) for r in asked)
+        waiting.extend((name, set[str]()) for name in self.holds.held)
         while waiting:
             name, extras = waiting.popleft()
             reachable.add(name)
-            done = extras_done.get(name)
-            fresh = {canonicalize_name(e) for e in extras} - (done or set())
-            if done is not None and not fresh:
+            first = name not in extras_done
+            done = extras_done.setdefault(name, set())
+            fresh = {canonicalize_name(e) for e in extras} - done
+            if not first and not fresh:
                 continue
-            extras_done[name] = (done or set()) | fresh
+            done |= fresh
             distribution = self.installed.distributions.get(name)
             if distribution is None:
                 continue
             for requirement in self.adjustments.requires_of(
-                distribution, self.markers, sorted(fresh)
+                distribution, self.markers, sorted(fresh), first=first
             ):
                 child = canonicalize_name(requirement.name)
-                waiting.append((child, frozenset(requirement.extras)))
+                waiting.append((child, requirement.extras))
                 self.needed_by.setdefault(child, distribution)
                 row = self._dependency(requirement, distribution)
                 if row is not None:

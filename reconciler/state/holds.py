@@ -5,24 +5,23 @@ reconciliation may install, upgrade, reinstall or remove.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import (
-    InvalidSdistFilename,
-    InvalidWheelFilename,
     NormalizedName,
     canonicalize_name,
     parse_sdist_filename,
     parse_wheel_filename,
 )
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
+from reconciler.state.bounds import version_in
 from reconciler.state.installed import Distribution, Installed
-from reconciler.state.markers import applies
+from reconciler.state.locations import parts_of
 
 _FULL_RELEASE = 3
 """With at least this many numbers, a version before `.*` may be a complete one."""
@@ -94,36 +93,48 @@ def hold_set(patterns: Sequence[str], installed: Installed, markers: Mapping[str
         installed: The environment.
         markers: The target's PEP 508 environment.
     """
-    held = {
-        name: Held(distribution)
-        for name, distribution in installed.distributions.items()
-        if matches(name, patterns)
-    }
-    waiting = list(held)
+    names = [name for name in installed.distributions if matches(name, patterns)]
+    pinned_by: dict[NormalizedName, NormalizedName | None] = dict.fromkeys(names)
+    extras: dict[NormalizedName, set[NormalizedName]] = {name: set() for name in names}
+    asked: dict[NormalizedName, set[NormalizedName]] = {}
+    waiting = names
     while waiting:
-        holder = held[waiting.pop()]
-        for requirement in requires_of(holder.distribution, markers, sorted(holder.extras)):
+        holder = installed.distributions[waiting.pop()]
+        first = holder.name not in asked
+        fresh = extras[holder.name] - asked.setdefault(holder.name, set())
+        if not first and not fresh:
+            continue
+        asked[holder.name] |= fresh
+        for requirement in requires_of(holder, markers, sorted(fresh), first=first):
             pinned = installed.get(requirement.name)
-            if pinned is None or not (pinned.name in held or _pins(requirement, pinned.version)):
+            if pinned is None:
                 continue
-            known = held.get(pinned.name)
-            found = known or Held(pinned, pinned_by=holder.name)
-            # torch requires `cuda-toolkit[cublas]==13.0.3`, which pins the library.
-            extras = found.extras | {canonicalize_name(e) for e in requirement.extras}
-            held[pinned.name] = replace(found, extras=extras)
-            if held[pinned.name] != known:
+            if pinned.name not in pinned_by:
+                if not _pins(requirement, pinned.version):
+                    continue
+                pinned_by[pinned.name] = holder.name
                 waiting.append(pinned.name)
+            # torch requires `cuda-toolkit[cublas]==13.0.3`, which pins the library.
+            more = {canonicalize_name(e) for e in requirement.extras}
+            known = extras.setdefault(pinned.name, set())
+            if not more <= known:
+                known |= more
+                waiting.append(pinned.name)
+    held = {
+        name: Held(installed.distributions[name], by, frozenset(extras[name]))
+        for name, by in pinned_by.items()
+    }
     return HoldSet(tuple(patterns), held)
 
 
 def version_at(url: str) -> Version | None:
     """The version in the file name of a URL; None for git, a folder, or any other file."""
-    name = unquote(urlsplit(url).path).rpartition("/")[2]
+    name = unquote(parts_of(url).path).rpartition("/")[2]
     try:
         if name.endswith(".whl"):
             return parse_wheel_filename(name)[1]
         return parse_sdist_filename(name)[1]
-    except (InvalidWheelFilename, InvalidSdistFilename, InvalidVersion):
+    except ValueError:  # or a number with too many digits
         return None
 
 
@@ -135,25 +146,37 @@ def is_build_at(version: Version, url: str) -> bool:
 
 def companions_of(name: NormalizedName, holds: Iterable[Held]) -> list[Held]:
     """What is held because of one hold: what it pins, and what that pins in turn."""
+    by_holder: dict[NormalizedName | None, list[Held]] = {}
+    for hold in holds:
+        by_holder.setdefault(hold.pinned_by, []).append(hold)
     found: list[Held] = []
+    seen = {name}
     waiting = [name]
     for holder in waiting:
-        pinned = [h for h in holds if h.pinned_by == holder and h.name not in waiting]
+        pinned = [h for h in by_holder.get(holder, ()) if h.name not in seen]
         found += pinned
+        seen.update(h.name for h in pinned)
         waiting += [h.name for h in pinned]
     return found
 
 
 def requires_of(
-    distribution: Distribution, markers: Mapping[str, str], extras: Iterable[str] = ()
+    distribution: Distribution,
+    markers: Mapping[str, str],
+    extras: Iterable[str] = (),
+    *,
+    first: bool = True,
 ) -> list[Requirement]:
-    """What a distribution requires on the target, with the given extras."""
-    asked = ("", *extras)
-    return [
-        r
-        for r in distribution.requires.with_extras(extras)
-        if any(applies(r.marker, markers, extra=extra) for extra in asked)
-    ]
+    """What a distribution requires on the target, with the given extras.
+
+    Args:
+        distribution: The distribution.
+        markers: The target's PEP 508 environment.
+        extras: The extras that are requested.
+        first: Whether to give also what it requires without any extra. Without it, a caller that
+            comes to know the extras one by one is not given the same requirements each time.
+    """
+    return distribution.requires.applying(markers, extras, first=first)
 
 
 def _pins(requirement: Requirement, version: Version) -> bool:
@@ -165,9 +188,8 @@ def _pins(requirement: Requirement, version: Version) -> bool:
     if len(clauses) != 1 or clauses[0].operator not in ("==", "==="):
         return False
     text = clauses[0].version
-    try:
-        pinned = Version(text.removesuffix(".*"))
-    except InvalidVersion:
+    pinned = version_in(text.removesuffix(".*"))
+    if pinned is None:
         return False
     if text.endswith(".*") and not (
         len(pinned.release) >= _FULL_RELEASE and pinned.release == version.release

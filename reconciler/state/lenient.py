@@ -8,20 +8,26 @@ import re
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from reconciler.state.bounds import LONGEST_REQUIREMENT, requirement_in
+
+# Every repetition that could begin at each place of a long text has a limit: the time grows with
+# the text, not with its square.
 _FIXES = (
     (re.compile(r"(\d)([<>=~^!])"), r"\1,\2"),  # >=7.2.0<8.0.0
     (re.compile(r"!=~((?:\d\.)*\d)"), r"!=\1.*"),  # !=~5.0
     (re.compile(r"(<=|>=|<|>)(\d+(?:\.\d+)*)\.\*"), r"\1\2"),  # >=1.9.*
-    (re.compile(r"(\d\.\d)+\*"), r"\1.*"),  # !=3.0*
+    (re.compile(r"(\d\.\d){1,20}\*"), r"\1.*"),  # !=3.0*
     (re.compile(r",\s*$"), ""),  # >=3.6,
     (re.compile(r">dev"), ">0.0.0dev"),
-    (re.compile(r"(\d+(?:\.\d)*(?:a|b|rc|post|dev)\d+)\.0"), r"\1"),  # >=9.0.0a1.0
+    (re.compile(r"(\d{1,20}(?:\.\d){0,20}(?:a|b|rc|post|dev)\d{1,20})\.0"), r"\1"),  # >=9.0a1.0
 )
 _STRAY_QUOTES = re.compile(r"['\"]([*\d])|([*\d])['\"]")  # >='2.0'
 
 
 def requirement_of(line: str) -> Requirement | None:
     """The requirement in a `Requires-Dist` line, or None if uv cannot read it either."""
+    if len(line) > LONGEST_REQUIREMENT:
+        return None
     found = _parsed(line)
     if found is not None:
         return found
@@ -41,6 +47,6 @@ def _without_stray_quotes(line: str) -> str:
 
 def _parsed(line: str) -> Requirement | None:
     try:
-        return Requirement(line)
+        return requirement_in(line)
     except InvalidRequirement:
         return None

@@ -36,13 +36,14 @@ def same_place(asked: str, installed: str, *, repository: bool = False) -> bool:
 
 def local_path(url: str) -> Path | None:
     """The path that a URL (or a plain path) means on this machine, normalized; None if remote."""
-    parts = _parts(url)
+    parts = parts_of(url)
     if parts.scheme not in ("", "file") or _host(parts) not in ("", "localhost"):
         return None
     return Path(posixpath.normpath("/" + unquote(parts.path).lstrip("/")))
 
 
-def _parts(url: str) -> SplitResult:
+def parts_of(url: str) -> SplitResult:
+    """The parts of a URL; anything else is a path."""
     try:
         return urlsplit(url)
     except ValueError:  # not an address: a path with brackets, say
@@ -54,7 +55,7 @@ def _host(parts: SplitResult) -> str:
 
 
 def _remote(url: str, repository: bool) -> tuple[str, ...]:
-    parts = _parts(url)
+    parts = parts_of(url)
     host, path = _host(parts), _without_dots(parts.path)
     if host == _IGNORES_CASE:
         path = path.lower()
@@ -85,5 +86,5 @@ def _without_dots(path: str) -> str:
 def _is_same_file(one: Path, other: Path) -> bool:
     try:
         return os.path.samefile(one, other)  # noqa: PTH121 -- as uv compares them
-    except OSError:
+    except (OSError, ValueError):  # or a null character
         return False

@@ -8,13 +8,15 @@ somewhere else.
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
+from packaging.markers import InvalidMarker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.utils import NormalizedName, canonicalize_name
 
+from reconciler.state.bounds import marker_in
+from reconciler.state.locations import parts_of
 from reconciler.state.sources import Source
 from reconciler.state.uv_workspace import ProjectContext, UvWorkspace
 
@@ -26,6 +28,10 @@ _FLAGS = frozenset({"editable", "package", "lfs"})
 _ONLY_WITH = {**dict.fromkeys((*_REVISIONS, "lfs"), ("git",)), "editable": ("path", "workspace"),
               "package": ("path",)}  # fmt: skip
 _AS_DOCUMENTED = "Write it as shown in uv's documentation on sources."
+
+
+_Keys = Mapping[NormalizedName, str]
+"""The key for each package, as it is written in `[tool.uv.sources]`."""
 
 
 class BadSource(Exception):
@@ -86,6 +92,27 @@ class Sources:
     markers: Mapping[str, str]
     context: ProjectContext
 
+    @cached_property
+    def _own_keys(self) -> _Keys:
+        return _keys_of(self.uv)
+
+    @cached_property
+    def _root_keys(self) -> _Keys:
+        return _keys_of(self.context.workspace.uv) if self.context.workspace else {}
+
+    @cached_property
+    def _indexes(self) -> Mapping[str, tuple[Mapping[str, Any], Path]]:
+        """The first table of each declared index, and the folder that a path in it starts at."""
+        workspace = self.context.workspace
+        found: dict[str, tuple[Mapping[str, Any], Path]] = {}
+        for uv, file in [(self.uv, self.file)] + (
+            [(workspace.uv, workspace.file)] if workspace else []
+        ):
+            for table in uv.get("index") or ():
+                if isinstance(table, dict) and isinstance(table.get("name"), str):
+                    found.setdefault(table["name"], (table, file.parent))
+        return found
+
     def of(self, name: NormalizedName, section: Section) -> Source | None:
         """The source that applies to a requirement on the target, or None.
 
@@ -119,10 +146,13 @@ class Sources:
     def _entry(self, name: NormalizedName) -> "_Entry | None":
         """The entry for a name: the project's own, otherwise that of the workspace's root."""
         workspace = self.context.workspace
-        own = _Entry.find(name, self.uv, self.file, is_own=True)
+        own = _Entry.find(name, self.uv, self._own_keys, self.file, is_own=True)
         if own is not None or workspace is None:
             return own
-        return _Entry.find(name, workspace.uv, workspace.file, is_own=False)
+        return self._entry_of_root(name, workspace)
+
+    def _entry_of_root(self, name: NormalizedName, workspace: UvWorkspace) -> "_Entry | None":
+        return _Entry.find(name, workspace.uv, self._root_keys, workspace.file, is_own=False)
 
     def _is_member(self, name: NormalizedName) -> bool:
         workspace = self.context.workspace
@@ -162,16 +192,12 @@ class Sources:
 
     def _index(self, name: str, key: str) -> Mapping[str, Any] | None:
         """The table of the index with that name; None if uv knows it from a variable."""
-        workspace = self.context.workspace
-        for uv, file in [(self.uv, self.file)] + (
-            [(workspace.uv, workspace.file)] if workspace else []
-        ):
-            for table in uv.get("index") or ():
-                if isinstance(table, dict) and table.get("name") == name:
-                    if not isinstance(table.get("url"), str):
-                        raise BadSource(key, f"refers to the index `{name}`, which has no `url`",
-                                        f"Add the `url` to the index `{name}`.")  # fmt: skip
-                    return {**table, "url": absolute_address(table["url"], file.parent)}
+        if name in self._indexes:
+            table, folder = self._indexes[name]
+            if not isinstance(table.get("url"), str):
+                raise BadSource(key, f"refers to the index `{name}`, which has no `url`",
+                                f"Add the `url` to the index `{name}`.")  # fmt: skip
+            return {**table, "url": absolute_address(table["url"], folder)}
         if name in self.context.index_names:
             return None
         raise BadSource(
@@ -205,7 +231,7 @@ class Sources:
     def _editable(self, table: Mapping[str, Any], name: NormalizedName) -> bool:
         """uv goes by the root's entry if there is one, otherwise by the project's own."""
         workspace = self.context.workspace
-        root = _Entry.find(name, workspace.uv, workspace.file, is_own=False) if workspace else None
+        root = self._entry_of_root(name, workspace) if workspace else None
         if root is not None and isinstance(table["workspace"], bool):
             table = next((t for t in root.tables() if "workspace" in t), table)
         return bool(table.get("editable", True))
@@ -223,19 +249,25 @@ class _Entry:
 
     @classmethod
     def find(
-        cls, name: NormalizedName, uv: Mapping[str, Any], file: Path, *, is_own: bool
+        cls, name: NormalizedName, uv: Mapping[str, Any], keys: _Keys, file: Path, *, is_own: bool
     ) -> "_Entry | None":
-        sources = uv.get("sources")
-        for key, value in sources.items() if isinstance(sources, dict) else ():
-            if canonicalize_name(key) == name:
-                return cls(name, key, value, file.parent, is_own)
-        return None
+        key = keys.get(name)
+        return None if key is None else cls(name, key, uv["sources"][key], file.parent, is_own)
 
     def tables(self) -> Iterator[Mapping[str, Any]]:
         for table in self.value if isinstance(self.value, list) else [self.value]:
             if not isinstance(table, dict):
                 raise BadSource(self.key, "must be a table, or a list of tables")
             yield table
+
+
+def _keys_of(uv: Mapping[str, Any]) -> _Keys:
+    """The first key for each name in `[tool.uv.sources]`."""
+    sources = uv.get("sources")
+    keys: dict[NormalizedName, str] = {}
+    for key in sources if isinstance(sources, dict) else ():
+        keys.setdefault(canonicalize_name(key), key)
+    return keys
 
 
 def _applies(
@@ -245,7 +277,7 @@ def _applies(
         if word in table and (own is None or canonicalize_name(str(table[word])) != own):
             return False
     try:
-        return "marker" not in table or Marker(table["marker"]).evaluate(dict(markers))
+        return "marker" not in table or marker_in(table["marker"]).evaluate(dict(markers))
     except (InvalidMarker, UndefinedComparison, UndefinedEnvironmentName, TypeError) as error:
         raise BadSource(key, f"has an invalid marker: {table['marker']!r}") from error
 
@@ -270,7 +302,7 @@ def _check(table: Mapping[str, Any], key: str) -> None:
         raise BadSource(key, f"can have only one of {', '.join(_REVISIONS)}")
     if "extra" in table and "group" in table:
         raise BadSource(key, "cannot have both `extra` and `group`")
-    if kind in ("git", "url") and not urlsplit(table[kind]).scheme:
+    if kind in ("git", "url") and not parts_of(table[kind]).scheme:
         raise BadSource(key, f"has a `{kind}` that is not a URL: {table[kind]!r}")
 
 

@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import InvalidSpecifier
 from packaging.utils import canonicalize_name
+
+from reconciler.state.bounds import specifier_set_in
 
 _OWN_FILE = "pyproject.toml:"
 
@@ -53,7 +55,7 @@ def groups_for(
 
 def _fits(python: str, group: Mapping[str, Any]) -> bool:
     try:
-        return SpecifierSet(group.get("requires-python", "")).contains(python, prereleases=True)
+        return specifier_set_in(group.get("requires-python", "")).contains(python, prereleases=True)
     except (InvalidSpecifier, TypeError, AttributeError):
         return True  # uv refuses it in its own words
 

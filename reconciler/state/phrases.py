@@ -15,10 +15,3 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """A question about the known word that is most like this one, or nothing."""
     close = get_close_matches(word, list(known), n=1)
     return f"; did you mean `{close[0]}`?" if close else ""
-
-
-def causes_of(error: BaseException) -> str:
-    """What an error says, or all that a group of errors says."""
-    if isinstance(error, BaseExceptionGroup):
-        return "; ".join(causes_of(inner) for inner in error.exceptions)
-    return str(error) or type(error).__name__

@@ -5,17 +5,17 @@ is not found gets no position, never a wrong one.
 """
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import tomli
 
-from reconciler.files.parsing import toml_of
 from reconciler.state.position import KeyPath, Position, Positions, positions
 
 _TOKEN = re.compile(
-    r'"""(?:[^\\]|\\.)*?"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|\#[^\n]*', re.DOTALL
+    r'"""(?:[^\\]|\\.)*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|\#[^\n]*',
+    re.DOTALL,
 )
 
 
@@ -53,8 +53,9 @@ class Places:
         """
         key = self.key(within)
         start = self._starts[key.line - 1] + key.column - 1 if key else 0
-        found = [place for place in self._strings.get(value, ()) if place >= start]
-        return self._position(found[min(occurrence, len(found) - 1)]) if found else None
+        found = self._strings.get(value, [])
+        index = min(bisect_left(found, start) + occurrence, len(found) - 1)
+        return self._position(found[index]) if found and found[-1] >= start else None
 
     def _position(self, offset: int) -> Position:
         line = bisect_right(self._starts, offset)
@@ -72,9 +73,17 @@ class Places:
         for match in _TOKEN.finditer(self.text):
             if match[0].startswith("#"):
                 continue
-            try:
-                value = toml_of(f"it = {match[0]}")["it"]
-            except tomli.TOMLDecodeError:
-                continue
-            found.setdefault(value, []).append(match.start())
+            value = _value(match[0])
+            if value is not None:
+                found.setdefault(value, []).append(match.start())
         return found
+
+
+def _value(literal: str) -> str | None:
+    """The value of a TOML string; most need no parser."""
+    if "\\" not in literal and "\n" not in literal and not literal.startswith(('"""', "'''")):
+        return literal[1:-1]
+    try:
+        return str(tomli.loads(f"it = {literal}")["it"])
+    except (ValueError, RecursionError):
+        return None

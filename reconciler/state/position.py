@@ -20,6 +20,10 @@ _OPENING = re.compile(rf"\"\"\"|'''|{_QUOTED}|#.*")
 _CLOSING = {'"""': re.compile(r'\\.|"{3,5}'), "'''": re.compile(r"'{3,5}")}
 
 
+_DEEPEST = 100
+"""Parts of a key; nothing deeper gets a position of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """A position in a file; both numbers count from 1."""
@@ -56,16 +60,18 @@ def positions(text: str) -> Positions:
                 continue
             if match := _ASSIGNMENT.match(line):
                 path = table + _parts(match[2])
-                found.places.setdefault(path, Position(number, len(match[1]) + 1))
+                if len(path) <= _DEEPEST:
+                    found.places.setdefault(path, Position(number, len(match[1]) + 1))
         inside = _multiline_after(line, inside)
     return found
 
 
 def _enter(found: Positions, header: re.Match[str], number: int) -> KeyPath:
     path: KeyPath = ()
-    for part in _parts(header[3]):  # a table below [[a]] belongs to the last of them
+    parts = _parts(header[3])[:_DEEPEST]
+    for part in parts:  # a table below [[a]] belongs to the last of them
         path += (part,)
-        if path in found.lists and len(path) < len(_parts(header[3])):
+        if path in found.lists and len(path) < len(parts):
             path += (found.lists[path] - 1,)
     position = Position(number, len(header[1]) + 1)
     for end in range(1, len(path)):  # [a.b] is where `a` begins, unless `a` has its own header

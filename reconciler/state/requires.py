@@ -5,20 +5,26 @@ work of reading an environment. They stay text until they are needed.
 """
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
+from reconciler.state.bounds import LONGEST_REQUIREMENT
 from reconciler.state.lenient import requirement_of
+from reconciler.state.markers import applies
 
 _NAME = re.compile(r"\s*(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
 # A marker whose last clause, joined to the others by `and`, names exactly one extra.
 _FOR_EXTRA = re.compile(
-    r"[^;]*;\s*(?:(?:(?!\bor\b|[()]).)*\band\s+|\((?:(?![()]).)*\)\s*and\s+)?"
-    r"extra\s*==\s*(?P<quote>[\"'])(?P<extra>[A-Za-z0-9._-]+)(?P=quote)\s*"
+    r"[^;]*+;\s*+(?:(?:(?!\bor\b|[()]).)*\band\s++|\((?:(?![()]).)*+\)\s*+and\s++)?"
+    r"extra\s*+==\s*+(?P<quote>[\"'])(?P<extra>[A-Za-z0-9._-]+)(?P=quote)\s*+"
 )
+_WORD = re.compile(r"[A-Za-z0-9._-]+")
+_OTHER_OPERATOR = re.compile(r"!=|~=|[<>]| in ")
+_MOST_UNNAMED = 10
+"""Requirements of one distribution with a marker like `extra != "x"`; nobody has even one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,7 @@ class Requires:
 
     always: tuple[Requirement, ...] = ()
     for_extras: tuple[tuple[NormalizedName, str], ...] = ()
+    _indexed: "list[_Index]" = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, lines: Iterable[str]) -> "Requires":
@@ -38,7 +45,7 @@ class Requires:
         always: list[Requirement] = []
         for_extras: list[tuple[NormalizedName, str]] = []
         for line in lines:
-            matched = _FOR_EXTRA.fullmatch(line)
+            matched = _FOR_EXTRA.fullmatch(line) if len(line) <= LONGEST_REQUIREMENT else None
             if matched:
                 for_extras.append((canonicalize_name(matched["extra"]), line))
             else:
@@ -48,8 +55,50 @@ class Requires:
     def with_extras(self, extras: Iterable[str]) -> Iterator[Requirement]:
         """Those that can apply with exactly these extras; markers still have to be evaluated."""
         yield from self.always
+        yield from self.only_with(extras)
+
+    def only_with(self, extras: Iterable[str]) -> Iterator[Requirement]:
+        """Those of `with_extras` that are for one of these extras."""
         asked = {canonicalize_name(extra) for extra in extras}
-        yield from _parsed(line for extra, line in self.for_extras if extra in asked)
+        lines = self._index().lines if asked else {}
+        numbers = sorted(number for extra in asked for number in lines.get(extra, ()))
+        yield from _parsed(self.for_extras[number][1] for number in numbers)
+
+    def applying(
+        self, markers: Mapping[str, str], extras: Iterable[str], *, first: bool = True
+    ) -> list[Requirement]:
+        """Those that apply on the target with these extras, in their order.
+
+        Each marker is evaluated only with the extras that it names: there may be thousands.
+
+        Args:
+            markers: The target's PEP 508 environment.
+            extras: The extras that are requested.
+            first: Whether to give also those that apply without any extra.
+        """
+        asked = sorted({canonicalize_name(extra) for extra in extras})
+        found: set[int] = set()
+        if first:
+            found.update(n for n, r in enumerate(self.always) if applies(r.marker, markers))
+        index = self._index() if asked else _NO_INDEX
+        # What `extra != "x"` says of one other extra, it says of all.
+        named = [(extra, index.named.get(extra, ())) for extra in asked]
+        for extra, numbers in (*named, *((extra, index.unnamed) for extra in asked[:1])):
+            found.update(n for n in numbers if applies(self.always[n].marker, markers, extra=extra))
+        applying = [self.always[n] for n in sorted(found)]
+        by_line = {n: extra for extra in asked for n in index.lines.get(extra, ())}
+        for number in sorted(by_line):
+            applying += (
+                requirement for requirement in _parsed([self.for_extras[number][1]])
+                if applies(requirement.marker, markers, extra=by_line[number])
+            )  # fmt: skip
+        return applying
+
+    def _index(self) -> "_Index":
+        """Built when an extra is requested for the first time."""
+        if not self._indexed:
+            self._indexed.append(_Index.of(self))
+        return self._indexed[0]
 
     def names(self) -> Iterator[NormalizedName]:
         """Every package that is named, with any extra."""
@@ -66,6 +115,35 @@ class Requires:
 
 
 NOTHING = Requires()
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """Where the requirements are that an extra may bring: positions by extra."""
+
+    lines: dict[NormalizedName, list[int]] = field(default_factory=dict)
+    named: dict[NormalizedName, list[int]] = field(default_factory=dict)
+    """Those among `always` whose marker names the extra, in whatever way."""
+    unnamed: list[int] = field(default_factory=list)
+    """Those among `always` whose marker may be true with an extra that it does not name."""
+
+    @classmethod
+    def of(cls, requires: Requires) -> "_Index":
+        found = cls()
+        for number, (extra, _) in enumerate(requires.for_extras):
+            found.lines.setdefault(extra, []).append(number)
+        for number, requirement in enumerate(requires.always):
+            marker = str(requirement.marker or "")
+            if "extra" not in marker:
+                continue
+            for word in {canonicalize_name(word) for word in _WORD.findall(marker)}:
+                found.named.setdefault(word, []).append(number)
+            if len(found.unnamed) < _MOST_UNNAMED and _OTHER_OPERATOR.search(marker):
+                found.unnamed.append(number)
+        return found
+
+
+_NO_INDEX = _Index()
 
 
 def _parsed(lines: Iterable[str]) -> Iterator[Requirement]:

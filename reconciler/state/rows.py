@@ -1,6 +1,6 @@
 """The result of a comparison: one row for each package. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from packaging.utils import NormalizedName
@@ -85,20 +85,19 @@ class Drift:
 
 def one_each(rows: Iterable[Row]) -> list[Row]:
     """One row for each package, in the order of the first ones: the worst cause counts."""
-    found: dict[NormalizedName, Row] = {}
+    found: dict[NormalizedName, list[Row]] = {}
     for row in rows:
-        known = found.get(row.name)
-        found[row.name] = row if known is None else _together(known, row)
-    return list(found.values())
+        found.setdefault(row.name, []).append(row)
+    return [rows[0] if len(rows) == 1 else _together(rows) for rows in found.values()]
 
 
-def _together(one: Row, other: Row) -> Row:
-    worst = max(one, other, key=_badness)  # of equals, the first
+def _together(rows: Sequence[Row]) -> Row:
+    worst = max(rows, key=_badness)  # of equals, the first
     return replace(
         worst,
-        required=_required(one, other),
-        held=one.held or other.held,
-        origins=tuple(dict.fromkeys((*one.origins, *other.origins))),
+        required=_required(rows),
+        held=any(row.held for row in rows),
+        origins=tuple(dict.fromkeys(origin for row in rows for origin in row.origins)),
     )
 
 
@@ -106,11 +105,11 @@ def _badness(row: Row) -> int:
     return 0 if row.ok else 1 + row.fixable
 
 
-def _required(one: Row, other: Row) -> str | None:
-    """Both requirements in one, as in `>=1.24,<2`; a place counts more than a version."""
-    declared = [row.required for row in (one, other) if row.origins and row.required]
+def _required(rows: Sequence[Row]) -> str | None:
+    """All requirements in one, as in `>=1.24,<2`; a place counts more than a version."""
+    declared = [row.required for row in rows if row.origins and row.required]
     if not declared:
-        return one.required or other.required
+        return next((row.required for row in rows if row.required), None)
     places = [required for required in declared if "://" in required]
     clauses = (clause for required in declared for clause in required.split(","))
     return places[0] if places else ",".join(dict.fromkeys(clauses))

@@ -5,7 +5,7 @@ uv and pip call such packages compatible (uv-facts 8e), so it shows only in thei
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -16,6 +16,10 @@ from reconciler.state.installed import Distribution, Installed, read_recorded_pa
 _CODE = re.compile(r".*\.(py|pyi|pyd|so(\.\d+)*)")
 _INCIDENTAL = re.compile(r".*/(site|dist)-packages/(tests?|docs?|examples?|scripts)/.*")
 """Folders that wheels include by mistake, so that unrelated packages share them."""
+
+
+_MOST_IN_PAIRS = 20
+"""Packages that share a file; of more, each is compared with the first only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ def shared_files(installed: Installed) -> tuple[SharedFiles, ...]:
     hashes = {name: _hashes(installed.distributions[name], claims) for name in names}
     found: dict[tuple[NormalizedName, NormalizedName], list[str]] = defaultdict(list)
     for path, claimants in claims.items():
-        for one, other in combinations(sorted(d.name for d in claimants), 2):
+        for one, other in _pairs(sorted(d.name for d in claimants)):
             mine, theirs = hashes[one].get(path), hashes[other].get(path)
             if mine and theirs and mine != theirs:
                 found[one, other].append(path)
@@ -56,6 +60,12 @@ def shared_files(installed: Installed) -> tuple[SharedFiles, ...]:
         SharedFiles(known[one], known[other], tuple(sorted(paths)))
         for (one, other), paths in sorted(found.items())
     )
+
+
+def _pairs(names: Sequence[NormalizedName]) -> Iterable[tuple[NormalizedName, NormalizedName]]:
+    if len(names) <= _MOST_IN_PAIRS:
+        return combinations(names, 2)
+    return ((names[0], other) for other in names[1:])
 
 
 def claimants(
@@ -86,7 +96,7 @@ def _claimed_twice(installed: Installed) -> dict[str, list[Distribution]]:
             earlier = first.setdefault(path, distribution)
             if earlier is not distribution:
                 claimants = found.setdefault(path, [earlier])
-                if distribution not in claimants:
+                if claimants[-1] is not distribution:
                     claimants.append(distribution)
     return {path: them for path, them in found.items() if not path.endswith((".pyc", ".pyo"))}
 

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
+
+from reconciler.state.locations import parts_of
 
 _PLACE_KEYS = ("path", "url", "git")
 
@@ -59,10 +61,10 @@ class Source:
     def of_reference(cls, url: str) -> "Source":
         """The same from a PEP 508 direct reference (`name @ URL`)."""
         place, _, fragment = url.partition("#")
-        folder = parse_qs(fragment).get("subdirectory", [None])[0]
+        folder = parse_qs(fragment).get("subdirectory", [None])[0]  # a requirement is short
         if not place.startswith("git+"):
             return cls({"url": place, "subdirectory": folder, "editable": None})
-        parts = urlsplit(place.removeprefix("git+"))
+        parts = parts_of(place.removeprefix("git+"))
         path, _, revision = (
             parts.path.rpartition("@") if "@" in parts.path else (parts.path, "", "")
         )
@@ -86,14 +88,19 @@ class DirectUrl:
     def from_json(cls, data: Mapping[str, Any]) -> "DirectUrl":
         """Read a decoded `direct_url.json`; unknown keys are ignored."""
         vcs = _table(data.get("vcs_info"))
+        editable = _table(data.get("dir_info")).get("editable")
         return cls(
-            url=str(data.get("url", "")),
-            editable=_table(data.get("dir_info")).get("editable"),
+            url=_text(data.get("url")) or "",
+            editable=editable if isinstance(editable, bool) else None,
             is_folder="dir_info" in data,
-            vcs_revision=vcs.get("requested_revision"),
-            commit=vcs.get("commit_id"),
-            subdirectory=data.get("subdirectory"),
+            vcs_revision=_text(vcs.get("requested_revision")),
+            commit=_text(vcs.get("commit_id")),
+            subdirectory=_text(data.get("subdirectory")),
         )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _table(value: object) -> Mapping[str, Any]:

@@ -17,11 +17,13 @@ from pathlib import Path
 from packaging.utils import NormalizedName
 
 from reconciler.files.bounded import read_text
+from reconciler.state.bounds import LONGEST_PATH
 from reconciler.state.installed import Distribution, Installed, read_recorded_paths
 from reconciler.state.scripts import STARTED_BY_SHELL, beginning_of, scripts_in
 
 _ACTIVATED = re.compile(r"^[ \t]*(?:export )?VIRTUAL_ENV=(.*)$", re.MULTILINE)
-_ENTRY_POINT = re.compile(r"^[ \t]*([^\[#;=\s][^=]*?)[ \t]*=", re.MULTILINE)
+_MOST_TEXT = 1024 * 1024
+"""Bytes; an entry_points.txt or an `activate` with more is not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +93,12 @@ def _recorded(distribution: Distribution) -> tuple[str, ...]:
 def _activated_elsewhere(scripts: Path, prefix: Path) -> str | None:
     """The environment that `bin/activate` activates, if it is not this one."""
     try:
-        text = read_text(scripts / "activate", errors="surrogateescape")
+        text = read_text(scripts / "activate", _MOST_TEXT, errors="surrogateescape")
     except OSError:
         return None
     for value in _ACTIVATED.findall(text):
+        if len(value) > LONGEST_PATH:
+            continue
         try:
             words = shlex.split(value)
         except ValueError:
@@ -163,5 +167,12 @@ def _is_written(name: str, python: str, owner: Distribution | None, scripts: Pat
 
 def _entry_points(distribution: Distribution) -> Iterator[str]:
     with suppress(OSError, ValueError):
-        text = read_text(distribution.info / "entry_points.txt")
-        yield from _ENTRY_POINT.findall(text)
+        yield from entry_points_in(read_text(distribution.info / "entry_points.txt", _MOST_TEXT))
+
+
+def entry_points_in(text: str) -> Iterator[str]:
+    """The names of the entry points in an `entry_points.txt`, of any group."""
+    for line in text.splitlines():
+        name, equals, _ = line.partition("=")
+        if equals and name.strip() and name.lstrip()[0] not in "[#;":
+            yield name.strip()

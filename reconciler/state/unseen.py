@@ -4,6 +4,7 @@ uv would install them again. They count only if they are held: everything else i
 """
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,9 @@ from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader
 
 _EGG = ".egg"
+_MOST_PTH = 1024 * 1024
+_MOST_METADATA = 1024 * 1024
+_LARGEST_EGG = 1024 * 1024 * 1024
 
 
 class UnseenReader:
@@ -86,7 +90,7 @@ def _eggs(directory: Path) -> Iterator[Distribution]:
         lines = {
             Path(line.strip()).name
             for pth in directory.glob("*.pth")
-            for line in read_text(pth, errors="replace").splitlines()
+            for line in read_text(pth, _MOST_PTH, errors="replace").splitlines()
         }
     except OSError:
         return
@@ -102,8 +106,10 @@ def _pkg_info(egg: Path) -> bytes | None:
     """An egg is a folder or a zip file."""
     try:
         if egg.is_dir():
-            return read_bytes(egg / "EGG-INFO" / "PKG-INFO")
-        with zipfile.ZipFile(egg) as archive:
-            return archive.read("EGG-INFO/PKG-INFO")
-    except (OSError, KeyError, zipfile.BadZipFile):
-        return None
+            return read_bytes(egg / "EGG-INFO" / "PKG-INFO", _MOST_METADATA)
+        if not egg.is_file() or egg.stat().st_size > _LARGEST_EGG:
+            return None
+        with zipfile.ZipFile(egg) as archive, archive.open("EGG-INFO/PKG-INFO") as metadata:
+            return metadata.read(_MOST_METADATA)
+    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        return None  # or encrypted, or compressed in a way that Python does not know

@@ -124,7 +124,7 @@ class Plan:
 
 
 _URL_LINE = re.compile(
-    r"^ [+~] (?P<name>\S+?)(?:==\S+)? (?:@ |\(from )(?P<url>[^\s)]+)\)?", re.MULTILINE
+    r"^ [+~] (?P<name>[^\s=]++)(?:==\S++)? (?:@ |\(from )(?P<url>[^\s)]++)", re.MULTILINE
 )
 
 
@@ -141,7 +141,7 @@ def read_plan(out: str, log: str) -> Plan:
                 install[name] = Planned(name, version, urls.get(name))
             else:
                 remove[name] = version
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UvError(
             f"the output of uv's dry run cannot be read ({error}). This uv is newer than "
             "Reconciler knows: set `uv` in [service] to the one installed with Reconciler.",
@@ -151,7 +151,9 @@ def read_plan(out: str, log: str) -> Plan:
     return Plan(install, remove, int(downloads[1]) if downloads else 0)
 
 
-_DOWNLOADS = re.compile(r"^Would download (\d+) packages?$", re.MULTILINE)
+_DOWNLOADS = re.compile(r"^Would download (\d{1,9}) packages?$", re.MULTILINE)
+_LONGEST_EXPLANATION = 64 * 1024
+"""Characters. uv names every package of a conflict, so one with hundreds of them is long."""
 _BUILD = re.compile(
     r"Failed to (?:download and )?build `(?P<name>[A-Za-z0-9._-]+?)(?:==[^`]*| @ [^`]*)?`"
 )
@@ -162,7 +164,8 @@ _UNUSABLE = re.compile(
 )
 _ENTRY = re.compile(r"Failed to parse entry: `([^`]+)`")
 _UNREADABLE = re.compile(
-    r"Failed to read metadata from: .*?/(?P<info>[^/]+?\.(?:dist-info|egg-info|egg-link))\b"
+    r"Failed to read metadata from: .{0,4096}?"
+    r"/(?P<info>[^/]{1,255}?\.(?:dist-info|egg-info|egg-link))\b"
     r"|Failed to read metadata from installed package `(?P<package>[A-Za-z0-9._-]+)"
     r"|expected installed metadata for (?P<expected>[A-Za-z0-9._-]+),"
 )
@@ -213,8 +216,15 @@ def failure(code: int, log: str) -> UvError:
     if "No solution found" in words or _UNFIT.search(words):
         return NoSolution(words, log)
     if code < 0:
-        return UvError(f"uv was killed by {signal.Signals(-code).name}.", log)
+        return UvError(f"uv was killed by {_signal(-code)}.", log)
     return UvError(words or f"uv exited with {code} and printed nothing.", log)
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most real-time signals have no name
+        return f"signal {number}"
 
 
 def _explanation(log: str) -> str:
@@ -225,4 +235,7 @@ def _explanation(log: str) -> str:
     words = [line for line in lines if line]
     if len(words) > 1 and words[0].startswith("No solution found"):
         words[0] += ":"
-    return _OURS.sub("your project", _OUR_NEED.sub("you require", " ".join(words)))
+    said = " ".join(words)
+    if len(said) > _LONGEST_EXPLANATION:
+        said = f"{said[:_LONGEST_EXPLANATION]} ..."
+    return _OURS.sub("your project", _OUR_NEED.sub("you require", said))
