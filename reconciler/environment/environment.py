@@ -291,7 +291,7 @@ class Environment:
         if snapshot.desired is None or snapshot.problem is not None:
             return
         try:
-            text = self.config.pyproject.read_bytes()
+            text = read_bytes(self.config.pyproject)
             known = self._last_good_file
             if revision_of(text, snapshot.desired.workspace) != snapshot.revision:
                 return  # saved again since the look: nobody knows whether it is good

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.utils import NormalizedName, canonicalize_name
 
+from reconciler.state.locations import expanded
 from reconciler.state.sources import Source
 from reconciler.state.uv_workspace import ProjectContext, UvWorkspace
 
@@ -150,7 +151,9 @@ class Sources:
         if "index" in table:
             return Source(kept, self._index(table["index"], entry.key))
         if "path" in table:
-            place = (entry.folder / Path(table["path"]).expanduser()).resolve()
+            if "\0" in table["path"]:
+                raise BadSource(entry.key, "has a `path` with a NUL character in it")
+            place = (entry.folder / expanded(table["path"])).resolve()
             if not self.context.exists(place):
                 raise BadSource(
                     entry.key,
@@ -278,4 +281,4 @@ def absolute_address(url: str, folder: Path) -> str:
     """An index's URL, or the path that is written in its place, made absolute."""
     if "://" in url or url.startswith("file:"):
         return url
-    return os.path.normpath(folder / Path(url).expanduser())
+    return os.path.normpath(folder / expanded(url))

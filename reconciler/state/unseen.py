@@ -3,14 +3,16 @@
 uv would install them again. They count only if they are held: everything else is as for uv.
 """
 
+import os
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from packaging.utils import NormalizedName
 
-from reconciler.files.bounded import read_bytes, read_text
+from reconciler.files.bounded import MOST, open_regular, read_bytes, read_text
 from reconciler.state.distribution import Distribution, Unseen, read_egg
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader
@@ -103,7 +105,10 @@ def _pkg_info(egg: Path) -> bytes | None:
     try:
         if egg.is_dir():
             return read_bytes(egg / "EGG-INFO" / "PKG-INFO")
-        with zipfile.ZipFile(egg) as archive:
-            return archive.read("EGG-INFO/PKG-INFO")
-    except (OSError, KeyError, zipfile.BadZipFile):
+        with os.fdopen(open_regular(egg), "rb") as file, zipfile.ZipFile(file) as archive:
+            info = archive.getinfo("EGG-INFO/PKG-INFO")
+            return archive.read(info) if info.file_size <= MOST else None
+    except (OSError, KeyError, EOFError, NotImplementedError, RuntimeError):
+        return None
+    except (zipfile.BadZipFile, zlib.error):
         return None
