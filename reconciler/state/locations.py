@@ -45,7 +45,7 @@ def local_path(url: str) -> Path | None:
     return Path(posixpath.normpath("/" + path.lstrip("/")))
 
 
-def expanded(path: str | Path) -> Path:
+def from_home(path: str | Path) -> Path:
     """A path with `~` and `~USER` replaced; as in a shell, it stays if there is no such user."""
     try:
         return Path(path).expanduser()

@@ -13,7 +13,7 @@ from typing import Any
 
 from reconciler.files.bounded import open_regular, read_bytes, read_text
 from reconciler.state.distribution import Distribution, RecordedFile, read_record
-from reconciler.state.locations import expanded
+from reconciler.state.locations import from_home
 
 
 def cache_folder(environ: Mapping[str, str], settings: Mapping[str, Any]) -> Path | None:
@@ -28,7 +28,7 @@ def cache_folder(environ: Mapping[str, str], settings: Mapping[str, Any]) -> Pat
     configured = environ.get("UV_CACHE_DIR") or settings.get("cache-dir")
     if configured:
         return Path(str(configured))
-    home = expanded(environ.get("HOME") or "~")
+    home = from_home(environ.get("HOME") or "~")
     return Path(environ.get("XDG_CACHE_HOME") or home / ".cache") / "uv"
 
 
