@@ -189,3 +189,74 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
 def test_every_module_says_what_it_is_for() -> None:
     silent = [m for m, file in FILES.items() if file.stat().st_size]
     assert [m for m in silent if not ast.get_docstring(TREES[m])] == []
+
+
+OPENS = {
+    "read_bytes", "read_text", "open", "fdopen", "FileIO", "open_code", "fromfile", "readlines",
+}  # fmt: skip
+OPENS_OTHERWISE = {
+    "reconciler.files.bounded": "is the way",
+    "reconciler.trees.workspace": "locks, which never wait for a writer, and files of its own",
+    "reconciler.trees.exchange": "a file system, to sync it",
+    "reconciler.environment.creation": "a folder, to sync it",
+    "reconciler.trees.tree": "compares two regular files of equal size",
+    "reconciler.vault.copies": "hashes what bounded opened",
+    "reconciler.uv.cached": "hashes what bounded opened",
+    "reconciler.state.unseen": "unzips what bounded opened",
+    "reconciler.web.security.token": "reads the beginning of what bounded opened",
+    "reconciler.web.security.owners": "the kernel's tables",
+    "reconciler.web.routes.page": "our own page",
+    "reconciler.systemd.units": "our own templates",
+    "reconciler.doctor.place": "uv's lock, for writing, which never waits",
+    "reconciler.daemon.notifications": "an address, not a file",
+    "reconciler.cli.app": "/dev/null",
+    "reconciler.demo.world": "what the demo has just written",
+    # Converted elsewhere at the same time:
+    "reconciler.config.load": "",
+    "reconciler.environment.declaration": "",
+    "reconciler.planning.pruning": "",
+    "reconciler.state.distribution": "",
+    "reconciler.uv.discovery": "",
+    "reconciler.uv.requirement_files": "",
+    "reconciler.uv.settings": "",
+}
+
+
+def test_files_are_opened_within_bounds() -> None:
+    """`files.bounded` never waits for a pipe and never reads a device to its end."""
+    opening = {
+        module: [
+            f"{module}:{node.lineno}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and _opens(node.func)
+        ]
+        for module, tree in TREES.items()
+    }
+    unexplained = [at for m, places in opening.items() if m not in OPENS_OTHERWISE for at in places]
+    assert unexplained == []
+    assert [m for m in OPENS_OTHERWISE if not opening.get(m)] == []
+
+
+def _opens(called: ast.expr) -> bool:
+    """`path.open()`, `os.open()` and `open()`; not `read_text()`, which is from `files.bounded`."""
+    if isinstance(called, ast.Attribute):
+        return called.attr in OPENS
+    return isinstance(called, ast.Name) and called.id == "open"
+
+
+def test_toml_and_json_are_parsed_within_bounds() -> None:
+    """`files.parsing` turns too deep a nesting into an error of the format."""
+    loads = {("tomli", "loads"), ("json", "loads"), ("json", "load"), ("json", "decode")}
+    allowed = {"reconciler.files.parsing", "reconciler.demo.story"}
+    parsing = {
+        module
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        if (_last(node.value), node.attr) in loads
+    }
+    assert parsing == {*allowed, "reconciler.state.distribution"}
+
+
+def _last(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")

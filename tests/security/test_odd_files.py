@@ -4,6 +4,7 @@ A named pipe would be waited for, a device never ends, deep nesting exhausts the
 end as a problem with its reason, or be left out as what is not there; never as a defect.
 """
 
+import asyncio
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
 
 from reconciler.config import ConfigRejected, Notify, Occasion, load
 from reconciler.daemon.notifications import Undelivered, deliver
@@ -30,6 +32,9 @@ from reconciler.trees import generations
 from reconciler.trees.exchange import finish_interrupted
 from reconciler.trees.in_place import undo_interrupted
 from reconciler.vault.manifest import read_manifest
+from reconciler.web.api.parameters import body_of
+from reconciler.web.api.problems import HttpProblem
+from reconciler.web.api.schemas import RestoreBody
 from reconciler.web.security.token import TokenUnusable, read_token
 from tests.support.attacks import Attacks
 from tests.support.environments import install, site_packages
@@ -313,6 +318,37 @@ def one_pass(environment: Environment) -> None:
         trouble = trouble_of(error)
         if trouble.reason is Reason.UNEXPECTED:
             raise
+
+
+def test_bodies_that_are_no_text(attacks: Attacks) -> None:
+    bodies = {
+        "not UTF-8": b'{"reason": "\xff\xfe"}',
+        "not UTF-8 at all": b"\xff\xfe{\0}\0",
+        "UTF-16": '{"reason": "x"}'.encode("utf-16"),
+        "half a character": b'{"reason": "\xc3"}',
+        "an encoded surrogate": b'{"reason": "\xed\xa0\x80"}',
+        "an escaped surrogate": b'{"reason": "\\ud800"}',
+        "nested": b'{"reason": ' + b"[" * 20_000 + b"]" * 20_000 + b"}",
+        "a number": b'{"reason": ' + b"9" * 50_000 + b"}",
+        "an exponent": b'{"reason": 1e99999}',
+        "a list": b"[]",
+        "not a body": b"\0",
+    }
+    for name, body in bodies.items():
+        found = asyncio.run(_answer_to(body))
+        attacks.tried(name, refused=found.startswith("400 BadBody"), found=found)
+
+
+async def _answer_to(body: bytes) -> str:
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    headers = [(b"content-type", b"application/json")]
+    request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
+    try:
+        return f"taken: {await body_of(request, RestoreBody)}"
+    except HttpProblem as problem:
+        return f"{problem.status} {problem.reason}: {problem.detail}"
 
 
 def test_odd_paths_in_the_configuration(tmp_path: Path, attacks: Attacks) -> None:
