@@ -245,3 +245,70 @@ def test_whoever_parses_toml_reads_it_in_that_way() -> None:
     }
     found = {module.removeprefix("reconciler.") for module in parsing - reading}
     assert found - given_the_text == {"files.parsing"}
+
+
+OPENS = {
+    "read_bytes", "read_text", "open", "fdopen", "FileIO", "open_code", "fromfile", "readlines",
+}  # fmt: skip
+OPENS_OTHERWISE = {
+    "reconciler.files.bounded": "is the way",
+    "reconciler.files.deciding": "reads what bounded opened",
+    "reconciler.descendants": "the kernel's tables",
+    "reconciler.holds.strays": "reads what bounded opened",
+    "reconciler.trees.relocatable": "a new file of its own",
+    "reconciler.trees.workspace": "locks, which never wait for a writer, and files of its own",
+    "reconciler.trees.exchange": "a file system, to sync it",
+    "reconciler.environment.creation": "a folder, to sync it",
+    "reconciler.trees.tree": "compares two regular files of equal size",
+    "reconciler.vault.copies": "hashes what bounded opened",
+    "reconciler.uv.cached": "hashes what bounded opened",
+    "reconciler.state.unseen": "unzips what bounded opened",
+    "reconciler.web.security.token": "reads the beginning of what bounded opened",
+    "reconciler.web.security.owners": "the kernel's tables",
+    "reconciler.web.routes.page": "our own page",
+    "reconciler.systemd.units": "our own templates",
+    "reconciler.doctor.place": "uv's lock, for writing, which never waits",
+    "reconciler.daemon.notifications": "an address, not a file",
+    "reconciler.cli.app": "/dev/null",
+    "reconciler.demo.world": "what the demo has just written",
+}
+
+
+def test_files_are_opened_within_bounds() -> None:
+    """`files.bounded` never waits for a pipe and never reads a device to its end."""
+    opening = {
+        module: [
+            f"{module}:{node.lineno}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and _opens(node.func)
+        ]
+        for module, tree in trees().items()
+    }
+    unexplained = [at for m, places in opening.items() if m not in OPENS_OTHERWISE for at in places]
+    assert unexplained == [], "\n".join(unexplained)
+    assert [m for m in OPENS_OTHERWISE if not opening.get(m)] == []
+
+
+def _opens(called: ast.expr) -> bool:
+    """`path.open()`, `os.open()` and `open()`; not `read_text()`, which is from `files.bounded`."""
+    if isinstance(called, ast.Attribute):
+        return called.attr in OPENS
+    return isinstance(called, ast.Name) and called.id == "open"
+
+
+def test_toml_and_json_are_parsed_within_bounds() -> None:
+    """`files.parsing` turns too deep a nesting into an error of the format."""
+    loads = {("tomli", "loads"), ("json", "loads"), ("json", "load"), ("json", "decode")}
+    allowed = {"reconciler.files.parsing", "reconciler.demo.story"}
+    parsing = {
+        module
+        for module, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        if (_last(node.value), node.attr) in loads
+    }
+    assert parsing == allowed
+
+
+def _last(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")

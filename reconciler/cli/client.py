@@ -29,6 +29,7 @@ from reconciler.daemon.requests import (
     Rollback,
 )
 from reconciler.files.bounded import read_text
+from reconciler.files.parsing import json_as
 from reconciler.log.redact import register_secret
 from reconciler.status import PassDetail, PassStatus, Status
 
@@ -47,6 +48,10 @@ _ACTIONS: dict[type[Request], Action] = {
     CheckGpu: Action.GPU,
 }
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- to connect, not to bind
+
+
+_MOST_BYTES = 64 * 1024 * 1024
+"""Of an answer: another program may listen there, and say anything without an end."""
 
 
 class NotRunning(Exception):
@@ -171,7 +176,7 @@ class Client:
         with self._answer(method, path, {}, _TIMEOUT, body) as response:
             self._refuse_errors(response)
             try:
-                return msgspec.json.decode(response.read(), type=kind)
+                return json_as(response.read(_MOST_BYTES), kind)
             except msgspec.DecodeError as error:
                 raise Foreign(self.address) from error
 
@@ -179,7 +184,7 @@ class Client:
         if response.status < http.client.BAD_REQUEST:
             return
         try:
-            problem = msgspec.json.decode(response.read(), type=_Problem)
+            problem = json_as(response.read(_MOST_BYTES), _Problem)
         except msgspec.DecodeError as error:
             raise Foreign(self.address) from error
         raise RefusedByService(response.status, problem.reason, problem.detail)
@@ -289,7 +294,7 @@ def _events(response: http.client.HTTPResponse) -> Iterator[ServerEvent]:
             name, _, value = text.partition(":")
             fields[name] = value.removeprefix(" ")
         elif "data" in fields:
-            data = msgspec.json.decode(fields["data"], type=dict[str, Any])
+            data = json_as(fields["data"], dict[str, Any])
             yield ServerEvent(fields.get("id", ""), fields.get("event", "message"), data)
             fields = {}
         else:

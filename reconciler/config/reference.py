@@ -74,7 +74,8 @@ pyproject = "/srv/studio"
 
 [config.example.toml](../config.example.toml) shows every key.
 
-- **Paths** may begin with `~`; relative ones are relative to the folder of the file.
+- **Paths** may begin with `~`; relative ones are relative to the folder of the file. Control
+  characters, such as line breaks, and names that are not UTF-8 are refused.
 - **Durations** are strings of numbers with `ms`, `s`, `m`, `h` or `d`, the largest first:
   `"300ms"`, `"10m"`, `"1h30m"`.
 - **Names** of packages, extras and groups are compared in their normalised form:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from reconciler.files.parsing import json_as
 from reconciler.processes import NotStarted, Program, TookTooLong, run
 from reconciler.state.bounds import LONGEST_PATH, version_in
 from reconciler.state.held_modules import ImportLayout
@@ -183,10 +184,7 @@ def facts_of(out: str) -> _Facts:
         ValueError: It printed something else.
         IndexError: It printed nothing.
     """
-    try:
-        facts = msgspec.json.decode(out.splitlines()[-1], type=_Facts)
-    except RecursionError as error:
-        raise ValueError("its answer is nested too deeply") from error
+    facts = json_as(out.splitlines()[-1], _Facts)
     if version_in(facts.markers.get("python_full_version", "")) is None:
         raise ValueError("it has no version")
     paths = (facts.prefix, facts.purelib, facts.platlib, facts.scripts, *facts.base)

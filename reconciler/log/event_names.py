@@ -120,6 +120,7 @@ JSON. `log_format` can change that.
 | `logger` | the part of the program that logged it |
 
 Other fields depend on the event. Secrets (passwords in addresses, tokens) are shown as `****`.
+A long text, such as the output of a build, is shortened to its beginning and end.
 Later versions may add events and fields, but never rename them.
 """
 

@@ -319,6 +319,8 @@ class _Reader:
         line = at.line if at else None
         try:
             source = self.sources.of(canonicalize_name(requirement.name), section_of(path))
+            if requirement.url and source is None:
+                self.sources.refuse_endless(requirement.url)
         except NotWanted:
             return None
         except BadSource as error:

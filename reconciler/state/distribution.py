@@ -6,7 +6,6 @@ package. Damage becomes a `defect`; it is never an error.
 
 import base64
 import csv
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
 from reconciler.files.bounded import read_bytes, read_text
+from reconciler.files.parsing import json_of
 from reconciler.state.bounds import LONGEST_PATH, LONGEST_REQUIREMENT, shown, version_in
 from reconciler.state.requires import NOTHING, Requires
 from reconciler.state.sources import DirectUrl
@@ -326,7 +326,7 @@ def _is_name(text: str) -> bool:
 
 def _direct_url(info: Path) -> DirectUrl | None:
     try:
-        data = json.loads(read_bytes(info / "direct_url.json", _MOST_WORDS))
+        data = json_of(read_bytes(info / "direct_url.json", _MOST_WORDS))
     except (OSError, ValueError, RecursionError):
         return None
     return DirectUrl.from_json(data) if isinstance(data, dict) else None

@@ -39,7 +39,18 @@ def local_path(url: str) -> Path | None:
     parts = parts_of(url)
     if parts.scheme not in ("", "file") or _host(parts) not in ("", "localhost"):
         return None
-    return Path(posixpath.normpath("/" + unquote(parts.path).lstrip("/")))
+    path = unquote(parts.path)
+    if "\0" in path:  # no path of this machine has one, and every call of the system refuses it
+        return None
+    return Path(posixpath.normpath("/" + path.lstrip("/")))
+
+
+def from_home(path: str | Path) -> Path:
+    """A path with `~` and `~USER` replaced; as in a shell, it stays if there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def parts_of(url: str) -> SplitResult:
@@ -86,5 +97,5 @@ def _without_dots(path: str) -> str:
 def _is_same_file(one: Path, other: Path) -> bool:
     try:
         return os.path.samefile(one, other)  # noqa: PTH121 -- as uv compares them
-    except (OSError, ValueError):  # or a null character
+    except (OSError, ValueError):  # ValueError: a NUL
         return False

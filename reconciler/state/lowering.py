@@ -16,7 +16,7 @@ from packaging.markers import InvalidMarker, UndefinedComparison, UndefinedEnvir
 from packaging.utils import NormalizedName, canonicalize_name
 
 from reconciler.state.bounds import marker_in
-from reconciler.state.locations import parts_of
+from reconciler.state.locations import from_home, local_path, parts_of
 from reconciler.state.sources import Source
 from reconciler.state.uv_workspace import ProjectContext, UvWorkspace
 
@@ -28,6 +28,8 @@ _FLAGS = frozenset({"editable", "package", "lfs"})
 _ONLY_WITH = {**dict.fromkeys((*_REVISIONS, "lfs"), ("git",)), "editable": ("path", "workspace"),
               "package": ("path",)}  # fmt: skip
 _AS_DOCUMENTED = "Write it as shown in uv's documentation on sources."
+
+_NO_PIPE = "Name a file or a folder: uv would wait for ever for the end of a pipe or a device."
 
 
 _Keys = Mapping[NormalizedName, str]
@@ -180,15 +182,29 @@ class Sources:
         if "index" in table:
             return Source(kept, self._index(table["index"], entry.key))
         if "path" in table:
-            place = (entry.folder / Path(table["path"]).expanduser()).resolve()
+            if "\0" in table["path"]:
+                raise BadSource(entry.key, "has a `path` with a NUL character in it")
+            place = (entry.folder / from_home(table["path"])).resolve()
             if not self.context.exists(place):
                 raise BadSource(
                     entry.key,
                     f"is a path that does not exist: {place}",
                     "Create it, or correct the path; it is looked for again in every pass.",
                 )
+            if self.context.endless(place):
+                raise BadSource(entry.key, f"is neither a file nor a folder: {place}", _NO_PIPE)
             kept["path"] = str(place)
         return Source(kept)
+
+    def refuse_endless(self, url: str) -> None:
+        """Refuse the URL of a requirement that leads to a pipe or a device of this machine.
+
+        Raises:
+            BadSource: It does; uv would wait for its end.
+        """
+        place = local_path(url)
+        if place is not None and self.context.endless(place):
+            raise BadSource(None, f"{place} is neither a file nor a folder", _NO_PIPE)
 
     def _index(self, name: str, key: str) -> Mapping[str, Any] | None:
         """The table of the index with that name; None if uv knows it from a variable."""
@@ -310,4 +326,4 @@ def absolute_address(url: str, folder: Path) -> str:
     """An index's URL, or the path that is written in its place, made absolute."""
     if "://" in url or url.startswith("file:"):
         return url
-    return os.path.normpath(folder / Path(url).expanduser())
+    return os.path.normpath(folder / from_home(url))

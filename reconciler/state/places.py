@@ -9,8 +9,7 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import tomli
-
+from reconciler.files.parsing import toml_of
 from reconciler.state.position import KeyPath, Position, Positions, positions
 
 _TOKEN = re.compile(
@@ -84,6 +83,6 @@ def _value(literal: str) -> str | None:
     if "\\" not in literal and "\n" not in literal and not literal.startswith(('"""', "'''")):
         return literal[1:-1]
     try:
-        return str(tomli.loads(f"it = {literal}")["it"])
+        return str(toml_of(f"it = {literal}")["it"])
     except (ValueError, RecursionError):
         return None

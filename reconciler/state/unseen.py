@@ -3,6 +3,7 @@
 uv would install them again. They count only if they are held: everything else is as for uv.
 """
 
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from packaging.utils import NormalizedName
 
-from reconciler.files.bounded import read_bytes, read_text
+from reconciler.files.bounded import open_regular, read_bytes, read_text
 from reconciler.state.distribution import Distribution, Unseen, read_egg
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader
@@ -107,9 +108,15 @@ def _pkg_info(egg: Path) -> bytes | None:
     try:
         if egg.is_dir():
             return read_bytes(egg / "EGG-INFO" / "PKG-INFO", _MOST_METADATA)
-        if not egg.is_file() or egg.stat().st_size > _LARGEST_EGG:
+        if egg.stat().st_size > _LARGEST_EGG:
             return None
-        with zipfile.ZipFile(egg) as archive, archive.open("EGG-INFO/PKG-INFO") as metadata:
+        with (
+            os.fdopen(open_regular(egg), "rb") as file,
+            zipfile.ZipFile(file) as archive,
+            archive.open("EGG-INFO/PKG-INFO") as metadata,
+        ):
             return metadata.read(_MOST_METADATA)
-    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error):
+    except (OSError, KeyError, EOFError, ValueError, RuntimeError):
         return None  # or encrypted, or compressed in a way that Python does not know
+    except (zipfile.BadZipFile, zlib.error):
+        return None

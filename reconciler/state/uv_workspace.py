@@ -45,7 +45,8 @@ class ProjectContext:
 
     `named` are other workspaces that its sources name by their folder. `index_names` are the
     indexes that uv knows from its variables. `without_sources` and `sourceless` are uv's
-    `no-sources` and `no-sources-package`. `exists` says whether a local file exists.
+    `no-sources` and `no-sources-package`. `exists` says whether a local file exists, `endless`
+    whether it is a pipe, a socket or a device, which uv would wait for.
     """
 
     workspace: UvWorkspace | None = None
@@ -55,6 +56,7 @@ class ProjectContext:
     without_sources: bool = False
     sourceless: frozenset[NormalizedName] = frozenset()
     exists: Callable[[Path], bool] = field(default=lambda _: True, compare=False)
+    endless: Callable[[Path], bool] = field(default=lambda _: False, compare=False)
 
 
 NO_CONTEXT = ProjectContext()

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
 from reconciler.files.bounded import MOST, NotRegular, TooLarge, read_bytes
+from reconciler.files.parsing import json_as
 
 _Kind = TypeVar("_Kind")
 
@@ -29,8 +28,8 @@ def read_own(path: Path, kind: type[_Kind], limit: int = MOST) -> _Kind:
     if path.is_symlink():
         raise NotOurs("it is a symbolic link")
     try:
-        return msgspec.json.decode(read_bytes(path, limit), type=kind)
+        return json_as(read_bytes(path, limit), kind)
     except (NotRegular, TooLarge, IsADirectoryError) as error:
         raise NotOurs(error.strerror) from error
-    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+    except ValueError as error:
         raise NotOurs(f"it is damaged ({error})") from error

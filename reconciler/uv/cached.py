@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from reconciler.files.bounded import read_bytes, read_text
+from reconciler.files.bounded import open_regular, read_bytes, read_text
 from reconciler.state.distribution import Distribution, RecordedFile, read_record
+from reconciler.state.locations import from_home
 
 
 def cache_folder(environ: Mapping[str, str], settings: Mapping[str, Any]) -> Path | None:
@@ -27,7 +28,7 @@ def cache_folder(environ: Mapping[str, str], settings: Mapping[str, Any]) -> Pat
     configured = environ.get("UV_CACHE_DIR") or settings.get("cache-dir")
     if configured:
         return Path(str(configured))
-    home = Path(environ.get("HOME") or "~").expanduser()
+    home = from_home(environ.get("HOME") or "~")
     return Path(environ.get("XDG_CACHE_HOME") or home / ".cache") / "uv"
 
 
@@ -65,13 +66,14 @@ def _is_same(cached: Path, installed: Path) -> bool:
 def _is_whole(cached: Path) -> bool:
     """Whether the cache has not the same damage: it may share its files with the environment."""
     try:
-        return all(
-            hashlib.sha256(Path(row.path).read_bytes()).hexdigest() == row.sha256
-            for row in read_record(cached)
-            if row.sha256
-        )
+        return all(_sha256_of(row.path) == row.sha256 for row in read_record(cached) if row.sha256)
     except (OSError, ValueError):
         return False
+
+
+def _sha256_of(path: str) -> str:
+    with os.fdopen(open_regular(path), "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _rows(info: Path) -> Iterator[tuple[str, RecordedFile]]:

@@ -5,6 +5,7 @@ Reads the files of the workspace's root and members, and changes nothing.
 
 import glob
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -50,7 +51,16 @@ def context_of(file: Path, text: bytes, environ: Mapping[str, str]) -> ProjectCo
         environ=environ,
         index_names=_index_names(environ),
         exists=os.path.lexists,
+        endless=_is_endless,
     )
+
+
+def _is_endless(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _settings(file: Path, uv: Mapping[str, Any], environ: Mapping[str, str]) -> Mapping[str, Any]:

@@ -21,6 +21,7 @@ from reconciler.files.parsing import toml_of
 from reconciler.log.redact import redact
 from reconciler.state.desired import BadFile
 from reconciler.state.holds import HoldSet
+from reconciler.state.locations import from_home
 from reconciler.status import Problem
 from reconciler.uv.known_settings import COUNTING, FILES_OF, is_passed_on
 from reconciler.uv.requirement_files import paths_in, read_files
@@ -126,7 +127,7 @@ def stamp_of_file(file: Path) -> tuple[int, ...] | None:
 
 def _places(environ: Mapping[str, str]) -> tuple[Path, tuple[Path, ...]]:
     """The user's uv.toml, and the system's; uv reads the first of those that exists."""
-    home = Path(environ.get("HOME") or "~").expanduser()
+    home = from_home(environ.get("HOME") or "~")
     user = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
     system = [Path(d) for d in environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":") if d]
     return user / "uv" / "uv.toml", tuple(d / "uv" / "uv.toml" for d in (*system, Path("/etc")))
@@ -242,7 +243,7 @@ def _absolute(key: str, value: Any, folder: Path) -> Any:
 def _place(value: Any, folder: Path) -> Any:
     if not isinstance(value, str) or "://" in value or value.startswith("file:"):
         return value
-    return os.path.normpath(folder / Path(value).expanduser())
+    return os.path.normpath(folder / from_home(value))
 
 
 def without_holds(settings: Mapping[str, Any], holds: HoldSet) -> dict[str, Any]:
