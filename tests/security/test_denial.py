@@ -1,10 +1,13 @@
 """What one user can do to keep others out, or the service waiting: each has a limit."""
 
+import asyncio
+import encodings.idna  # noqa: F401  # another user may not read where it is
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,13 +17,17 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from reconciler.config import Notify, Occasion
+from reconciler.config import HttpConfig, Notify, Occasion, TcpAddress, UnixAddress
 from reconciler.daemon.notifications import Undelivered, deliver
 from reconciler.environment.usage import users_of
+from reconciler.log import logger as log
 from reconciler.processes import Cancellation
 from reconciler.trees.workspace import Busy, Workspace
+from reconciler.web.security import crowd
 from tests.support.attacks import Attacks
+from tests.support.logs import logging_restored
 from tests.support.processes import wait_until
+from tests.web.hosting import Host, as_user, connect, exchange, read_answer
 
 NOBODY = 65534
 PATIENCE = 20.0
@@ -88,6 +95,74 @@ def test_a_stranger_s_lock_has_a_limit_and_a_name(attacks: Attacks, prefix: Path
             pass
     attacks.tried("uv's lock", refused=time.monotonic() - started < PATIENCE)
     assert f"{lock} is held by process {stranger} (sleep, uid {NOBODY})" in str(caught.value)
+
+
+def _opened(port: int | Path, count: int) -> bytes:
+    """How many of these connections were not refused, as another user sees it."""
+    clients = [connect(port) for _ in range(count)]
+    for client in clients:
+        client.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    allowed = sum(b" 200 " in read_answer(client)[:20] for client in clients)
+    for client in clients:
+        client.close()
+    return str(allowed).encode()
+
+
+def test_no_user_takes_the_connections_of_the_others(attacks: Attacks, tmp_path: Path) -> None:
+    """Each keeps as many open as it can get; then another one, and then root."""
+    with TemporaryDirectory(prefix="reconciler-test-") as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder) / "socket"
+        for listen in (TcpAddress("127.0.0.1", 0), UnixAddress(path)):
+            with Host(HttpConfig(listen=listen)) as host:
+                place = path if isinstance(listen, UnixAddress) else host.port
+                if place == path:
+                    path.chmod(0o666)
+                allowed = as_user(NOBODY, lambda place=place: _opened(place, crowd.EACH + 20))
+                attacks.tried(f"one user, {listen}", refused=int(allowed) <= crowd.EACH,
+                              found=allowed)  # fmt: skip
+                assert as_user(NOBODY - 1, lambda place=place: _opened(place, 5)) == b"5"
+                assert _opened(place, crowd.EACH + 20) == str(crowd.EACH + 20).encode()
+                if place != path:
+                    port = host.port
+                    metrics = exchange(port, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    assert (
+                        b'reconciler_requests_refused_total{reason="TooManyConnections"} 20'
+                        in metrics
+                    )
+
+
+def test_what_is_kept_for_the_service_and_for_root() -> None:
+    full = crowd.Crowd()
+    strangers = range(1000, 1100)
+    for stranger in strangers:
+        while full.enter(stranger):
+            pass
+    allowed = crowd.MOST - crowd.KEPT
+    assert full._open.total() == allowed
+    assert [full.enter(0) for _ in range(crowd.KEPT)] == [True] * crowd.KEPT
+    assert not full.enter(0)
+    full.leave(0)
+    assert full.enter(0)
+
+
+def test_many_refusals_are_a_few_lines(attacks: Attacks) -> None:
+    written: list[str] = []
+
+    async def refuse() -> None:
+        refusals = crowd.Refusals()
+        for _ in range(1000):
+            refusals.note("ForeignHost", lambda: written.append("access.refused"))
+        with log.tapped(lambda record: written.append(record["event"])):
+            refusals.sum_up()
+
+    restoring = logging_restored()
+    next(restoring)
+    log.configure(stream=sys.stderr)
+    asyncio.run(refuse())
+    next(restoring, None)
+    attacks.tried("1000 refusals", refused=len(written) == crowd.LOGGED + 1, found=len(written))
+    assert written.count("access.refused-more") == 1
 
 
 def _dripping(client: socket.socket) -> None:
