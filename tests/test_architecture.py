@@ -254,7 +254,8 @@ OPENS_OTHERWISE = {
     "reconciler.files.bounded": "is the way",
     "reconciler.files.deciding": "reads what bounded opened",
     "reconciler.descendants": "the kernel's tables",
-    "reconciler.holds.strays": "reads what bounded opened",
+    "reconciler.trees.lock_holder": "the kernel's tables",
+    "reconciler.daemon.webhook": "an address, not a file",
     "reconciler.trees.relocatable": "a new file of its own",
     "reconciler.trees.workspace": "locks, which never wait for a writer, and files of its own",
     "reconciler.trees.exchange": "a file system, to sync it",
@@ -268,7 +269,6 @@ OPENS_OTHERWISE = {
     "reconciler.web.routes.page": "our own page",
     "reconciler.systemd.units": "our own templates",
     "reconciler.doctor.place": "uv's lock, for writing, which never waits",
-    "reconciler.daemon.notifications": "an address, not a file",
     "reconciler.cli.app": "/dev/null",
     "reconciler.demo.world": "what the demo has just written",
 }

@@ -269,8 +269,9 @@ class EnvironmentConfig(msgspec.Struct, frozen=True, kw_only=True):
         float | None,
         key(
             forms.WAIT,
-            "Whether changes wait for processes that use the environment: false does not "
-            "wait, true waits as long as it takes, a duration waits that long at most.",
+            "Whether changes wait for processes of the environment's owner, of root and of the "
+            "service's user that use the environment: false does not wait, true waits as long "
+            "as it takes, a duration waits that long at most.",
         ),
     ] = None
     """In seconds; None: do not wait; infinity: as long as it takes."""

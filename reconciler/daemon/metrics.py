@@ -50,6 +50,12 @@ class Metrics:
             ["reason"],
             registry=self._registry,
         )
+        self._refused = Counter(
+            "reconciler_requests_refused",
+            "Requests and connections that were refused, by reason.",
+            ["reason"],
+            registry=self._registry,
+        )
         self._last_success: dict[str, float] = {}
 
     def observe_pass(self, environment: str, outcome: status.PassStatus) -> None:
@@ -66,6 +72,10 @@ class Metrics:
     def observe_uv_failure(self, reason: str) -> None:
         """Count a pass in which something failed; `reason` is one of a closed set of words."""
         self._uv_failures.labels(reason).inc()
+
+    def observe_refusal(self, reason: str) -> None:
+        """Count a refused request or connection; `reason` is one of a closed set of words."""
+        self._refused.labels(reason).inc()
 
     def render(self, source: StatusSource) -> bytes:
         """Everything, in Prometheus' text format (version 0.0.4)."""

@@ -1,7 +1,7 @@
 """Tells commands and webhooks what happened: changed, failed, a hold broken.
 
-On a thread of its own, each with a time limit. A notice that cannot be delivered is logged
-and never fails a pass; secrets come from files and are never logged.
+On a thread of its own, each with a time limit for all of it. A notice that cannot be delivered is
+logged and never fails a pass; secrets come from files and are never logged.
 """
 
 import http.client
@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from reconciler.config import Notify, Occasion
+from reconciler.daemon.webhook import Exchange, Overdue
 from reconciler.files.bounded import read_text
 from reconciler.log.logger import get_logger
 from reconciler.log.redact import redact, register_secret, without_secrets
@@ -106,13 +107,6 @@ def _run(command: tuple[str, ...], body: bytes, timeout: float) -> None:
         raise Undelivered(f"it ended with {ended.status}: {ended.err.strip()}")
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect would hand the token to someone else."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None
-
-
 def _post(receiver: Notify, body: bytes) -> None:
     address = receiver.url or _secret(receiver.url_file)
     headers = {"Content-Type": "application/json", "User-Agent": "reconciler"}
@@ -122,8 +116,9 @@ def _post(receiver: Notify, body: bytes) -> None:
         raise Undelivered("the address is neither https:// nor http://")
     try:
         request = urllib.request.Request(address, body, headers, method="POST")  # noqa: S310 -- checked
-        with urllib.request.build_opener(_NoRedirects).open(request, timeout=receiver.timeout):
-            return
+        Exchange(request, receiver.timeout).run()
+    except Overdue as error:
+        raise Undelivered(str(error)) from error
     except urllib.error.HTTPError as error:
         with error:
             raise Undelivered(f"it answered {error.code} {error.reason}") from error

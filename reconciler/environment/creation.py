@@ -6,6 +6,7 @@ Never creates one for a project that cannot be read: its folder may just have be
 import fcntl
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +19,8 @@ from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
 from reconciler.log.logger import get_logger
 from reconciler.processes import Cancellation, OnLine
-from reconciler.trees.workspace import NAME
+from reconciler.trees.lock_holder import holder_of
+from reconciler.trees.workspace import NAME, Busy
 from reconciler.uv.program import UvError
 
 log = get_logger(__name__)
@@ -36,12 +38,13 @@ def create_environment(environment: Environment, cancel: Cancellation, on_line: 
         InterpreterError: Something else is in its place.
         UvError: uv found no Python that fits.
         OSError: The folder cannot be written.
+        Busy: Someone has locked the project's folder.
         Cancelled: The pass was asked to end.
     """
     folder = environment.config.python.parent.parent
     wanted = _python_for(environment)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _alone_in(folder.parent, cancel):
+    with _alone_in(folder.parent, cancel, environment.config.timeout):
         if environment.exists:
             return  # another process was faster
         if folder.exists() and any(p.name not in _NOBODYS for p in folder.iterdir()):
@@ -63,8 +66,14 @@ def create_environment(environment: Environment, cancel: Cancellation, on_line: 
 
 
 @contextmanager
-def _alone_in(folder: Path, cancel: Cancellation) -> Iterator[None]:
-    """Keep others from creating an environment in this folder; leaves no file behind."""
+def _alone_in(folder: Path, cancel: Cancellation, timeout: float) -> Iterator[None]:
+    """Keep others from creating an environment in this folder; leaves no file behind.
+
+    Raises:
+        Busy: Someone had locked the folder for longer than `timeout` seconds; anyone who can
+            read it can.
+    """
+    deadline = time.monotonic() + timeout
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         while True:
@@ -72,6 +81,8 @@ def _alone_in(folder: Path, cancel: Cancellation) -> Iterator[None]:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise Busy(folder, holder_of(descriptor), "Wait for it, or end it.") from None
                 cancel.sleep(_LOCK_POLL_SECONDS)
         yield
     finally:

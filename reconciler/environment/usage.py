@@ -1,7 +1,8 @@
 """Which processes use an environment right now, found in /proc (proc(5)).
 
-A process uses it if its program, its script, or a file mapped into its memory is there.
-Read-only. Other users' processes may hide their maps; then only their command counts.
+A process uses it if its program, its script, or a file mapped into its memory is there. Only
+processes of the environment's owner, of root and of our own user count: a process is free to call
+itself anything, so anyone else could put off every change for good. Read-only.
 """
 
 import os
@@ -10,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reconciler.descendants import parent_of
 from reconciler.files.bounded import read_bytes
 
 _FIRST_WORDS = 4
@@ -41,12 +43,13 @@ def users_of(prefix: Path, proc: Path = Path("/proc")) -> list[User]:
         prefix: The environment's folder, links resolved.
         proc: Where the proc file system is.
     """
+    counting = {0, os.geteuid(), prefix.stat().st_uid}
     start = os.fsencode(f"{prefix}/")
     workspace = os.fsencode(f"{prefix}/.reconciler/")
     found = []
     for pid in _pids(proc):
         entry = proc / str(pid)
-        if _is_ours(entry, pid):
+        if _user_of(entry) not in counting or _is_ours(entry, pid):
             continue
         command = _read(entry / "cmdline").rstrip(b"\0").split(b"\0")
         words = [*command[:_COMMAND_WORDS], *_typed(entry, command)]
@@ -77,17 +80,23 @@ def _file_names(words: list[bytes]) -> frozenset[str]:
     return frozenset(os.path.basename(word).decode(errors="replace") for word in words)  # noqa: PTH119
 
 
+def _user_of(entry: Path) -> int | None:
+    """The user who started it: the real uid, which set-user-ID programs do not change."""
+    for line in _read(entry / "status").splitlines():
+        if line.startswith(b"Uid:"):
+            return int(line.split()[1])
+    return None
+
+
 def _is_ours(entry: Path, pid: int) -> bool:
     """Ourselves, or something that we started: uv, a verify command, the GPU probe."""
     own = os.getpid()
-    for _ in range(8):
-        if pid == own:
-            return True
-        with suppress(ValueError, IndexError):
-            pid = int(_read(entry.parent / str(pid) / "stat").rpartition(b")")[2].split()[1])
-            continue
-        return False
-    return False
+    parent: int | None = pid
+    for _ in range(16):
+        if parent in {own, None}:
+            break
+        parent = parent_of(parent, entry.parent)
+    return parent == own
 
 
 def _runs(words: list[bytes], start: bytes, workspace: bytes) -> bool:

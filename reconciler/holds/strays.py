@@ -14,6 +14,7 @@ from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from reconciler.environment.snapshot import Snapshot
+from reconciler.files.bounded import read_head
 from reconciler.state.held_modules import BYTECODE, PACKAGE, HeldModules
 from reconciler.trees.intrusion import says_nothing
 from reconciler.trees.tree import Tree, recorded_paths
@@ -140,13 +141,7 @@ class _Search:
 
 def _is_unchecked(bytecode: Path) -> bool:
     try:
-        descriptor = os.open(bytecode, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        header = read_head(bytecode, _HEADER_BYTES)
     except OSError:
         return False
-    try:
-        header = os.read(descriptor, _HEADER_BYTES)
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
     return int.from_bytes(header[4:], "little") == _UNCHECKED

@@ -17,6 +17,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "config.rejected": "The configuration cannot be used; the previous one stays in effect.",
         "listening": "The status server accepts connections.",
         "access.refused": "A request was refused: wrong host, origin or user.",
+        "access.refused-more": "Further requests were refused within a minute: how many, and why.",
         "access.granted": "A request to change something was allowed.",
         "access.user-unknown": "A user in http.allowed_users does not exist.",
         "request.failed": "A request ended in an unexpected error.",

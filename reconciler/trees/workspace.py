@@ -6,20 +6,19 @@ packages, so that hard links and renames work. It never contains anything that P
 
 import errno
 import fcntl
-import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.files.parsing import json_of
 from reconciler.log.logger import get_logger
 from reconciler.processes import Cancellation
 from reconciler.status import ExpectedEnd, Reason
+from reconciler.trees.lock_holder import holder_of, signature
 
 log = get_logger(__name__)
 
@@ -203,7 +202,7 @@ class Workspace:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path, holder: Callable[[int], str] = holder_of) -> Iterator[None]:
     # A link would let us write into a file elsewhere.
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     descriptor = os.open(path, flags, 0o666)
@@ -211,7 +210,7 @@ def _locked(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Busy(path, _holder(descriptor)) from None
+            raise Busy(path, holder(descriptor)) from None
         if path.name != ".lock":  # uv's lock file is uv's
             _sign(descriptor)
         yield
@@ -221,33 +220,28 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _sign(descriptor: int) -> None:
     """Write down who holds the lock, if it is not there yet: a pass avoids needless writes."""
-    signature = json.dumps({"pid": os.getpid()}).encode()
-    if os.pread(descriptor, 100, 0) != signature:
+    signed = signature()
+    if os.pread(descriptor, len(signed) + 1, 0) != signed:
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, signature, 0)
+        os.pwrite(descriptor, signed, 0)
 
 
 @contextmanager
 def _waited(path: Path, cancel: Cancellation, timeout: float | None) -> Iterator[None]:
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
+        late = deadline is not None and time.monotonic() >= deadline
         try:
-            with _locked(path):
+            # To find out who holds it may take a while: once, at the end.
+            with _locked(path, holder_of if late else lambda _: ""):
                 yield
                 return
         except Busy as busy:
             if busy.path != path:
                 raise
-            if deadline is not None and time.monotonic() >= deadline:
+            if late:
                 raise Busy(path, busy.holder, "Wait for it, or end it.") from None
         cancel.sleep(_LOCK_POLL_SECONDS)
-
-
-def _holder(descriptor: int) -> str:
-    try:
-        return f"process {json_of(os.pread(descriptor, 100, 0))['pid']}"
-    except (ValueError, KeyError, TypeError):
-        return "another process"
 
 
 def remove_tree(path: Path) -> None:

@@ -154,6 +154,7 @@ def pretended(tmp_path: Path):
         entry.mkdir(parents=True)
         (entry / "cmdline").write_bytes(b"".join(word.encode() + b"\0" for word in command))
         (entry / "stat").write_text("4242 (python) S 1 4242")
+        (entry / "status").write_text("Name:\tpython\nUid:\t0\t0\t0\t0\n")
         (entry / "environ").write_bytes(f"HOME=/root\0PATH={path}\0".encode())
         (entry / "maps").touch()
         (entry / "cwd").symlink_to(cwd)

@@ -34,7 +34,7 @@ def test_what_is_installed_is_clean_and_hardened(service: Studio) -> None:
     path = "/etc/systemd/system/reconciler.service"
 
     verify = machine.run("systemd-analyze", "verify", path)
-    security = machine.run("systemd-analyze", "security", "--no-pager", "--threshold=40", UNIT)
+    security = machine.run("systemd-analyze", "security", "--no-pager", "--threshold=18", UNIT)
 
     assert verify.stdout + verify.stderr == ""
     assert "Overall exposure level" in security.stdout

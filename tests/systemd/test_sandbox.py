@@ -136,6 +136,21 @@ def _():
 def _():
     socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 
+# process_vm_writev, userfaultfd, add_key
+numbers = {"x86_64": (311, 323, 248), "aarch64": (271, 282, 217)}[os.uname().machine]
+for name, number in zip(("write memory", "page faults", "keys"), numbers):
+    @attempt(name)
+    def _(number=number):
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.syscall(number, 0, 0, 0, 0, 0, 0) < 0:
+            raise OSError(ctypes.get_errno(), "")
+
+@attempt("io_uring")
+def _():
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall(425, 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), "")
+
 @attempt("others' processes")
 def _():
     return "seen" if os.path.exists("/proc/1") else "hidden"
@@ -220,6 +235,10 @@ def test_a_driver_that_is_loaded_later_is_not_shut_out(report: Report) -> None:
         ("project", "OSError: Read-only file system"),
         ("configuration", "OSError: Read-only file system"),
         ("home", "OSError: Read-only file system"),
+        ("write memory", "PermissionError: Operation not permitted"),
+        ("page faults", "PermissionError: Operation not permitted"),
+        ("keys", "PermissionError: Operation not permitted"),
+        ("io_uring", "PermissionError: Operation not permitted"),
         ("another namespace", "PermissionError: Operation not permitted"),
         ("raw socket", "OSError: Address family not supported by protocol"),
         ("others' processes", "hidden"),

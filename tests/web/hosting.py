@@ -113,7 +113,7 @@ class Host:
         self._loop = asyncio.get_running_loop()
         async with self._serving() as self.service:
             app = create_app(self.service, self.http, metrics=self.service.metrics, **self._options)
-            self.server = make_server(app, self.http, self._sockets)
+            self.server = make_server(app, self.http, self._sockets, self.service.metrics)
             await self.server.serve()
 
 

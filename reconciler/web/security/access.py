@@ -1,6 +1,7 @@
 """Decides who may read and who may change things: the guard in front of every route.
 
-Every refusal is logged with its reason, the user and the path. A token is never logged.
+Every refusal is counted, and logged with its reason, the user and the path, unless there are many.
+A token is never logged.
 """
 
 import asyncio
@@ -115,9 +116,9 @@ class AccessGuard:
 async def refusal(scope: Scope, problem: HttpProblem, *, suspicious: bool = False) -> Response:
     """The response to a refused request, logged if it may be an attack."""
     if suspicious or problem.status in _SUSPICIOUS:
-        peer = Connection.of(scope).peer
-        log = partial(log_refusal, problem.reason, peer, scope["method"], _shown(scope))
-        await asyncio.to_thread(log)
+        connection = Connection.of(scope)
+        found = (problem.reason, connection.peer, scope["method"], _shown(scope))
+        connection.refusals.note(str(problem.reason), partial(log_refusal, *found))
     return response_of(problem)
 
 

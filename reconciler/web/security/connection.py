@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from starlette.types import Scope
 
+from reconciler.web.security.crowd import Refusals
 from reconciler.web.security.peers import Peer, UnknownPeer
 
 _KEY = "reconciler.connection"
@@ -21,11 +22,13 @@ class Connection:
         peer: who is at the other end.
         closing: set when the client is gone or the service ends, so that nothing keeps waiting.
         abort: drops the connection and everything still to be sent.
+        refusals: counts the requests that are refused, and logs some of them.
     """
 
     peer: Peer = field(default_factory=UnknownPeer)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     abort: Callable[[], None] = lambda: None
+    refusals: Refusals = field(default_factory=Refusals)
 
     def state(self) -> dict[str, object]:
         """The state that the server passes to the application with each request."""

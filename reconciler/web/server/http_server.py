@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import socket
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ import uvicorn
 from starlette.applications import Starlette
 
 from reconciler.config import HttpConfig
+from reconciler.daemon.metrics import Metrics
 from reconciler.log.logger import get_logger
+from reconciler.web.security.crowd import Crowd, Refusals
 from reconciler.web.security.guard import GuardedProtocol
 from reconciler.web.security.rules import LARGEST_HEAD
 from reconciler.web.server import listen
@@ -87,7 +90,10 @@ class Server(uvicorn.Server):
 
 
 def make_server(
-    app: Starlette, http: HttpConfig, sockets: list[socket.socket] | None = None
+    app: Starlette,
+    http: HttpConfig,
+    sockets: list[socket.socket] | None = None,
+    metrics: Metrics | None = None,
 ) -> Server:
     """Make the server, on `sockets` that systemd opened or on new ones. Runs on the event loop.
 
@@ -97,9 +103,11 @@ def make_server(
     opened = sockets or listen.open_sockets(http.listen)
     if http.token_file is None:
         listen.refuse_strangers(opened)
+    refusals = Refusals((metrics or Metrics()).observe_refusal)
+    protocol = functools.partial(GuardedProtocol, crowd=Crowd(), refusals=refusals)
     config = uvicorn.Config(
         app,
-        http=GuardedProtocol,
+        http=protocol,  # type: ignore[arg-type]  # it is called as a class would be
         ws="none",
         loop="none",
         lifespan="off",

@@ -31,7 +31,7 @@ async def serving(
     try:
         token = None if config.http.token_file is None else read_token(config.http.token_file)
         app = create_app(supervisor, config.http, token=token, metrics=supervisor.metrics)
-        server = make_server(app, config.http, list(sockets))
+        server = make_server(app, config.http, list(sockets), supervisor.metrics)
     except (listen.CannotListen, TokenUnusable) as error:
         raise CannotServe(str(error)) from error
     running = asyncio.create_task(server.serve(), name="http")

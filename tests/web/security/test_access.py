@@ -10,6 +10,7 @@ import pytest
 
 from reconciler.config import HttpConfig, TcpAddress, UnixAddress
 from reconciler.log.logger import Record
+from reconciler.web.security import crowd
 from tests.support.processes import wait_until
 from tests.web.hosting import DEADLINE, Host, as_user, exchange
 
@@ -174,8 +175,11 @@ def test_a_configured_user_that_does_not_exist_is_told() -> None:
 
 
 @as_root
-def test_hanging_up_at_once_does_not_make_root_of_anyone(host: Host) -> None:
+def test_hanging_up_at_once_does_not_make_root_of_anyone(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A closed socket has uid 0 in /proc/net/tcp."""
+    monkeypatch.setattr(crowd, "LOGGED", 1000)
 
     def post_and_hang_up() -> bytes:
         head = f"POST {RECONCILE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
@@ -187,7 +191,8 @@ def test_hanging_up_at_once_does_not_make_root_of_anyone(host: Host) -> None:
 
     assert as_user(NOBODY, post_and_hang_up) == b"done"
     wait_until(lambda: len(_refused(host)) == 200, timeout=DEADLINE, what="the last refusal")
-    assert {one["reason"] for one in _refused(host)} <= {"UserNotAllowed", "UnknownUser"}
+    expected = {"UserNotAllowed", "UnknownUser", "TooManyConnections"}
+    assert {one["reason"] for one in _refused(host)} <= expected
     assert {one["uid"] for one in _refused(host)} <= {NOBODY, None}
     assert host.service.asked == []
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from reconciler.web.api import parameters
-from reconciler.web.security import guard
+from reconciler.web.security import crowd, guard
 from tests.support.processes import wait_until
 from tests.web.hosting import DEADLINE, Host, connect, exchange, read_all
 
@@ -91,7 +91,7 @@ def test_idle_connections_are_let_go(impatient: Host) -> None:
 
 
 def test_only_so_many_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "MOST_CONNECTIONS", 5)
+    monkeypatch.setattr(crowd, "MOST", 5)
     with Host() as host:
         clients = [connect(host.port) for _ in range(5)]
         wait_until(lambda: len(host.server.server_state.connections) == 5)
