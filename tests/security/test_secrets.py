@@ -135,7 +135,7 @@ def test_what_is_useful_of_an_address_stays() -> None:
 def test_a_short_or_common_secret_does_not_destroy_the_text() -> None:
     redactor = Redactor()
     for address in ("https://me:a@h.example/s", "https://me:torch@i.example",
-                    "https://h.example/?lang=python&v=2.1", "https://u:a1b2@h.example"):  # fmt: skip
+                    "https://h.example?lang=python&v=2.1", "https://u:a1b2@h.example"):  # fmt: skip
         redactor.register_addresses(address)
 
     assert redactor("a torch for python 2.1, a1b2c") == "a torch for python 2.1, a1b2c"
