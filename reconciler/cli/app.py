@@ -148,15 +148,14 @@ def status_of(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ERROR
     except Exception as error:  # noqa: BLE001 -- Python would print it with control characters
+        from reconciler.cli.logs import silence_default_log  # noqa: PLC0415
         from reconciler.cli.terminal.failure import words_of  # noqa: PLC0415 -- only once something failed
         from reconciler.cli.terminal.output import complain  # noqa: PLC0415
 
+        silence_default_log()
         words = words_of(error)
-        if words is None:  # a defect
-            words = traceback.format_exc().rstrip("\n")
-            complain(words)
-            return ERROR
-        complain(f"Error: {words}")
+        # A defect is shown with its traceback, without the values of local variables.
+        complain(f"Error: {words}" if words else traceback.format_exc().rstrip("\n"))
         return ERROR
     return status if isinstance(status, int) else 0
 

@@ -5,6 +5,8 @@ Commands print what people need to know themselves.
 
 import sys
 
+import structlog
+
 from reconciler.cli.options import Options
 from reconciler.config import LogFormat, LogLevel
 from reconciler.log.logger import Record, configure
@@ -16,6 +18,12 @@ def configure_log(options: Options) -> None:
         configure(LogFormat.CONSOLE, LogLevel.INFO, stream=sys.stderr)
     else:
         configure(LogFormat.CONSOLE, LogLevel.INFO, sink=_drop)  # a progress display still hears
+
+
+def silence_default_log() -> None:
+    """If nothing has set logging up yet, be silent: structlog would print local variables."""
+    if not structlog.is_configured():
+        configure(LogFormat.CONSOLE, LogLevel.INFO, sink=_drop)
 
 
 def _drop(_record: Record) -> None:

@@ -136,13 +136,13 @@ def test_a_short_or_common_secret_does_not_destroy_the_text() -> None:
     redactor = Redactor()
     for address in (
         "https://me:a@h.example/s",
-        "https://me:torch@i.example/",
-        "https://h.example/?lang=python&v=2024.1",
+        "https://me:torch@i.example",
+        "https://h.example?lang=python&v=2.1",
         "https://u:a1b2@h.example",
     ):
         redactor.register_addresses(address)
 
-    assert redactor("a torch for python 2024.1, a1b2c") == "a torch for python 2024.1, a1b2c"
+    assert redactor("a torch for python 2.1, a1b2c") == "a torch for python 2.1, a1b2c"
     assert redactor("it was a1b2.") == "it was ****."
     assert redactor("https://me:a@h.example/s?lang=python") == "https://****@h.example/s?lang=****"
 

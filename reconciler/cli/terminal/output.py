@@ -31,12 +31,16 @@ def colors(environ: Mapping[str, str] = os.environ, *, terminal: bool) -> bool:
     return terminal and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
 @dataclass(slots=True)
 class Output:
     """Prints one command's result, in the form that was asked for."""
 
     options: Options
-    terminal: bool = field(default_factory=sys.stdout.isatty)
+    terminal: bool = field(default_factory=_is_terminal)
 
     @property
     def for_people(self) -> bool:
