@@ -6,8 +6,8 @@ work of reading an environment. They stay text until they are needed.
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
+import msgspec
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
@@ -21,8 +21,7 @@ _FOR_EXTRA = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Requires:
+class Requires(msgspec.Struct, frozen=True):
     """The requirements of one distribution; iterating gives all of them.
 
     `always` are those without an extra, though a marker may exclude them. `for_extras` are the
