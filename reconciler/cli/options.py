@@ -1,13 +1,13 @@
 """The shared options: what a command works on, and how it prints its result."""
 
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 EVERYWHERE = ("config", "pyproject", "python", "environment", "json", "quiet", "verbose")
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(msgspec.Struct, frozen=True):
     """What a command works on, and how it prints its result."""
 
     config: Path | None = None

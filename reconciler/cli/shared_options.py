@@ -1,11 +1,11 @@
 """The options that every command shares, accepted before and after the command's name."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 from click.shell_completion import CompletionItem
 
 from reconciler.cli.options import EVERYWHERE, Options
@@ -21,7 +21,9 @@ def common_options(names: Sequence[str]) -> list[click.Option]:
 def _store(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     """Store only what is given, so that options before the command are not lost."""
     options = context.obj if isinstance(context.obj, Options) else Options()
-    context.obj = replace(options, **{str(parameter.name): value}) if value else options
+    context.obj = (
+        msgspec.structs.replace(options, **{str(parameter.name): value}) if value else options
+    )
 
 
 def _path(name: str, metavar: str, words: str) -> click.Option:

@@ -1,6 +1,5 @@
 """The keys of a table, taken from its struct: the one bridge from types to text."""
 
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, get_type_hints
 
@@ -9,8 +8,7 @@ import msgspec
 from reconciler.config.forms import Key, Tables
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(msgspec.Struct, frozen=True):
     """A key of a table, with its whole description."""
 
     name: str

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from math import comb, log2
 
+import msgspec
+
 Solve = Callable[[Sequence[int]], "Unsatisfiable | None"]
 """Whether the items with these indices can be installed together: None, or why not."""
 
@@ -28,16 +30,14 @@ _MAX_CHOICES = 50_000
 """How many choices of items to compare, at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unsatisfiable:
+class Unsatisfiable(msgspec.Struct, frozen=True):
     """Why a set of items cannot be installed; `suspects` are those that the reason names."""
 
     reason: str
     suspects: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Core:
+class Core(msgspec.Struct, frozen=True):
     """Items that cannot be installed together, and the reason.
 
     Each of them is necessary for that; there are as few as the bound allowed to find out.
@@ -47,8 +47,7 @@ class Core:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Division:
+class Division(msgspec.Struct, frozen=True):
     """What can be installed, and for each item left out, the core that it belongs to."""
 
     kept: tuple[int, ...]

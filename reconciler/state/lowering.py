@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from packaging.markers import InvalidMarker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.utils import NormalizedName, canonicalize_name
 
@@ -60,8 +61,7 @@ class NotWanted(Exception):
     """The workspace declares its member for other platforms or extras only: uv leaves it out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(msgspec.Struct, frozen=True):
     """The extra or group that a requirement belongs to, if any; names by PEP 503."""
 
     extra: NormalizedName | None = None
@@ -253,8 +253,7 @@ class Sources:
         return bool(table.get("editable", True))
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(msgspec.Struct, frozen=True):
     """What `[tool.uv.sources]` of one file says about one package."""
 
     name: NormalizedName

@@ -4,7 +4,6 @@ Without this they would be dropped in silence. Read-only.
 """
 
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +80,12 @@ def _setting(
 
 
 def _is_satisfied(key: str, value: Any) -> bool:
+    if key != "required-version":
+        return False
+    from importlib.metadata import version  # noqa: PLC0415 -- rare, and slow to import
+
     try:
-        return key == "required-version" and SpecifierSet(value).contains(version("uv"))
+        return SpecifierSet(value).contains(version("uv"))
     except (InvalidSpecifier, TypeError, AttributeError):
         return False
 

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import msgspec
 from starlette.requests import Request
@@ -13,8 +12,7 @@ from reconciler.status import Status
 JSON = "application/json"
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(msgspec.Struct, frozen=True):
     """A document to serve."""
 
     body: bytes

@@ -1,7 +1,6 @@
 """The API as a table: each operation once, for both the router and the description."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
@@ -19,8 +18,7 @@ CHANGE_PROBLEMS = (*LOOK_PROBLEMS, 401, 408, 409, 413, 415, 503)
 """The errors that any request for a change may get."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """The response that comes with a status code."""
 
     words: str
@@ -30,8 +28,7 @@ class Answer:
     headers: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One request that the service answers.
 
     Attributes:
@@ -58,8 +55,7 @@ class Operation:
         return Route(self.path, self.endpoint, methods=[self.method])
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(msgspec.Struct, frozen=True):
     """A variable part of a path, or a header."""
 
     name: str
