@@ -151,11 +151,11 @@ def _unpack(
     with running.step("install"):
         found = _unpack_whole(running, planner, decision, folder)
     live = Tree(prefix, prefix, snapshot.installed, snapshot.holds)
-    going = frozenset({*decision.install, *decision.remove})
-    Arrivals(folder, tuple(found.values()), live, going).check()
     conflict = live.conflict(folder, found.values())
     if conflict:
         raise conflict
+    going = frozenset({*decision.install, *decision.remove})
+    Arrivals(folder, tuple(found.values()), live, going).check()
     return found
 
 
