@@ -47,7 +47,7 @@ def create_environment(environment: Environment, cancel: Cancellation, on_line: 
     with _alone_in(folder.parent, cancel, environment.config.timeout):
         if environment.exists:
             return  # another process was faster
-        if folder.exists() and any(p.name not in _NOBODYS for p in folder.iterdir()):
+        if folder.exists() and not all(_is_nobodys(path) for path in folder.iterdir()):
             raise InterpreterError(
                 environment.config.python,
                 f"there is no interpreter, but {folder} is not empty",
@@ -63,6 +63,11 @@ def create_environment(environment: Environment, cancel: Cancellation, on_line: 
             raise
     on_line(f"Created {folder}")
     log.info("environment.created", path=str(folder), python=wanted)
+
+
+def _is_nobodys(path: Path) -> bool:
+    """Whether this may stay; through a link, uv would write to another place."""
+    return path.name in _NOBODYS and not path.is_symlink()
 
 
 @contextmanager

@@ -161,14 +161,14 @@ def _unpack(
     with running.step("install"):
         found = _unpack_whole(running, planner, decision, folder)
     live = Tree(prefix, prefix, snapshot.installed, snapshot.holds)
-    going = frozenset({*decision.install, *decision.remove})
-    Arrivals(folder, tuple(found.values()), live, going).check()
     conflict = live.conflict(folder, found.values()) or shadowing(
         live, folder, found.values(), snapshot.interpreter.layout
     )
     if conflict:
         conflict.package = _bringing(running, planner, decision, folder, conflict)
         raise conflict
+    going = frozenset({*decision.install, *decision.remove})
+    Arrivals(folder, tuple(found.values()), live, going).check()
     return found
 
 

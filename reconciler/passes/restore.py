@@ -92,7 +92,7 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
             _take_out(vault, manifest, incoming)
         going = {NormalizedName(m.name) for m in changed} | {gone.name for gone in found.leaving}
         others = _others(snapshot, changed)
-        _refuse_link(snapshot, incoming, frozenset(going))
+        _refuse_obstacles(snapshot, incoming, frozenset(going))
         published = make_live(
             running,
             Replacement(snapshot, frozenset(going), incoming, others, added),
@@ -188,7 +188,7 @@ def _make_folder(incoming: Path, path: str, known: set[str]) -> None:
         known.add(folder)
 
 
-def _refuse_link(snapshot: Snapshot, incoming: Path, going: frozenset[NormalizedName]) -> None:
+def _refuse_obstacles(snapshot: Snapshot, incoming: Path, going: frozenset[NormalizedName]) -> None:
     """Check that nothing is in the way that belongs to other packages.
 
     Raises:

@@ -17,6 +17,7 @@ from packaging.utils import NormalizedName
 
 from reconciler.state.holds import Held
 from reconciler.state.installed import Distribution
+from reconciler.trees.real_folders import RealFolders
 from reconciler.trees.tree import recorded_paths
 from reconciler.trees.workspace import PassLock, remove_tree, write_durably
 from reconciler.vault.copies import MANIFEST, TREE, Vault, digest_of
@@ -120,7 +121,8 @@ class VaultWriter:
         """Link or copy a distribution's files into `tree`.
 
         A symbolic link that leads out of the environment (into uv's cache, with
-        `link-mode = "symlink"`) is kept by content.
+        `link-mode = "symlink"`) is kept by content. Files in a folder that is a link are copied:
+        they may be someone's checkout, which the environment must not share files with.
 
         Returns:
             Where its links within the environment lead, and each file's original identity.
@@ -129,6 +131,7 @@ class VaultWriter:
         originals: dict[str, os.stat_result] = {}
         folders: set[str] = set()
         prefix = self._vault.prefix
+        real = RealFolders(prefix)
         own = filter(_counts, recorded_paths(distribution, prefix))
         for path in dict.fromkeys((*own, *added)):
             source = f"{prefix}/{path}"
@@ -146,7 +149,10 @@ class VaultWriter:
             if folder not in folders:
                 (tree / folder).mkdir(parents=True, exist_ok=True)
                 folders.add(folder)
-            _link_or_copy(source, f"{tree}/{path}")
+            if real.has(folder):
+                _link_or_copy(source, f"{tree}/{path}")
+            else:
+                shutil.copy2(source, f"{tree}/{path}")
             originals[path] = os.stat(source)  # noqa: PTH116
         return links, originals
 

@@ -10,6 +10,7 @@ import pytest
 from reconciler.environment.environment import Environment
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.passes.publish import recover
+from reconciler.passes.reconcile import create
 from reconciler.passes.reconcile import reconcile as reconciling
 from reconciler.passes.restore import restore
 from reconciler.passes.rollback import roll_back
@@ -98,6 +99,41 @@ def test_a_restore_replaces_the_link_and_leaves_the_checkout(
         attacks.tried(f"the restored {place} is the link", refused=not (site / place).is_symlink())
         attacks.tried(f"another torch after {place}",
                       refused=tree_fingerprint(venv, "torch") == before)  # fmt: skip
+
+
+def test_the_vault_shares_no_file_with_a_checkout(
+    attacks: Attacks, project, venv, gpu_wheels, tmp_path, way
+):
+    install(venv, *gpu_wheels)
+    project.write([])
+    torch = site_packages(venv) / "torch"
+    outside = tmp_path / "checkout"
+    shutil.copytree(torch, outside)
+    shutil.rmtree(torch)
+    torch.symlink_to(outside)
+    environment = watched(project, way)
+    with locked(environment) as lock:
+        HoldMonitor(environment).keep(environment.look(audit_files=True), lock, compare=True)
+    kept = contents(outside)
+    found = run(environment, lambda running: restore(running, "torch"))
+    shared = [path for path in outside.rglob("*.py") if path.stat().st_nlink > 1]
+    refused = found == Result.CHANGED and not shared and contents(outside) == kept
+    attacks.tried("hard links into a checkout", refused=refused, found=[found, *shared[:1]])
+    assert not torch.is_symlink()
+
+
+def test_a_new_environment_is_not_written_through_a_link(attacks: Attacks, project, tmp_path):
+    project.write([])
+    environment = environment_for(project)
+    outside = tmp_path / "file"
+    for name in (".gitignore", "CACHEDIR.TAG", ".lock", ".reconciler", "lib", "pyvenv.cfg"):
+        outside.write_text("mine")
+        project.venv.mkdir()
+        (project.venv / name).symlink_to(outside)
+        found = ended(lambda: create(Pass(environment, Cancellation(), Follower())))
+        refused = found == Reason.INTERPRETER_UNUSABLE and outside.read_text() == "mine"
+        attacks.tried(f"a link at {name}", refused=refused, found=found)
+        shutil.rmtree(project.venv)
 
 
 def test_no_wheel_writes_through_a_link(
