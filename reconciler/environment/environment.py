@@ -7,7 +7,7 @@ the copy of the last good project file in its own workspace.
 import os
 import stat
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from reconciler.environment.snapshot import Snapshot
 from reconciler.files.deciding import noting, read_deciding
 from reconciler.files.trust import Insecure, problems_of
 from reconciler.log.redact import redact
+from reconciler.processes import Cancellation
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.build_stamp import LocalSource
 from reconciler.state.desired import BadFile, Desired, revision_of
@@ -166,29 +167,40 @@ class Environment:
         """The revision that was in effect at the last look."""
         return self._last.revision if self._last else None
 
-    def look(self, *, audit_files: bool = False, refresh: bool = False) -> Snapshot:
+    def look(
+        self,
+        *,
+        audit_files: bool = False,
+        refresh: bool = False,
+        cancel: Cancellation | None = None,
+    ) -> Snapshot:
         """Look at everything again; unchanged parts cost only a few `stat`s.
 
         Args:
             audit_files: Also check that every recorded file is there, and what scripts start.
             refresh: Compare again even if nothing seems to have changed.
+            cancel: Asked between the parts, and for each package.
 
         Raises:
+            Cancelled: `cancel` asked it to end.
             InterpreterError: There is no working interpreter.
             Insecure: As root: others may write something that decides.
             OSError: site-packages cannot be read.
         """
+        check = (cancel or Cancellation()).check
+        check()
         interpreter = self._interpreter_seen = self.interpreters.get()
         around = stamp_of(self.config.pyproject, self.environ)
         with noting() as read:
             desired, problem = self._read_desired(interpreter, around)
         self._read_for_desired = frozenset(read) or self._read_for_desired
-        installed = self._read_installed(interpreter)
+        installed = self._read_installed(interpreter, check)
         if self._last is None or installed is not self._last.installed:
             self.metadata.keep(installed.all())
             register_installed(installed)
         if audit_files:
-            self._audit(interpreter, installed)
+            self._audit(interpreter, installed, check)
+        check()
         vaulted = Vault(Workspace(interpreter.prefix)).stamp()
         local = self._local.read(installed)
         elsewhere = (dict(self._broken), self._stale, vaulted, around, local)
@@ -202,13 +214,13 @@ class Environment:
             self._last, self._last_key = snapshot, key
         return self._last
 
-    def _read_installed(self, interpreter: Interpreter) -> Installed:
+    def _read_installed(self, interpreter: Interpreter, check: Callable[[], None]) -> Installed:
         own, base = interpreter.site_directories, interpreter.base_directories
         if self._reader is None or self._unseen is None or self._places != (own, base):
             self._places = own, base
             self._reader = InstalledReader(own, self.metadata)
             self._unseen = UnseenReader(own, base)
-        found = self._reader.read()
+        found = self._reader.read(check)
         return self._unseen.with_held(found, self.config.hold, interpreter.markers)
 
     def _same(self, key: tuple[object, ...]) -> bool:
@@ -221,9 +233,11 @@ class Environment:
             and str(problem) == str(self._last_key[-1])
         )
 
-    def _audit(self, interpreter: Interpreter, installed: Installed) -> None:
+    def _audit(
+        self, interpreter: Interpreter, installed: Installed, check: Callable[[], None]
+    ) -> None:
         self._refuse(trees_of(self.config))
-        self._broken = audit(installed, Vault(self.workspace).omitted(installed))
+        self._broken = audit(installed, Vault(self.workspace).omitted(installed), check)
         self._stale = stale_scripts(installed, interpreter.scripts, interpreter.prefix)
         self.audited_at = time.monotonic()
 

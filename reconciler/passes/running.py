@@ -63,7 +63,7 @@ class Pass:
             InterpreterError: There is no working interpreter.
         """
         with self.step("look"):
-            snapshot = self.environment.look(audit_files=audit)
+            snapshot = self.environment.look(audit_files=audit, cancel=self.cancel)
         if snapshot.desired is None and snapshot.problem is not None:
             raise Unready(snapshot.problem)
         return snapshot

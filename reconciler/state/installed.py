@@ -5,7 +5,7 @@ costs one `stat` per package. Imports nothing from the environment and never wri
 """
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -101,14 +101,18 @@ class InstalledReader:
         self._cache: dict[str, tuple[_Stamp, Distribution]] = {}
         self._last: Installed | None = None
 
-    def read(self) -> Installed:
+    def read(self, check: Callable[[], None] = lambda: None) -> Installed:
         """The installed state now; the same object while nothing has changed.
+
+        Args:
+            check: Called for each package; whatever it raises ends the reading.
 
         Raises:
             OSError: A site-packages folder cannot be read.
         """
         fresh: dict[str, tuple[_Stamp, Distribution]] = {}
         for path in self._info_folders():
+            check()
             stamp = _stamp(path)
             if stamp is None:
                 continue
@@ -228,7 +232,9 @@ def _is_there(file: RecordedFile) -> bool:
 
 
 def audit(
-    installed: Installed, omitted: Mapping[NormalizedName, Collection[str]] | None = None
+    installed: Installed,
+    omitted: Mapping[NormalizedName, Collection[str]] | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> dict[NormalizedName, str]:
     """Every distribution that is not complete, and why, in words.
 
@@ -237,9 +243,11 @@ def audit(
     Args:
         installed: The environment.
         omitted: The files of packages that were deleted on purpose, by their full paths.
+        check: Called for each package; whatever it raises ends the audit.
     """
     broken: dict[NormalizedName, str] = {}
     for name, distribution in installed.distributions.items():
+        check()
         why = defect_of(distribution, installed, (omitted or {}).get(name, ()))
         if why:
             broken[name] = why
