@@ -152,8 +152,8 @@ def read_plan(out: str, log: str) -> Plan:
 
 
 _DOWNLOADS = re.compile(r"^Would download (\d{1,9}) packages?$", re.MULTILINE)
-_LONGEST_EXPLANATION = 64 * 1024
-"""Characters. uv names every package of a conflict, so one with hundreds of them is long."""
+_LONGEST_LINE = 500
+"""In characters. uv wraps its own sentences; the lines that it quotes may have any length."""
 _BUILD = re.compile(
     r"Failed to (?:download and )?build `(?P<name>[A-Za-z0-9._-]+?)(?:==[^`]*| @ [^`]*)?`"
 )
@@ -232,10 +232,8 @@ def _explanation(log: str) -> str:
     start = re.search(r"^error: ", log, re.MULTILINE)
     text = shortened(log[start.end() :] if start else log, OUTPUT, around="\n")
     lines = [line.strip().removeprefix("cause:").strip() for line in text.splitlines()]
-    words = [line for line in lines if line]
+    words = [shortened(line, _LONGEST_LINE) for line in lines if line]
     if len(words) > 1 and words[0].startswith("No solution found"):
         words[0] += ":"
     said = " ".join(words)
-    if len(said) > _LONGEST_EXPLANATION:
-        said = f"{said[:_LONGEST_EXPLANATION]} ..."
     return _OURS.sub("your project", _OUR_NEED.sub("you require", said))
