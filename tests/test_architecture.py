@@ -215,8 +215,13 @@ DECIDING = (
 )
 """Modules that read files that decide what is installed or run."""
 OPENING = {"open", "read_text", "read_bytes", "fdopen", "open_regular", "read_opened"}
-LISTED_ANYWAY = {"environment.deciding": {"read_text"}, "environment.uv_lock": {"read_text"}}
-""".pth files and INSTALLER, which are checked with the folder that they are in."""
+LISTED_ANYWAY = {
+    "config.load": {"read_bytes"},
+    "environment.deciding": {"read_text"},
+    "environment.uv_lock": {"read_text"},
+}
+"""The configuration that root installs a unit of another user for; .pth files and INSTALLER, which
+are checked with the folder that they are in."""
 
 
 def test_files_that_decide_are_read_in_one_way() -> None:

@@ -15,6 +15,7 @@ from reconciler.config.locate import default_state_dir, home_folder
 from reconciler.config.paths import Place, interpreter_of, require_plain, visible
 from reconciler.config.problem import ConfigRejected, Unfit
 from reconciler.config.reading import Reading
+from reconciler.files.bounded import read_bytes
 from reconciler.files.deciding import read_deciding
 from reconciler.files.parsing import toml_of
 from reconciler.log.redact import redact
@@ -34,21 +35,22 @@ HOMES = {
 }
 
 
-def load(path: Path, env: Mapping[str, str] | None = None) -> Config:
+def load(path: Path, env: Mapping[str, str] | None = None, *, acts: bool = True) -> Config:
     """Read and check a configuration file.
 
     Args:
         path: The file.
         env: The environment variables; by default those of this process.
+        acts: Whether this process acts on it, and not another one with another user.
 
     Raises:
         ConfigRejected: With every problem found, in file order.
-        Insecure: As root: others may change the file.
+        Insecure: As root, if it acts on it: others may change the file.
     """
     env = os.environ if env is None else env
     path = path.absolute()
     _require_plain_name(path)
-    text = _text_of(path)
+    text = _text_of(path, acts=acts)
     redact.register_addresses(text)
     document = _parsed(path, text)
     redact.register_document(document)
@@ -69,9 +71,9 @@ def _require_plain_name(path: Path) -> None:
         raise ConfigRejected((problem,)) from unfit
 
 
-def _text_of(path: Path) -> str:
+def _text_of(path: Path, *, acts: bool) -> str:
     try:
-        return read_deciding(path).decode("utf-8-sig")
+        return (read_deciding(path) if acts else read_bytes(path)).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         problem = Problem(

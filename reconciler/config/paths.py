@@ -13,6 +13,7 @@ import msgspec
 
 from reconciler.config.address import LONGEST_SOCKET_PATH, UnixAddress
 from reconciler.config.problem import Unfit
+from reconciler.log.visible import visible_in_cell
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """C0, DEL and C1, among them NEL, and Unicode's line and paragraph separators."""
@@ -92,7 +93,7 @@ def odd_character(text: str, *, allowed: str = "") -> str | None:
 def visible(text: str | Path) -> str:
     """A path for messages, with such characters written out."""
     shown = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
-    return shown.encode("utf-8", "backslashreplace").decode()
+    return visible_in_cell(shown)
 
 
 def _expanded(text: str, place: Place) -> Path:

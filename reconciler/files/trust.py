@@ -148,7 +148,7 @@ class _Check:
         if entry not in self._known:
             try:
                 self._known[entry] = os.lstat(entry)
-            except (FileNotFoundError, NotADirectoryError):
+            except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL
                 self._known[entry] = None
         return self._known[entry]
 

@@ -127,7 +127,9 @@ def _config(wanted: Wanted, environ: Mapping[str, str]) -> tuple[Config, tuple[s
             "There is nothing to manage: no configuration, and no pyproject.toml here. "
             f"Write {home}, or go to the project's folder, or name one with --pyproject."
         )
-    return load(path, _service_environ(wanted, environ)), ("--config", str(path))
+    # The service acts on it, as its own user; if that is root, `install` checks it.
+    config = load(path, _service_environ(wanted, environ), acts=False)
+    return config, ("--config", str(path))
 
 
 def _config_file(wanted: Wanted, environ: Mapping[str, str]) -> Path | None:

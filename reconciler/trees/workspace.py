@@ -15,12 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.log.logger import get_logger
 from reconciler.processes import Cancellation
 from reconciler.status import ExpectedEnd, Reason
 from reconciler.trees.lock_holder import holder_of, signature
-
-log = get_logger(__name__)
 
 NAME = ".reconciler"
 _STAGE, _WORK = "stage-", "work-"
@@ -138,6 +135,10 @@ class Workspace:
         if os.path.lexists(kept):
             remove_tree(kept)
         path.rename(kept)
+        # Only here, since `check` seldom has anything to log.
+        from reconciler.log.logger import get_logger  # noqa: PLC0415
+
+        log = get_logger(__name__)
         log.warning("file.set-aside", file=str(path), kept=str(kept), message=why)
 
     def new_work(self) -> Path:

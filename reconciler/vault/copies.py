@@ -15,7 +15,6 @@ from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from reconciler.files.bounded import open_regular
-from reconciler.log.logger import get_logger
 from reconciler.state.holds import matches
 from reconciler.state.installed import Distribution, Installed, read_distribution
 from reconciler.status import ExpectedEnd, Reason
@@ -28,8 +27,6 @@ from reconciler.vault.manifest import (
     read_manifest,
     read_omitted,
 )
-
-log = get_logger(__name__)
 
 MANIFEST = "manifest.json"
 TREE = "tree"
@@ -76,6 +73,10 @@ class Vault:
                     try:
                         known[NormalizedName(name)] = read_manifest(path)
                     except (OSError, NotOurs) as error:
+                        # Only here, since `check` seldom has anything to log.
+                        from reconciler.log.logger import get_logger  # noqa: PLC0415
+
+                        log = get_logger(__name__)
                         log.warning("vault.ignored", file=str(path), message=str(error))
                     else:
                         break

@@ -50,7 +50,7 @@ def test_changes_wait_for_a_running_job_until_the_limit_decides(
         lambda row: condition(row, "Ready")["reason"] == "InUse" and row["phase"] == "Drifted"
     )
 
-    assert f"process {job} (python train.py)" in condition(row, "Ready")["message"]
+    assert f"process {job} (python)" in condition(row, "Ready")["message"]
     assert statuses(row) == {"alpha": "missing"}, "drift is reported at once"
     assert snapshot(venv) == {}
     assert ask(process, "reconcile")["message"].startswith("InUse: "), "asking does not hurry it"

@@ -272,4 +272,5 @@ def test_a_process_that_a_verify_command_leaves_behind_holds_nobody_up(
     outcome = reconcile(environment_for(project, verify=(leaving,), verify_timeout=30.0))
     assert time.monotonic() - started < 25
     assert outcome.result is Result.CHANGED
-    os.killpg(int(pid.read_text()), signal.SIGKILL)
+    with pytest.raises(ProcessLookupError):  # it has been ended
+        os.killpg(int(pid.read_text()), signal.SIGKILL)

@@ -27,7 +27,8 @@ def running(environment: Environment) -> Pass:
 def rolled_forward(project, venv, index, gpu_wheels, tmp_path) -> Environment:
     """thing 1.0 is generation 1, thing 2.0 is live, torch is held in both."""
     index.add(*(make_wheel(tmp_path, "thing", version) for version in ("1.0", "2.0")))
-    install(venv, *gpu_wheels)
+    # Copied, since one test edits a file in place: a link would lead into uv's cache.
+    install(venv, "--link-mode", "copy", *gpu_wheels)
     environment = environment_for(project)
     with locked(environment) as lock:
         HoldMonitor(environment).keep(environment.look(audit_files=True), lock, compare=False)

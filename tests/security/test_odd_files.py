@@ -31,7 +31,6 @@ from reconciler.systemd.reload import ReloadOutcome
 from reconciler.trees import generations
 from reconciler.trees.exchange import finish_interrupted
 from reconciler.trees.in_place import undo_interrupted
-from reconciler.vault.manifest import read_manifest
 from reconciler.web.api.parameters import body_of
 from reconciler.web.api.problems import HttpProblem
 from reconciler.web.api.schemas import RestoreBody
@@ -107,7 +106,8 @@ def replaced(path: Path, kind: Callable[[Path], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+        # Unless it was set aside.
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
         if there:
             aside.rename(path)
 
@@ -187,7 +187,6 @@ def test_records_of_ours(alpha: Environment, project: Project, attacks: Attacks)
         workspace.intent: lambda: finish_interrupted(workspace),
         workspace.in_place: lambda: undo_interrupted(workspace),
         workspace.live: lambda: generations.live(workspace),
-        workspace.root / "manifest.json": lambda: read_manifest(workspace.root / "manifest.json"),
         workspace.root / "last-good-pyproject.toml": lambda: alpha.remember_good(alpha.look()),
     }
     for path, act in cases.items():

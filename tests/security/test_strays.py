@@ -101,7 +101,9 @@ def test_what_is_left_behind_ends_with_a_killed_service(attacks: Attacks, tmp_pa
 def test_each_program_ends_its_own_and_nobody_else_s(tmp_path: Path) -> None:
     """Two passes at once, and a process that is ours but not of any pass."""
     mine, other = tmp_path / "mine", tmp_path / "other"
-    bystander = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    bystander = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True
+    )
     cancel = Cancellation()
 
     def second() -> None:

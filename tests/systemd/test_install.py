@@ -72,13 +72,15 @@ def test_a_new_environment_is_made_writable_by_installing_again(service: Studio)
     machine.run("rm", "-r", "/srv/lab")
 
 
-def test_doctor_judges_by_the_user_that_the_service_runs_as(service: Studio) -> None:
+def test_doctor_of_root_starts_nothing_of_another_user_and_says_who_should_run_it(
+    service: Studio,
+) -> None:
     words = [PROGRAM, "doctor", "--config", service.config]
 
     said = service.machine.run(*words, check=False).stdout
 
-    assert "studio: interpreter" in said
-    assert "permissions" not in said, "it is not root who acts on what others may write"
+    assert "studio: interpreter" not in said
+    assert "`sudo -u studio reconciler ...` for a command" in said
 
 
 def test_show_prints_what_install_writes(studio: Studio) -> None:

@@ -7,6 +7,7 @@ response is dropped, and the number of connections is limited.
 import asyncio
 import sys
 from collections.abc import Hashable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -134,7 +135,8 @@ class GuardedProtocol(H11Protocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.write(_raw(problem))
-        self.transport.write_eof()
+        with suppress(OSError):  # the client is gone already
+            self.transport.write_eof()
         self._clear_deadline()
         self._deadline = self.loop.call_later(LINGER, self.transport.abort)
 
