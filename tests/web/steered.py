@@ -190,7 +190,7 @@ class SteeredService:
 
     def history(self, environment: str | None, limit: int, before: int | None) -> list[PassStatus]:
         if self.history_fails:
-            raise OSError("the disk is on fire: secret-path")
+            raise OSError("the disk is on fire: on-fire/at-this-place")
         found = [one for number, one in self.passes.items() if before is None or number < before]
         return sorted((one for one in found if one.result), key=lambda one: -one.id)[:limit]
 
