@@ -18,6 +18,11 @@ from tests.support.wheels import bulk_files, make_wheel
 
 SIZES = {"ext4": 96, "btrfs": 128, "xfs": 320}
 """Megabytes of each file system's disk; all but the first are the least that mkfs takes."""
+_MAKE: dict[str, Callable[[Path], object]] = {
+    "ext4": lambda disk: subprocess.run(["mkfs.ext4", "-q", disk], check=True),
+    "btrfs": lambda disk: subprocess.run(["mkfs.btrfs", "-q", disk], check=True),
+    "xfs": lambda disk: subprocess.run(["mkfs.xfs", "-q", disk], check=True),
+}
 _OPTIONS = {"xfs": "nouuid"}  # several copies of one disk are mounted at once
 NAMES = ("alder", "birch", "cedar")
 HELD = ("torch", "torchvision")
@@ -153,7 +158,7 @@ def record(kind: str, scenario: str, index: PackageIndex, place: Path) -> Record
     image, log, mount_point = place / "image", place / "log", place / "mnt"
     with image.open("wb") as made:
         made.truncate(SIZES[kind] << 20)
-    run(f"mkfs.{kind}", "-q", str(image))
+    _MAKE[kind](image)
     before, words = SCENARIOS[scenario]
     with mounted(kind, image, mount_point):
         project = project_on(mount_point, index)
