@@ -14,13 +14,14 @@ import msgspec
 from reconciler.config.address import LONGEST_SOCKET_PATH, UnixAddress
 from reconciler.config.problem import Unfit
 from reconciler.log.visible import visible_in_cell
+from reconciler.patterns import regex
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL = regex("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """C0, DEL and C1, among them NEL, and Unicode's line and paragraph separators."""
-_NOT_UTF8 = re.compile("[\ud800-\udfff]")
+_NOT_UTF8 = regex("[\ud800-\udfff]")
 """How Python shows bytes that are not UTF-8 (PEP 383)."""
 _NAMES = {"\0": "a NUL", "\n": "a line feed", "\r": "a carriage return", "\t": "a tab"}
-_INTERPRETER = re.compile(r"(?:python|pypy)[\d.]*t?", re.ASCII)
+_INTERPRETER = regex(r"(?:python|pypy)[\d.]*t?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
+from reconciler.patterns import regex
 from reconciler.state.markers import applies
 from reconciler.state.sources import Source
 from reconciler.status import Problem
 
-_SPECIFIER = re.compile(
+_SPECIFIER = regex(
     r"\s*+[A-Za-z0-9._-]++\s*+(?:\[[^]]*+\])?+\s*+\(?+([^;@)]*+)\)?+\s*+(?:;.*)?", re.DOTALL
 )
 

@@ -7,7 +7,6 @@ package. Damage becomes a `defect`; it is never an error.
 import base64
 import csv
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from email.message import Message
@@ -23,6 +22,7 @@ from packaging.version import Version
 
 from reconciler.files.bounded import read_bytes, read_text
 from reconciler.files.parsing import json_of
+from reconciler.patterns import regex
 from reconciler.state.bounds import LONGEST_PATH, LONGEST_REQUIREMENT, shown, version_in
 from reconciler.state.requires import NOTHING, Requires
 from reconciler.state.sources import DirectUrl
@@ -35,8 +35,8 @@ _RECORDING = frozenset({"", "pip", "uv"})
 EGG_LINK = ".egg-link"
 """The file that `setup.py develop` leaves: it says where the project and its egg-info are."""
 
-_OLD_DIST_INFO = re.compile(r"(?P<name>.+?)-(?P<version>[^-]+)")
-_EGG_INFO = re.compile(r"^(?P<name>[^-]+)(-(?P<version>[^-]+))?(-py[\d.]+)?.*\.egg-info$")
+_OLD_DIST_INFO = regex(r"(?P<name>.+?)-(?P<version>[^-]+)")
+_EGG_INFO = regex(r"^(?P<name>[^-]+)(-(?P<version>[^-]+))?(-py[\d.]+)?.*\.egg-info$")
 _MOST_METADATA = 4 * 1024 * 1024
 _LONGEST_HEAD = 1024 * 1024
 """Bytes before the description. The longest that we have seen, with its license, has 100,000."""
@@ -45,8 +45,8 @@ _MOST_WORDS = 64 * 1024
 """Bytes of a file that has a name or an address."""
 _MOST_FILES = 200_000
 """The real torch has about 22,000."""
-_NAME = re.compile(r"[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]")  # PEP 508
-_FOLD = re.compile(r"\r?\n[ \t]+")
+_NAME = regex(r"[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]")  # PEP 508
+_FOLD = regex(r"\r?\n[ \t]+")
 
 
 class RecordedFile(NamedTuple):

@@ -3,7 +3,6 @@
 uv and pip call such packages compatible (uv-facts 8e), so it shows only in their RECORDs.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ from itertools import combinations
 
 from packaging.utils import NormalizedName
 
+from reconciler.patterns import regex
 from reconciler.state.installed import Distribution, Installed, read_recorded_paths
 
-_CODE = re.compile(r".*\.(py|pyi|pyd|so(\.\d+)*)")
-_INCIDENTAL = re.compile(r".*/(site|dist)-packages/(tests?|docs?|examples?|scripts)/.*")
+_CODE = regex(r".*\.(py|pyi|pyd|so(\.\d+)*)")
+_INCIDENTAL = regex(r".*/(site|dist)-packages/(tests?|docs?|examples?|scripts)/.*")
 """Folders that wheels include by mistake, so that unrelated packages share them."""
 
 

@@ -17,11 +17,12 @@ from pathlib import Path
 from packaging.utils import NormalizedName
 
 from reconciler.files.bounded import read_text
+from reconciler.patterns import regex
 from reconciler.state.bounds import LONGEST_PATH
 from reconciler.state.installed import Distribution, Installed, read_recorded_paths
 from reconciler.state.scripts import STARTED_BY_SHELL, beginning_of, scripts_in
 
-_ACTIVATED = re.compile(r"^[ \t]*(?:export )?VIRTUAL_ENV=(.*)$", re.MULTILINE)
+_ACTIVATED = regex(r"^[ \t]*(?:export )?VIRTUAL_ENV=(.*)$", re.MULTILINE)
 _MOST_TEXT = 1024 * 1024
 """Bytes; an entry_points.txt or an `activate` with more is not read."""
 

@@ -5,7 +5,6 @@ It looks at files and owners, and changes nothing.
 
 import os
 import pwd
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from reconciler.config import Config, UnixAddress, load
 from reconciler.config.locate import SYSTEM_CONFIG, find, for_project, xdg_folder
+from reconciler.patterns import regex
 from reconciler.systemd.units import (
     Service,
     Unit,
@@ -24,7 +24,7 @@ from reconciler.systemd.units import (
 
 _OWN_FOLDERS = (Path("/run"), Path("/var/lib/reconciler"))
 """What systemd creates for the service, or only root can write anyway."""
-_EPHEMERAL = re.compile(r"(archive|environments|builds)-v\d+")
+_EPHEMERAL = regex(r"(archive|environments|builds)-v\d+")
 
 
 class CannotInstall(Exception):

@@ -4,7 +4,6 @@ Pure except that it reads those templates. An administrator who reads `systemd/`
 installed, except for a few directives.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -13,13 +12,14 @@ from pathlib import Path
 
 from reconciler.config import Address, TcpAddress, UnixAddress
 from reconciler.config.paths import odd_character, visible
+from reconciler.patterns import regex
 
 SYSTEM_FOLDER = Path("/etc/systemd/system")
 MARK = "# Written by `reconciler service install`; `reconciler service uninstall` removes it."
 """The first line of each of our files: no other file is ever overwritten or removed."""
 
 
-_USER = re.compile(r"(?!\d+\Z)[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}")
+_USER = regex(r"(?!\d+\Z)[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}")
 """Names that can be part of a unit's name; to systemd, one of digits only is a uid."""
 _QUOTED = frozenset(" '\"\\#;")
 """A word with one of these is written in quotes."""

@@ -9,7 +9,6 @@ import ctypes
 import errno
 import json
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from reconciler.patterns import regex
 from reconciler.status import ExpectedEnd, Reason
 from reconciler.trees.mount_points import mount_point_below
 from reconciler.trees.own_files import NotOurs, read_own
@@ -82,7 +82,7 @@ class Root:
     new: int
 
 
-_STAGE = re.compile(r"stage-[^/]+|generations/[0-9]+")
+_STAGE = regex(r"stage-[^/]+|generations/[0-9]+")
 
 
 class _Written(msgspec.Struct, frozen=True):

@@ -6,7 +6,6 @@ folders at a time. Conflicts with held files are found before anything is moved.
 
 import errno
 import os
-import re
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from packaging.utils import NormalizedName
 
+from reconciler.patterns import regex
 from reconciler.processes import Cancellation
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Distribution, Installed, read_recorded_paths
@@ -23,7 +23,7 @@ from reconciler.trees.real_folders import RealFolders, copy_over, is_real_folder
 from reconciler.trees.reserved import is_reserved
 
 _BYTECODE = "__pycache__"
-_COMPILED = re.compile(r"(?P<module>.+?)\.[^.]+(\.opt-[^.]+)?\.pyc")
+_COMPILED = regex(r"(?P<module>.+?)\.[^.]+(\.opt-[^.]+)?\.pyc")
 UV_LOCK = ".lock"
 
 
