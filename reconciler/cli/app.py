@@ -7,7 +7,6 @@ import gc
 import io
 import os
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -148,6 +147,8 @@ def status_of(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ERROR
     except Exception as error:  # noqa: BLE001 -- Python would print it with control characters
+        import traceback  # noqa: PLC0415 -- only once something failed
+
         from reconciler.cli.logs import silence_default_log  # noqa: PLC0415
         from reconciler.cli.terminal.failure import words_of  # noqa: PLC0415 -- only once something failed
         from reconciler.cli.terminal.output import complain  # noqa: PLC0415

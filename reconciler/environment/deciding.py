@@ -6,7 +6,6 @@ cache, folders of wheels, projects that are built. Looks at names only; starts n
 
 import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +116,8 @@ def commands_of(config: EnvironmentConfig, environ: Mapping[str, str]) -> Iterat
         if os.sep in name:
             yield Path(name) if name.startswith(os.sep) else config.root / name
         elif not (config.root / "bin" / name).exists():  # else it is among the environment's own
+            import shutil  # noqa: PLC0415 -- slow to import, and few configurations need it
+
             found = shutil.which(name, path=environ.get("PATH"))
             if found is not None:
                 yield Path(found).absolute()

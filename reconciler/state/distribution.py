@@ -5,9 +5,8 @@ package. Damage becomes a `defect`; it is never an error.
 """
 
 import base64
-import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from email.message import Message
 from email.parser import BytesHeaderParser
@@ -122,23 +121,30 @@ def read_record(info: Path) -> tuple[RecordedFile, ...]:
         OSError: It cannot be read.
         ValueError: A row is malformed, there are no rows, or the file is not UTF-8.
     """
-    # Needed for few packages, and zipfile, configparser and more come with it: 15 ms.
-    from installer.records import InvalidRecordEntry, parse_record_file  # noqa: PLC0415
-
     site = str(info.parent)
-    record = StringIO(read_text(info / "RECORD"), newline="")
-    try:
-        rows = tuple(
-            RecordedFile(_placed(site, path), hash_ or None, int(size) if size else None)
-            for path, hash_, size in islice(parse_record_file(record), _MOST_FILES)
-        )
-    except (InvalidRecordEntry, csv.Error) as error:
-        raise ValueError(shown(str(error))) from error
+    rows = tuple(
+        RecordedFile(_placed(site, path), hash_ or None, int(size) if size else None)
+        for path, hash_, size in islice(_fields(read_text(info / "RECORD")), _MOST_FILES)
+    )
     if not rows or any("\0" in row.path for row in rows):
         raise ValueError("it is empty, or not text, as after a power cut")
     if len(rows) == _MOST_FILES:
         raise ValueError(f"it lists {_MOST_FILES:,} files or more")
     return rows
+
+
+def _fields(record: str) -> Iterator[tuple[str, str, str]]:
+    """The rows of a RECORD (PEP 376), with slashes also in a path that was written on Windows."""
+    import csv  # noqa: PLC0415 -- this is the only place
+
+    try:
+        for number, row in enumerate(csv.reader(StringIO(record, newline=""))):
+            if len(row) != 3:
+                raise ValueError(f"row {number + 1} has {len(row)} fields, not 3")
+            path, hash_, size = row
+            yield path.replace("\\", "/"), hash_, size
+    except csv.Error as error:
+        raise ValueError(shown(str(error))) from error
 
 
 def read_recorded_paths(info: Path) -> tuple[str, ...]:

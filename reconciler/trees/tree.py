@@ -6,7 +6,6 @@ folders at a time. Conflicts with held files are found before anything is moved.
 
 import errno
 import os
-import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -331,6 +330,8 @@ def entries_of(incoming: Path, folder: str) -> list["os.DirEntry[str]"]:
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
+        import shutil  # noqa: PLC0415 -- slow to import, and `check` removes nothing
+
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
@@ -339,6 +340,8 @@ def _remove(path: Path) -> None:
 def _moved(source: Path, target: Path) -> bool:
     """Replace what is there by a file or a whole folder; False if it must go in parts."""
     if target.is_dir() and not target.is_symlink():
+        import shutil  # noqa: PLC0415 -- as above
+
         shutil.rmtree(target)
     elif source.is_dir():
         target.unlink(missing_ok=True)

@@ -7,8 +7,6 @@ packages, so that hard links and renames work. It never contains anything that P
 import errno
 import fcntl
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -143,6 +141,8 @@ class Workspace:
 
     def new_work(self) -> Path:
         """A new, empty folder for the files that uv reads and writes in one pass."""
+        import tempfile  # noqa: PLC0415 -- slow to import, and `check` changes nothing
+
         return Path(tempfile.mkdtemp(prefix=_WORK, dir=self.root))
 
     def leftovers(self) -> list[Path]:
@@ -251,6 +251,8 @@ def remove_tree(path: Path) -> None:
     A file or a symbolic link is removed itself.
     """
     if path.is_dir() and not path.is_symlink():
+        import shutil  # noqa: PLC0415 -- slow to import, and `check` removes nothing
+
         shutil.rmtree(path, onerror=_ignore_vanished)
     else:
         path.unlink(missing_ok=True)
