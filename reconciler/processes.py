@@ -14,10 +14,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from pwd import struct_passwd
 from typing import IO
+
+import msgspec
 
 from reconciler.descendants import END, ENDED_WITHIN, supervise
 from reconciler.excerpts import OUTPUT, Excerpt, shortened
@@ -45,8 +46,7 @@ class NotStarted(Exception):
         self.error = error
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """A program that has ended, and what it printed."""
 
     status: int
@@ -66,8 +66,7 @@ class TookTooLong(Exception):
         self.ended = ended
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(msgspec.Struct, frozen=True):
     """What to start, and what it can see."""
 
     words: Sequence[str | Path]

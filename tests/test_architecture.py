@@ -200,6 +200,18 @@ def test_no_regular_expression_is_compiled_at_import() -> None:
     assert compiled == []
 
 
+def test_values_are_replaced_by_msgspec() -> None:
+    """`dataclasses.replace` fails on a struct, and mypy does not see it."""
+    wrong = [
+        f"{module}:{node.lineno}"
+        for module, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "dataclasses"
+        if "replace" in {alias.name for alias in node.names}
+    ]
+    assert wrong == []
+
+
 def test_the_state_is_pure() -> None:
     """Takes text, paths and mappings; needs no process, no network, no clock."""
     effects = {"subprocess", "socket", "sqlite3", "asyncio", "threading", "time", "random", "http"}

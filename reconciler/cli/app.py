@@ -17,7 +17,6 @@ from click.shell_completion import CompletionItem
 
 from reconciler import __version__
 from reconciler.cli.nearest import nearest
-from reconciler.cli.options import Options
 from reconciler.cli.shared_options import common_options
 
 COMMANDS = {
@@ -101,6 +100,8 @@ def reconciler(context: click.Context) -> None:
     Without a configuration, commands work on ./pyproject.toml, and on $VIRTUAL_ENV or the .venv
     beside it. The options below may also come after the command.
     """
+    from reconciler.cli.options import Options  # noqa: PLC0415 -- not for `--help`
+
     options = context.ensure_object(Options)
     places = {
         name: str(path)

@@ -6,7 +6,6 @@ log or a terminal, and a name that is not UTF-8 cannot be written to any of them
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -24,8 +23,7 @@ _NAMES = {"\0": "a NUL", "\n": "a line feed", "\r": "a carriage return", "\t": "
 _INTERPRETER = regex(r"(?:python|pypy)[\d.]*t?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """The folder that paths in a file are relative to."""
 
     folder: Path

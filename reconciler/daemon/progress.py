@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 from packaging.utils import canonicalize_name
 
 from reconciler.patterns import regex
@@ -19,8 +20,7 @@ _STEPS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PackageStep:
+class PackageStep(msgspec.Struct, frozen=True):
     """One package has come to a step: planned, downloading, building, installed, failed."""
 
     package: str

@@ -7,10 +7,10 @@ cache, folders of wheels, projects that are built. Looks at names only; starts n
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from packaging.requirements import InvalidRequirement, Requirement
 
 from reconciler.config import EnvironmentConfig
@@ -36,8 +36,7 @@ _REQUIREMENTS = (
 _MOST_PTH_BYTES = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Deciding:
+class Deciding(msgspec.Struct, frozen=True):
     """Paths that decide; of `folders` every entry does, of `trees` everything at any depth."""
 
     paths: tuple[Path, ...] = ()

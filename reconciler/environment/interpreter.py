@@ -6,7 +6,6 @@ interpreter or its `pyvenv.cfg` changes. None of our code is imported there.
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -86,8 +85,7 @@ class InterpreterError(ExpectedEnd):
         self.fix = fix
 
 
-@dataclass(frozen=True, slots=True)
-class Interpreter:
+class Interpreter(msgspec.Struct, frozen=True):
     """The Python of an environment.
 
     `markers` is the environment that PEP 508 markers are evaluated in. All paths are absolute

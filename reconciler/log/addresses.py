@@ -7,8 +7,9 @@ does not allow there (`/`, `?`, `#`, `@`, a space). It takes too much rather tha
 import re
 from base64 import b64encode
 from collections.abc import Iterator
-from dataclasses import dataclass
 from urllib.parse import unquote
+
+import msgspec
 
 from reconciler.patterns import regex
 
@@ -28,8 +29,7 @@ _NO_SECRET_USERS = frozenset({"git", "hg", "svn"})
 _NO_SECRET_PASSWORDS = frozenset({"", "x-oauth-basic", "x-token-auth"})
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """One secret.
 
     Either a `value`, masked wherever it occurs; or a `secret`, masked only between `before` and

@@ -5,11 +5,11 @@ the newest version that the requirements allow, and move its dependencies along.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+import msgspec
 from packaging.utils import NormalizedName
 
 from reconciler.config import Update
@@ -23,8 +23,7 @@ from reconciler.uv.effective import HELD_WEIGHT, Item
 from reconciler.uv.program import Planned
 
 
-@dataclass(frozen=True, slots=True)
-class Repair:
+class Repair(msgspec.Struct, frozen=True):
     """One broken package, and the requirement that brings exactly it back."""
 
     distribution: Distribution

@@ -7,7 +7,6 @@ package. Damage becomes a `defect`; it is never an error.
 import base64
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from email.message import Message
 from email.parser import BytesHeaderParser
 from enum import StrEnum
@@ -16,6 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+from msgspec.structs import replace
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
@@ -79,8 +80,7 @@ class Unseen(StrEnum):
     EGG = "from an egg"
 
 
-@dataclass(frozen=True, slots=True)
-class Distribution:
+class Distribution(msgspec.Struct, frozen=True):
     """One installed distribution, according to its metadata.
 
     `defect` says in a few words why it cannot be complete, if its folder alone shows it: no

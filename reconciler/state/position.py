@@ -7,6 +7,8 @@ a key (inside an inline table); then it returns the nearest key around it. It ne
 import re
 from dataclasses import dataclass, field
 
+import msgspec
+
 from reconciler.patterns import regex
 
 Part = str | int
@@ -26,8 +28,7 @@ _DEEPEST = 100
 """Parts of a key; nothing deeper gets a position of its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(msgspec.Struct, frozen=True):
     """A position in a file; both numbers count from 1."""
 
     line: int

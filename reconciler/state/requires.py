@@ -7,6 +7,7 @@ work of reading an environment. They stay text until they are needed.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
@@ -117,14 +118,13 @@ class Requires:
 NOTHING = Requires()
 
 
-@dataclass(frozen=True, slots=True)
-class _Index:
+class _Index(msgspec.Struct, frozen=True):
     """Where the requirements are that an extra may bring: positions by extra."""
 
-    lines: dict[NormalizedName, list[int]] = field(default_factory=dict)
-    named: dict[NormalizedName, list[int]] = field(default_factory=dict)
+    lines: dict[NormalizedName, list[int]] = msgspec.field(default_factory=dict)
+    named: dict[NormalizedName, list[int]] = msgspec.field(default_factory=dict)
     """Those among `always` whose marker names the extra, in whatever way."""
-    unnamed: list[int] = field(default_factory=list)
+    unnamed: list[int] = msgspec.field(default_factory=list)
     """Those among `always` whose marker may be true with an extra that it does not name."""
 
     @classmethod

@@ -5,9 +5,9 @@ uv and pip call such packages compatible (uv-facts 8e), so it shows only in thei
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
+import msgspec
 from packaging.utils import NormalizedName
 
 from reconciler.patterns import regex
@@ -22,8 +22,7 @@ _MOST_IN_PAIRS = 20
 """Packages that share a file; of more, each is compared with the first only."""
 
 
-@dataclass(frozen=True, slots=True)
-class SharedFiles:
+class SharedFiles(msgspec.Struct, frozen=True):
     """Two packages and the files, by absolute path, that both claim with different contents."""
 
     one: Distribution

@@ -11,9 +11,9 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 from packaging.utils import NormalizedName
 
 from reconciler.files.bounded import read_text
@@ -27,8 +27,7 @@ _MOST_TEXT = 1024 * 1024
 """Bytes; an entry_points.txt or an `activate` with more is not read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(msgspec.Struct, frozen=True):
     """An environment that is not where it was created.
 
     Attributes:
@@ -44,14 +43,13 @@ class Moved:
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class StaleScripts:
+class StaleScripts(msgspec.Struct, frozen=True):
     """The packages with a script whose interpreter does not exist, and why, in words.
 
     Without the scripts of a moved environment that point to its old place: it is `moved`.
     """
 
-    broken: Mapping[NormalizedName, str] = field(default_factory=dict)
+    broken: Mapping[NormalizedName, str] = msgspec.field(default_factory=dict)
     moved: Moved | None = None
 
 

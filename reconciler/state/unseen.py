@@ -6,9 +6,9 @@ uv would install them again. They count only if they are held: everything else i
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
+from msgspec.structs import replace
 from packaging.utils import NormalizedName
 
 from reconciler.files.bounded import open_regular, read_bytes, read_text

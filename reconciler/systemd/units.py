@@ -5,10 +5,11 @@ installed, except for a few directives.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
+
+import msgspec
 
 from reconciler.config import Address, TcpAddress, UnixAddress
 from reconciler.config.paths import odd_character, visible
@@ -29,16 +30,14 @@ class Unquotable(Exception):
     """Something cannot be written into a unit; the message ends with what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(msgspec.Struct, frozen=True):
     """One file and its content."""
 
     path: Path
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
+class Service(msgspec.Struct, frozen=True):
     """The service to install.
 
     Attributes:

@@ -10,7 +10,6 @@ import errno
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +72,7 @@ ABSENT = 0
 """The inode of a missing path; no file system uses it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Root:
+class Root(msgspec.Struct, frozen=True):
     """One top-level entry of the environment that is exchanged, by its inodes."""
 
     name: str
@@ -95,8 +93,7 @@ class _Written(msgspec.Struct, frozen=True):
     archive: str
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(msgspec.Struct, frozen=True):
     """An exchange that is about to happen: everything needed to finish or undo it."""
 
     stage: str

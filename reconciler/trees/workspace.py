@@ -10,8 +10,9 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from reconciler.processes import Cancellation
 from reconciler.status import ExpectedEnd, Reason
@@ -62,8 +63,7 @@ class PassLock:
         self._prefix = None
 
 
-@dataclass(frozen=True, slots=True)
-class Workspace:
+class Workspace(msgspec.Struct, frozen=True):
     """The folders of one environment; `prefix` is the environment's own, links resolved."""
 
     prefix: Path

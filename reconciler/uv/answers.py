@@ -6,8 +6,8 @@ Pure: text in, values and exceptions out. Starts nothing.
 import re
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+import msgspec
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
@@ -96,8 +96,7 @@ class TimedOut(UvError):
     reason = Reason.TIMED_OUT
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(msgspec.Struct, frozen=True):
     """One package that uv would install: an exact version, or the URL that it comes from."""
 
     name: NormalizedName
@@ -111,8 +110,7 @@ class Planned:
         return self.url.rpartition("@")[2].partition("#")[0] if git and self.url else None
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What uv would do, complete before anything is done.
 
     `install` is what would be installed, `remove` the versions that would be removed.

@@ -6,10 +6,10 @@ settings that could replace or remove one do not count (uv-facts 6 to 12). Read-
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import tomli
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -133,8 +133,7 @@ def _places(environ: Mapping[str, str]) -> tuple[Path, tuple[Path, ...]]:
     return user / "uv" / "uv.toml", tuple(d / "uv" / "uv.toml" for d in (*system, Path("/etc")))
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(msgspec.Struct, frozen=True):
     """One file's uv settings."""
 
     file: Path
