@@ -7,8 +7,6 @@ package. Damage becomes a `defect`; it is never an error.
 import base64
 import os
 from collections.abc import Iterator, Sequence
-from email.message import Message
-from email.parser import BytesHeaderParser
 from enum import StrEnum
 from io import StringIO
 from itertools import islice
@@ -24,6 +22,7 @@ from reconciler.files.bounded import read_bytes, read_text
 from reconciler.files.parsing import json_of
 from reconciler.patterns import regex
 from reconciler.state.bounds import LONGEST_PATH, LONGEST_REQUIREMENT, shown, version_in
+from reconciler.state.metadata_headers import Headers, headers_of
 from reconciler.state.requires import NOTHING, Requires
 from reconciler.state.sources import DirectUrl
 
@@ -224,15 +223,15 @@ def _named_in_old_ways(info: Path) -> tuple[NormalizedName, Version]:
     try:
         head = _head(read_bytes(info / "METADATA", _MOST_METADATA))
     except OSError:
-        head = Message()
-    told, known = _text(head, "Name"), version_in(_text(head, "Version")) or version_in(version)
+        head = {}
+    told, known = _text(head, "name"), version_in(_text(head, "version")) or version_in(version)
     return canonicalize_name(told if _is_name(told) else name), known or Version("0")
 
 
 def told_version(info: Path) -> Version | None:
     """The version in the METADATA of a dist-info; it should be the one in the folder's name."""
     try:
-        return version_in(_text(_head(read_bytes(info / "METADATA", _MOST_METADATA)), "Version"))
+        return version_in(_text(_head(read_bytes(info / "METADATA", _MOST_METADATA)), "version"))
     except OSError:
         return None
 
@@ -248,7 +247,7 @@ def _read_egg_info(info: Path) -> Distribution:
     version = version_in((matched and matched["version"]) or "")
     if version is None:
         head = _head(metadata)
-        told, version = _text(head, "Name"), version_in(_text(head, "Version"))
+        told, version = _text(head, "name"), version_in(_text(head, "version"))
         name = told if _is_name(told) else name
     found = _from_metadata(metadata, canonicalize_name(name), version or Version("0"), info)
     return replace(found, defect=None, direct_url=None, legacy=True)
@@ -257,7 +256,7 @@ def _read_egg_info(info: Path) -> Distribution:
 def read_egg(egg: Path, metadata: bytes) -> Distribution:
     """Legacy: an egg, by its PKG-INFO; older ones are not read further."""
     head = _head(metadata)
-    name, version = canonicalize_name(_text(head, "Name")), version_in(_text(head, "Version"))
+    name, version = canonicalize_name(_text(head, "name")), version_in(_text(head, "version"))
     found = _from_metadata(metadata, name, version or Version("0"), egg)
     return replace(found, direct_url=None, legacy=True, unseen=Unseen.EGG)
 
@@ -278,33 +277,32 @@ def _read_egg_link(link: Path) -> Distribution:
     return Distribution(name, Version("0"), link, defect=gone, legacy=True)
 
 
-def _head(metadata: bytes) -> Message:
-    """The header; cut off where no header of a package is so long."""
-    head = metadata.partition(b"\n\n")[0][:_LONGEST_HEAD]
-    return BytesHeaderParser().parsebytes(head + b"\n\n")
+def _head(metadata: bytes) -> Headers:
+    """The headers; cut off where no header of a package is so long."""
+    return headers_of(metadata.partition(b"\n\n")[0][:_LONGEST_HEAD])
 
 
-def _text(head: Message, key: str) -> str:
-    return str(head.get(key, "")).strip()
+def _text(head: Headers, key: str) -> str:
+    return next(iter(head.get(key, ())), "").strip()
 
 
 def _from_metadata(
     metadata: bytes, name: NormalizedName, version: Version, info: Path
 ) -> Distribution:
     head = _head(metadata)
-    told = _text(head, "Name")
+    told = _text(head, "name")
     defect = None
-    if not _is_name(told) or version_in(_text(head, "Version")) is None:
+    if not _is_name(told) or version_in(_text(head, "version")) is None:
         defect = "its METADATA is damaged: it has no name and version"
     elif canonicalize_name(told) != name:
         defect = f"its METADATA is that of {told[:200]}"
-    lines = _unfolded(head, "Requires-Dist")
+    lines = _unfolded(head, "requires-dist")
     return Distribution(
         name=name,
         version=version,
         info=info,
         requires=Requires.of(lines[:_MOST_REQUIREMENTS]),
-        provides_extra=frozenset(canonicalize_name(e) for e in _unfolded(head, "Provides-Extra")),
+        provides_extra=frozenset(canonicalize_name(e) for e in _unfolded(head, "provides-extra")),
         direct_url=_direct_url(info),
         defect=defect or _over_the_bounds(metadata, lines),
     )
@@ -322,8 +320,8 @@ def _over_the_bounds(metadata: bytes, requirements: Sequence[str]) -> str | None
     return None
 
 
-def _unfolded(head: Message, key: str) -> list[str]:
-    return [_FOLD.sub(" ", str(line)) for line in head.get_all(key, [])]
+def _unfolded(head: Headers, key: str) -> list[str]:
+    return [_FOLD.sub(" ", line) for line in head.get(key, ())]
 
 
 def _is_name(text: str) -> bool:
