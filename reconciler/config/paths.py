@@ -81,6 +81,8 @@ def require_plain_paths(values: msgspec.Struct) -> None:
 
 def odd_character(text: str, *, allowed: str = "") -> str | None:
     """The first control character or part that is not UTF-8, in words; None if there is none."""
+    if text.isprintable():
+        return None
     for found in _CONTROL.finditer(text):
         if found[0] not in allowed:
             name = _NAMES.get(found[0], "a control character")

@@ -124,7 +124,8 @@ class Redactor:
             return text
         text = _AUTHORIZATION.sub(rf"\1{MASK}", text)
         text = _BEARER.sub(rf"\1{MASK}", text)
-        text = _IN_QUERY.sub(rf"\1{MASK}", text)
+        if "=" in text:
+            text = _IN_QUERY.sub(rf"\1{MASK}", text)
         return _ASSIGNED.sub(rf"\1{MASK}", text)
 
 
