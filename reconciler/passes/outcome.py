@@ -4,8 +4,9 @@ Plain values; `runner` turns them into words.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
@@ -72,8 +73,7 @@ class KeepsChanging(ExpectedEnd):
         )
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """How a pass ended, with all details."""
 
     result: Result
