@@ -58,7 +58,7 @@ def converges(process: ServiceProcess, venv: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "moment"),
-    [*((signal.SIGTERM, m) for m in sample(MOMENTS, every=2)), (signal.SIGINT, verifying)],
+    [*sample([(signal.SIGTERM, m) for m in MOMENTS], every=2), (signal.SIGINT, verifying)],
     ids=lambda it: getattr(it, "name", None) or it.__name__,
 )
 def test_a_signal_ends_it_within_five_seconds(
