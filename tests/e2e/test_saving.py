@@ -162,7 +162,7 @@ def test_a_folder_renamed_with_its_environment_is_not_made_anew(
     away = project.directory.with_name("away")
 
     project.directory.rename(away)
-    row = running.wait_for_environment(lambda row: row["phase"] == "Failed")
+    row = running.wait_for_environment(lambda row: row["phase"] == "Failed" and row["problem"])
 
     assert not project.directory.exists()
     assert row["problem"]["file"] == str(project.path)
