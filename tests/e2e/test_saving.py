@@ -205,7 +205,8 @@ def test_a_burst_of_saves_makes_one_or_two_passes(
     last = process.environment()["revision"]
     process.wait_for_environment(lambda row: row["revision"] != last)
 
-    assert 2 <= len(passes(process, "file")) <= 3
+    # A pass that is under way already may have seen the first saves.
+    assert 1 <= len(passes(process, "file")) <= 3
 
 
 def test_a_save_during_a_pass_makes_one_more_pass_after_it(

@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.support import warm
 
 DEADLINE = 60.0
-POLL = 0.03
+POLL = 0.05
 
 
 def run_cli(
