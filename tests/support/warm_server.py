@@ -23,8 +23,6 @@ from typing import Any, NoReturn
 import reconciler
 from reconciler.cli import main as command
 
-# What the product imports only where it is needed, in some function.
-_LATE = ()
 _MARK = b"TEST_PROCESS_MARK="
 _ENV_START = 47
 """The field of /proc/self/stat, counted from behind the name: see proc(5)."""
@@ -51,8 +49,6 @@ def _import_all() -> None:
     for module in pkgutil.walk_packages(reconciler.__path__, "reconciler."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    for name in _LATE:
-        importlib.import_module(name)
     assert threading.active_count() == 1, "a fork has only one of the threads"
     gc.collect()
     gc.freeze()
