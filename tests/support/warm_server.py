@@ -29,7 +29,7 @@ _ENV_START = 47
 
 
 def main(control: socket.socket) -> None:
-    """Fork a process for each message, and report its id and how it ended on its own pipe."""
+    """Fork a process for each message; its id and how it ended are reported on its own pipe."""
     _import_all()
     selector = selectors.DefaultSelector()
     selector.register(control, selectors.EVENT_READ)
@@ -58,10 +58,9 @@ def _begin(selector: selectors.BaseSelector, wanted: Any, descriptors: list[int]
     stdout, stderr, told = descriptors
     pid = os.fork()
     if pid == 0:
-        _become(wanted, stdout, stderr)
+        _become(wanted, stdout, stderr, told)
     os.close(stdout)
     os.close(stderr)
-    os.write(told, f"{pid:10}".encode())
     selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, told))
 
 
@@ -73,17 +72,18 @@ def _report(pidfd: int, pid: int, told: int) -> None:
     os.close(pidfd)
 
 
-def _become(wanted: Any, stdout: int, stderr: int) -> NoReturn:
+def _become(wanted: Any, stdout: int, stderr: int, told: int) -> NoReturn:
     """Be what `python -m reconciler` with these arguments would be, and end."""
     status = 1
     try:
+        if wanted["session"]:
+            os.setsid()
+        _set_variables(wanted["env"])
+        os.write(told, f"{os.getpid():10}".encode())  # it can be found by its mark now
         for number, descriptor in enumerate((os.open(os.devnull, os.O_RDONLY), stdout, stderr)):
             os.dup2(descriptor, number)
         os.closerange(3, 1024)
-        if wanted["session"]:
-            os.setsid()
         os.chdir(wanted["cwd"])
-        _set_variables(wanted["env"])
         package = Path(reconciler.__file__).parent
         sys.path[0] = wanted["cwd"]
         sys.argv = [str(package / "__main__.py"), *wanted["arguments"]]
