@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import httpx
 import pytest
 
 from tests.cli.conftest import Studio
+from tests.support import warm
 from tests.support.environments import install, snapshot, tree_fingerprint
 from tests.support.processes import free_port, reconciler_command, run_cli, wait_until
 from tests.support.torch import fake_torch
@@ -26,12 +28,12 @@ class Running:
         self.studio = studio
         self.log = studio.home / "run.log"
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                reconciler_command(["run"]),
+            self.process = warm.start(
+                ["run"],
                 cwd=studio.project.directory,
                 env={**os.environ, **studio.environ},
-                stdout=log,
-                stderr=log,
+                stdout=log.fileno(),
+                stderr=log.fileno(),
             )
         transport = httpx.HTTPTransport(uds=str(studio.socket))
         self.client = httpx.Client(transport=transport, base_url="http://localhost", timeout=30)
@@ -46,7 +48,7 @@ class Running:
         return row["phase"] != "Reconciling" and row["next_check_at"] is not None
 
     def end(self) -> None:
-        self.process.terminate()
+        self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(30) == 0, self.log.read_text()
         self.client.close()
 

@@ -1,6 +1,7 @@
 """The requirement tables of real projects, which are not part of this repository.
 
-Opt in with RECONCILER_TEST_CORPUS=FOLDER, a folder of pyproject.toml files under other names.
+Run them with `RECONCILER_TEST_CORPUS=FOLDER .ci/thorough corpus`, a folder of pyproject.toml files
+under other names.
 Prints for each file what was compared and how long `reconciler check` took.
 """
 
@@ -36,9 +37,7 @@ FILES = sorted(Path(CORPUS).glob("*.toml")) if CORPUS else []
 LIMIT = 0.5
 """Seconds that `reconciler check` may take."""
 
-pytestmark = pytest.mark.skipif(
-    not FILES, reason="a corpus that lies elsewhere: opt in with RECONCILER_TEST_CORPUS=FOLDER"
-)
+pytestmark = pytest.mark.corpus
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,9 @@ from tests.support.index import PackageIndex
 from tests.support.processes import wait_until
 from tests.support.projects import Project
 from tests.support.service import ServiceFactory, ServiceProcess
-from tests.support.thorough import at_most
+from tests.support.thorough import only
 from tests.support.wheels import bulk_files, make_wheel
 
-KILLS = at_most(30, otherwise=10)
 FILES = 600
 """In each of four packages, all of them different between the two versions."""
 NAMES = ("alder", "birch", "cedar", "elm")
@@ -77,15 +76,16 @@ def trees(venv: Path) -> dict[str, str]:
     return {name: found.get(name, "missing") for name in NAMES}
 
 
+@pytest.mark.parametrize("kills", [10, pytest.param(30, marks=only)])
 def test_kills_leave_the_old_tree_or_the_new_one_and_every_start_converges(
-    running: ServiceProcess, project: Project, venv: Path
+    kills: int, running: ServiceProcess, project: Project, venv: Path
 ) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     moments = random.Random(seed)
     torch = held_files(venv)
     live, killed_midway = "1.0", 0
-    for number in range(KILLS):
+    for number in range(kills):
         wanted = "2.0" if live == "1.0" else "1.0"
         wait_until(
             lambda: running.environment()["current_pass"] is None, what="the end of the last pass"

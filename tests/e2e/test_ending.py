@@ -58,7 +58,7 @@ def converges(process: ServiceProcess, venv: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "moment"),
-    [*((signal.SIGTERM, m) for m in sample(MOMENTS, every=2)), (signal.SIGINT, verifying)],
+    [*sample([(signal.SIGTERM, m) for m in MOMENTS], every=3), (signal.SIGINT, verifying)],
     ids=lambda it: getattr(it, "name", None) or it.__name__,
 )
 def test_a_signal_ends_it_within_five_seconds(
@@ -83,7 +83,7 @@ def test_a_signal_ends_it_within_five_seconds(
     converges(process, stage.project.venv)
 
 
-@pytest.mark.parametrize("moment", sample(MOMENTS, every=2), ids=lambda moment: moment.__name__)
+@pytest.mark.parametrize("moment", sample(MOMENTS, every=4), ids=lambda moment: moment.__name__)
 def test_kill_9_leaves_a_whole_tree_and_the_next_start_converges(
     moment: Moment, stage: Stage
 ) -> None:

@@ -126,8 +126,7 @@ def test_the_next_check_comes_by_interval(
     process.wait_for_environment(
         lambda now: seconds(now["next_check_at"]) > seconds(row["next_check_at"])
     )
-    started = [e for e in process.events("pass.started") if e["trigger"] == "interval"]
-    assert started
+    process.wait_for_event("pass.started", where=lambda e: e["trigger"] == "interval")
 
 
 def test_the_history_has_every_pass_that_did_something(
@@ -139,7 +138,10 @@ def test_the_history_has_every_pass_that_did_something(
 
     passes: list[Json] = running.client.get("/history").json()["passes"]
 
-    assert [p["trigger"] for p in passes] == ["manual", "file", "start"]
+    manual, saved, start = [p["trigger"] for p in passes]
+    assert (manual, start) == ("manual", "start")
+    # A pass that was under way or due at the same moment may have seen the save.
+    assert saved in ("file", "environment", "interval")
     assert passes[0]["id"] == entry["id"]
     detail = running.client.get(f"/history/{passes[1]['id']}").json()
     assert "beta" in detail["log"]

@@ -21,8 +21,6 @@ from tests.support.environments import (
 )
 from tests.support.torch import fake_torch
 
-REAL = os.environ.get("RECONCILER_TEST_REAL_TORCH")
-
 
 @pytest.fixture
 def venv(tmp_path: Path) -> Path:
@@ -313,7 +311,7 @@ class TestIsolation:
         assert ask(venv).name == "Radeon Instinct MI25"
 
 
-@pytest.mark.skipif(not REAL, reason="RECONCILER_TEST_REAL_TORCH=1 lets pip fetch the real torch")
+@pytest.mark.real_torch
 def test_the_real_torch_answers(tmp_path):
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     command = [tmp_path / "venv/bin/pip", "install", "--quiet", "torch==2.13.0"]

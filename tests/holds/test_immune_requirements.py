@@ -8,6 +8,7 @@ from reconciler.uv.program import NetworkTrouble
 from tests.holds.sources import NOWHERE, make_local_project, prepend
 from tests.holds.stand import BASE, BESIDE, DECLARED, HELD, REACHED, failed_names
 from tests.support.environments import install, uninstall
+from tests.support.thorough import sample
 from tests.support.torch import fake_torch, fake_torchvision
 from tests.support.wheels import make_sdist, make_wheel
 
@@ -21,14 +22,17 @@ class TestPlaces:
 
     @pytest.mark.parametrize(
         "source",
-        [
-            '{index = "rocm"}',
-            f'{{url = "{NOWHERE}/torch-2.8.0-py3-none-any.whl"}}',
-            '{path = "bait/torch-2.8.0-py3-none-any.whl"}',
-            '{path = "../torch", editable = true}',
-            f'{{git = "{NOWHERE}/torch.git"}}',
-            '[{index = "rocm", marker = "sys_platform == \'linux\'"}]',
-        ],
+        sample(
+            every=2,
+            family=[
+                '{index = "rocm"}',
+                f'{{url = "{NOWHERE}/torch-2.8.0-py3-none-any.whl"}}',
+                '{path = "bait/torch-2.8.0-py3-none-any.whl"}',
+                '{path = "../torch", editable = true}',
+                f'{{git = "{NOWHERE}/torch.git"}}',
+                '[{index = "rocm", marker = "sys_platform == \'linux\'"}]',
+            ],
+        ),
     )
     def test_a_source_of_a_held_package_is_never_asked(self, stand, source):
         self.assert_not_asked(stand, f"torch = {source}")
@@ -46,13 +50,16 @@ class TestPlaces:
 
     @pytest.mark.parametrize(
         "requirement",
-        [
-            f"torch @ {NOWHERE}/torch-2.8.0-py3-none-any.whl",
-            "torch @ {served}",
-            "Torch @ {served} ; sys_platform == 'linux'",
-            f"torch @ git+{NOWHERE}/torch.git@main",
-            "torch @ file:///nowhere/torch-2.8.0-py3-none-any.whl",
-        ],
+        sample(
+            every=2,
+            family=[
+                f"torch @ {NOWHERE}/torch-2.8.0-py3-none-any.whl",
+                "torch @ {served}",
+                "Torch @ {served} ; sys_platform == 'linux'",
+                f"torch @ git+{NOWHERE}/torch.git@main",
+                "torch @ file:///nowhere/torch-2.8.0-py3-none-any.whl",
+            ],
+        ),
     )
     def test_a_direct_url_of_a_held_package_is_never_fetched(self, stand, requirement):
         before = stand.fingerprint()
@@ -77,7 +84,7 @@ class TestPlaces:
         assert stand.packages() == REACHED
         assert [r for r in first.requests if "torch" in r.path] == []
 
-    @pytest.mark.parametrize("status", [403, 404, 500])
+    @pytest.mark.parametrize("status", sample([403, 404, 500], every=2))
     def test_an_index_that_refuses_to_talk_about_torch(self, stand, status):
         before = stand.fingerprint()
         stand.index.fail(status, for_name="torch")
@@ -116,7 +123,9 @@ class TestPlaces:
 
     @pytest.mark.parametrize(
         "source",
-        ['{index = "rocm"}', '{url = "%s"}', '{path = "torch-2.8.0-py3-none-any.whl"}'],
+        sample(
+            ['{index = "rocm"}', '{url = "%s"}', '{path = "torch-2.8.0-py3-none-any.whl"}'], every=2
+        ),
     )
     def test_a_local_project_with_a_source_of_its_own(self, stand, tmp_path, source):
         before = stand.fingerprint()
@@ -134,8 +143,8 @@ class TestDependents:
     """What other packages want of torch."""
 
     @pytest.mark.parametrize(
-        "spelling", ["Torch>=2.8", "TORCH==2.8.0", "torch[cuda]", "TorchVision==0.23.0",
-                     "pytorch_triton_rocm==9.0", "Pytorch.Triton-ROCM"]
+        "spelling", sample(["Torch>=2.8", "TORCH==2.8.0", "torch[cuda]", "TorchVision==0.23.0",
+                            "pytorch_triton_rocm==9.0", "Pytorch.Triton-ROCM"], every=2)
     )  # fmt: skip
     def test_other_spellings_of_a_held_name(self, stand, spelling):
         before = stand.fingerprint()
@@ -156,11 +165,14 @@ class TestDependents:
 
     @pytest.mark.parametrize(
         ("requirement", "expected"),
-        [
-            ("diffusers[torch]", {"accelerate": "0.9", "diffusers": "0.30.0"}),
-            ("transformers[torch]", {"accelerate": "0.9", "transformers": "4.44.0"}),
-            ("safetensors[Torch]", {"safetensors": "0.4.3"}),
-        ],
+        sample(
+            every=2,
+            family=[
+                ("diffusers[torch]", {"accelerate": "0.9", "diffusers": "0.30.0"}),
+                ("transformers[torch]", {"accelerate": "0.9", "transformers": "4.44.0"}),
+                ("safetensors[Torch]", {"safetensors": "0.4.3"}),
+            ],
+        ),
     )
     def test_an_extra_that_pulls_torch(self, stand, requirement, expected):
         before = stand.fingerprint()

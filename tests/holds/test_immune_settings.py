@@ -5,6 +5,7 @@ import pytest
 from reconciler.config import Update
 from reconciler.passes.prove import VerifyFailed
 from tests.holds.stand import BASE, BESIDE, DECLARED, HELD, REACHED
+from tests.support.thorough import sample
 from tests.support.wheels import make_sdist
 
 
@@ -52,11 +53,14 @@ def test_a_project_that_declares_nothing_with_prune(stand):
 
 @pytest.mark.parametrize(
     "deed",
-    [
-        "os.unlink(file); open(file, 'w').write('x = 1')",
-        "os.unlink(file)",
-        "os.rename(os.path.dirname(file), os.path.dirname(file) + '.old')",
-    ],
+    sample(
+        every=2,
+        family=[
+            "os.unlink(file); open(file, 'w').write('x = 1')",
+            "os.unlink(file)",
+            "os.rename(os.path.dirname(file), os.path.dirname(file) + '.old')",
+        ],
+    ),
 )
 def test_a_verify_command_that_changes_a_hold_in_the_stage(stand, deed):
     before = stand.fingerprint()
@@ -84,12 +88,15 @@ def test_an_extra_or_a_group_of_the_project_that_wants_torch(stand, name):
 
 @pytest.mark.parametrize(
     "table",
-    [
-        "[tool.uv]\nno-binary = true\n",
-        '[tool.uv.pip]\nno-binary = [":all:"]\n',
-        '[tool.uv.pip]\nno-binary = ["numpy", "sympy", "mpmath"]\n',
-        '[tool.uv]\nno-binary-package = ["numpy", "sympy", "mpmath", "torch"]\n',
-    ],
+    sample(
+        every=2,
+        family=[
+            "[tool.uv]\nno-binary = true\n",
+            '[tool.uv.pip]\nno-binary = [":all:"]\n',
+            '[tool.uv.pip]\nno-binary = ["numpy", "sympy", "mpmath"]\n',
+            '[tool.uv]\nno-binary-package = ["numpy", "sympy", "mpmath", "torch"]\n',
+        ],
+    ),
 )
 def test_building_everything_from_source_but_the_holds(stand, tmp_path, table):
     before = stand.fingerprint()

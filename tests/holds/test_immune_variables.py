@@ -100,7 +100,7 @@ def advice(stand: Stand, tmp_path: Path, make_index) -> SimpleNamespace:
     return SimpleNamespace(bad=bad, index=second, venv=other, project=stand.project.directory)
 
 
-@pytest.mark.parametrize("row", sample(ROWS, every=2))
+@pytest.mark.parametrize("row", sample(ROWS, every=4))
 def test_no_environment_variable_defeats_a_hold(stand, advice, row):
     variables, changes = ROWS[row]
     places = {"bad": advice.bad, "index": advice.index.url, "venv": advice.venv,

@@ -22,7 +22,6 @@ from reconciler.status import Hold
 from tests.support.environments import install, run_python, site_packages, tree_fingerprint
 from tests.support.passes import locked
 from tests.support.projects import Project
-from tests.support.thorough import THOROUGH
 from tests.support.torch import fake_torch
 
 WHEELS = [
@@ -43,6 +42,7 @@ class _Silent:
 
 @pytest.fixture
 def environment(project: Project) -> Environment:
+    assert WHEELS, "the real torch 2.13.0 is in no folder of PIP_FIND_LINKS"
     subprocess.run([sys.executable, "-m", "venv", str(project.venv)], check=True)
     install(project.venv, WHEELS[0])
     # All that `import torch` needs of what torch requires.
@@ -59,8 +59,7 @@ def keep(monitor: HoldMonitor) -> tuple[Hold, ...]:
         return monitor.keep(snapshot, lock, compare=True)
 
 
-@pytest.mark.skipif(not WHEELS, reason="the real torch 2.13.0 lies in no folder of PIP_FIND_LINKS")
-@pytest.mark.skipif(not THOROUGH, reason="RECONCILER_TEST_THOROUGH=1 tries it with the real torch")
+@pytest.mark.real_torch
 def test_the_real_torch_is_kept_and_comes_back(
     environment: Environment, project: Project, tmp_path: Path
 ) -> None:

@@ -24,6 +24,7 @@ from tests.holds.stand import BESIDE, Stand
 from tests.support.environments import tree_fingerprint, uninstall
 from tests.support.passes import Follower, locked
 from tests.support.processes import Mark, reconciler_command, wait_until
+from tests.support.thorough import sample
 
 PAUSING = Path(__file__).parents[1] / "support" / "pausing.py"
 LATE = "pytorch-triton-rocm"
@@ -117,7 +118,7 @@ def applying(commands: Commands, triton: Path) -> Command:
     return commands.start_paused("apply", copying=LATE)
 
 
-@pytest.fixture(params=["accept", "apply"])
+@pytest.fixture(params=sample(["accept", "apply"], every=2))
 def paused(request: pytest.FixtureRequest, commands: Commands, stack: list[Path]) -> Command:
     """A command that has stopped in the middle of a copy, after the work of its pass."""
     if request.param == "accept":

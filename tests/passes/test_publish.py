@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import itertools
 import os
 import subprocess
 from collections.abc import Callable
@@ -37,6 +38,7 @@ from tests.support.environments import (
     uninstall,
 )
 from tests.support.passes import Follower, environment_for, locked
+from tests.support.thorough import only
 from tests.support.torch import gpu_stack
 from tests.support.wheels import make_wheel
 
@@ -129,8 +131,15 @@ def door(request, project, venv, index, tmp_path) -> Door:
     return Door(kind, environment, venv, old, old | changed)
 
 
+_TURN = itertools.count(step=2)
+
+
 def kinds(*names: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("door", names, indirect=True)
+    """All these kinds; an ordinary run takes two of them, the next two for the next test."""
+    turn = next(_TURN)
+    turned = [names[(turn + number) % len(names)] for number in range(len(names))]
+    family = [*turned[:2], *(pytest.param(name, marks=only) for name in turned[2:])]
+    return pytest.mark.parametrize("door", family, indirect=True)
 
 
 @kinds(*KINDS)

@@ -22,6 +22,7 @@ from tests.support.environments import (
 )
 from tests.support.passes import environment_for, reconcile
 from tests.support.projects import Project
+from tests.support.thorough import sample
 from tests.support.torch import gpu_stack
 from tests.support.wheels import make_sdist, make_wheel
 
@@ -88,7 +89,7 @@ def test_a_pass_with_nothing_to_do_changes_nothing_and_starts_no_uv(project, hel
     assert outcome.generation == 1
 
 
-@pytest.mark.parametrize("short", ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("short", sample(["3.8", "3.9", "3.10", "3.11", "3.12", "3.13"], every=5))
 def test_every_python_of_this_machine_is_looked_after(short, project, index, tmp_path):
     if short not in pythons():
         pytest.skip(f"no Python {short} here")
@@ -182,7 +183,7 @@ DAMAGES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", sample(DAMAGES, every=2))
 def test_a_broken_package_is_mended(settled, held, damage):
     site = site_packages(held)
     [info] = dist_infos(held, "pandas")

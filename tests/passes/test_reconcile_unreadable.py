@@ -8,6 +8,7 @@ import pytest
 from reconciler.status import Result
 from tests.support.environments import assert_whole, install, site_packages, snapshot
 from tests.support.passes import environment_for, reconcile
+from tests.support.thorough import sample
 from tests.support.world import World
 
 
@@ -54,7 +55,7 @@ def world(index, tmp_path) -> World:
     return world
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("damage", sample(DAMAGE, every=2))
 def test_a_needed_package_that_uv_cannot_read_is_put_in_anew(
     project, venv, world, damage: Callable[[Path], None]
 ):
@@ -71,7 +72,7 @@ def test_a_needed_package_that_uv_cannot_read_is_put_in_anew(
     assert_whole(venv)
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("damage", sample(DAMAGE, every=3))
 def test_a_package_that_nobody_needs_and_uv_cannot_read_is_left_alone(
     project, gpu_wheels, venv, world, damage: Callable[[Path], None]
 ):

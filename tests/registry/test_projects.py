@@ -1,6 +1,6 @@
 """Twelve projects against the real registry: planned and applied, and no held file changed.
 
-Opt in with RECONCILER_TEST_REGISTRY=1.
+Run them with `.ci/thorough registry`.
 """
 
 import os
@@ -26,13 +26,7 @@ from tests.support.passes import Follower, reconcile
 
 HELD = ("torch", "torchvision", "pytorch-triton-rocm")
 
-pytestmark = [
-    pytest.mark.registry,
-    pytest.mark.skipif(
-        os.environ.get("RECONCILER_TEST_REGISTRY") != "1",
-        reason="talks to the real registry: opt in with RECONCILER_TEST_REGISTRY=1",
-    ),
-]
+pytestmark = pytest.mark.registry
 
 
 @pytest.mark.parametrize("real", PROJECTS, ids=[project.name for project in PROJECTS])

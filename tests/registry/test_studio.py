@@ -1,9 +1,8 @@
 """The main job on real input: the example's 36 requirements against the real registry.
 
-Opt in with RECONCILER_TEST_REGISTRY=1; it downloads about 250 MB once for each run.
+Run them with `.ci/thorough registry`; it downloads about 250 MB once for each run.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,13 +27,7 @@ from tests.support.service import ServiceFactory, ServiceProcess
 EXAMPLE = Path(__file__).parents[2] / "examples/studio/pyproject.toml"
 HELD = ("torch", "torchvision", "pytorch-triton-rocm")
 
-pytestmark = [
-    pytest.mark.registry,
-    pytest.mark.skipif(
-        os.environ.get("RECONCILER_TEST_REGISTRY") != "1",
-        reason="talks to the real registry: opt in with RECONCILER_TEST_REGISTRY=1",
-    ),
-]
+pytestmark = pytest.mark.registry
 
 
 @pytest.fixture

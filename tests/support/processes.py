@@ -17,9 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support import warm
+
 DEADLINE = 60.0
-POLL = 0.03
-_VARIABLE = "TEST_PROCESS_MARK"
+POLL = 0.05
 
 
 def run_cli(
@@ -36,16 +37,8 @@ def run_cli(
         env: Variables on top of the tests' own.
         timeout: Seconds after which the test fails.
     """
-    return subprocess.run(
-        reconciler_command(arguments),
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=timeout,
-    )
+    variables = {**os.environ, **(env or {})}
+    return warm.run([*map(str, arguments)], cwd=cwd, env=variables, timeout=timeout)
 
 
 def reconciler_command(arguments: Sequence[str | Path]) -> list[str]:
@@ -80,11 +73,11 @@ class Mark:
 
     def environment(self) -> dict[str, str]:
         """Return the variable to start the process with."""
-        return {_VARIABLE: self.value}
+        return {warm.MARK: self.value}
 
     def processes(self) -> list[int]:
         """Return the ids of those that still run (a zombie does not)."""
-        mark = f"{_VARIABLE}={self.value}".encode()
+        mark = f"{warm.MARK}={self.value}".encode()
         return [pid for pid in _all_processes() if mark in _environment_of(pid)]
 
     def kill(self) -> None:

@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 
 import httpx
 
-from tests.support.processes import DEADLINE, POLL, Mark, free_port, reconciler_command
+from tests.support import warm
+from tests.support.processes import DEADLINE, POLL, Mark, free_port
 from tests.support.projects import Project
 
 Value: TypeAlias = str | int | float | bool | list[str] | list[list[str]]
@@ -54,7 +55,7 @@ class ServiceProcess:
         self._mark = Mark()
         self._env = {**os.environ, **(env or {}), **self._mark.environment()}
         self._cwd = cwd or directory
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: warm.Started | None = None
         self.client = _client(str(self._http["listen"]))
         self.write_config()
 
@@ -85,14 +86,13 @@ class ServiceProcess:
         """
         assert self._process is None or self._process.poll() is not None, "it is running"
         with self.log.open("ab") as log, (self.directory / "stdout").open("ab") as out:
-            self._process = subprocess.Popen(
-                reconciler_command(["run", "--config", self.config]),
+            self._process = warm.start(
+                ["run", "--config", str(self.config)],
                 cwd=self._cwd,
                 env=self._env,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=log,
-                start_new_session=True,
+                stdout=out.fileno(),
+                stderr=log.fileno(),
+                new_session=True,
             )
         if until is not None:
             self._wait_answering(until, timeout)
@@ -208,7 +208,7 @@ class ServiceProcess:
         self.kill()
         self.client.close()
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> warm.Started:
         assert self._process is not None, "it was not started"
         return self._process
 

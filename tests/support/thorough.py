@@ -1,28 +1,31 @@
-"""The long form of the tests, before a change lands: RECONCILER_TEST_THOROUGH=1.
+"""The long form of the tests, before a change lands: `.ci/thorough`.
 
 An ordinary run takes a sample of families whose members differ only in a value, and leaves out
 what cheaper tests hold already without a service.
 """
 
-import os
 from collections.abc import Iterable
-from typing import TypeVar
 
 import pytest
 
-THOROUGH = os.environ.get("RECONCILER_TEST_THOROUGH") == "1"
+ParameterSet = type(pytest.param())
 
-T = TypeVar("T")
-
-only = pytest.mark.skipif(not THOROUGH, reason="RECONCILER_TEST_THOROUGH=1 runs it")
+only = pytest.mark.thorough
 """Marks tests with a real service of what cheaper tests hold already."""
 
 
-def sample(family: Iterable[T], *, every: int) -> list[T]:
-    """Every n-th member of a family, the first one included; all of them in a thorough run."""
-    return list(family)[:: 1 if THOROUGH else every]
+def sample(family: Iterable[object], *, every: int) -> list[object]:
+    """Every n-th member of a family, the first one included; the others in a thorough run.
+
+    Args:
+        family: Parameters of a test; a tuple is several arguments.
+        every: n.
+    """
+    return [member if n % every == 0 else _thorough(member) for n, member in enumerate(family)]
 
 
-def at_most(thorough: T, *, otherwise: T) -> T:
-    """The value for a thorough run, or the one for an ordinary run."""
-    return thorough if THOROUGH else otherwise
+def _thorough(member: object) -> object:
+    if isinstance(member, ParameterSet):
+        return pytest.param(*member.values, id=member.id, marks=[*member.marks, only])
+    values = member if isinstance(member, tuple) else (member,)
+    return pytest.param(*values, marks=only)

@@ -25,7 +25,7 @@ class Studio:
         owner: The user, who exists.
         folder: The project's folder; made here.
         config: The configuration file.
-        base: Where the service is asked over HTTP.
+        port: Where the service is asked over HTTP.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Studio:
         owner: str,
         folder: str,
         config: str = "/etc/reconciler/config.toml",
-        base: str = "http://127.0.0.1:8765",
+        port: int = 8765,
     ) -> None:
         self.machine = machine
         self.index = index
@@ -43,7 +43,7 @@ class Studio:
         self.folder = Path(folder)
         self.venv = self.folder / ".venv"
         self.config = config
-        self._base = base
+        self._port = port
         self._environments: dict[str, Table] = {}
         self._http: Table = {}
         machine.run("install", "-d", "-o", owner, "-g", owner, folder)
@@ -99,14 +99,14 @@ class Studio:
 
     def status(self) -> dict[str, Any]:
         """The service's status document."""
-        code, body = self.machine.curl("/status", base=self._base)
+        code, body = self.machine.get("/status", port=self._port)
         assert code == 200, (code, body)
         document: dict[str, Any] = json.loads(body)
         return document
 
     def environment(self, name: str = "studio") -> dict[str, Any] | None:
         """One environment of the status, if it is there and the service answers."""
-        code, body = self.machine.curl("/status", base=self._base)
+        code, body = self.machine.get("/status", port=self._port)
         rows = json.loads(body)["environments"] if code == 200 else []
         return next((row for row in rows if row["name"] == name), None)
 

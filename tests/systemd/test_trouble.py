@@ -17,7 +17,7 @@ UV = "/opt/reconciler/bin/uv"
 
 def readiness(studio: Studio) -> tuple[int, str]:
     """What `/readyz` answers."""
-    return studio.machine.curl("/readyz")
+    return studio.machine.get("/readyz")
 
 
 def is_said(studio: Studio, *words: str) -> bool:

@@ -47,8 +47,8 @@ class Fixing:
         """What became of it.
 
         A pass that is already running may have looked before the file was saved, so only one
-        that starts now reports the current state. If that one had nothing left to do, the
-        running pass did the work, and its outcome is reported.
+        that starts now reports the current state. If that one changed nothing, the running
+        pass did the work, and its outcome is reported.
         """
         name = environment.name
         shown = environment.current_pass
@@ -60,7 +60,8 @@ class Fixing:
         finally:
             if self._awaited.get(name) == number:
                 del self._awaited[name]
-        if running is None or running == number or outcome.result is not Result.UNCHANGED:
+        idle = not outcome.changes and outcome.result is not Result.FAILED
+        if running is None or running == number or not idle:
             return outcome
         joined = await self._service.wait_for_pass(name, running)
-        return joined if joined.result is Result.CHANGED else outcome
+        return joined if joined.changes else outcome

@@ -146,13 +146,14 @@ def test_the_real_service_answers_as_the_guide_says(make_real: MakeReal) -> None
         assert again["message"].startswith("Nothing to do: all 1 package")
 
 
+@pytest.mark.parametrize("nowhere", [[], ["nowhere>=9"]], ids=["all", "one fails"])
 def test_who_presses_while_the_real_service_is_at_it_hears_what_it_did(
-    make_real: MakeReal,
+    make_real: MakeReal, nowhere: list[str]
 ) -> None:
     with make_real() as real:
         real.in_sync()
         stall = real.index.stall_downloads(for_name="beta")
-        real.project.save([*real.project_dependencies, "beta"])
+        real.project.save([*real.project_dependencies, "beta", *nowhere])
         stall.wait_reached()
         callers = [_Caller(real.host), _Caller(real.host)]
         requested = lambda: [r for r in real.host.records if r["event"] == "pass.requested"]  # noqa: E731
@@ -162,6 +163,6 @@ def test_who_presses_while_the_real_service_is_at_it_hears_what_it_did(
             caller.join(DEADLINE)
         for caller in callers:
             answer = caller.answer.json()
-            assert answer["success"] is True, answer
+            assert answer["success"] is not bool(nowhere), answer
             assert "Successfully installed beta-1.0" in answer["stdout"]
         assert len({record["pass"] for record in requested()}) == 1
