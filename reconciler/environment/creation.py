@@ -26,6 +26,7 @@ from reconciler.trees.newborn import (
     beside,
     finish_beside,
     finish_within,
+    is_in_the_way,
     remove_unfinished,
     was_taken,
 )
@@ -70,7 +71,7 @@ def _create_beside(environment: Environment, wanted: str, cancel: Cancellation) 
     try:
         fresh = begin_beside(folder)
     except InTheWay as error:
-        raise _in_the_way(environment, error) from error
+        raise _in_the_way(environment) from error
     try:
         environment.uv.create_environment(fresh, wanted, cancel)
         finish_beside(fresh, folder)
@@ -123,7 +124,7 @@ def obstacle_to(environment: Environment) -> InterpreterError | None:
     """What is in the place of an environment without an interpreter, so that none is created."""
     folder = environment.config.root
     if not os.path.lexists(folder):
-        return None
+        return _in_the_way(environment) if is_in_the_way(beside(folder)) else None
     if folder.is_dir() and all(_is_nobodys(path) for path in folder.iterdir()):
         return None
     lacking = "empty" if folder.is_dir() else "a folder"
@@ -134,11 +135,11 @@ def obstacle_to(environment: Environment) -> InterpreterError | None:
     )
 
 
-def _in_the_way(environment: Environment, error: InTheWay) -> InterpreterError:
+def _in_the_way(environment: Environment) -> InterpreterError:
+    fresh = beside(environment.config.root)
     return InterpreterError(
         environment.config.python,
-        f"the environment is created as {error.path} first, and something that is not "
-        "Reconciler's has that name",
+        f"the environment is created as {fresh} first, and what has that name is not Reconciler's",
         "Move it away.",
     )
 

@@ -64,13 +64,18 @@ def remove_unfinished(folder: Path) -> bool:
     fresh = beside(folder)
     if not os.path.lexists(fresh):
         return False
-    if not _is_ours(fresh):
+    if is_in_the_way(fresh):
         raise InTheWay(fresh)
     for path in fresh.iterdir():
         if path.name != NAME:  # last, so that what is left can still be recognised
             remove_tree(path)
     remove_tree(fresh)
     return True
+
+
+def is_in_the_way(fresh: Path) -> bool:
+    """Whether this exists and is not what an interrupted attempt of ours left."""
+    return os.path.lexists(fresh) and not _is_ours(fresh)
 
 
 def _is_ours(fresh: Path) -> bool:
