@@ -64,8 +64,8 @@ def rollback(options: Options, *, generation: int | None, reason: str | None, fo
         )
         status = show_outcome(service, number, output)
     else:
-        refuse_claimed(config, target)
         recovered(config, target)
+        refuse_claimed(config, target)
         choose(opened(config, target).workspace, generation)
         with direct(config, target) as local, following(output, target.name) as follower:
             recorded = local.roll_back(generation, reason, follower)
