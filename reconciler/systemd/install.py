@@ -24,7 +24,7 @@ from reconciler.systemd.installation import (
 )
 from reconciler.systemd.systemctl import Manager, ManagerFailed
 from reconciler.systemd.units import MARK, SYSTEM_FOLDER, Unit
-from reconciler.trees.workspace import sync_folder
+from reconciler.trees.workspace import write_durably
 
 Tell = Callable[[str], None]
 _LINGER = Path("/var/lib/systemd/linger")
@@ -186,14 +186,8 @@ def _write(units: Iterable[Unit], tell: Tell) -> bool:
             tell(f"{unit.path} is up to date.")
             continue
         unit.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = unit.path.with_name(f".{unit.path.name}.new")
-        with fresh.open("w", encoding="utf-8") as file:
-            file.write(unit.text)
-            os.fchmod(file.fileno(), 0o644)
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut may leave an empty unit
-        fresh.rename(unit.path)
-        sync_folder(unit.path.parent)
+        write_durably(unit.path, unit.text)
+        unit.path.chmod(0o644)
         tell(f"Wrote {unit.path}.")
         changed = True
     return changed

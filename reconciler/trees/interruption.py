@@ -3,7 +3,6 @@
 Found by the environment's path alone: between two renames there may be no interpreter.
 """
 
-import fcntl
 import os
 from pathlib import Path
 
@@ -19,7 +18,7 @@ def record_of(workspace: Workspace) -> Path | None:
 
 def interruption_of(workspace: Workspace) -> Problem | None:
     """What waits for recovery, and what to do; None if nothing does."""
-    if record_of(workspace) is None or _is_running(workspace):
+    if record_of(workspace) is None or workspace.pass_is_running:
         return None
     record = record_of(workspace)  # a pass may just have ended
     if record is None:
@@ -29,18 +28,3 @@ def interruption_of(workspace: Workspace) -> Problem | None:
         reason=f"a change of {workspace.prefix} was interrupted and waits for recovery",
         fix="Run `reconciler apply` or start the service; the next pass finishes or undoes it.",
     )
-
-
-def _is_running(workspace: Workspace) -> bool:
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    try:
-        descriptor = os.open(workspace.pass_lock_file, flags)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False

@@ -203,6 +203,22 @@ class Workspace:
         with _locked(self.service_lock_file):
             yield
 
+    @property
+    def pass_is_running(self) -> bool:
+        """Whether a pass holds its lock at the moment, as far as this user can see."""
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            descriptor = os.open(self.pass_lock_file, flags)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
     @contextmanager
     def pass_lock(self, cancel: Cancellation, timeout: float | None) -> Iterator[PassLock]:
         """Held during a pass, by the service or by a command.
