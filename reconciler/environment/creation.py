@@ -76,13 +76,12 @@ def _create_beside(environment: Environment, wanted: str, cancel: Cancellation) 
         environment.uv.create_environment(fresh, wanted, cancel)
         finish_beside(fresh, folder)
     except OSError as error:
-        if not was_taken(error):
-            raise
-        obstacle = None if environment.exists else obstacle_to(environment)
+        obstacle = obstacle_to(environment) if was_taken(error) else None
         if obstacle is not None:
             raise obstacle from error
+        raise
     finally:
-        with suppress(OSError):  # else the next start removes it
+        with suppress(OSError, InTheWay):  # else the next start removes it
             remove_unfinished(folder)
 
 
