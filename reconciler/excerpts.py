@@ -4,8 +4,9 @@ The head says what was done, the tail says why it failed; what is between them i
 counted. Pure, and never holds more than twice what it keeps.
 """
 
-import re
 from collections.abc import Sequence
+
+from reconciler.patterns import regex
 
 OUTPUT = 64_000
 """In characters: what is kept of a program's output, and of the log of a pass."""
@@ -17,8 +18,8 @@ LINE = 200
 """In characters: the longest line of a file that a message quotes."""
 _HEAD = 4
 """One part in so many is the head; most of what explains a failure is at the end."""
-_LAST_WORD = re.compile(r"(?<=\s)\S{0,500}\Z")
-_FIRST_WORD = re.compile(r"\A\S{0,500}(?=\s)")
+_LAST_WORD = regex(r"(?<=\s)\S{0,500}\Z")
+_FIRST_WORD = regex(r"\A\S{0,500}(?=\s)")
 
 
 class Excerpt:

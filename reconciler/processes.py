@@ -14,10 +14,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from pwd import struct_passwd
-from tempfile import TemporaryFile
+from typing import IO
+
+import msgspec
 
 from reconciler.descendants import END, ENDED_WITHIN, supervise
 from reconciler.excerpts import OUTPUT, Excerpt, shortened
@@ -45,8 +46,7 @@ class NotStarted(Exception):
         self.error = error
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """A program that has ended, and what it printed."""
 
     status: int
@@ -66,8 +66,7 @@ class TookTooLong(Exception):
         self.ended = ended
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(msgspec.Struct, frozen=True):
     """What to start, and what it can see."""
 
     words: Sequence[str | Path]
@@ -309,6 +308,15 @@ class _Child:
             os.kill(self._process.pid, number)
 
 
+def _file_with(text: str) -> IO[bytes]:
+    from tempfile import TemporaryFile  # noqa: PLC0415 -- slow to import, and few programs need it
+
+    file = TemporaryFile()  # noqa: SIM115 -- the caller closes it
+    file.write(text.encode())
+    file.seek(0)
+    return file
+
+
 def _start(program: Program, out: _Output, err: _Output, opened: ExitStack) -> _Child:
     with ExitStack() as theirs:
         channels = []
@@ -318,14 +326,12 @@ def _start(program: Program, out: _Output, err: _Output, opened: ExitStack) -> _
             theirs.callback(os.close, its)
             output.attach(ours)
             channels.append(its)
-        given = theirs.enter_context(TemporaryFile())
-        given.write(program.given.encode())
-        given.seek(0)
+        given = theirs.enter_context(_file_with(program.given)) if program.given else None
         user = program.user
         try:
             process = subprocess.Popen(
                 list(program.words),
-                stdin=given if program.given else subprocess.DEVNULL,
+                stdin=given or subprocess.DEVNULL,
                 stdout=channels[0],
                 stderr=subprocess.STDOUT if program.merged else channels[1],
                 cwd=program.folder,

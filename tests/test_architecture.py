@@ -34,11 +34,12 @@ LAYERS = (
     {"status"},
     {"log", "processes"},
     {"descendants", "excerpts"},
+    {"patterns"},
 )
 LEVEL = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 
 LONGEST_FILE = 400
-LOOSE = {"__init__", "__main__", "descendants", "excerpts", "processes"}
+LOOSE = {"__init__", "__main__", "descendants", "excerpts", "patterns", "processes"}
 SAME_SUBJECT = {
     "deciding": "what decides in an environment, and how it is read",
     "environment": "its configuration, and the environment itself",
@@ -178,6 +179,37 @@ def test_programs_are_started_and_supervised_in_one_module_each() -> None:
     }
     starting = [m for m in FILES if foreign(m) & modules or named[m] & calls]
     assert starting == ["reconciler.descendants", "reconciler.processes"]
+
+
+def at_import(node: ast.AST) -> Iterator[ast.AST]:
+    """What runs when the module is imported: everything outside functions."""
+    for child in ast.iter_child_nodes(node):
+        yield child
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from at_import(child)
+
+
+def test_no_regular_expression_is_compiled_at_import() -> None:
+    """`patterns.regex` compiles it when it is used: every command paid for all of them."""
+    compiled = [
+        f"{module}:{node.lineno}"
+        for module, tree in trees().items()
+        for node in at_import(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "re.compile"
+    ]
+    assert compiled == []
+
+
+def test_values_are_replaced_by_msgspec() -> None:
+    """`dataclasses.replace` fails on a struct, and mypy does not see it."""
+    wrong = [
+        f"{module}:{node.lineno}"
+        for module, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "dataclasses"
+        if "replace" in {alias.name for alias in node.names}
+    ]
+    assert wrong == []
 
 
 def test_the_state_is_pure() -> None:

@@ -7,7 +7,6 @@ import gc
 import io
 import os
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -18,7 +17,6 @@ from click.shell_completion import CompletionItem
 
 from reconciler import __version__
 from reconciler.cli.nearest import nearest
-from reconciler.cli.options import Options
 from reconciler.cli.shared_options import common_options
 
 COMMANDS = {
@@ -102,6 +100,8 @@ def reconciler(context: click.Context) -> None:
     Without a configuration, commands work on ./pyproject.toml, and on $VIRTUAL_ENV or the .venv
     beside it. The options below may also come after the command.
     """
+    from reconciler.cli.options import Options  # noqa: PLC0415 -- not for `--help`
+
     options = context.ensure_object(Options)
     places = {
         name: str(path)
@@ -148,6 +148,8 @@ def status_of(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ERROR
     except Exception as error:  # noqa: BLE001 -- Python would print it with control characters
+        import traceback  # noqa: PLC0415 -- only once something failed
+
         from reconciler.cli.logs import silence_default_log  # noqa: PLC0415
         from reconciler.cli.terminal.failure import words_of  # noqa: PLC0415 -- only once something failed
         from reconciler.cli.terminal.output import complain  # noqa: PLC0415

@@ -5,8 +5,7 @@ from typing import Any
 
 import click
 
-from reconciler.cli.options import EVERYWHERE
-from reconciler.cli.shared_options import common_options
+from reconciler.cli.shared_options import EVERYWHERE, common_options
 
 _WIDTH = 92
 

@@ -5,10 +5,9 @@ Commands print what people need to know themselves.
 
 import sys
 
-import structlog
-
 from reconciler.cli.options import Options
 from reconciler.config import LogFormat, LogLevel
+from reconciler.log.lean import structlog
 from reconciler.log.logger import Record, configure
 
 

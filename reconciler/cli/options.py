@@ -4,8 +4,6 @@ from pathlib import Path
 
 import msgspec
 
-EVERYWHERE = ("config", "pyproject", "python", "environment", "json", "quiet", "verbose")
-
 
 class Options(msgspec.Struct, frozen=True):
     """What a command works on, and how it prints its result."""

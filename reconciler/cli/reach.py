@@ -1,10 +1,10 @@
 """Finds the service that manages an environment; if there is one, only it makes changes."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import msgspec
 
 from reconciler.cli.client import Client, Foreign, NotRunning
 from reconciler.config import Config, EnvironmentConfig, Mode
@@ -15,8 +15,7 @@ from reconciler.status import EnvironmentStatus, Status
 from reconciler.trees.workspace import Busy
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(msgspec.Struct, frozen=True):
     """An environment that a running service manages."""
 
     client: Client

@@ -1,16 +1,15 @@
-"""The options that every command shares, accepted before and after the command's name."""
+"""The options that every command shares, accepted before and after the command's name.
+
+`--help` and `--version` need nothing but this, so it imports what a value needs only with a value.
+"""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 from click.shell_completion import CompletionItem
 
-from reconciler.cli.options import EVERYWHERE, Options
-
-_PATH = click.Path(path_type=Path)
+EVERYWHERE = ("config", "pyproject", "python", "environment", "json", "quiet", "verbose")
 
 
 def common_options(names: Sequence[str]) -> list[click.Option]:
@@ -20,6 +19,14 @@ def common_options(names: Sequence[str]) -> list[click.Option]:
 
 def _store(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     """Store only what is given, so that options before the command are not lost."""
+    from pathlib import Path  # noqa: PLC0415
+
+    import msgspec  # noqa: PLC0415
+
+    from reconciler.cli.options import Options  # noqa: PLC0415
+
+    if value is not None and isinstance(parameter.type, click.Path):
+        value = Path(value)
     options = context.obj if isinstance(context.obj, Options) else Options()
     context.obj = (
         msgspec.structs.replace(options, **{str(parameter.name): value}) if value else options
@@ -28,7 +35,12 @@ def _store(context: click.Context, parameter: click.Parameter, value: Any) -> No
 
 def _path(name: str, metavar: str, words: str) -> click.Option:
     return click.Option(
-        [f"--{name}"], type=_PATH, metavar=metavar, help=words, expose_value=False, callback=_store
+        [f"--{name}"],
+        type=click.Path(),
+        metavar=metavar,
+        help=words,
+        expose_value=False,
+        callback=_store,
     )
 
 
@@ -50,6 +62,7 @@ def _environment() -> click.Option:
 def _complete_environment(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
+    from reconciler.cli.options import Options  # noqa: PLC0415
     from reconciler.cli.targets import known_names  # noqa: PLC0415 -- only when completing
 
     names = known_names(context.find_object(Options) or Options())

@@ -1,11 +1,11 @@
 """Where the service listens, as text and as a type; opens no socket."""
 
 import ipaddress
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.config.problem import Unfit
+from reconciler.patterns import regex
 
 LONGEST_SOCKET_PATH = 107
 """In bytes: what fits into sockaddr_un (unix(7)), without the final NUL."""
@@ -44,9 +44,9 @@ class UnixAddress:
         return f"unix:{self.path}"
 
 
-_TCP = re.compile(r"(?:\[(?P<six>[^\]]+)\]|(?P<four>[^:\[\]]+)):(?P<port>\d{1,5})")
+_TCP = regex(r"(?:\[(?P<six>[^\]]+)\]|(?P<four>[^:\[\]]+)):(?P<port>\d{1,5})")
 
-_ZONE = re.compile(r"[^%]*(?:%[A-Za-z0-9][A-Za-z0-9._-]*)?")
+_ZONE = regex(r"[^%]*(?:%[A-Za-z0-9][A-Za-z0-9._-]*)?")
 """Python accepts anything as the zone of an IPv6 address (RFC 4007)."""
 
 Address = TcpAddress | UnixAddress

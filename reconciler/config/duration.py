@@ -3,11 +3,12 @@
 import re
 
 from reconciler.config.problem import Unfit
+from reconciler.patterns import regex
 
 _UNITS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 """In milliseconds, to avoid rounding errors of binary fractions."""
-_PART = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|[dhms])")
-_WHOLE = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
+_PART = regex(r"(\d{1,9}(?:\.\d{1,3})?)(ms|[dhms])")
+_WHOLE = regex(rf"(?:{_PART.pattern})+", re.ASCII)
 LONGEST = 366 * 86_400.0
 """In seconds; a longer duration is a typo, and system timers would overflow."""
 

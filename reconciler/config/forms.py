@@ -6,7 +6,6 @@ most it checks whether a path is a folder.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,8 +23,7 @@ T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(msgspec.Struct, frozen=True):
     """One kind of value."""
 
     words: str
@@ -36,16 +34,14 @@ class Form:
     """From our value to TOML."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tables:
+class Tables(msgspec.Struct, frozen=True):
     """A list of tables, each described by the same struct."""
 
     words: str
     struct: type[msgspec.Struct]
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(msgspec.Struct, frozen=True):
     """The description of a key, besides its type and default."""
 
     form: Form | Tables

@@ -7,13 +7,14 @@ from urllib.parse import urlsplit
 from packaging.utils import canonicalize_name
 
 from reconciler.config.problem import Unfit
+from reconciler.patterns import regex
 
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
-_PATTERN = re.compile(r"[A-Za-z0-9*?](?:[A-Za-z0-9._*?-]*[A-Za-z0-9*?])?")
-_LEADING_NAME = re.compile(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*[\[(<>=!~;@ ]")
-_HOST = re.compile(r"(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.?)+")
-_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,254}\$?")
-_ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NAME = regex(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_PATTERN = regex(r"[A-Za-z0-9*?](?:[A-Za-z0-9._*?-]*[A-Za-z0-9*?])?")
+_LEADING_NAME = regex(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*[\[(<>=!~;@ ]")
+_HOST = regex(r"(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.?)+")
+_USER = regex(r"[A-Za-z_][A-Za-z0-9_.@-]{0,254}\$?")
+_ENVIRONMENT = regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 HIGHEST_UID = 2**32 - 2
 """To the kernel, the next number means "no user"."""
 

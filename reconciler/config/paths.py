@@ -6,7 +6,6 @@ log or a terminal, and a name that is not UTF-8 cannot be written to any of them
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -14,17 +13,17 @@ import msgspec
 from reconciler.config.address import LONGEST_SOCKET_PATH, UnixAddress
 from reconciler.config.problem import Unfit
 from reconciler.log.visible import visible_in_cell
+from reconciler.patterns import regex
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL = regex("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """C0, DEL and C1, among them NEL, and Unicode's line and paragraph separators."""
-_NOT_UTF8 = re.compile("[\ud800-\udfff]")
+_NOT_UTF8 = regex("[\ud800-\udfff]")
 """How Python shows bytes that are not UTF-8 (PEP 383)."""
 _NAMES = {"\0": "a NUL", "\n": "a line feed", "\r": "a carriage return", "\t": "a tab"}
-_INTERPRETER = re.compile(r"(?:python|pypy)[\d.]*t?", re.ASCII)
+_INTERPRETER = regex(r"(?:python|pypy)[\d.]*t?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """The folder that paths in a file are relative to."""
 
     folder: Path
@@ -82,6 +81,8 @@ def require_plain_paths(values: msgspec.Struct) -> None:
 
 def odd_character(text: str, *, allowed: str = "") -> str | None:
     """The first control character or part that is not UTF-8, in words; None if there is none."""
+    if text.isprintable():
+        return None
     for found in _CONTROL.finditer(text):
         if found[0] not in allowed:
             name = _NAMES.get(found[0], "a control character")

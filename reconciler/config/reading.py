@@ -3,7 +3,6 @@
 Knows keys only by their descriptions (`fields_of`), not what they mean.
 """
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,7 +112,9 @@ class Reading:
         for name in table:
             if name in known:
                 continue
-            near = difflib.get_close_matches(name, known, n=1)
+            from difflib import get_close_matches  # noqa: PLC0415 -- only for a wrong name
+
+            near = get_close_matches(name, known, n=1)
             if path and name in self.homes:
                 fix = f"It belongs in {self.homes[name]}."
             elif near:

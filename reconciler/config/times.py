@@ -1,9 +1,6 @@
 """When a maintenance window opens: cron expressions and time zones, checked."""
 
 import datetime as dt
-from zoneinfo import ZoneInfo
-
-from cronsim import CronSim, CronSimError
 
 from reconciler.config.problem import Unfit
 
@@ -16,6 +13,8 @@ def cron(text: str, expected: str) -> str:
     Raises:
         Unfit: It cannot be read, or never matches (30 February).
     """
+    from cronsim import CronSim, CronSimError  # noqa: PLC0415 -- few configurations have one
+
     if len(text.split()) != 5:
         raise Unfit(expected)
     try:
@@ -34,6 +33,8 @@ def timezone(text: str, expected: str) -> str:
     Raises:
         Unfit: There is no such time zone.
     """
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 -- few configurations have one
+
     try:
         ZoneInfo(text)
     except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError

@@ -1,7 +1,6 @@
 """Writes values as TOML, for messages and the generated files."""
 
 import datetime as dt
-import json
 import math
 
 
@@ -11,6 +10,8 @@ def toml_text(value: object) -> str:
         case bool():
             return "true" if value else "false"
         case str():
+            import json  # noqa: PLC0415 -- only for messages
+
             return json.dumps(value, ensure_ascii=False)
         case float() if not math.isfinite(value):
             return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")

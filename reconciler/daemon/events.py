@@ -8,8 +8,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Self
+
+import msgspec
 
 from reconciler.log.redact import without_secrets
 
@@ -20,8 +21,7 @@ QUEUE = 256
 SUBSCRIBERS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """Something that happened.
 
     Attributes:

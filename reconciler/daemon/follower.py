@@ -1,8 +1,10 @@
 """Passes on what a running pass says: to the status, and to everyone who follows the events."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from reconciler.daemon.knowledge import Knowledge
 from reconciler.daemon.progress import PackageStep, Progress

@@ -1,8 +1,8 @@
 """Asks torch in the environment what it sees, on a thread of its own, and never twice at once."""
 
 import threading
-from dataclasses import replace
 
+from msgspec.structs import replace
 from packaging.utils import NormalizedName
 
 from reconciler.daemon.knowledge import Knowledge

@@ -6,7 +6,8 @@ Several threads learn things; each change is whole before anyone sees it, and no
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from reconciler.daemon.known import Known
 from reconciler.daemon.view import environment_status

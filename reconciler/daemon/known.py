@@ -1,7 +1,9 @@
 """What is known of one environment at one moment, and what a finished pass changes in it. Pure."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.snapshot import Snapshot
@@ -11,12 +13,11 @@ from reconciler.passes.runner import Trouble
 from reconciler.status import Change, Failure, GenerationStatus, Gpu, Hold, PassStatus
 
 
-@dataclass(frozen=True)
-class Known:
+class Known(msgspec.Struct, frozen=True):
     """Everything that a worker knows of its environment at one moment."""
 
     config: EnvironmentConfig
-    state: State = field(default_factory=State)
+    state: State = msgspec.field(default_factory=State)
     snapshot: Snapshot | None = None
     holds: tuple[Hold, ...] = ()
     trouble: Trouble | None = None

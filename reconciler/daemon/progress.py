@@ -1,26 +1,26 @@
 """The progress of a pass, package by package: from its plan and from uv's lines. Pure."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 from packaging.utils import canonicalize_name
 
+from reconciler.patterns import regex
 from reconciler.status import Change
 
 _NAME = r"(?P<name>[A-Za-z0-9._-]+)"
 _STEPS = (
-    ("building", re.compile(rf"^\s*Building {_NAME}")),
-    ("built", re.compile(rf"^\s*Built {_NAME}")),
-    ("downloading", re.compile(rf"^\s*Downloading {_NAME}")),
-    ("downloaded", re.compile(rf"^\s*Downloaded {_NAME}")),
-    ("failed", re.compile(rf"^error: Failed to (?:download and )?build `{_NAME}")),
-    ("installed", re.compile(rf"^ \+ {_NAME}")),
+    ("building", regex(rf"^\s*Building {_NAME}")),
+    ("built", regex(rf"^\s*Built {_NAME}")),
+    ("downloading", regex(rf"^\s*Downloading {_NAME}")),
+    ("downloaded", regex(rf"^\s*Downloaded {_NAME}")),
+    ("failed", regex(rf"^error: Failed to (?:download and )?build `{_NAME}")),
+    ("installed", regex(rf"^ \+ {_NAME}")),
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PackageStep:
+class PackageStep(msgspec.Struct, frozen=True):
     """One package has come to a step: planned, downloading, building, installed, failed."""
 
     package: str

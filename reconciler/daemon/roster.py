@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from reconciler.config import Config, EnvironmentConfig
 from reconciler.daemon.claim import Claim
 from reconciler.daemon.follower import Emit
@@ -38,8 +40,7 @@ class Managed:
     """Set once it is to end, after the pass that runs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(msgspec.Struct, frozen=True):
     """What all workers share.
 
     Attributes:

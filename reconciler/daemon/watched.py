@@ -5,9 +5,10 @@ Looks at the disk and decides; it watches nothing itself and starts no process.
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+
+import msgspec
 
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.snapshot import Snapshot
@@ -22,8 +23,7 @@ _MOST_OF_SOURCES = 500
 _OF_PREFIX = frozenset({"lib", "lib64", "bin", "pyvenv.cfg"})
 
 
-@dataclass(frozen=True)
-class Targets:
+class Targets(msgspec.Struct, frozen=True):
     """What to watch, and which changes there matter.
 
     `files` are the project's file and those of its workspace, the symbolic links on the way to
@@ -38,7 +38,7 @@ class Targets:
     sites: tuple[Path, ...] = ()
     trees: tuple[Path, ...] = ()
     """Watched with everything below: the packages of the holds."""
-    inodes: tuple[int, ...] = field(default=())
+    inodes: tuple[int, ...] = ()
     """The folders' identities: after an exchange the same paths are other folders."""
 
     @property
@@ -131,8 +131,7 @@ def _inode(path: Path) -> int:
         return 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Owned:
+class _Owned(msgspec.Struct, frozen=True):
     """Where a held package's files are: at the top of site-packages, and elsewhere."""
 
     tops: frozenset[str]

@@ -48,13 +48,15 @@ class Exchange:
         thread = threading.Thread(target=self._run, name="webhook", daemon=True)
         thread.start()
         thread.join(self._limit)
+        # Asked before the cut: a cut answer reads like one that ended.
+        overdue = thread.is_alive()
         with self._lock:
             self._over = True
             for opened in self._opened:
                 with contextlib.suppress(OSError):
                     opened.shutdown(socket.SHUT_RDWR)
                 opened.close()
-        if thread.is_alive():
+        if overdue:
             raise Overdue(self._limit)
         if self._error is not None:
             raise self._error

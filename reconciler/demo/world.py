@@ -7,8 +7,10 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from reconciler.demo.pseudo_terminal import Ran, run_in_terminal
 from reconciler.demo.wheels import write_wheel

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -24,8 +23,7 @@ from reconciler.trees.interruption import interruption_of
 from reconciler.uv.program import UvError
 
 
-@dataclass(frozen=True, slots=True)
-class WhoAnswers:
+class WhoAnswers(msgspec.Struct, frozen=True):
     """Who answers at the service's address: `status` is our service, `foreign` another program."""
 
     status: Status | None = None

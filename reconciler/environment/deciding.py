@@ -6,12 +6,11 @@ cache, folders of wheels, projects that are built. Looks at names only; starts n
 
 import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from packaging.requirements import InvalidRequirement, Requirement
 
 from reconciler.config import EnvironmentConfig
@@ -37,8 +36,7 @@ _REQUIREMENTS = (
 _MOST_PTH_BYTES = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Deciding:
+class Deciding(msgspec.Struct, frozen=True):
     """Paths that decide; of `folders` every entry does, of `trees` everything at any depth."""
 
     paths: tuple[Path, ...] = ()
@@ -117,6 +115,8 @@ def commands_of(config: EnvironmentConfig, environ: Mapping[str, str]) -> Iterat
         if os.sep in name:
             yield Path(name) if name.startswith(os.sep) else config.root / name
         elif not (config.root / "bin" / name).exists():  # else it is among the environment's own
+            import shutil  # noqa: PLC0415 -- slow to import, and few configurations need it
+
             found = shutil.which(name, path=environ.get("PATH"))
             if found is not None:
                 yield Path(found).absolute()

@@ -8,10 +8,10 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
 from packaging.markers import default_environment
 from packaging.utils import NormalizedName
 

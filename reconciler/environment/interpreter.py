@@ -6,7 +6,6 @@ interpreter or its `pyvenv.cfg` changes. None of our code is imported there.
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -21,24 +20,45 @@ QUERY_TIMEOUT_SECONDS = 60.0
 _MOST_KEPT = 100_000
 _LONGEST_ERROR = 600
 
-# Works on Python 3.8 and newer, isolated from PYTHON* variables and the current folder.
+# Works on Python 3.8 and newer, isolated from PYTHON* variables and the current folder. `platform`
+# and `json` take longer to import than everything else takes, so they are only a fall-back.
 _QUERY = """
-import importlib.machinery, json, os, platform, site, sys, sysconfig
+import importlib.machinery, os, site, sys, sysconfig
 v = sys.implementation.version
 iv = "%d.%d.%d" % v[:3] + ("" if v.releaselevel == "final" else v.releaselevel[0] + str(v.serial))
 paths = sysconfig.get_paths()
-print(json.dumps({
+if sys.platform == "linux" and sys.implementation.name == "cpython":
+    system, _, release, version, machine = os.uname()
+    implementation, full = "CPython", sys.version.split()[0]
+else:
+    import platform
+    system, _, release, version, machine = platform.uname()[:5]
+    implementation, full = platform.python_implementation(), platform.python_version()
+
+def shown(value):
+    if isinstance(value, dict):
+        return "{%s}" % ",".join(shown(k) + ":" + shown(v) for k, v in value.items())
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "[%s]" % ",".join(map(shown, value))
+    if isinstance(value, str) and ascii(value) == "'%s'" % value and '"' not in value:
+        return '"%s"' % value
+    import json
+    return json.dumps(value)
+
+print(shown({
     "markers": {
         "implementation_name": sys.implementation.name,
         "implementation_version": iv,
         "os_name": os.name,
-        "platform_machine": platform.machine(),
-        "platform_python_implementation": platform.python_implementation(),
-        "platform_release": platform.release(),
-        "platform_system": platform.system(),
-        "platform_version": platform.version(),
-        "python_full_version": platform.python_version(),
-        "python_version": ".".join(platform.python_version_tuple()[:2]),
+        "platform_machine": machine,
+        "platform_python_implementation": implementation,
+        "platform_release": release,
+        "platform_system": system,
+        "platform_version": version,
+        "python_full_version": full,
+        "python_version": ".".join(full.split(".")[:2]),
         "sys_platform": sys.platform,
     },
     "prefix": sys.prefix,
@@ -65,8 +85,7 @@ class InterpreterError(ExpectedEnd):
         self.fix = fix
 
 
-@dataclass(frozen=True, slots=True)
-class Interpreter:
+class Interpreter(msgspec.Struct, frozen=True):
     """The Python of an environment.
 
     `markers` is the environment that PEP 508 markers are evaluated in. All paths are absolute

@@ -4,11 +4,11 @@ They know no holds: uv.lock has the index's torch, and each of them installs it 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import tomli
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import InvalidVersion, Version
@@ -26,12 +26,11 @@ HOW_TO_STOP_UV = (
 )
 
 
-@dataclass(frozen=True)
-class UvLock:
+class UvLock(msgspec.Struct, frozen=True):
     """The lock of the uv project that has this environment, and the versions in it."""
 
     file: Path
-    versions: Mapping[NormalizedName, frozenset[Version]] = field(default_factory=dict)
+    versions: Mapping[NormalizedName, frozenset[Version]] = msgspec.field(default_factory=dict)
 
     def has(self, name: NormalizedName, version: Version) -> bool:
         """Whether it locks just this version, for whatever platform."""

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from packaging.utils import NormalizedName
 
@@ -19,8 +18,7 @@ from reconciler.state.shared_files import SharedFiles
 _SHOWN = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict(Notice):
+class Conflict(Notice, frozen=True):
     """Two packages claim the same files; `code` is whether one of them is broken by that.
 
     `held` is whether one of them is held: its files are compared and restored, so the other

@@ -5,8 +5,9 @@ It goes if nothing that stays requires it; a held package never does.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 
+import msgspec
+from msgspec.structs import replace
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
@@ -21,8 +22,7 @@ from reconciler.vault.manifest import Manifest
 PROJECT = "the project declares it"
 
 
-@dataclass(frozen=True)
-class Needs:
+class Needs(msgspec.Struct, frozen=True):
     """What requires what, once the held builds are back.
 
     Args:
@@ -35,7 +35,7 @@ class Needs:
     installed: Installed
     declared: tuple[Requirement, ...]
     markers: Mapping[str, str]
-    adjustments: Adjustments = field(default_factory=Adjustments)
+    adjustments: Adjustments = msgspec.field(default_factory=Adjustments)
 
     def without(self, going: Iterable[NormalizedName]) -> dict[NormalizedName, str]:
         """Every package that something other than `going` requires, and who does, in words."""
@@ -68,13 +68,12 @@ def _note(
     extras.setdefault(name, set()).update(canonicalize_name(e) for e in requirement.extras)
 
 
-@dataclass(frozen=True)
-class Intruders:
+class Intruders(msgspec.Struct, frozen=True):
     """What a restore does about the packages that came with an intruder."""
 
     leaving: tuple[Distribution, ...] = ()
     """They claim files of what is restored, and nothing requires them."""
-    staying: Mapping[NormalizedName, str] = field(default_factory=dict)
+    staying: Mapping[NormalizedName, str] = msgspec.field(default_factory=dict)
     """They claim such files too; with the reason why they stay."""
     rest: tuple[Distribution, ...] = ()
     """They came with an intruder and claim no such file; nothing requires them."""

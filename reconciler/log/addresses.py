@@ -7,27 +7,29 @@ does not allow there (`/`, `?`, `#`, `@`, a space). It takes too much rather tha
 import re
 from base64 import b64encode
 from collections.abc import Iterator
-from dataclasses import dataclass
 from urllib.parse import unquote
+
+import msgspec
+
+from reconciler.patterns import regex
 
 LONGEST = 4096
 """In characters; what is longer is not an address with a password."""
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30})?://")
-_AUTHORITY = re.compile(r"[^/?#\\\s]*")
-_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][\w.-]*)(?::\d+)?(?=[/?#\s;,\"']|$)")
-_FAMILIAR_HOST = re.compile(r"[\w-]+\.[\w.-]+|localhost|\[.*\]")
-_SECRET_KEY = re.compile(
+_SCHEME = regex(r"([A-Za-z][A-Za-z0-9+.-]{0,30})?://")
+_AUTHORITY = regex(r"[^/?#\\\s]*")
+_HOST = regex(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][\w.-]*)(?::\d+)?(?=[/?#\s;,\"']|$)")
+_FAMILIAR_HOST = regex(r"[\w-]+\.[\w.-]+|localhost|\[.*\]")
+_SECRET_KEY = regex(
     r"key|auth|token|sig|pass|pwd|secret|code|access|cred|session|ticket|bearer", re.IGNORECASE
 )
-_WORD = re.compile(r"[A-Za-z]?[a-z]{0,15}|[0-9.]{1,12}")
+_WORD = regex(r"[A-Za-z]?[a-z]{0,15}|[0-9.]{1,12}")
 _TOKEN_LENGTH = 16
 _NO_SECRET_USERS = frozenset({"git", "hg", "svn"})
 _NO_SECRET_PASSWORDS = frozenset({"", "x-oauth-basic", "x-token-auth"})
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """One secret.
 
     Either a `value`, masked wherever it occurs; or a `secret`, masked only between `before` and

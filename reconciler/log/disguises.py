@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from urllib.parse import unquote
 
+from reconciler.patterns import regex
+
 MASK = "****"
 
-_SAFE = re.compile(r"[A-Za-z0-9_.~-]+")
+_SAFE = regex(r"[A-Za-z0-9_.~-]+")
 _ESCAPES = {"\n": "n", "\r": "r", "\t": "t"}
 _ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot|#34|#x22", "'": "apos|#39|#x27"}
 _MOST_DECODINGS = 3

@@ -21,6 +21,7 @@ from logging_journald import (  # type: ignore[import-untyped]  # has types, but
 
 from reconciler.log.levels import LogFormat
 from reconciler.log.logger import Record, Sink
+from reconciler.patterns import regex
 
 PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 """Our levels as those of syslog(3)."""
@@ -29,7 +30,7 @@ _MESSAGE_ONLY = ("message", "exception")
 """Keys that are only put into MESSAGE: a field `message` would hide it."""
 _LEFT_OUT = ("timestamp", "level")
 """Keys that the journal sets itself."""
-_RESERVED = re.compile(
+_RESERVED = regex(
     r"MESSAGE|MESSAGE_ID|PRIORITY|ERRNO|INVOCATION_ID|USER_INVOCATION_ID|DOCUMENTATION|TID|UNIT|"
     r"USER_UNIT|(CODE|SYSLOG|OBJECT|COREDUMP)_.*"
 )

@@ -14,10 +14,9 @@ from datetime import datetime
 from typing import Any, TextIO, cast
 
 import msgspec
-import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from reconciler.excerpts import MESSAGE, shortened
+from reconciler.log.lean import structlog
 from reconciler.log.levels import LogFormat, LogLevel
 from reconciler.log.redact import plain, redact
 from reconciler.log.visible import visible_in_json, visible_in_log
@@ -34,9 +33,9 @@ _LONGEST_VALUE = 16_000
 """In bytes of JSON: the longest list or table."""
 
 
-def get_logger(name: str) -> FilteringBoundLogger:
+def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
     """The logger of a module; create it once, at the top."""
-    return cast("FilteringBoundLogger", structlog.get_logger(name))
+    return cast("structlog.typing.FilteringBoundLogger", structlog.get_logger(name))
 
 
 @contextlib.contextmanager
@@ -152,7 +151,9 @@ class _Delivery:
     debug = info = warning = error = critical = exception = fatal = log = msg
 
 
-def _finished(_logger: WrappedLogger, _method: str, record: EventDict) -> EventDict:
+def _finished(
+    _logger: structlog.typing.WrappedLogger, _method: str, record: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
     """Plain values, no secrets, nothing too long, and the most important keys first."""
     values = {key: _bounded(plain(value, key), key) for key, value in record.items()}
     first = {key: values[key] for key in _FIRST if key in values}

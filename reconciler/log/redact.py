@@ -14,6 +14,7 @@ import msgspec
 
 from reconciler.log.addresses import LONGEST, Found, is_token, secrets_in, secrets_of_proxy
 from reconciler.log.disguises import MASK, Disguised, decoded, disguises_of
+from reconciler.patterns import regex
 
 T = TypeVar("T")
 
@@ -27,27 +28,25 @@ MOST = 1000
 _DEEPEST = 32
 
 _WORDS = r"(?:password|passwd|token|secret|signature|credentials?|api[_-]?key|access[_-]?key)"
-_IN_ADDRESS = re.compile(r"""(?<=://)[^\s/?#"<>]*(?=@)""")
-_BROKEN_ADDRESS = re.compile(
+_IN_ADDRESS = regex(r"""(?<=://)[^\s/?#"<>]*(?=@)""")
+_BROKEN_ADDRESS = regex(
     r"""(?<=://)[^\s/?#"<>@:\[]{1,200}:(?!\d+[/?#])[^\s/?#"<>@]{0,200}[/?#][^\s"<>@]{0,300}(?=@)"""
 )
 """A password with a character that ends the host; bounded, as one may begin within another."""
-_IN_QUERY = re.compile(
+_IN_QUERY = regex(
     rf"""((?:{_WORDS}|[?&](?:sig|key|auth|pass|pwd|pw|access|session|code|[A-Za-z0-9_.-]{{1,40}}[_.-](?:sig|key|auth|pass|pwd)))=(?!=))[^\s&#"',;<>]+""",
     re.IGNORECASE,
 )
-_ASSIGNED = re.compile(
+_ASSIGNED = regex(
     rf"""({_WORDS}(?:["']\s*:\s*|["']?\s+=\s+|=(?=["'])))(?:"[^"]*"|'[^']*'|[^\s"',;=][^\s"',;]*)""",
     re.IGNORECASE,
 )
-_AUTHORIZATION = re.compile(
+_AUTHORIZATION = regex(
     r"""(authorization["']?\s*[:=]\s*["']?)(?:(?:basic|bearer|token|digest)\s+)?[^\s"',;]+""",
     re.IGNORECASE,
 )
-_BEARER = re.compile(r"(\bbearer\s+)(?=[^\s\d]*\d)[A-Za-z0-9._~+/=-]{16,}", re.IGNORECASE)
-_SECRET_NAME = re.compile(
-    rf"(?:^|.*[_-])(?:{_WORDS}|authorization|cookie)$", re.IGNORECASE | re.DOTALL
-)
+_BEARER = regex(r"(\bbearer\s+)(?=[^\s\d]*\d)[A-Za-z0-9._~+/=-]{16,}", re.IGNORECASE)
+_SECRET_NAME = regex(rf"(?:^|.*[_-])(?:{_WORDS}|authorization|cookie)$", re.IGNORECASE | re.DOTALL)
 
 
 class Redactor:
@@ -125,7 +124,8 @@ class Redactor:
             return text
         text = _AUTHORIZATION.sub(rf"\1{MASK}", text)
         text = _BEARER.sub(rf"\1{MASK}", text)
-        text = _IN_QUERY.sub(rf"\1{MASK}", text)
+        if "=" in text:
+            text = _IN_QUERY.sub(rf"\1{MASK}", text)
         return _ASSIGNED.sub(rf"\1{MASK}", text)
 
 

@@ -9,10 +9,10 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import msgspec
 from packaging.utils import NormalizedName
 
 from reconciler.log.logger import get_logger
@@ -34,8 +34,7 @@ from reconciler.uv.program import BuildFailed, DiskFull, Planned, TimedOut, Unus
 log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(msgspec.Struct, frozen=True):
     """The prepared packages, the remaining decision, and what the holds held back."""
 
     decision: Decision

@@ -5,8 +5,9 @@ Plain values; `runner` turns them into words.
 
 import errno
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
@@ -73,8 +74,7 @@ class KeepsChanging(ExpectedEnd):
         )
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """How a pass ended, with all details."""
 
     result: Result

@@ -8,10 +8,11 @@ error puts the old tree back.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+from msgspec.structs import replace
 from packaging.utils import NormalizedName
 
 from reconciler.environment.environment import Environment
@@ -47,8 +48,7 @@ _CANNOT_EXCHANGE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(msgspec.Struct, frozen=True):
     """What is live now, and how it went live."""
 
     generation: int
@@ -77,8 +77,7 @@ class LiveChange(Protocol):
         """Make the change. If it raises, the live tree is the old one."""
 
 
-@dataclass(frozen=True)
-class StagedTree:
+class StagedTree(msgspec.Struct, frozen=True):
     """A clone of the live tree with packages replaced, verified.
 
     Attributes:
@@ -124,8 +123,7 @@ class StagedTree:
                 remove_tree(stage)
 
 
-@dataclass(frozen=True)
-class KeptTree:
+class KeptTree(msgspec.Struct, frozen=True):
     """A generation that is to go live again."""
 
     snapshot: Snapshot
@@ -147,8 +145,7 @@ class KeptTree:
         return _exchange(workspace, self.snapshot, folder, roots, self.generation)
 
 
-@dataclass(frozen=True)
-class LiveEdit:
+class LiveEdit(msgspec.Struct, frozen=True):
     """Packages replaced in the live tree itself, if nothing can be staged.
 
     Attributes:

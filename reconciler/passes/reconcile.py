@@ -5,8 +5,9 @@ stage, prove, publish. Nothing is live before it is published. The caller record
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from reconciler.config import Update
 from reconciler.environment.creation import create_environment

@@ -46,8 +46,7 @@ FIRST_RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(msgspec.Struct, frozen=True):
     """Why a pass ended without its result, in one word and in a sentence."""
 
     reason: Reason
@@ -57,8 +56,7 @@ class Trouble:
     """Seconds until the retry, if that is known; otherwise the back-off decides."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(msgspec.Struct, frozen=True):
     """A finished pass: its entry in the journal, and what it found."""
 
     detail: PassDetail
@@ -69,8 +67,7 @@ class Recorded:
     """The holds after the pass; None if the pass did not get that far."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
+class _Ended(msgspec.Struct, frozen=True):
     """How the work of a pass ended, and what was done afterwards under the lock."""
 
     outcome: Outcome | None = None

@@ -5,9 +5,9 @@ Nothing goes live before `publish`.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 from packaging.utils import NormalizedName
 
 from reconciler.environment.snapshot import Snapshot
@@ -33,8 +33,7 @@ Prove = Callable[[Tree, Fingerprints], Installed]
 argument is the fingerprints of the held files before the change."""
 
 
-@dataclass(frozen=True, slots=True)
-class Replacement:
+class Replacement(msgspec.Struct, frozen=True):
     """The packages that leave, and the new ones.
 
     Attributes:
@@ -48,7 +47,7 @@ class Replacement:
     going: frozenset[NormalizedName]
     incoming: Path | None
     holds: HoldSet
-    strays: Strays = field(default_factory=dict)
+    strays: Strays = msgspec.field(default_factory=dict)
 
 
 def clone_live(running: Pass, snapshot: Snapshot, work: Path) -> Staging:

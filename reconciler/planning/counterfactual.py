@@ -7,6 +7,7 @@ compared, never applied.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
@@ -29,8 +30,7 @@ _FROM_ABOVE = frozenset({"<", "<=", "==", "===", "~=", "!="})
 """Operators that can keep a package older than the newest."""
 
 
-@dataclass(frozen=True, slots=True)
-class Withheld:
+class Withheld(msgspec.Struct, frozen=True):
     """A package that the holds keep older than it would be without them."""
 
     name: NormalizedName

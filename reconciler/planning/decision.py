@@ -1,8 +1,8 @@
 """What a pass will do, decided completely before it does anything. It never touches a hold."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+import msgspec
 from packaging.utils import NormalizedName
 
 from reconciler.state.holds import HoldSet
@@ -25,8 +25,7 @@ class HoldViolation(ExpectedEnd):
         self.name = name
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """What a pass will do, decided completely before it does anything.
 
     `install` has exact versions, none of them held. `remove` has installed packages that are

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from packaging.utils import NormalizedName
 
 from reconciler.log.redact import redact
+from reconciler.patterns import regex
 from reconciler.state.culprits import Core
 from reconciler.state.desired import Desired
 from reconciler.state.holds import Held, HoldSet
@@ -16,7 +17,7 @@ from reconciler.status import Failure, Reason
 from reconciler.uv.effective import Item
 from reconciler.uv.program import BuildFailed, Planned
 
-_WORD = re.compile(r"[\w.-]+")
+_WORD = regex(r"[\w.-]+")
 
 
 def mentions(text: str, name: str) -> bool:

@@ -5,8 +5,9 @@ installable subset and reports every requirement left out with uv's reason.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
+from msgspec.structs import replace
 from packaging.utils import NormalizedName, canonicalize_name
 
 from reconciler.config import OnError, Update

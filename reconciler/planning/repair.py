@@ -5,11 +5,10 @@ the newest version that the requirements allow, and move its dependencies along.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote, urlsplit
 
+import msgspec
 from packaging.utils import NormalizedName
 
 from reconciler.config import Update
@@ -23,8 +22,7 @@ from reconciler.uv.effective import HELD_WEIGHT, Item
 from reconciler.uv.program import Planned
 
 
-@dataclass(frozen=True, slots=True)
-class Repair:
+class Repair(msgspec.Struct, frozen=True):
     """One broken package, and the requirement that brings exactly it back."""
 
     distribution: Distribution
@@ -128,6 +126,6 @@ def _source_of(origin: DirectUrl) -> Mapping[str, object]:
     if origin.commit is not None:
         return {"git": origin.url, "rev": origin.commit, **folder}
     if origin.url.startswith("file:"):
-        path = str(Path(url2pathname(urlsplit(origin.url).path)))
+        path = str(Path(unquote(urlsplit(origin.url).path)))
         return {"path": path, "editable": True} if origin.editable else {"path": path, **folder}
     return {"url": origin.url, **folder}

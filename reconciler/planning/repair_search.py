@@ -1,9 +1,11 @@
 """Finds out which repairs uv can do: on the index, in uv's cache, or where a package came from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import mkdtemp
+
+import msgspec
+from msgspec.structs import replace
 
 from reconciler.planning.failures import suspects
 from reconciler.planning.repair import Repair
@@ -12,8 +14,7 @@ from reconciler.uv.cached import pack_cached
 from reconciler.uv.program import BuildFailed, NoSolution
 
 
-@dataclass(frozen=True)
-class RepairSearch:
+class RepairSearch(msgspec.Struct, frozen=True):
     """Asks for the repairs alone, so that a build that nobody has any more blocks nothing else.
 
     Args:

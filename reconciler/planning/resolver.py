@@ -4,10 +4,11 @@ A plan is a dry run: nothing is installed, and the environment is not written to
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
+import msgspec
+from msgspec.structs import replace
 from packaging.utils import NormalizedName
 
 from reconciler.config import Update
@@ -26,8 +27,7 @@ from reconciler.uv.program import BuildFailed, Plan, Unreadable, UvError
 log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """One dry run: what uv is asked for, and with which limits."""
 
     items: tuple[Item, ...]
@@ -47,8 +47,7 @@ class Question:
     """Whether another run is active; then uv must not use the environment itself and lock it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Learned:
+class Learned(msgspec.Struct, frozen=True):
     """What uv's answers have taught us; it only grows."""
 
     missing: frozenset[NormalizedName]

@@ -5,9 +5,10 @@ Pure. Without this, a package with changed requirements would be drift forever.
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
+from msgspec.structs import replace
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
@@ -24,19 +25,18 @@ _Scope = tuple[NormalizedName, Version | None]
 """A package, in one version or in any version (None)."""
 
 
-@dataclass(frozen=True)
-class Adjustments:
+class Adjustments(msgspec.Struct, frozen=True):
     """uv's `override-`, `exclude-` and `constraint-dependencies`, and `dependency-metadata`.
 
     `metadata` has the requirements that the user declares for a package. `scoped` applies only
     to the requirements of one package.
     """
 
-    overrides: _ByName = field(default_factory=dict)
+    overrides: _ByName = msgspec.field(default_factory=dict)
     excluded: frozenset[NormalizedName] = frozenset()
-    constraints: _ByName = field(default_factory=dict)
-    metadata: Mapping[_Scope, tuple[Requirement, ...]] = field(default_factory=dict)
-    scoped: Mapping[_Scope, "Adjustments"] = field(default_factory=dict)
+    constraints: _ByName = msgspec.field(default_factory=dict)
+    metadata: Mapping[_Scope, tuple[Requirement, ...]] = msgspec.field(default_factory=dict)
+    scoped: Mapping[_Scope, "Adjustments"] = msgspec.field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Adjustments":

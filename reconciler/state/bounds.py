@@ -5,7 +5,6 @@ digits with an error that nobody expects there. Here a text over the bounds is s
 Every part of the program reads them here.
 """
 
-import re
 from urllib.parse import urlsplit
 
 from packaging.markers import InvalidMarker, Marker
@@ -13,12 +12,14 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from reconciler.patterns import regex
+
 LONGEST_REQUIREMENT = 10_000
 """In characters. The longest that we have seen, with a long marker, has about 1,000."""
 LONGEST_VERSION = 500
 LONGEST_PATH = 4096
 """Linux opens no longer one."""
-_LONG_NUMBER = re.compile(r"[0-9]{500}")
+_LONG_NUMBER = regex(r"[0-9]{500}")
 
 
 def requirement_in(text: str) -> Requirement:

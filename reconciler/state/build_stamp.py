@@ -5,9 +5,9 @@ now, its next `uv pip install` reinstalls the package.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import tomli
 from packaging.utils import NormalizedName, canonicalize_name
 
@@ -18,16 +18,15 @@ _NANOSECONDS = 1_000_000_000
 _GLOB = frozenset("*?[{")
 
 
-@dataclass(frozen=True, slots=True)
-class BuildStamp:
+class BuildStamp(msgspec.Struct, frozen=True):
     """The values of the cache keys at one moment; times in nanoseconds since the epoch."""
 
     timestamp: int | None = None
     """The latest change (ctime) of any file."""
     commit: str | None = None
     tags: Mapping[str, str] | None = None
-    env: Mapping[str, str | None] = field(default_factory=dict)
-    directories: Mapping[str, int | None] = field(default_factory=dict)
+    env: Mapping[str, str | None] = msgspec.field(default_factory=dict)
+    directories: Mapping[str, int | None] = msgspec.field(default_factory=dict)
     """When each folder was created; None if it does not exist."""
 
     @property
@@ -66,8 +65,7 @@ def _time(value: Mapping[str, Any] | None) -> int | None:
     return int(value["secs_since_epoch"]) * _NANOSECONDS + int(value["nanos_since_epoch"])
 
 
-@dataclass(frozen=True, slots=True)
-class CacheKeys:
+class CacheKeys(msgspec.Struct, frozen=True):
     """What a project's `[tool.uv] cache-keys` name; the defaults are those of uv."""
 
     files: tuple[str, ...] = ("pyproject.toml", "setup.py", "setup.cfg")
@@ -78,11 +76,10 @@ class CacheKeys:
     tags: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ProjectFile:
+class ProjectFile(msgspec.Struct, frozen=True):
     """What matters here of the `pyproject.toml` of a local project."""
 
-    keys: CacheKeys = field(default_factory=CacheKeys)
+    keys: CacheKeys = msgspec.field(default_factory=CacheKeys)
     placed: frozenset[NormalizedName] = frozenset()
     """The packages that its own `[tool.uv.sources]` take from a folder or a file."""
 
@@ -127,8 +124,7 @@ def _table(value: object) -> Mapping[str, Any]:
 Stale = SourceChanged | SourceGone | SourceUnrecorded
 
 
-@dataclass(frozen=True, slots=True)
-class LocalSource:
+class LocalSource(msgspec.Struct, frozen=True):
     """The folder or file that an installed package came from, as it is now.
 
     `stale` says why uv would install it again, if it would. `files` decide whether it does.

@@ -2,22 +2,23 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 
+import msgspec
+from msgspec.structs import replace
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
+from reconciler.patterns import regex
 from reconciler.state.markers import applies
 from reconciler.state.sources import Source
 from reconciler.status import Problem
 
-_SPECIFIER = re.compile(
+_SPECIFIER = regex(
     r"\s*+[A-Za-z0-9._-]++\s*+(?:\[[^]]*+\])?+\s*+\(?+([^;@)]*+)\)?+\s*+(?:;.*)?", re.DOTALL
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
+class Declared(msgspec.Struct, frozen=True):
     """One requirement that the project declares, and where.
 
     `specifier` is the version specifier as written, with its clauses in that order. `unusable`

@@ -5,25 +5,24 @@ package. Damage becomes a `defect`; it is never an error.
 """
 
 import base64
-import csv
 import os
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from email.message import Message
-from email.parser import BytesHeaderParser
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from io import StringIO
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+from msgspec.structs import replace
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
 from reconciler.files.bounded import read_bytes, read_text
 from reconciler.files.parsing import json_of
+from reconciler.patterns import regex
 from reconciler.state.bounds import LONGEST_PATH, LONGEST_REQUIREMENT, shown, version_in
+from reconciler.state.metadata_headers import Headers, headers_of
 from reconciler.state.requires import NOTHING, Requires
 from reconciler.state.sources import DirectUrl
 
@@ -35,8 +34,8 @@ _RECORDING = frozenset({"", "pip", "uv"})
 EGG_LINK = ".egg-link"
 """The file that `setup.py develop` leaves: it says where the project and its egg-info are."""
 
-_OLD_DIST_INFO = re.compile(r"(?P<name>.+?)-(?P<version>[^-]+)")
-_EGG_INFO = re.compile(r"^(?P<name>[^-]+)(-(?P<version>[^-]+))?(-py[\d.]+)?.*\.egg-info$")
+_OLD_DIST_INFO = regex(r"(?P<name>.+?)-(?P<version>[^-]+)")
+_EGG_INFO = regex(r"^(?P<name>[^-]+)(-(?P<version>[^-]+))?(-py[\d.]+)?.*\.egg-info$")
 _MOST_METADATA = 4 * 1024 * 1024
 _LONGEST_HEAD = 1024 * 1024
 """Bytes before the description. The longest that we have seen, with its license, has 100,000."""
@@ -45,8 +44,8 @@ _MOST_WORDS = 64 * 1024
 """Bytes of a file that has a name or an address."""
 _MOST_FILES = 200_000
 """The real torch has about 22,000."""
-_NAME = re.compile(r"[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]")  # PEP 508
-_FOLD = re.compile(r"\r?\n[ \t]+")
+_NAME = regex(r"[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]")  # PEP 508
+_FOLD = regex(r"\r?\n[ \t]+")
 
 
 class RecordedFile(NamedTuple):
@@ -80,8 +79,7 @@ class Unseen(StrEnum):
     EGG = "from an egg"
 
 
-@dataclass(frozen=True, slots=True)
-class Distribution:
+class Distribution(msgspec.Struct, frozen=True):
     """One installed distribution, according to its metadata.
 
     `defect` says in a few words why it cannot be complete, if its folder alone shows it: no
@@ -122,23 +120,30 @@ def read_record(info: Path) -> tuple[RecordedFile, ...]:
         OSError: It cannot be read.
         ValueError: A row is malformed, there are no rows, or the file is not UTF-8.
     """
-    # Needed for few packages, and zipfile, configparser and more come with it: 15 ms.
-    from installer.records import InvalidRecordEntry, parse_record_file  # noqa: PLC0415
-
     site = str(info.parent)
-    record = StringIO(read_text(info / "RECORD"), newline="")
-    try:
-        rows = tuple(
-            RecordedFile(_placed(site, path), hash_ or None, int(size) if size else None)
-            for path, hash_, size in islice(parse_record_file(record), _MOST_FILES)
-        )
-    except (InvalidRecordEntry, csv.Error) as error:
-        raise ValueError(shown(str(error))) from error
+    rows = tuple(
+        RecordedFile(_placed(site, path), hash_ or None, int(size) if size else None)
+        for path, hash_, size in islice(_fields(read_text(info / "RECORD")), _MOST_FILES)
+    )
     if not rows or any("\0" in row.path for row in rows):
         raise ValueError("it is empty, or not text, as after a power cut")
     if len(rows) == _MOST_FILES:
         raise ValueError(f"it lists {_MOST_FILES:,} files or more")
     return rows
+
+
+def _fields(record: str) -> Iterator[tuple[str, str, str]]:
+    """The rows of a RECORD (PEP 376), with slashes also in a path that was written on Windows."""
+    import csv  # noqa: PLC0415 -- this is the only place
+
+    try:
+        for number, row in enumerate(csv.reader(StringIO(record, newline=""))):
+            if len(row) != 3:
+                raise ValueError(f"row {number + 1} has {len(row)} fields, not 3")
+            path, hash_, size = row
+            yield path.replace("\\", "/"), hash_, size
+    except csv.Error as error:
+        raise ValueError(shown(str(error))) from error
 
 
 def read_recorded_paths(info: Path) -> tuple[str, ...]:
@@ -218,15 +223,15 @@ def _named_in_old_ways(info: Path) -> tuple[NormalizedName, Version]:
     try:
         head = _head(read_bytes(info / "METADATA", _MOST_METADATA))
     except OSError:
-        head = Message()
-    told, known = _text(head, "Name"), version_in(_text(head, "Version")) or version_in(version)
+        head = {}
+    told, known = _text(head, "name"), version_in(_text(head, "version")) or version_in(version)
     return canonicalize_name(told if _is_name(told) else name), known or Version("0")
 
 
 def told_version(info: Path) -> Version | None:
     """The version in the METADATA of a dist-info; it should be the one in the folder's name."""
     try:
-        return version_in(_text(_head(read_bytes(info / "METADATA", _MOST_METADATA)), "Version"))
+        return version_in(_text(_head(read_bytes(info / "METADATA", _MOST_METADATA)), "version"))
     except OSError:
         return None
 
@@ -242,7 +247,7 @@ def _read_egg_info(info: Path) -> Distribution:
     version = version_in((matched and matched["version"]) or "")
     if version is None:
         head = _head(metadata)
-        told, version = _text(head, "Name"), version_in(_text(head, "Version"))
+        told, version = _text(head, "name"), version_in(_text(head, "version"))
         name = told if _is_name(told) else name
     found = _from_metadata(metadata, canonicalize_name(name), version or Version("0"), info)
     return replace(found, defect=None, direct_url=None, legacy=True)
@@ -251,7 +256,7 @@ def _read_egg_info(info: Path) -> Distribution:
 def read_egg(egg: Path, metadata: bytes) -> Distribution:
     """Legacy: an egg, by its PKG-INFO; older ones are not read further."""
     head = _head(metadata)
-    name, version = canonicalize_name(_text(head, "Name")), version_in(_text(head, "Version"))
+    name, version = canonicalize_name(_text(head, "name")), version_in(_text(head, "version"))
     found = _from_metadata(metadata, name, version or Version("0"), egg)
     return replace(found, direct_url=None, legacy=True, unseen=Unseen.EGG)
 
@@ -272,33 +277,32 @@ def _read_egg_link(link: Path) -> Distribution:
     return Distribution(name, Version("0"), link, defect=gone, legacy=True)
 
 
-def _head(metadata: bytes) -> Message:
-    """The header; cut off where no header of a package is so long."""
-    head = metadata.partition(b"\n\n")[0][:_LONGEST_HEAD]
-    return BytesHeaderParser().parsebytes(head + b"\n\n")
+def _head(metadata: bytes) -> Headers:
+    """The headers; cut off where no header of a package is so long."""
+    return headers_of(metadata.partition(b"\n\n")[0][:_LONGEST_HEAD])
 
 
-def _text(head: Message, key: str) -> str:
-    return str(head.get(key, "")).strip()
+def _text(head: Headers, key: str) -> str:
+    return next(iter(head.get(key, ())), "").strip()
 
 
 def _from_metadata(
     metadata: bytes, name: NormalizedName, version: Version, info: Path
 ) -> Distribution:
     head = _head(metadata)
-    told = _text(head, "Name")
+    told = _text(head, "name")
     defect = None
-    if not _is_name(told) or version_in(_text(head, "Version")) is None:
+    if not _is_name(told) or version_in(_text(head, "version")) is None:
         defect = "its METADATA is damaged: it has no name and version"
     elif canonicalize_name(told) != name:
         defect = f"its METADATA is that of {told[:200]}"
-    lines = _unfolded(head, "Requires-Dist")
+    lines = _unfolded(head, "requires-dist")
     return Distribution(
         name=name,
         version=version,
         info=info,
         requires=Requires.of(lines[:_MOST_REQUIREMENTS]),
-        provides_extra=frozenset(canonicalize_name(e) for e in _unfolded(head, "Provides-Extra")),
+        provides_extra=frozenset(canonicalize_name(e) for e in _unfolded(head, "provides-extra")),
         direct_url=_direct_url(info),
         defect=defect or _over_the_bounds(metadata, lines),
     )
@@ -316,8 +320,8 @@ def _over_the_bounds(metadata: bytes, requirements: Sequence[str]) -> str | None
     return None
 
 
-def _unfolded(head: Message, key: str) -> list[str]:
-    return [_FOLD.sub(" ", str(line)) for line in head.get_all(key, [])]
+def _unfolded(head: Headers, key: str) -> list[str]:
+    return [_FOLD.sub(" ", line) for line in head.get(key, ())]
 
 
 def _is_name(text: str) -> bool:

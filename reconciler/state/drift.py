@@ -7,8 +7,8 @@ uninstalled is drift too.
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
+from msgspec.structs import replace
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 

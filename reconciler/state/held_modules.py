@@ -6,9 +6,9 @@ a package before extension modules, these before source, and source before bytec
 
 from collections import defaultdict
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
+import msgspec
 from packaging.utils import NormalizedName
 
 PACKAGE = "__init__"
@@ -16,8 +16,7 @@ BYTECODE = "__pycache__"
 _SUFFIXES = (".so", ".py", ".pyc")
 
 
-@dataclass(frozen=True, slots=True)
-class ImportLayout:
+class ImportLayout(msgspec.Struct, frozen=True):
     """Where a Python imports from, relative to its environment, and the endings of modules.
 
     Attributes:
@@ -47,8 +46,7 @@ class ImportLayout:
         return name[: -max(map(len, found))] or None if found else None
 
 
-@dataclass(frozen=True)
-class HeldModules:
+class HeldModules(msgspec.Struct, frozen=True, dict=True):
     """The modules of held packages.
 
     Attributes:

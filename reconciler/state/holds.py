@@ -5,10 +5,10 @@ reconciliation may install, upgrade, reinstall or remove.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import unquote
 
+import msgspec
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import (
@@ -27,8 +27,7 @@ _FULL_RELEASE = 3
 """With at least this many numbers, a version before `.*` may be a complete one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(msgspec.Struct, frozen=True):
     """An installed package that is held.
 
     `pinned_by` is the hold that needs just this version; `extras` are those of its extras
@@ -55,8 +54,7 @@ class Held:
         return f"{self.name}=={self.version}"
 
 
-@dataclass(frozen=True)
-class HoldSet:
+class HoldSet(msgspec.Struct, frozen=True):
     """Everything that is held in one environment.
 
     `patterns` are the configured names and globs. A name that matches one is held even if

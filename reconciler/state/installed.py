@@ -6,9 +6,10 @@ costs one `stat` per package. Imports nothing from the environment and never wri
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
+from msgspec.structs import replace
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
@@ -31,15 +32,16 @@ __all__ = [
 _FORMS = (".dist-info", ".egg-info", EGG_LINK)
 
 
-@dataclass(frozen=True)
-class Installed:
+class Installed(msgspec.Struct, frozen=True):
     """The distributions of one environment, as one look found them.
 
     Equal objects mean that nothing visible in the folders has changed.
     """
 
     distributions: Mapping[NormalizedName, Distribution]
-    duplicates: Mapping[NormalizedName, tuple[Distribution, ...]] = field(default_factory=dict)
+    duplicates: Mapping[NormalizedName, tuple[Distribution, ...]] = msgspec.field(
+        default_factory=dict
+    )
     """Additional dist-info folders for a name, left by an interrupted install."""
 
     def get(self, name: str) -> Distribution | None:

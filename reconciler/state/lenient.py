@@ -4,24 +4,23 @@ Many packages were built before anyone checked (`torch (>=1.7.*)`, `pytz (>dev)`
 these few fixes, in this order. Without them, we would silently miss a dependency that uv sees.
 """
 
-import re
-
 from packaging.requirements import InvalidRequirement, Requirement
 
+from reconciler.patterns import regex
 from reconciler.state.bounds import LONGEST_REQUIREMENT, requirement_in
 
 # Every repetition that could begin at each place of a long text has a limit: the time grows with
 # the text, not with its square.
 _FIXES = (
-    (re.compile(r"(\d)([<>=~^!])"), r"\1,\2"),  # >=7.2.0<8.0.0
-    (re.compile(r"!=~((?:\d\.)*\d)"), r"!=\1.*"),  # !=~5.0
-    (re.compile(r"(<=|>=|<|>)(\d+(?:\.\d+)*)\.\*"), r"\1\2"),  # >=1.9.*
-    (re.compile(r"(\d\.\d){1,20}\*"), r"\1.*"),  # !=3.0*
-    (re.compile(r",\s*$"), ""),  # >=3.6,
-    (re.compile(r">dev"), ">0.0.0dev"),
-    (re.compile(r"(\d{1,20}(?:\.\d){0,20}(?:a|b|rc|post|dev)\d{1,20})\.0"), r"\1"),  # >=9.0a1.0
+    (regex(r"(\d)([<>=~^!])"), r"\1,\2"),  # >=7.2.0<8.0.0
+    (regex(r"!=~((?:\d\.)*\d)"), r"!=\1.*"),  # !=~5.0
+    (regex(r"(<=|>=|<|>)(\d+(?:\.\d+)*)\.\*"), r"\1\2"),  # >=1.9.*
+    (regex(r"(\d\.\d){1,20}\*"), r"\1.*"),  # !=3.0*
+    (regex(r",\s*$"), ""),  # >=3.6,
+    (regex(r">dev"), ">0.0.0dev"),
+    (regex(r"(\d{1,20}(?:\.\d){0,20}(?:a|b|rc|post|dev)\d{1,20})\.0"), r"\1"),  # >=9.0a1.0
 )
-_STRAY_QUOTES = re.compile(r"['\"]([*\d])|([*\d])['\"]")  # >='2.0'
+_STRAY_QUOTES = regex(r"['\"]([*\d])|([*\d])['\"]")  # >='2.0'
 
 
 def requirement_of(line: str) -> Requirement | None:

@@ -10,9 +10,11 @@ import re
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from reconciler.patterns import regex
+
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _IGNORES_CASE = "github.com"
-_ESCAPED_DOT = re.compile(r"%2e", re.IGNORECASE)
+_ESCAPED_DOT = regex(r"%2e", re.IGNORECASE)
 
 
 def same_place(asked: str, installed: str, *, repository: bool = False) -> bool:

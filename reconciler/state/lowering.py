@@ -7,7 +7,6 @@ somewhere else.
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -76,8 +75,7 @@ def section_of(path: Sequence[str | int]) -> Section:
     return Section(extra=name) if "optional-dependencies" in path[:-1] else Section()
 
 
-@dataclass(frozen=True)
-class Sources:
+class Sources(msgspec.Struct, frozen=True, dict=True):
     """The sources of one project.
 
     Args:

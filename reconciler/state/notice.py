@@ -1,10 +1,9 @@
 """A sentence for people, with what to do; made in many places, shown anywhere. Pure."""
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(msgspec.Struct, frozen=True):
     """Something to know, without a full stop, and what to do about it."""
 
     message: str

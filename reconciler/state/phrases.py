@@ -1,7 +1,6 @@
 """Short phrases for what is wrong with a file."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 
 def kind_of(value: object) -> str:
@@ -13,5 +12,7 @@ def kind_of(value: object) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """A question about the known word that is most like this one, or nothing."""
+    from difflib import get_close_matches  # noqa: PLC0415 -- only for a wrong name
+
     close = get_close_matches(word, list(known), n=1)
     return f"; did you mean `{close[0]}`?" if close else ""

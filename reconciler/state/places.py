@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from reconciler.files.parsing import toml_of
+from reconciler.patterns import regex
 from reconciler.state.position import KeyPath, Position, Positions, positions
 
-_TOKEN = re.compile(
+_TOKEN = regex(
     r'"""(?:[^\\]|\\.)*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|\#[^\n]*',
     re.DOTALL,
 )

@@ -7,25 +7,28 @@ a key (inside an inline table); then it returns the nearest key around it. It ne
 import re
 from dataclasses import dataclass, field
 
+import msgspec
+
+from reconciler.patterns import regex
+
 Part = str | int
 KeyPath = tuple[Part, ...]
 
 _BARE = r"[A-Za-z0-9_-]+"
 _QUOTED = r"\"(?:[^\"\\]|\\.)*\"|'[^']*'"
 _DOTTED = rf"(?:{_BARE}|{_QUOTED})(?:\s*\.\s*(?:{_BARE}|{_QUOTED}))*"
-_HEADER = re.compile(rf"(\s*)(\[\[?)\s*({_DOTTED})\s*\]\]?\s*(?:#.*)?")
-_ASSIGNMENT = re.compile(rf"(\s*)({_DOTTED})\s*=\s*")
-_PART = re.compile(rf"{_BARE}|{_QUOTED}")
-_OPENING = re.compile(rf"\"\"\"|'''|{_QUOTED}|#.*")
-_CLOSING = {'"""': re.compile(r'\\.|"{3,5}'), "'''": re.compile(r"'{3,5}")}
+_HEADER = regex(rf"(\s*)(\[\[?)\s*({_DOTTED})\s*\]\]?\s*(?:#.*)?")
+_ASSIGNMENT = regex(rf"(\s*)({_DOTTED})\s*=\s*")
+_PART = regex(rf"{_BARE}|{_QUOTED}")
+_OPENING = regex(rf"\"\"\"|'''|{_QUOTED}|#.*")
+_CLOSING = {'"""': regex(r'\\.|"{3,5}'), "'''": regex(r"'{3,5}")}
 
 
 _DEEPEST = 100
 """Parts of a key; nothing deeper gets a position of its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(msgspec.Struct, frozen=True):
     """A position in a file; both numbers count from 1."""
 
     line: int

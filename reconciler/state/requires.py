@@ -4,25 +4,26 @@ Most of them belong to an extra that nobody requests, and parsing those was two 
 work of reading an environment. They stay text until they are needed.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
+from reconciler.patterns import regex
 from reconciler.state.bounds import LONGEST_REQUIREMENT
 from reconciler.state.lenient import requirement_of
 from reconciler.state.markers import applies
 
-_NAME = re.compile(r"\s*(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
+_NAME = regex(r"\s*(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
 # A marker whose last clause, joined to the others by `and`, names exactly one extra.
-_FOR_EXTRA = re.compile(
+_FOR_EXTRA = regex(
     r"[^;]*+;\s*+(?:(?:(?!\bor\b|[()]).)*\band\s++|\((?:(?![()]).)*+\)\s*+and\s++)?"
     r"extra\s*+==\s*+(?P<quote>[\"'])(?P<extra>[A-Za-z0-9._-]+)(?P=quote)\s*+"
 )
-_WORD = re.compile(r"[A-Za-z0-9._-]+")
-_OTHER_OPERATOR = re.compile(r"!=|~=|[<>]| in ")
+_WORD = regex(r"[A-Za-z0-9._-]+")
+_OTHER_OPERATOR = regex(r"!=|~=|[<>]| in ")
 _MOST_UNNAMED = 10
 """Requirements of one distribution with a marker like `extra != "x"`; nobody has even one."""
 
@@ -117,14 +118,13 @@ class Requires:
 NOTHING = Requires()
 
 
-@dataclass(frozen=True, slots=True)
-class _Index:
+class _Index(msgspec.Struct, frozen=True):
     """Where the requirements are that an extra may bring: positions by extra."""
 
-    lines: dict[NormalizedName, list[int]] = field(default_factory=dict)
-    named: dict[NormalizedName, list[int]] = field(default_factory=dict)
+    lines: dict[NormalizedName, list[int]] = msgspec.field(default_factory=dict)
+    named: dict[NormalizedName, list[int]] = msgspec.field(default_factory=dict)
     """Those among `always` whose marker names the extra, in whatever way."""
-    unnamed: list[int] = field(default_factory=list)
+    unnamed: list[int] = msgspec.field(default_factory=list)
     """Those among `always` whose marker may be true with an extra that it does not name."""
 
     @classmethod

@@ -1,8 +1,9 @@
 """The result of a comparison: one row for each package. Pure."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
 
+import msgspec
+from msgspec.structs import replace
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
@@ -12,8 +13,7 @@ from reconciler.status import PackageStatus as Status
 _FIXABLE = frozenset({Status.MISSING, Status.MISMATCH, Status.BROKEN, Status.FAILED})
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One package compared: what is required, what is installed, and the cause of its status.
 
     `required_by` is the installed package whose requirement decides the cause, in the version
@@ -51,8 +51,7 @@ class Row:
         return self.status in (Status.OK, Status.HELD)
 
 
-@dataclass(frozen=True)
-class Drift:
+class Drift(msgspec.Struct, frozen=True):
     """The difference found by one look.
 
     `rows` has every declared package, in declared order, followed by what is wrong further down;
@@ -60,7 +59,7 @@ class Drift:
     """
 
     rows: tuple[Row, ...]
-    reachable: frozenset[NormalizedName] = field(default_factory=frozenset)
+    reachable: frozenset[NormalizedName] = msgspec.field(default_factory=frozenset)
 
     @property
     def drifted(self) -> tuple[Row, ...]:

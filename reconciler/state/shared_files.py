@@ -3,18 +3,18 @@
 uv and pip call such packages compatible (uv-facts 8e), so it shows only in their RECORDs.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
+import msgspec
 from packaging.utils import NormalizedName
 
+from reconciler.patterns import regex
 from reconciler.state.installed import Distribution, Installed, read_recorded_paths
 
-_CODE = re.compile(r".*\.(py|pyi|pyd|so(\.\d+)*)")
-_INCIDENTAL = re.compile(r".*/(site|dist)-packages/(tests?|docs?|examples?|scripts)/.*")
+_CODE = regex(r".*\.(py|pyi|pyd|so(\.\d+)*)")
+_INCIDENTAL = regex(r".*/(site|dist)-packages/(tests?|docs?|examples?|scripts)/.*")
 """Folders that wheels include by mistake, so that unrelated packages share them."""
 
 
@@ -22,8 +22,7 @@ _MOST_IN_PAIRS = 20
 """Packages that share a file; of more, each is compared with the first only."""
 
 
-@dataclass(frozen=True, slots=True)
-class SharedFiles:
+class SharedFiles(msgspec.Struct, frozen=True):
     """Two packages and the files, by absolute path, that both claim with different contents."""
 
     one: Distribution

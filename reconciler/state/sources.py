@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+import msgspec
+
 from reconciler.state.locations import parts_of
 
 _PLACE_KEYS = ("path", "url", "git")
@@ -72,8 +74,7 @@ class Source:
         return cls({"git": git, "rev": revision or None, "subdirectory": folder, "editable": None})
 
 
-@dataclass(frozen=True, slots=True)
-class DirectUrl:
+class DirectUrl(msgspec.Struct, frozen=True):
     """What PEP 610's `direct_url.json` records about an installed distribution."""
 
     url: str

@@ -11,23 +11,23 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 from packaging.utils import NormalizedName
 
 from reconciler.files.bounded import read_text
+from reconciler.patterns import regex
 from reconciler.state.bounds import LONGEST_PATH
 from reconciler.state.installed import Distribution, Installed, read_recorded_paths
 from reconciler.state.scripts import STARTED_BY_SHELL, beginning_of, scripts_in
 
-_ACTIVATED = re.compile(r"^[ \t]*(?:export )?VIRTUAL_ENV=(.*)$", re.MULTILINE)
+_ACTIVATED = regex(r"^[ \t]*(?:export )?VIRTUAL_ENV=(.*)$", re.MULTILINE)
 _MOST_TEXT = 1024 * 1024
 """Bytes; an entry_points.txt or an `activate` with more is not read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(msgspec.Struct, frozen=True):
     """An environment that is not where it was created.
 
     Attributes:
@@ -43,14 +43,13 @@ class Moved:
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class StaleScripts:
+class StaleScripts(msgspec.Struct, frozen=True):
     """The packages with a script whose interpreter does not exist, and why, in words.
 
     Without the scripts of a moved environment that point to its old place: it is `moved`.
     """
 
-    broken: Mapping[NormalizedName, str] = field(default_factory=dict)
+    broken: Mapping[NormalizedName, str] = msgspec.field(default_factory=dict)
     moved: Moved | None = None
 
 

@@ -4,12 +4,11 @@ uv would install them again. They count only if they are held: everything else i
 """
 
 import os
-import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
+from msgspec.structs import replace
 from packaging.utils import NormalizedName
 
 from reconciler.files.bounded import open_regular, read_bytes, read_text
@@ -105,6 +104,8 @@ def _eggs(directory: Path) -> Iterator[Distribution]:
 
 def _pkg_info(egg: Path) -> bytes | None:
     """An egg is a folder or a zip file."""
+    import zipfile  # noqa: PLC0415 -- slow to import, and eggs are rare
+
     try:
         if egg.is_dir():
             return read_bytes(egg / "EGG-INFO" / "PKG-INFO", _MOST_METADATA)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from packaging.utils import NormalizedName
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(msgspec.Struct, frozen=True):
     """One project of a workspace."""
 
     folder: Path
@@ -20,8 +20,7 @@ class Member:
     """Whether it can be built; `[tool.uv] package = false` says that it cannot."""
 
 
-@dataclass(frozen=True)
-class UvWorkspace:
+class UvWorkspace(msgspec.Struct, frozen=True):
     """A workspace, as its root declares it.
 
     `file` is the root's `pyproject.toml`, `text` its content and `uv` its `[tool.uv]` table.
@@ -30,7 +29,7 @@ class UvWorkspace:
     file: Path
     text: bytes
     uv: Mapping[str, Any]
-    members: Mapping[NormalizedName, Member] = field(default_factory=dict)
+    members: Mapping[NormalizedName, Member] = msgspec.field(default_factory=dict)
 
     @property
     def files(self) -> tuple[Path, ...]:

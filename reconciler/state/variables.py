@@ -4,11 +4,12 @@ uv expands `${NAME}` there and nowhere else: not in `[tool.uv.sources]`, not in 
 (uv-facts 12e).
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
-_VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
+from reconciler.patterns import regex
+
+_VARIABLE = regex(r"\$\{([A-Z0-9_]+)\}")
 
 
 def expanded(url: str, environ: Mapping[str, str], project: Path) -> str:

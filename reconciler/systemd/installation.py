@@ -5,14 +5,15 @@ It looks at files and owners, and changes nothing.
 
 import os
 import pwd
-import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from reconciler.config import Config, UnixAddress, load
 from reconciler.config.locate import SYSTEM_CONFIG, find, for_project, xdg_folder
+from reconciler.patterns import regex
 from reconciler.systemd.units import (
     Service,
     Unit,
@@ -24,15 +25,14 @@ from reconciler.systemd.units import (
 
 _OWN_FOLDERS = (Path("/run"), Path("/var/lib/reconciler"))
 """What systemd creates for the service, or only root can write anyway."""
-_EPHEMERAL = re.compile(r"(archive|environments|builds)-v\d+")
+_EPHEMERAL = regex(r"(archive|environments|builds)-v\d+")
 
 
 class CannotInstall(Exception):
     """Something is in the way; the message ends with what to do."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked for: whose service, and what it manages."""
 
     own: bool = False
@@ -47,8 +47,7 @@ class Wanted:
     python: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Installation:
+class Installation(msgspec.Struct, frozen=True):
     """The units to write, which of them to enable, and the user they run as."""
 
     units: tuple[Unit, ...]

@@ -4,22 +4,23 @@ Pure except that it reads those templates. An administrator who reads `systemd/`
 installed, except for a few directives.
 """
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+import msgspec
+
 from reconciler.config import Address, TcpAddress, UnixAddress
 from reconciler.config.paths import odd_character, visible
+from reconciler.patterns import regex
 
 SYSTEM_FOLDER = Path("/etc/systemd/system")
 MARK = "# Written by `reconciler service install`; `reconciler service uninstall` removes it."
 """The first line of each of our files: no other file is ever overwritten or removed."""
 
 
-_USER = re.compile(r"(?!\d+\Z)[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}")
+_USER = regex(r"(?!\d+\Z)[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}")
 """Names that can be part of a unit's name; to systemd, one of digits only is a uid."""
 _QUOTED = frozenset(" '\"\\#;")
 """A word with one of these is written in quotes."""
@@ -29,16 +30,14 @@ class Unquotable(Exception):
     """Something cannot be written into a unit; the message ends with what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(msgspec.Struct, frozen=True):
     """One file and its content."""
 
     path: Path
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
+class Service(msgspec.Struct, frozen=True):
     """The service to install.
 
     Attributes:

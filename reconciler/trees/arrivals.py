@@ -5,9 +5,9 @@ Only looks, at what uv has prepared and at the live tree; nothing has been moved
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from packaging.utils import NormalizedName
 
 from reconciler.state.installed import Distribution
@@ -17,8 +17,7 @@ from reconciler.trees.reserved import is_reserved
 from reconciler.trees.tree import UV_LOCK, Tree, entries_of, recorded_paths
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """A package that must not be moved in, and why, in words."""
 
     package: NormalizedName
@@ -34,8 +33,7 @@ class CannotMoveIn(Exception):
         self.refused = refused
 
 
-@dataclass(frozen=True)
-class Arrivals:
+class Arrivals(msgspec.Struct, frozen=True):
     """Packages that are to be moved into the live tree.
 
     Attributes:

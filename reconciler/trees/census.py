@@ -8,8 +8,9 @@ carried over to the new tree, so that nothing is lost.
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from reconciler.state.installed import Installed
 from reconciler.trees.tree import recorded_paths
@@ -21,8 +22,7 @@ _SITES = ("site-packages", "dist-packages")
 _64_BITS = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Census:
+class Census(msgspec.Struct, frozen=True):
     """The contents of a tree, in little memory: 46,000 names and inodes would take 6 MB.
 
     `roots` has the inode of each top-level file, and 0 for a folder. `folders` has, for each
@@ -30,9 +30,9 @@ class Census:
     the inodes of what only installers write.
     """
 
-    roots: dict[str, int] = field(default_factory=dict)
-    folders: "dict[str, array[int]]" = field(default_factory=dict)
-    telling: dict[str, int] = field(default_factory=dict)
+    roots: dict[str, int] = msgspec.field(default_factory=dict)
+    folders: "dict[str, array[int]]" = msgspec.field(default_factory=dict)
+    telling: dict[str, int] = msgspec.field(default_factory=dict)
 
     def note(self, folder: str, names: Mapping[str, int]) -> None:
         """Remember a folder's names and inodes; a folder in it counts as inode 0."""
@@ -42,8 +42,7 @@ class Census:
                 self.telling[f"{folder}/{name}"] = inode
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(msgspec.Struct, frozen=True):
     """What has changed in a tree since its census.
 
     `installed` is the first folder in which an installer changed something. `loose` are the new
@@ -51,7 +50,7 @@ class Changes:
     """
 
     installed: str | None = None
-    loose: Mapping[str, int | None] = field(default_factory=dict)
+    loose: Mapping[str, int | None] = msgspec.field(default_factory=dict)
 
 
 def changes_since(prefix: Path, census: Census, installed: Installed) -> Changes:

@@ -9,14 +9,13 @@ import ctypes
 import errno
 import json
 import os
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from reconciler.patterns import regex
 from reconciler.status import ExpectedEnd, Reason
 from reconciler.trees.generations import keep_unrecorded
 from reconciler.trees.mount_points import mount_point_below
@@ -71,8 +70,7 @@ ABSENT = 0
 """The inode of a missing path; no file system uses it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Root:
+class Root(msgspec.Struct, frozen=True):
     """One top-level entry of the environment that is exchanged, by its inodes."""
 
     name: str
@@ -80,7 +78,7 @@ class Root:
     new: int
 
 
-_STAGE = re.compile(r"stage-[^/]+|generations/[0-9]+")
+_STAGE = regex(r"stage-[^/]+|generations/[0-9]+")
 
 
 class _Written(msgspec.Struct, frozen=True):
@@ -93,8 +91,7 @@ class _Written(msgspec.Struct, frozen=True):
     archive: str
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(msgspec.Struct, frozen=True):
     """An exchange that is about to happen: everything needed to finish or undo it."""
 
     stage: str

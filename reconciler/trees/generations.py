@@ -8,10 +8,12 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from stat import S_ISDIR
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from reconciler.status import GenerationStatus
 from reconciler.trees.own_files import NotOurs, read_own
@@ -24,8 +26,7 @@ _MOST = 64 * 1024
 """A label has about 200 bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Generation:
+class Generation(msgspec.Struct, frozen=True):
     """The label of a complete tree: what `live.json` says of the live one."""
 
     number: int = 0

@@ -1,12 +1,12 @@
 """Finds mount points inside an environment: renaming a folder would move them (proc(5))."""
 
-import re
 from pathlib import Path
 
 from reconciler.files.bounded import read_text
+from reconciler.patterns import regex
 
 _MOUNTS = Path("/proc/self/mountinfo")
-_ESCAPED = re.compile(r"\\([0-7]{3})")
+_ESCAPED = regex(r"\\([0-7]{3})")
 _MOUNT_POINT = 4
 """The index of the mount point among the fields of a line."""
 

@@ -4,7 +4,6 @@ Every function that writes, moves or removes a file of an environment asks here 
 """
 
 import os
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK
@@ -50,6 +49,8 @@ def _leads_beside(tree: Path, name: str) -> bool:
 
 def copy_over(source: str, target: str, suffix: str) -> None:
     """Replace a file, or a link, by a copy; nothing is written through a link."""
+    import shutil  # noqa: PLC0415 -- slow to import, and `check` copies nothing
+
     beside = target + suffix
     with suppress(FileNotFoundError):
         os.unlink(beside)  # noqa: PTH108 -- half a copy, or a link that someone left there

@@ -6,7 +6,9 @@ A package that brings one is refused; one whose RECORD claims it does not take i
 import re
 from posixpath import normpath
 
-_RESERVED = re.compile(
+from reconciler.patterns import regex
+
+_RESERVED = regex(
     r"""(
       \.reconciler(-vault)?(/.*)?                       # ours
     | generation\.json | pyvenv\.cfg | \.lock | \.gitignore | cachedir\.tag

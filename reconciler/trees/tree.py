@@ -6,8 +6,6 @@ folders at a time. Conflicts with held files are found before anything is moved.
 
 import errno
 import os
-import re
-import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ from pathlib import Path
 
 from packaging.utils import NormalizedName
 
+from reconciler.patterns import regex
 from reconciler.processes import Cancellation
 from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Distribution, Installed, read_recorded_paths
@@ -23,7 +22,7 @@ from reconciler.trees.real_folders import RealFolders, copy_over, is_real_folder
 from reconciler.trees.reserved import is_reserved
 
 _BYTECODE = "__pycache__"
-_COMPILED = re.compile(r"(?P<module>.+?)\.[^.]+(\.opt-[^.]+)?\.pyc")
+_COMPILED = regex(r"(?P<module>.+?)\.[^.]+(\.opt-[^.]+)?\.pyc")
 UV_LOCK = ".lock"
 
 
@@ -331,6 +330,8 @@ def entries_of(incoming: Path, folder: str) -> list["os.DirEntry[str]"]:
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
+        import shutil  # noqa: PLC0415 -- slow to import, and `check` removes nothing
+
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
@@ -339,6 +340,8 @@ def _remove(path: Path) -> None:
 def _moved(source: Path, target: Path) -> bool:
     """Replace what is there by a file or a whole folder; False if it must go in parts."""
     if target.is_dir() and not target.is_symlink():
+        import shutil  # noqa: PLC0415 -- as above
+
         shutil.rmtree(target)
     elif source.is_dir():
         target.unlink(missing_ok=True)

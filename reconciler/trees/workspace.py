@@ -7,13 +7,12 @@ packages, so that hard links and renames work. It never contains anything that P
 import errno
 import fcntl
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from reconciler.processes import Cancellation
 from reconciler.status import ExpectedEnd, Reason
@@ -69,8 +68,7 @@ class PassLock:
         self._prefix = None
 
 
-@dataclass(frozen=True, slots=True)
-class Workspace:
+class Workspace(msgspec.Struct, frozen=True):
     """The folders of one environment; `prefix` is the environment's own, links resolved."""
 
     prefix: Path
@@ -162,6 +160,8 @@ class Workspace:
 
     def new_work(self) -> Path:
         """A new, empty folder for the files that uv reads and writes in one pass."""
+        import tempfile  # noqa: PLC0415 -- slow to import, and `check` changes nothing
+
         return Path(tempfile.mkdtemp(prefix=_WORK, dir=self.root))
 
     def new_environment(self) -> Path:
@@ -295,6 +295,8 @@ def remove_tree(path: Path) -> None:
     A file or a symbolic link is removed itself.
     """
     if path.is_dir() and not path.is_symlink():
+        import shutil  # noqa: PLC0415 -- slow to import, and `check` removes nothing
+
         shutil.rmtree(path, onerror=_ignore_vanished)
     else:
         path.unlink(missing_ok=True)

@@ -6,13 +6,14 @@ Pure: text in, values and exceptions out. Starts nothing.
 import re
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+import msgspec
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
 from reconciler.excerpts import OUTPUT, shortened
 from reconciler.files.parsing import json_of
+from reconciler.patterns import regex
 from reconciler.status import ExpectedEnd, Reason
 
 EFFECTIVE_NAME = "reconciler-effective"
@@ -95,8 +96,7 @@ class TimedOut(UvError):
     reason = Reason.TIMED_OUT
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(msgspec.Struct, frozen=True):
     """One package that uv would install: an exact version, or the URL that it comes from."""
 
     name: NormalizedName
@@ -110,8 +110,7 @@ class Planned:
         return self.url.rpartition("@")[2].partition("#")[0] if git and self.url else None
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What uv would do, complete before anything is done.
 
     `install` is what would be installed, `remove` the versions that would be removed.
@@ -123,7 +122,7 @@ class Plan:
     """How many packages are not in uv's cache yet, as far as uv says."""
 
 
-_URL_LINE = re.compile(
+_URL_LINE = regex(
     r"^ [+~] (?P<name>[^\s=]++)(?:==\S++)? (?:@ |\(from )(?P<url>[^\s)]++)", re.MULTILINE
 )
 
@@ -151,25 +150,25 @@ def read_plan(out: str, log: str) -> Plan:
     return Plan(install, remove, int(downloads[1]) if downloads else 0)
 
 
-_DOWNLOADS = re.compile(r"^Would download (\d{1,9}) packages?$", re.MULTILINE)
+_DOWNLOADS = regex(r"^Would download (\d{1,9}) packages?$", re.MULTILINE)
 _LONGEST_LINE = 500
 """In characters. uv wraps its own sentences; the lines that it quotes may have any length."""
-_BUILD = re.compile(
+_BUILD = regex(
     r"Failed to (?:download and )?build `(?P<name>[A-Za-z0-9._-]+?)(?:==[^`]*| @ [^`]*)?`"
 )
-_UNUSABLE = re.compile(
+_UNUSABLE = regex(
     r"Failed to download `([A-Za-z0-9._-]+?)(?:==[^`]*| @ [^`]*)?`"
     r"|Failed to install: \S+ \(([A-Za-z0-9._-]+)==[^)]*\)"
     r"|Package metadata name `[^`]*` does not match given name `([^`]*)`"
 )
-_ENTRY = re.compile(r"Failed to parse entry: `([^`]+)`")
-_UNREADABLE = re.compile(
+_ENTRY = regex(r"Failed to parse entry: `([^`]+)`")
+_UNREADABLE = regex(
     r"Failed to read metadata from: .{0,4096}?"
     r"/(?P<info>[^/]{1,255}?\.(?:dist-info|egg-info|egg-link))\b"
     r"|Failed to read metadata from installed package `(?P<package>[A-Za-z0-9._-]+)"
     r"|expected installed metadata for (?P<expected>[A-Za-z0-9._-]+),"
 )
-_NETWORK = re.compile(
+_NETWORK = regex(
     r"error sending request|dns error|tcp connect error|timed out|operation timed out"
     r"|connection (?:reset|closed|refused)|HTTP status server error|Request failed after"
     r"|network (?:is unreachable|was disabled|connectivity is disabled)|unable to access"
@@ -180,13 +179,11 @@ _NETWORK = re.compile(
 
 
 # Also a package that pins another one to a file that differs from the required one.
-_UNFIT = re.compile(
-    r"not found|does not exist|\b(?:404|410)\b|conflicting URLs|as a URL dependency"
-)
+_UNFIT = regex(r"not found|does not exist|\b(?:404|410)\b|conflicting URLs|as a URL dependency")
 
 # uv uses the name of the generated project; to users it is their own requirement.
-_OUR_NEED = re.compile(rf"\b{EFFECTIVE_NAME}(?:==0)? depends on")
-_OURS = re.compile(rf"\b{EFFECTIVE_NAME}\b")
+_OUR_NEED = regex(rf"\b{EFFECTIVE_NAME}(?:==0)? depends on")
+_OURS = regex(rf"\b{EFFECTIVE_NAME}\b")
 
 
 def failure(code: int, log: str) -> UvError:

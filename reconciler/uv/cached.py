@@ -6,7 +6,6 @@ an index lists it. This packs one again. Only reads the cache.
 
 import hashlib
 import os
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -89,6 +88,8 @@ def _tag(info: Path) -> str:
 
 
 def _pack(tree: Path, wheel: Path) -> None:
+    import zipfile  # noqa: PLC0415 -- slow to import, and rarely needed
+
     with zipfile.ZipFile(wheel, "w") as packed:
         for path in sorted(tree.rglob("*")):
             if path.is_file() and not path.name.endswith(".pyc"):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import tomli_w
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
@@ -101,8 +102,7 @@ def without_marker(requirement: Requirement) -> str:
     return str(bare)
 
 
-@dataclass(frozen=True)
-class EffectiveProject:
+class EffectiveProject(msgspec.Struct, frozen=True):
     """Writes uv's input for one pass.
 
     Args:
@@ -129,7 +129,7 @@ class EffectiveProject:
     timeout: float | None = None
     wheels: Path | None = None
     without_sources: bool = False
-    nested: Mapping[NormalizedName, Source] = field(default_factory=dict, repr=False)
+    nested: Mapping[NormalizedName, Source] = msgspec.field(default_factory=dict)
     metadata: tuple[Mapping[str, Any], ...] = ()
 
     def to_plan(

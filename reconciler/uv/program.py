@@ -7,9 +7,9 @@ a separate prefix, which a pass checks and merges afterwards.
 import errno
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from packaging.version import InvalidVersion, Version
 from uv import find_uv_bin
 
@@ -50,8 +50,7 @@ a version are only here, a line for each."""
 _VERSION_WITHIN_SECONDS = 60.0
 
 
-@dataclass(frozen=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """One run of `uv pip install`: its complete input, so that it finds nothing by itself."""
 
     python: Path

@@ -14,13 +14,14 @@ from packaging.requirements import Requirement
 
 from reconciler.files.deciding import read_deciding_text
 from reconciler.log.redact import redact
+from reconciler.patterns import regex
 from reconciler.state.desired import BadFile
 from reconciler.state.lenient import requirement_of
 from reconciler.status import Problem
 
-_COMMENT = re.compile(r"(^|\s)#.*$")
-_HASH = re.compile(r"\s--hash[= ]\S+")
-_INCLUDES = re.compile(r"^(?:-r|-c|--requirements?|--constraints?)[\s=]*(?P<file>.+)$")
+_COMMENT = regex(r"(^|\s)#.*$")
+_HASH = regex(r"\s--hash[= ]\S+")
+_INCLUDES = regex(r"^(?:-r|-c|--requirements?|--constraints?)[\s=]*(?P<file>.+)$")
 
 
 @dataclass

@@ -5,12 +5,11 @@ settings that could replace or remove one do not count (uv-facts 6 to 12). Read-
 """
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import tomli
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -19,6 +18,7 @@ from reconciler.files.bounded import NotRegular, TooLarge
 from reconciler.files.deciding import read_deciding_text
 from reconciler.files.parsing import toml_of
 from reconciler.log.redact import redact
+from reconciler.patterns import regex
 from reconciler.state.desired import BadFile
 from reconciler.state.holds import HoldSet
 from reconciler.state.locations import from_home
@@ -36,7 +36,7 @@ _REQUIREMENT_LISTS = ("constraint-dependencies", "override-dependencies",
 _NAME_TABLES = ("extra-build-dependencies", "extra-build-variables", "config-settings-package",
                 "exclude-newer-package", "prerelease-package")  # fmt: skip
 
-_NAME = re.compile(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
+_NAME = regex(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
 
 _ENVIRON_DROPPED = ("UV_", "PIP_", "PYTHON", "VIRTUAL_ENV", "CONDA_", "__PYVENV")
 
@@ -133,8 +133,7 @@ def _places(environ: Mapping[str, str]) -> tuple[Path, tuple[Path, ...]]:
     return user / "uv" / "uv.toml", tuple(d / "uv" / "uv.toml" for d in (*system, Path("/etc")))
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(msgspec.Struct, frozen=True):
     """One file's uv settings."""
 
     file: Path

@@ -5,9 +5,9 @@ Only compares: with the vault's copy, or with RECORD where there is no copy yet.
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
@@ -19,8 +19,7 @@ from reconciler.vault.manifest import VaultFile
 _SHOWN = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Break:
+class Break(msgspec.Struct, frozen=True):
     """How an installed package differs from the one that counts as held."""
 
     name: NormalizedName

@@ -7,7 +7,6 @@ only if every file still has the SHA-256 that was recorded when it was whole.
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -136,6 +135,8 @@ class Vault:
                 return digest_of(tree / file.path) != file.sha256
             except OSError:
                 return True
+
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 -- slow to import
 
         with ThreadPoolExecutor(4) as pool:
             for file, bad in zip(files, pool.map(is_bad, files), strict=True):

@@ -1,9 +1,9 @@
 """What is known of an environment: whole changes, none lost, and the lasting part on disk."""
 
 import threading
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.daemon.knowledge import Knowledge
 from reconciler.journal.history import Journal

@@ -1,6 +1,6 @@
 """What the status says of an environment, from what is known of it."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from reconciler.daemon.known import Known
 from reconciler.daemon.view import environment_status

@@ -1,12 +1,13 @@
-"""Counts attacks: each is tried for real, all that got in are listed, the counts are printed."""
+"""Counts what is tried: attacks, power cuts and the like; the sums are printed in the end."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-_PROPERTY = "attacks refused"
+COUNTED = "counted"
+"""A test's property of this name is [what, kind, number]; the sums are printed."""
 
 
 class Attacks:
@@ -36,19 +37,21 @@ def attacks(
     """Note attacks here; the test fails with all those that got in, or if none was tried."""
     noted = Attacks()
     yield noted
-    record_property(_PROPERTY, [request.path.stem.removeprefix("test_"), noted.count])
+    record_property(
+        COUNTED, ["attacks refused", request.path.stem.removeprefix("test_"), noted.count]
+    )
     assert noted.got_in == []
     assert noted.count > 0, "no attack was tried"
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print how many attacks of each kind were refused."""
-    counts: Counter[str] = Counter()
+    """Print how much was tried, of each kind, in the tests that passed."""
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for report in terminalreporter.getreports(""):  # passed set-ups and teardowns
         for name, value in report.user_properties if report.when == "teardown" else ():
-            if name == _PROPERTY and report.passed:
-                kind, count = value
-                counts[kind] += count
-    if counts:
-        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
-        terminalreporter.write_line(f"attacks refused: {counts.total()} ({kinds})")
+            if name == COUNTED and report.passed:
+                what, kind, number = value
+                counts[what][kind] += number
+    for what, of_kinds in sorted(counts.items()):
+        kinds = ", ".join(f"{kind} {number}" for kind, number in sorted(of_kinds.items()))
+        terminalreporter.write_line(f"{what}: {of_kinds.total()} ({kinds})")

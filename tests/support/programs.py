@@ -56,6 +56,9 @@ PROGRAMS = (
     ),
     Program("kill", "procps", ("tests/systemd/",)),
     Program("libatomic.so.1", "libatomic1", ("tests/browser/",)),  # of Playwright
+    Program("mkfs.btrfs", "btrfs-progs", ("tests/powercut/",)),
+    Program("mkfs.ext4", "e2fsprogs", ("tests/powercut/",)),
+    Program("mkfs.xfs", "xfsprogs", ("tests/powercut/",)),
     Program("promtool", "prometheus", ("tests/web/routes/test_metrics.py::test_promtool",)),
     Program("systemctl", "systemd", ("tests/systemd/",)),
     Program("systemd-analyze", "systemd", ("tests/systemd/", "tests/security/test_paths.py::")),

@@ -32,11 +32,12 @@ from reconciler.demo.story import (
     story,
 )
 from reconciler.demo.world import world
+from reconciler.patterns import regex
 from reconciler.processes import Cancellation
 
 _WIDTH = 100
 _INDENT = 2
-_FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
+_FONTS = regex(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 
 @click.command(

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import msgspec
 from starlette.types import Scope
 
 from reconciler.web.security.crowd import Refusals
@@ -14,8 +14,7 @@ _KEY = "reconciler.connection"
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(msgspec.Struct, frozen=True):
     """One connection.
 
     Attributes:
@@ -25,10 +24,10 @@ class Connection:
         refusals: counts the requests that are refused, and logs some of them.
     """
 
-    peer: Peer = field(default_factory=UnknownPeer)
-    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    peer: Peer = msgspec.field(default_factory=UnknownPeer)
+    closing: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
     abort: Callable[[], None] = lambda: None
-    refusals: Refusals = field(default_factory=Refusals)
+    refusals: Refusals = msgspec.field(default_factory=Refusals)
 
     def state(self) -> dict[str, object]:
         """The state that the server passes to the application with each request."""

@@ -7,8 +7,9 @@ kernel's hash table, not with the number of sockets: 50 ms with 262144 buckets.
 import ipaddress
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 ESTABLISHED = 1
@@ -17,8 +18,7 @@ ESTABLISHED = 1
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True):
     """One end of a TCP connection; an IPv4 address mapped into IPv6 is the IPv4 address."""
 
     address: IpAddress
@@ -34,8 +34,7 @@ class Endpoint:
         return cls(mapped or address, int(name[1]))
 
 
-@dataclass(frozen=True, slots=True)
-class SocketOwner:
+class SocketOwner(msgspec.Struct, frozen=True):
     """The owner of a socket, as reported by the kernel at one moment."""
 
     state: int

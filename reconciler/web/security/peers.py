@@ -9,7 +9,8 @@ after the queries: the kernel gives no two connections the same ends at once.
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from reconciler.web.security import sockdiag
 from reconciler.web.security.owners import ESTABLISHED, Endpoint, Finder, listed
@@ -19,8 +20,7 @@ _ATTEMPTS = 3
 _CREDENTIALS = struct.Struct("iII")
 
 
-@dataclass(frozen=True, slots=True)
-class TcpPeer:
+class TcpPeer(msgspec.Struct, frozen=True):
     """A TCP client: its end of the connection, and ours."""
 
     remote: Endpoint
@@ -53,8 +53,7 @@ class TcpPeer:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class UnixPeer:
+class UnixPeer(msgspec.Struct, frozen=True):
     """A client on a unix socket, as the kernel reported it when it connected."""
 
     credential: int
@@ -64,8 +63,7 @@ class UnixPeer:
         return self.credential
 
 
-@dataclass(frozen=True, slots=True)
-class UnknownPeer:
+class UnknownPeer(msgspec.Struct, frozen=True):
     """A client that nothing is known about."""
 
     def uid(self) -> None:

@@ -9,14 +9,15 @@ from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import Headers
 
+from reconciler.patterns import regex
 from reconciler.web.api.problems import HttpProblem, HttpReason
 
 OWN_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 LONGEST_ADDRESS = 8 * 1024
 LARGEST_HEAD = 16 * 1024
-_HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^\s:\[\]/\\@?#,]+)(?::\d{1,5})?")
-_ENCODED_SLASH = re.compile(rb"%2f|%5c", re.IGNORECASE)
-_UNPRINTABLE = re.compile(rb"[\x00-\x1f\x7f\\]")
+_HOST = regex(r"(?P<name>\[[0-9a-f:.]+\]|[^\s:\[\]/\\@?#,]+)(?::\d{1,5})?")
+_ENCODED_SLASH = regex(rb"%2f|%5c", re.IGNORECASE)
+_UNPRINTABLE = regex(rb"[\x00-\x1f\x7f\\]")
 
 
 def within_bounds(address: bytes, headers: Headers) -> None:
