@@ -160,13 +160,16 @@ class Workspace(msgspec.Struct, frozen=True):
 
     def new_work(self) -> Path:
         """A new, empty folder for the files that uv reads and writes in one pass."""
-        import tempfile  # noqa: PLC0415 -- slow to import, and `check` changes nothing
-
-        return Path(tempfile.mkdtemp(prefix=_WORK, dir=self.root))
+        return self._new_folder(_WORK)
 
     def new_environment(self) -> Path:
         """A new, empty folder in which an environment is created."""
-        return Path(tempfile.mkdtemp(prefix=_NEW, dir=self.root))
+        return self._new_folder(_NEW)
+
+    def _new_folder(self, prefix: str) -> Path:
+        import tempfile  # noqa: PLC0415 -- slow to import, and `check` changes nothing
+
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=self.root))
 
     def stages(self) -> list[Path]:
         """The trees that were about to go live; call with the pass lock held."""

@@ -220,45 +220,40 @@ def test_what_is_not_ours_stays_and_the_message_says_what_to_do(pyproject, tmp_p
     def beside(folder: Path) -> Path:
         return folder.with_name(f"{folder.name}.reconciler-new")
 
-    def a_folder(folder: Path) -> Path:
+    def a_folder(folder: Path) -> None:
         (folder / "thesis").mkdir(parents=True)
-        return folder
 
-    def half_made_by_another(folder: Path) -> Path:
+    def half_made_by_another(folder: Path) -> None:
         (folder / "bin").mkdir(parents=True)
         (folder / "bin" / "activate").write_text("# mine")
-        return folder
 
-    def a_file(folder: Path) -> Path:
+    def a_file(folder: Path) -> None:
         folder.parent.mkdir()
         folder.write_text("mine")
-        return folder
 
-    def a_link_to_nothing(folder: Path) -> Path:
+    def a_link_to_nothing(folder: Path) -> None:
         folder.parent.mkdir()
         folder.symlink_to("nowhere")
-        return folder
 
-    def a_folder_beside(folder: Path) -> Path:
-        return a_folder(beside(folder)).parent
+    def a_folder_beside(folder: Path) -> None:
+        a_folder(beside(folder))
 
-    def a_link_beside(folder: Path) -> Path:
+    def a_link_beside(folder: Path) -> None:
         a_folder(folder.with_name("other"))
         beside(folder).symlink_to("other")
-        return folder.parent
 
     kinds = (a_folder, half_made_by_another, a_file, a_link_to_nothing, a_folder_beside,
              a_link_beside)  # fmt: skip
     found = {}
     for kind in kinds:
         folder = tmp_path / kind.__name__ / "env"
-        place = kind(folder)
-        before = subprocess.check_output(["ls", "-lR", place.parent], text=True)
+        kind(folder)
+        before = subprocess.check_output(["ls", "-lR", folder.parent], text=True)
         environment = at(folder, pyproject)
         trouble = start(environment, tmp_path / "journal.sqlite3")
         said = trouble.message if trouble else "it was created"
         fine = trouble is not None and trouble.reason == Reason.INTERPRETER_UNUSABLE
-        same = subprocess.check_output(["ls", "-lR", place.parent], text=True) == before
+        same = subprocess.check_output(["ls", "-lR", folder.parent], text=True) == before
         told = {finding.verdict for finding in _missing(environment)}
         if not (fine and same and "Move" in said and told == {"problem"}):
             found[kind.__name__] = (said, same, told)
