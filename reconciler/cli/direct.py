@@ -27,12 +27,14 @@ from reconciler.log.redact import redact
 from reconciler.passes.gates import Gates
 from reconciler.passes.outcome import Gate, Outcome
 from reconciler.passes.reconcile import observe, reconcile
+from reconciler.passes.recovery import recover_first
 from reconciler.passes.restore import restore
 from reconciler.passes.rollback import roll_back
 from reconciler.passes.runner import PassRunner, Recorded, Work
 from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
 from reconciler.status import PassDetail, Reason, Result, Trigger
+from reconciler.trees.interruption import interruption_of
 from reconciler.trees.workspace import Busy
 
 
@@ -246,6 +248,25 @@ def open_journal(config: Config) -> Journal:
 
 def _tell_set_aside(aside: Path) -> None:
     complain(f"The history was damaged. It has been moved to {aside}, and a new one was started.")
+
+
+def recovered(config: Config, target: EnvironmentConfig) -> None:
+    """Before a command acts itself: finish or undo what a crash interrupted, and say so.
+
+    Raises:
+        NotRecovered: The file system prevents it.
+        Insecure: As root: others may write something that decides.
+        KeyboardInterrupt: it was stopped while it waited for another pass.
+    """
+    environment = Environment(target, os.environ, config.service.uv)
+    if interruption_of(environment.place) is None:
+        return
+    problem = environment.insecure
+    if problem is not None:
+        raise Insecure(problem)
+    done = cancellable(lambda cancel: recover_first(environment, cancel))
+    if done:
+        complain(f"Recovered: {done}.")
 
 
 @contextmanager

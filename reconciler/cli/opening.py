@@ -4,9 +4,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import click
+
 from reconciler.cli.options import Options
 from reconciler.config import Config, EnvironmentConfig
 from reconciler.environment.environment import Environment
+from reconciler.trees.interruption import interruption_of
 
 
 def opened(config: Config, target: EnvironmentConfig) -> Environment:
@@ -14,12 +17,28 @@ def opened(config: Config, target: EnvironmentConfig) -> Environment:
     return Environment(target, os.environ, config.service.uv)
 
 
+def refuse_interrupted(environment: Environment) -> None:
+    """Before an environment is only looked at: half a change is nothing to judge by.
+
+    Raises:
+        click.ClickException: A change was interrupted; the message says what to do.
+    """
+    problem = interruption_of(environment.place)
+    if problem is not None:
+        raise click.ClickException(str(problem))
+
+
 @contextmanager
 def opened_or_blank(
     config: Config, target: EnvironmentConfig, options: Options
 ) -> Iterator[Environment]:
-    """The environment, or an empty one in its place if it does not exist yet."""
+    """The environment, or an empty one in its place if it does not exist yet.
+
+    Raises:
+        click.ClickException: A change of it was interrupted.
+    """
     environment = opened(config, target)
+    refuse_interrupted(environment)
     if environment.exists:
         yield environment
         return

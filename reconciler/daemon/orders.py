@@ -21,6 +21,7 @@ from reconciler.holds.standing import INSTALL_IT, NEVER_INSTALLED
 from reconciler.passes.rollback import NoSuchGeneration, choose
 from reconciler.state.holds import matches
 from reconciler.status import Trigger
+from reconciler.trees.interruption import interruption_of
 
 
 def order_for(worker: Worker, request: Request) -> Order:
@@ -64,8 +65,11 @@ def _refuse_observed(worker: Worker, *, apply: bool) -> None:
 
 def _with_generation(worker: Worker, request: Rollback) -> Rollback:
     """The same request with the generation that it means now, whatever goes live before it."""
+    place = worker.environment.place
+    if interruption_of(place) is not None:
+        return request  # only the pass knows it, which recovers first
     try:
-        target = choose(worker.environment.workspace, request.generation)
+        target = choose(place, request.generation)
     except NoSuchGeneration as error:
         raise RequestRefused(
             Refusal.UNKNOWN_GENERATION, str(error).rstrip("."), "/status lists them."

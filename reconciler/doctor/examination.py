@@ -13,11 +13,13 @@ from reconciler.config.locate import xdg_folder
 from reconciler.doctor import machine, packages, place
 from reconciler.doctor.finding import Finding, Verdict, fine, problem, warning
 from reconciler.doctor.index import check_indexes
+from reconciler.environment.creation import obstacle_to
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
 from reconciler.environment.snapshot import Snapshot
 from reconciler.files.trust import Insecure
 from reconciler.status import Status
+from reconciler.trees.interruption import interruption_of
 from reconciler.uv.program import UvError
 
 
@@ -94,8 +96,12 @@ def _environment(
     yield from insecure
     yield from place.check_space(target.root, "the environment")
     environment = Environment(target, environ, config.service.uv)
+    interrupted = interruption_of(environment.place)
+    if interrupted is not None:
+        yield problem("recovery", f"{interrupted.reason} ({interrupted.file})", interrupted.fix)
+        return
     if not environment.exists:
-        yield from _missing(target)
+        yield from _missing(environment)
         return
     try:
         snapshot = environment.look(audit_files=True)
@@ -124,7 +130,12 @@ def _environment(
         yield from _indexes(environment, snapshot)
 
 
-def _missing(target: EnvironmentConfig) -> Iterator[Finding]:
+def _missing(environment: Environment) -> Iterator[Finding]:
+    target = environment.config
+    obstacle = obstacle_to(environment)
+    if obstacle is not None:
+        yield problem("interpreter", f"{obstacle.executable}: {obstacle.defect}", obstacle.fix)
+        return
     there = next(p for p in target.root.parents if p.exists())
     if os.access(there, os.W_OK | os.X_OK):
         yield fine("interpreter", f"{target.root} does not exist yet; the first pass creates it")

@@ -154,6 +154,11 @@ class Environment:
         return Workspace(self.interpreters.get().prefix)
 
     @property
+    def place(self) -> Workspace:
+        """The same, found by its path alone: a crash may have left no interpreter."""
+        return Workspace(Path(os.path.realpath(self.config.root)))
+
+    @property
     def saved_revision(self) -> str | None:
         """The revision of the project's file as it is now; None if it cannot be used."""
         markers = {str(name): str(value) for name, value in default_environment().items()}

@@ -3,6 +3,7 @@
 Plain values; `runner` turns them into words.
 """
 
+import errno
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -99,3 +100,20 @@ class LiveTreeChanged(Exception):
     def __init__(self, where: str) -> None:
         super().__init__(where)
         self.where = where
+
+
+def reason_of(error: OSError) -> tuple[Reason, str]:
+    """The reason for an error of the system, and what to do."""
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return Reason.DISK_FULL, "Free some space."
+        case errno.EROFS:
+            return Reason.NOT_WRITABLE, (
+                "Under systemd, run `reconciler service install` again: it makes every configured "
+                "environment writable. Otherwise, mount the file system writable."
+            )
+        case errno.EACCES | errno.EPERM:
+            return Reason.NOT_WRITABLE, (
+                "Allow the service's user to write the environment, or run as its owner."
+            )
+    return Reason.FILE_SYSTEM, "Check the file and its file system."

@@ -24,10 +24,10 @@ from reconciler.passes.prove import check_holds
 from reconciler.passes.running import Pass
 from reconciler.trees import generations
 from reconciler.trees.census import Census, changes_since
-from reconciler.trees.exchange import ExchangeImpossible, exchange, finish_interrupted
+from reconciler.trees.exchange import ExchangeImpossible, exchange
 from reconciler.trees.fingerprints import Fingerprints
 from reconciler.trees.generations import Generation
-from reconciler.trees.in_place import InPlaceChange, undo_interrupted
+from reconciler.trees.in_place import InPlaceChange
 from reconciler.trees.stage import carry_over
 from reconciler.trees.tree import Tree
 from reconciler.trees.workspace import Workspace, remove_tree
@@ -292,27 +292,6 @@ def _from_live_tree(environment: Environment, missing: FileNotFoundError) -> str
     workspace, path = environment.workspace, Path(str(missing.filename))
     inside = path.is_relative_to(workspace.prefix) and not path.is_relative_to(workspace.root)
     return str(path.relative_to(workspace.prefix)) if inside else None
-
-
-def recover(environment: Environment) -> str | None:
-    """Finish or undo what a crash interrupted, and remove what it left behind.
-
-    The caller holds the pass lock.
-
-    Returns:
-        What was done, in words, or None.
-    """
-    workspace = environment.workspace
-    generations.set_aside_unusable(workspace)
-    finished = finish_interrupted(workspace)
-    undone = undo_interrupted(workspace)
-    removed = workspace.clean_up() + generations.drop_half(workspace)
-    if undone:
-        return "an interrupted change in place was undone"
-    if finished:
-        return f"an interrupted exchange was {finished}"
-    folders = "1 folder" if removed == 1 else f"{removed} folders"
-    return f"unfinished work was removed ({folders})" if removed else None
 
 
 def _exchange(

@@ -4,7 +4,6 @@ Shared by the service and the one-shot commands: both write the same to the jour
 failed passes in the same way. Every way a pass can end is put into words; no error is hidden.
 """
 
-import errno
 import random
 import time
 from collections.abc import Callable
@@ -27,10 +26,11 @@ from reconciler.passes.outcome import (
     Gate,
     Listener,
     Outcome,
+    reason_of,
 )
 from reconciler.passes.prove import VerifyFailed
-from reconciler.passes.publish import recover
 from reconciler.passes.reconcile import create
+from reconciler.passes.recovery import recover, recover_first
 from reconciler.passes.running import Pass
 from reconciler.planning.counterfactual import still_held_back
 from reconciler.planning.decision import HoldViolation
@@ -141,15 +141,14 @@ class PassRunner:
     ) -> _Ended:
         try:
             running.refuse_insecure()
+            _tell_recovered(running, recover_first(self.environment, cancel))
             if may_create and not self.environment.exists:
                 running.untouched = False
                 create(running)
             workspace = self.environment.workspace
             workspace.create()
             with workspace.pass_lock(cancel, self.environment.config.timeout) as running.lock:
-                done = recover(self.environment)
-                if done:
-                    log.warning("recovered", what=done)
+                _tell_recovered(running, recover(self.environment))
                 self._settle_rollback()
                 return self._finish(work(running), running.lock)
         except Exception as error:  # noqa: BLE001 -- one of the two places that keep the service alive
@@ -293,6 +292,11 @@ class PassRunner:
             log.info("retry.scheduled", seconds=round(seconds, 1), failures=state.failures)
 
 
+def _tell_recovered(running: Pass, done: str | None) -> None:
+    if done:
+        running.line(f"Recovered: {done}")
+
+
 def _served(outcome: Outcome) -> tuple[HeldBack, ...]:
     return tuple(entry.served() for entry in outcome.held_back or ())
 
@@ -324,7 +328,7 @@ def trouble_of(error: Exception, *, untouched: bool = False) -> Trouble:
         case Cancelled():
             return Trouble(Reason.STOPPED, f"the pass was stopped.{known}")
         case OSError():
-            reason, fix = _reason_of(error)
+            reason, fix = reason_of(error)
             return Trouble(reason, redact(f"{error}. {fix}{known}"))
     log.error("pass.unexpected", exc_info=error)
     return Trouble(
@@ -342,23 +346,6 @@ def _tell_facts(error: ExpectedEnd) -> None:
             log.error("verify.failed", reason=error.reason, message=message, output=error.output)
         case HoldViolation():
             log.error("hold.violation", package=error.name, message=message)
-
-
-def _reason_of(error: OSError) -> tuple[Reason, str]:
-    """The reason for an error of the system, and what to do."""
-    match error.errno:
-        case errno.ENOSPC | errno.EDQUOT:
-            return Reason.DISK_FULL, "Free some space."
-        case errno.EROFS:
-            return Reason.NOT_WRITABLE, (
-                "Under systemd, run `reconciler service install` again: it makes every configured "
-                "environment writable. Otherwise, mount the file system writable."
-            )
-        case errno.EACCES | errno.EPERM:
-            return Reason.NOT_WRITABLE, (
-                "Allow the service's user to write the environment, or run as its owner."
-            )
-    return Reason.FILE_SYSTEM, "Check the file and its file system."
 
 
 __all__ = [

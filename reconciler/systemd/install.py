@@ -24,6 +24,7 @@ from reconciler.systemd.installation import (
 )
 from reconciler.systemd.systemctl import Manager, ManagerFailed
 from reconciler.systemd.units import MARK, SYSTEM_FOLDER, Unit
+from reconciler.trees.workspace import write_durably
 
 Tell = Callable[[str], None]
 _LINGER = Path("/var/lib/systemd/linger")
@@ -185,10 +186,8 @@ def _write(units: Iterable[Unit], tell: Tell) -> bool:
             tell(f"{unit.path} is up to date.")
             continue
         unit.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = unit.path.with_name(f".{unit.path.name}.new")
-        fresh.write_text(unit.text, encoding="utf-8")
-        fresh.chmod(0o644)
-        fresh.rename(unit.path)
+        write_durably(unit.path, unit.text)
+        unit.path.chmod(0o644)
         tell(f"Wrote {unit.path}.")
         changed = True
     return changed

@@ -17,18 +17,16 @@ import msgspec
 
 from reconciler.patterns import regex
 from reconciler.status import ExpectedEnd, Reason
+from reconciler.trees.generations import keep_unrecorded
 from reconciler.trees.mount_points import mount_point_below
 from reconciler.trees.own_files import NotOurs, read_own
 from reconciler.trees.reserved import is_plain, is_reserved
-from reconciler.trees.workspace import Workspace, sync_folder, write_durably
+from reconciler.trees.workspace import ASIDE_SUFFIX, META, Workspace, sync_folder, write_durably
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 COMMIT_ROOT = "lib"
 """Exchanged last: it has site-packages, so it decides which tree is live."""
-
-META = "generation.json"
-"""The file with the label, in each generation's folder."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _KNOWS_NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -235,7 +233,7 @@ def _undo(workspace: Workspace, intent: Intent) -> None:
 
 
 def _aside(staged: Path) -> Path:
-    return staged.with_name(staged.name + ".aside")
+    return staged.with_name(staged.name + ASIDE_SUFFIX)
 
 
 def _finish(workspace: Workspace, intent: Intent) -> None:
@@ -257,7 +255,7 @@ def finish_interrupted(workspace: Workspace) -> str | None:
     """Finish an exchange that a crash interrupted; call with the pass lock held.
 
     Returns:
-        "completed" or "undone", or None if nothing was interrupted.
+        In words, what was done, or None if nothing was interrupted.
 
     Raises:
         OSError: The file system prevents it.
@@ -268,17 +266,17 @@ def finish_interrupted(workspace: Workspace) -> str | None:
     except FileNotFoundError:
         return None
     except NotOurs as error:
-        workspace.set_aside(workspace.intent, str(error))
-        return None
+        keep_unrecorded(workspace)
+        return workspace.set_aside(workspace.intent, str(error))
     stage = workspace.root / intent.stage
     forward = _is_committed(workspace, intent)
     for root in intent.roots if stage.is_dir() else ():
         _settle(workspace.prefix / root.name, stage / root.name, root, forward=forward)
     if forward:
         _finish(workspace, intent)
-        return "completed"
+        return "an interrupted exchange was completed"
     workspace.intent.unlink()
-    return "undone"
+    return "an interrupted exchange was undone"
 
 
 def _refuse_mix_up(workspace: Workspace, intent: Intent) -> None:

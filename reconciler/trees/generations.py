@@ -16,11 +16,12 @@ import msgspec
 from msgspec.structs import replace
 
 from reconciler.status import GenerationStatus
-from reconciler.trees.exchange import META
 from reconciler.trees.own_files import NotOurs, read_own
 from reconciler.trees.stage import clonable_roots
-from reconciler.trees.workspace import Workspace, remove_tree, write_durably
+from reconciler.trees.workspace import ASIDE_SUFFIX, META, Workspace, remove_tree, write_durably
 
+_NEXT = META + ".next"
+"""A label that waits until the unusable one is moved away."""
 _MOST = 64 * 1024
 """A label has about 200 bytes."""
 
@@ -83,23 +84,64 @@ def _decoded(path: Path) -> Generation:
     return found
 
 
-def set_aside_unusable(workspace: Workspace) -> None:
+def set_aside_unusable(workspace: Workspace) -> list[str]:
     """Set aside the labels that cannot be used; call with the pass lock held.
 
-    A tree gets an empty label instead: one without any is half removed.
+    A tree gets a new label, since one without any is half removed. Going by its number, it was
+    live after the trees with lower numbers, so that it is not the first one to be pruned.
+
+    Returns:
+        What was done, in words, for each.
 
     Raises:
         OSError: One cannot be moved.
     """
+    done: list[str | None] = []
     for label in (workspace.live, *(folder / META for folder in _folders(workspace))):
+        following = label.with_name(_NEXT) if label != workspace.live else None
         try:
             _decoded(label)
         except FileNotFoundError:
-            continue
+            pass
         except NotOurs as error:
-            workspace.set_aside(label, str(error))
-            if label != workspace.live:
-                write_durably(label, json.dumps(Generation().to_dict()))
+            if following is not None:  # written first: without a label, the next start removes it
+                guessed = _guessed(workspace, int(label.parent.name))
+                write_durably(following, json.dumps(guessed.to_dict()))
+            done.append(workspace.set_aside(label, str(error)))
+        if following is not None and not os.path.lexists(label) and following.is_file():
+            following.rename(label)
+    return [words for words in done if words]
+
+
+def _guessed(workspace: Workspace, number: int) -> Generation:
+    activations = [g.activation for g in kept(workspace) if g.number < number]
+    return Generation(number=number, activation=max(activations, default=0))
+
+
+def keep_unrecorded(workspace: Workspace) -> None:
+    """Keep the trees of an exchange whose record cannot be used: nobody knows how far it got.
+
+    A folder that was moved away is moved back, and the other tree becomes a generation, whether
+    it is the old one or the new one. Call with the pass lock held.
+
+    Raises:
+        OSError: The file system prevents it.
+    """
+    stages = workspace.stages()
+    for tree in (*stages, *_folders(workspace)):
+        for aside in tree.glob(f"*{ASIDE_SUFFIX}"):
+            name = aside.name.removesuffix(ASIDE_SUFFIX)
+            for place in (workspace.prefix / name, tree / name):
+                if name and not os.path.lexists(place):
+                    aside.rename(place)
+                    break
+    for stage in stages:
+        if all(os.path.lexists(stage / name) for name in ("pyvenv.cfg", "bin", "lib")):
+            number = next_number(workspace)
+            label = Generation(number=number, activation=live(workspace).activation)
+            write_durably(stage / META, json.dumps(label.to_dict()))
+            workspace.generations.mkdir(exist_ok=True)
+            stage.rename(folder_of(workspace, number))
 
 
 def kept(workspace: Workspace) -> list[Generation]:
@@ -122,7 +164,8 @@ def _folders(workspace: Workspace) -> list[Path]:
 
 def is_half(folder: Path) -> bool:
     """Whether a generation's folder is what an interrupted removal left of a tree."""
-    return not (os.path.lexists(folder / META) and os.path.lexists(folder / "pyvenv.cfg"))
+    labelled = any(os.path.lexists(folder / name) for name in (META, _NEXT))
+    return not (labelled and os.path.lexists(folder / "pyvenv.cfg"))
 
 
 def drop_half(workspace: Workspace) -> int:
@@ -219,7 +262,7 @@ def _stats(folder: Path) -> Iterator[os.stat_result]:
 
 def differing_roots(one: Path, other: Path) -> list[str]:
     """The top-level names in which two trees differ (ignoring bytecode)."""
-    names = {*_roots(one), *_roots(other)} - {META}
+    names = {*_roots(one), *_roots(other)} - {META, _NEXT}
     return sorted(n for n in names if _inodes(one / n) != _inodes(other / n))
 
 

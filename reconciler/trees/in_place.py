@@ -230,13 +230,13 @@ class InPlaceChange:
             folder = folder.rpartition("/")[0]
 
 
-def undo_interrupted(workspace: Workspace) -> bool:
+def undo_interrupted(workspace: Workspace) -> str | None:
     """Put the old files back if a change in place was not completed.
 
     Call with the pass lock held. It can itself be interrupted and repeated.
 
     Returns:
-        Whether there was one.
+        In words, what was done, or None if nothing was interrupted.
 
     Raises:
         OSError: The file system does not allow it.
@@ -245,11 +245,10 @@ def undo_interrupted(workspace: Workspace) -> bool:
         record = read_own(workspace.in_place, _Record)
         record.check()
     except FileNotFoundError:
-        return False
+        return None
     except NotOurs as error:
-        workspace.set_aside(workspace.in_place, str(error))
         workspace.set_aside(workspace.root / _ASIDE, "its record is set aside")
-        return False
+        return workspace.set_aside(workspace.in_place, str(error))
     prefix, aside = workspace.prefix, workspace.root / record.aside
     real = RealFolders(prefix)
     for path in (p for p in record.copied if real.has(p.rpartition("/")[0])):
@@ -264,7 +263,7 @@ def undo_interrupted(workspace: Workspace) -> bool:
     workspace.in_place.unlink()
     sync_folder(workspace.root)
     shutil.rmtree(aside, ignore_errors=True)
-    return True
+    return "an interrupted change in place was undone"
 
 
 def _put_back(aside: Path, prefix: Path, folder: str) -> None:

@@ -1,5 +1,6 @@
 """Reads what we wrote into our folder. It is not trusted: someone may have changed it since."""
 
+import errno
 from pathlib import Path
 from typing import TypeVar
 
@@ -7,6 +8,8 @@ from reconciler.files.bounded import MOST, NotRegular, TooLarge, read_bytes
 from reconciler.files.parsing import json_as
 
 _Kind = TypeVar("_Kind")
+_UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ELOOP)
+"""What does not end by itself; EMFILE, say, does."""
 
 
 class NotOurs(ValueError):
@@ -22,8 +25,8 @@ def read_own(path: Path, kind: type[_Kind], limit: int = MOST) -> _Kind:
         limit: The most bytes that it may have.
 
     Raises:
-        NotOurs: It is a link, or it is not such a file.
-        OSError: It is missing, or cannot be read.
+        NotOurs: It is a link, it is not such a file, or it cannot be read.
+        OSError: It is missing, or cannot be read just now.
     """
     if path.is_symlink():
         raise NotOurs("it is a symbolic link")
@@ -31,5 +34,9 @@ def read_own(path: Path, kind: type[_Kind], limit: int = MOST) -> _Kind:
         return json_as(read_bytes(path, limit), kind)
     except (NotRegular, TooLarge, IsADirectoryError) as error:
         raise NotOurs(error.strerror) from error
+    except OSError as error:
+        if error.errno not in _UNREADABLE:
+            raise
+        raise NotOurs(f"it cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise NotOurs(f"it is damaged ({error})") from error

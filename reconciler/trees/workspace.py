@@ -19,9 +19,14 @@ from reconciler.status import ExpectedEnd, Reason
 from reconciler.trees.lock_holder import holder_of, signature
 
 NAME = ".reconciler"
-_STAGE, _WORK = "stage-", "work-"
+_STAGE, _WORK, _NEW = "stage-", "work-", "new-"
+META = "generation.json"
+"""The file with the label, in each generation's folder."""
+ASIDE_SUFFIX = ".aside"
+"""Added to the name of a folder that two renames are just exchanging."""
 _ASIDE = "aside"
 """Old files of a change in place; without its record, they are no longer needed."""
+_UNUSED = (_STAGE, _WORK, _NEW, _ASIDE)
 _UNFINISHED = ".new"
 """The suffix of a file that is being written (`write_durably`)."""
 _LOCK_POLL_SECONDS = 0.05
@@ -94,9 +99,19 @@ class Workspace(msgspec.Struct, frozen=True):
         return self.root / "in-place.json"
 
     @property
+    def created(self) -> Path:
+        """A new environment that is complete, and is being moved to where it belongs."""
+        return self.root / "created"
+
+    @property
     def live(self) -> Path:
         """The label of the live generation."""
         return self.root / "live.json"
+
+    @property
+    def pass_lock_file(self) -> Path:
+        """Locked during a pass."""
+        return self.root / "pass.lock"
 
     @property
     def service_lock_file(self) -> Path:
@@ -118,16 +133,19 @@ class Workspace(msgspec.Struct, frozen=True):
     def _kept_aside(self) -> Path:
         return self.root / "set-aside"
 
-    def set_aside(self, path: Path, why: str) -> None:
+    def set_aside(self, path: Path, why: str) -> str | None:
         """Keep one of our files or folders where nothing reads it, and say why.
 
         Call with the pass lock held.
+
+        Returns:
+            What was done, in words, or None if there is no such file.
 
         Raises:
             OSError: It cannot be moved.
         """
         if not os.path.lexists(path):
-            return
+            return None
         self._kept_aside.mkdir(mode=0o700, exist_ok=True)
         kept = self._kept_aside / path.name
         if os.path.lexists(kept):
@@ -138,12 +156,25 @@ class Workspace(msgspec.Struct, frozen=True):
 
         log = get_logger(__name__)
         log.warning("file.set-aside", file=str(path), kept=str(kept), message=why)
+        return f"{path} cannot be used ({why}) and was moved to {kept}"
 
     def new_work(self) -> Path:
         """A new, empty folder for the files that uv reads and writes in one pass."""
+        return self._new_folder(_WORK)
+
+    def new_environment(self) -> Path:
+        """A new, empty folder in which an environment is created."""
+        return self._new_folder(_NEW)
+
+    def _new_folder(self, prefix: str) -> Path:
         import tempfile  # noqa: PLC0415 -- slow to import, and `check` changes nothing
 
-        return Path(tempfile.mkdtemp(prefix=_WORK, dir=self.root))
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=self.root))
+
+    def stages(self) -> list[Path]:
+        """The trees that were about to go live; call with the pass lock held."""
+        found = [p for p in self.root.iterdir() if p.name.startswith(_STAGE)]
+        return [path for path in found if path.is_dir() and not path.is_symlink()]
 
     def leftovers(self) -> list[Path]:
         """What a crash left behind: stages, work folders, half-written files.
@@ -155,7 +186,7 @@ class Workspace(msgspec.Struct, frozen=True):
         return [
             path
             for path in self.root.iterdir()
-            if path.name.startswith((_STAGE, _WORK, _ASIDE)) or path.name.endswith(_UNFINISHED)
+            if path.name.startswith(_UNUSED) or path.name.endswith(_UNFINISHED)
         ]
 
     def clean_up(self) -> int:
@@ -175,6 +206,22 @@ class Workspace(msgspec.Struct, frozen=True):
         with _locked(self.service_lock_file):
             yield
 
+    @property
+    def pass_is_running(self) -> bool:
+        """Whether a pass holds its lock at the moment, as far as this user can see."""
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            descriptor = os.open(self.pass_lock_file, flags)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
     @contextmanager
     def pass_lock(self, cancel: Cancellation, timeout: float | None) -> Iterator[PassLock]:
         """Held during a pass, by the service or by a command.
@@ -183,7 +230,7 @@ class Workspace(msgspec.Struct, frozen=True):
             Busy: It was not free within `timeout` seconds.
             Cancelled: The pass was asked to end while it waited.
         """
-        with _waited(self.root / "pass.lock", cancel, timeout):
+        with _waited(self.pass_lock_file, cancel, timeout):
             held = PassLock(self.prefix)
             try:
                 yield held

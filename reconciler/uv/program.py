@@ -136,7 +136,7 @@ class Uv:
         Raises:
             UvError: It could not be created.
         """
-        # Our folder may already be there: `rm -rf .venv/*` leaves it, and the vault with it.
+        # The folder is there already, so that we know it again if this is interrupted.
         self._run(["venv", "--no-config", "--no-project", "--allow-existing",
                    "--python", python, str(folder)], Path("/"), cancel)  # fmt: skip
 

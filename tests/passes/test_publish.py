@@ -19,8 +19,9 @@ from reconciler.holds.monitor import HoldMonitor
 from reconciler.passes.gates import Gates
 from reconciler.passes.outcome import KeepsChanging, Outcome, Postponed
 from reconciler.passes.prove import VerifyFailed
-from reconciler.passes.publish import STARTS, recover
+from reconciler.passes.publish import STARTS
 from reconciler.passes.reconcile import reconcile
+from reconciler.passes.recovery import recover
 from reconciler.passes.restore import restore
 from reconciler.passes.rollback import CannotExchange, roll_back
 from reconciler.passes.running import Pass

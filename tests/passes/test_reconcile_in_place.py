@@ -12,7 +12,7 @@ import pytest
 
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.environment import Environment
-from reconciler.passes.publish import recover
+from reconciler.passes.recovery import recover
 from reconciler.status import Result
 from reconciler.trees import exchange
 from tests.support.environments import (

@@ -9,8 +9,8 @@ import pytest
 
 from reconciler.environment.environment import Environment
 from reconciler.holds.monitor import HoldMonitor
-from reconciler.passes.publish import recover
 from reconciler.passes.reconcile import reconcile
+from reconciler.passes.recovery import recover
 from reconciler.passes.rollback import GenerationBroken, NoSuchGeneration, roll_back
 from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation

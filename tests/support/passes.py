@@ -8,7 +8,7 @@ from reconciler.config import EnvironmentConfig
 from reconciler.environment.environment import Environment
 from reconciler.passes import reconcile as passes
 from reconciler.passes.outcome import Outcome
-from reconciler.passes.publish import recover
+from reconciler.passes.recovery import recover
 from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
 from reconciler.trees.workspace import PassLock

@@ -10,13 +10,13 @@ import pytest
 
 from reconciler.trees import exchange as module
 from reconciler.trees.exchange import (
-    META,
     ExchangeImpossible,
     Intent,
     Root,
     exchange,
     finish_interrupted,
 )
+from reconciler.trees.workspace import META
 from tests.support.dying import NEW, OLD, ROOTS, build, contents
 from tests.support.thorough import sample
 
@@ -116,7 +116,7 @@ def test_an_intent_without_roots_is_finished(pair):
     workspace, stage = pair
     intent = Intent(stage.name, (), {"number": 2}, {"number": 1}, "1")
     workspace.intent.write_text(intent.to_json())
-    assert finish_interrupted(workspace) == "completed"
+    assert finish_interrupted(workspace) == "an interrupted exchange was completed"
     assert finish_interrupted(workspace) is None
 
 

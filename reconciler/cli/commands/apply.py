@@ -3,7 +3,7 @@
 import click
 
 from reconciler.cli.command import Command
-from reconciler.cli.direct import direct
+from reconciler.cli.direct import direct, recovered
 from reconciler.cli.logs import configure_log
 from reconciler.cli.options import Options
 from reconciler.cli.targets import chosen, configuration
@@ -50,6 +50,7 @@ def apply(options: Options, *, detailed_exitcode: bool, force: bool, reason: str
     config = configuration(options)
     target = chosen(config, options)
     output = Output(options)
+    recovered(config, target)
     with direct(config, target) as local:
         if not force:
             local.refuse_suspended()

@@ -7,7 +7,7 @@ import click
 
 from reconciler.cli.command import Command
 from reconciler.cli.json_output import Check, check_of
-from reconciler.cli.opening import opened
+from reconciler.cli.opening import opened, refuse_interrupted
 from reconciler.cli.options import Options
 from reconciler.cli.targets import chosen, configuration
 from reconciler.cli.terminal.changes import places_shown
@@ -47,6 +47,7 @@ def check(options: Options) -> int:
     target = chosen(config, options)
     output = Output(options)
     environment = opened(config, target)
+    refuse_interrupted(environment)
     if environment.exists:
         snapshot = environment.look(audit_files=True)
     else:

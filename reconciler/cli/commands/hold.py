@@ -8,11 +8,11 @@ from packaging.utils import NormalizedName, canonicalize_name
 
 from reconciler.cli.asking import exit_status, show_outcome
 from reconciler.cli.command import Command
-from reconciler.cli.direct import Direct, direct
+from reconciler.cli.direct import Direct, direct, recovered
 from reconciler.cli.json_output import Holds
 from reconciler.cli.logs import configure_log
 from reconciler.cli.nearest import nearest
-from reconciler.cli.opening import opened
+from reconciler.cli.opening import opened, refuse_interrupted
 from reconciler.cli.options import Options
 from reconciler.cli.reach import Served, refuse_claimed, refuse_observed, served
 from reconciler.cli.targets import chosen, configuration
@@ -110,7 +110,9 @@ def _state(it: Hold) -> str:
 def _holds(config: Config, target: EnvironmentConfig, service: Served | None) -> tuple[Hold, ...]:
     if service is not None:
         return service.environment.holds
-    return holds_found(opened(config, target).look(audit_files=True))
+    environment = opened(config, target)
+    refuse_interrupted(environment)
+    return holds_found(environment.look(audit_files=True))
 
 
 @hold.command(
@@ -159,6 +161,8 @@ def _act(
     target = chosen(config, options)
     output = Output(options)
     service = served(config, target)
+    if service is None:
+        recovered(config, target)
     package = canonicalize_name(name)
     known = [it.name for it in _holds(config, target, service)]
     if package not in known and matches(package, target.hold):

@@ -8,7 +8,7 @@ from reconciler.cli.command import Command
 from reconciler.cli.interruptible import cancellable
 from reconciler.cli.json_output import PlanDocument
 from reconciler.cli.logs import configure_log
-from reconciler.cli.opening import opened_or_blank
+from reconciler.cli.opening import opened_or_blank, refuse_interrupted
 from reconciler.cli.options import Options
 from reconciler.cli.targets import chosen, configuration
 from reconciler.cli.terminal.changes import show_changes, show_failures, show_held_back
@@ -60,6 +60,7 @@ def plan(options: Options, *, detailed_exitcode: bool) -> int:
 
 
 def _plan(environment: Environment, cancel: Cancellation, listener: Listener) -> Outcome:
+    refuse_interrupted(environment)  # while another pass ran, say
     workspace = environment.workspace
     workspace.create()
     # A pass that starts meanwhile would delete our work folder.

@@ -5,7 +5,7 @@ from click.shell_completion import CompletionItem
 
 from reconciler.cli.asking import exit_status, show_outcome
 from reconciler.cli.command import Command
-from reconciler.cli.direct import direct
+from reconciler.cli.direct import direct, recovered
 from reconciler.cli.logs import configure_log
 from reconciler.cli.opening import opened
 from reconciler.cli.options import Options
@@ -64,6 +64,7 @@ def rollback(options: Options, *, generation: int | None, reason: str | None, fo
         )
         status = show_outcome(service, number, output)
     else:
+        recovered(config, target)
         refuse_claimed(config, target)
         choose(opened(config, target).workspace, generation)
         with direct(config, target) as local, following(output, target.name) as follower:
