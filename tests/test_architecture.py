@@ -33,12 +33,12 @@ LAYERS = (
     {"files"},
     {"status"},
     {"log", "processes"},
-    {"descendants", "excerpts"},
+    {"confinement", "descendants", "excerpts"},
 )
 LEVEL = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 
 LONGEST_FILE = 400
-LOOSE = {"__init__", "__main__", "descendants", "excerpts", "processes"}
+LOOSE = {"__init__", "__main__", "confinement", "descendants", "excerpts", "processes"}
 SAME_SUBJECT = {
     "deciding": "what decides in an environment, and how it is read",
     "environment": "its configuration, and the environment itself",
@@ -177,7 +177,9 @@ def test_programs_are_started_and_supervised_in_one_module_each() -> None:
         for module, tree in trees().items()
     }
     starting = [m for m in FILES if foreign(m) & modules or named[m] & calls]
-    assert starting == ["reconciler.descendants", "reconciler.processes"]
+    assert starting == [
+        "reconciler.confinement", "reconciler.descendants", "reconciler.processes",
+    ]  # fmt: skip
 
 
 def test_the_state_is_pure() -> None:

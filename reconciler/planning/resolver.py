@@ -16,6 +16,7 @@ from reconciler.environment.snapshot import Snapshot
 from reconciler.log.logger import get_logger
 from reconciler.planning.addressed import metadata_without_addresses
 from reconciler.planning.failures import mentions
+from reconciler.planning.kept import confinement_of_builds
 from reconciler.planning.shadow import shadow_of
 from reconciler.processes import Cancellation, OnLine
 from reconciler.state.distribution import INTERRUPTED
@@ -216,6 +217,7 @@ def project_for(environment: Environment, snapshot: Snapshot, folder: Path) -> E
         without_sources=any(s.is_direct and snapshot.holds.covers(n) for n, s in elsewhere),
         nested=dict(reversed(elsewhere)),
         metadata=metadata_without_addresses(snapshot.installed, snapshot.desired, snapshot.holds),
+        confined=confinement_of_builds(environment, snapshot, folder),
     )
 
 

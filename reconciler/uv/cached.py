@@ -8,6 +8,8 @@ import hashlib
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,17 @@ def pack_cached(installed: Distribution, cache: Path, folder: Path) -> Path | No
             _pack(info.parent, wheel)
             return wheel
     return None
+
+
+def archives_of(infos: AbstractSet[str], cache: Path) -> Iterator[Path]:
+    """The unpacked wheels in the cache with one of these dist-info folders.
+
+    They may share files with what was installed from them.
+    """
+    for archive in cache.glob("archive-v*/*"):
+        with suppress(OSError):
+            if not infos.isdisjoint(os.listdir(archive)):  # noqa: PTH208 -- for each wheel
+                yield archive
 
 
 def _is_same(cached: Path, installed: Path) -> bool:

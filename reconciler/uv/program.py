@@ -13,6 +13,7 @@ from pathlib import Path
 from packaging.version import InvalidVersion, Version
 from uv import find_uv_bin
 
+from reconciler.confinement import Confinement
 from reconciler.log.redact import redact
 from reconciler.processes import (
     Cancellation,
@@ -63,6 +64,8 @@ class Ask:
     arguments: tuple[str, ...] = ()
     timeout: float | None = None
     """Seconds."""
+    confined: Confinement | None = None
+    """What uv, and the builds that it starts, may not change."""
 
 
 class Uv:
@@ -202,7 +205,7 @@ class Uv:
     ) -> tuple[str, str]:
         command = ["pip", "install", "--python", str(ask.python), "-r", str(ask.project),
                    "--config-file", str(ask.settings), *flags, *ask.arguments]  # fmt: skip
-        return self._run(command, ask.folder, cancel, on_line, ask.timeout)
+        return self._run(command, ask.folder, cancel, on_line, ask.timeout, ask.confined)
 
     def _run(
         self,
@@ -211,12 +214,14 @@ class Uv:
         cancel: Cancellation,
         on_line: OnLine | None = None,
         timeout: float | None = None,
+        confined: Confinement | None = None,
     ) -> tuple[str, str]:
         """Run uv, follow its output line by line, and return (stdout, log) as they are."""
         program = Program(
             [str(self.executable), "--color", "never", "--no-progress", *arguments],
             environ=self._environ,
             folder=folder,
+            confined=confined,
         )
         follow = None if on_line is None else _redacting(on_line)
         try:
