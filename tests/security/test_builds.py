@@ -1,6 +1,7 @@
-"""A build backend is others' code that runs as the service's user: it cannot change what is live."""
+"""A build backend is others' code with the service's permissions: it cannot change what is live."""
 
 import ctypes
+import errno
 import json
 import os
 import pwd
@@ -9,20 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.config import Build
-from reconciler.confinement import Confinement, is_possible
+from reconciler.confinement import Confinement
 from reconciler.processes import Program, run
 from tests.holds import conftest as holds
-from tests.holds.stand import BESIDE, Stand, failed_names
+from tests.holds.stand import Stand
 from tests.holds.test_vault import keep
 from tests.support.attacks import Attacks
-from tests.support.environments import install, site_packages
-from tests.support.index import PackageIndex
-from tests.support.privileges import run_without_powers
-from tests.support.wheels import make_sdist, make_wheel, unpack
+from tests.support.environments import site_packages, tree_fingerprint
+from tests.support.local_project import write_local_project
+from tests.support.wheels import make_sdist, unpack
 
 stand, universe, stack, leftover = holds.stand, holds.universe, holds.stack, holds.leftover
 
+REFUSED = {errno.EROFS, errno.EACCES}
 WAYS = {
     "written": "echo x > $F",
     "appended": "echo x >> $F",
@@ -91,5 +91,116 @@ def test_no_way_leads_around_it(
         same = now is not None and (now.st_ino, now.st_mtime_ns, now.st_mode, now.st_ctime_ns) == (
             before.st_ino, before.st_mtime_ns, before.st_mode, before.st_ctime_ns
         )  # fmt: skip
-        untouched = same and file.read_text() == "as it was" and os.listdir(kept) == ["file"]
+        untouched = same and file.read_text() == "as it was" and [*kept.iterdir()] == [file]
         attacks.tried(way, refused=untouched, found=now)
+
+
+BEFORE_EACH = """
+
+import functools, glob, json, os, subprocess, sys, tempfile, time
+
+def _before(name, hook):
+    @functools.wraps(hook)
+    def both(*arguments, **named):
+        do(name)
+        return hook(*arguments, **named)
+    return both
+
+for _name in ("prepare_metadata_for_build_wheel", "build_wheel", "build_editable"):
+    if _name in globals():
+        globals()[_name] = _before(_name, globals()[_name])
+"""
+EDITS = """
+def do(hook):
+    for name, pattern in TARGETS.items():
+        until = time.monotonic() + 30  # the stage is made while uv plans
+        while not glob.glob(pattern) and time.monotonic() < until:
+            time.sleep(0.01)
+        for path in glob.glob(pattern):
+            before, said = os.stat(path), "edited"
+            try:
+                with open(path, "r+b") as file:
+                    file.write(b"#")
+                os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+            except OSError as error:
+                said = error.errno
+            with open(REPORT, "a") as report:
+                report.write(json.dumps([hook, name, said]) + "\\n")
+"""
+WORKS = """
+def do(hook):
+    os.makedirs("build/lib", exist_ok=True)
+    os.makedirs("around.egg-info", exist_ok=True)
+    for path in ("build/lib/done", "around.egg-info/PKG-INFO", "native.c", "~made"):
+        with open(path, "w") as file:
+            file.write("int answer(void) { return 42; }")
+    os.replace("~made", "made")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", "build/native.so", "native.c"], check=True)
+    with tempfile.TemporaryDirectory() as folder:
+        os.link("made", os.path.join(folder, "linked"))
+"""
+
+
+def _append(project: Path, code: str) -> None:
+    with (project / "backend.py").open("a") as backend:
+        backend.write(BEFORE_EACH + code)
+
+
+def test_a_build_reads_held_files_and_cannot_edit_them(
+    stand: Stand, tmp_path: Path, attacks: Attacks
+) -> None:
+    """By any path to the same file; and builds that write where they may still work."""
+    stand.project.write(["numpy<2", "packaging"])
+    stand.reconcile()  # from now on there is an older tree as well
+    stand.settings["hold"] = ("torch", "torchvision", "numpy")
+    assert keep(stand)["torch"].intact
+    site = site_packages(stand.venv)
+    inside, ours = site.relative_to(stand.venv), stand.venv / ".reconciler"
+    init = "torch/__init__.py"
+    cached = [
+        str(path)
+        for path in Path(os.environ["UV_CACHE_DIR"]).glob(f"archive-v*/*/{init}")
+        if path.samefile(site / init)
+    ]
+    assert cached, "uv copies here, so its cache shares no file with the environment"
+    targets = {
+        "live": str(site / init),
+        "configuration": str(stand.venv / "pyvenv.cfg"),
+        "stage": f"{ours}/work-*/stage/{inside}/{init}",
+        "vault": f"{ours}/vault/torch/*/*/{inside}/{init}",
+        "generation": f"{ours}/generations/*/{inside}/{init}",
+        "cache": cached[0],
+        "record": f"{ours}/live.json",
+    }
+    report = tmp_path / "report"
+    report.touch()
+    evil = unpack(make_sdist(tmp_path, "evil", "1.0", static_metadata=False))
+    _append(evil, f"TARGETS = {targets!r}\nREPORT = {str(report)!r}\n{EDITS}")
+    copier = unpack(make_sdist(tmp_path, "copier", "1.0", build_requires=["numpy"]))
+    own = "import numpy\ndef do(hook):\n    open(numpy.__file__, 'w').write('other')\n"
+    _append(copier, own)
+    around = write_local_project(stand.project.directory.parent, "around")
+    assert stand.venv.is_relative_to(around)
+    _append(around, WORKS)
+    sources = {
+        "evil": f'{{path = "{evil}"}}',
+        "copier": f'{{path = "{copier}"}}',
+        "around": f'{{path = "{around}", editable = true}}',
+    }
+    tables = "".join(f"{name} = {source}\n" for name, source in sources.items())
+    stand.project.write([*sources, "numpy<2"], extra=f"[tool.uv.sources]\n{tables}")
+    before = {**stand.fingerprint(), "numpy": tree_fingerprint(stand.venv, "numpy")}
+
+    assert stand.reconcile().failed == ()
+
+    assert sources.keys() <= stand.packages().keys()
+    assert (around / "build/native.so").exists()
+    assert (around / "around.egg-info/PKG-INFO").exists()
+    tried = {tuple(json.loads(line)) for line in report.read_text().splitlines()}
+    for hook in ("prepare_metadata_for_build_wheel", "build_wheel"):
+        for name in targets:
+            found = {said for by, what, said in tried if (by, what) == (hook, name)}
+            attacks.tried(f"{name}, in {hook}", refused=found and found <= REFUSED, found=found)
+    after = {**stand.fingerprint(), "numpy": tree_fingerprint(stand.venv, "numpy")}
+    attacks.tried("through the file of a build requirement", refused=after == before)
+    assert keep(stand)["torch"].intact
