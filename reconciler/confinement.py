@@ -2,6 +2,7 @@
 
 They are read-only in its own view of the file system (mount_namespaces(7)); nobody else sees a
 difference. Root gets that view directly, others in a user namespace; both lose what could undo it.
+Where that is forbidden, Landlock is second best.
 """
 
 import ctypes
@@ -12,8 +13,11 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
+
+from reconciler import landlock
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
@@ -31,12 +35,23 @@ _TRIED_WITHIN_SECONDS = 10
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+class Means(StrEnum):
+    """How programs can be confined."""
+
+    MOUNTS = "mounts"
+    """Exactly what is kept is read-only."""
+    LANDLOCK = "landlock"
+    """New names in the folders above it are refused too."""
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Confinement:
     """What a program, and everything that it starts, may read but not change."""
 
     kept: tuple[Path, ...]
     """Existing files and folders, links resolved. Their names cannot be moved or removed either."""
+    means: Means
 
     def enter(self) -> None:
         """Confine this process and what it starts; in the child, before exec.
@@ -44,6 +59,17 @@ class Confinement:
         Raises:
             OSError: The kernel does not allow it.
         """
+        if self.means is Means.MOUNTS:
+            self._mount()
+        elif self.means is Means.LANDLOCK:
+            landlock.may_write_only_to(landlock.beside(self.kept))
+
+    def closes(self, folder: Path) -> bool:
+        """Whether no file can be made in a folder, though it is not kept."""
+        above = any(path.is_relative_to(folder) for path in self.kept)
+        return self.means is Means.LANDLOCK and above
+
+    def _mount(self) -> None:
         _see_mounts_alone()
         # Mounts of others still reach it, so it keeps no disk busy; nothing of its own gets out.
         _mount(b"none", b"/", _MS_REC | _MS_SLAVE)
@@ -55,15 +81,17 @@ class Confinement:
 
 
 @cache
-def is_possible() -> bool:
-    """Whether programs can be confined here; tried once."""
+def best_means() -> Means:
+    """How programs can be confined here; tried once."""
     place = Path(os.path.realpath(tempfile.gettempdir()))
 
     def attempt() -> bool:
-        Confinement((place,)).enter()
+        Confinement((place,), Means.MOUNTS).enter()
         return bool(os.statvfs(place).f_flag & os.ST_RDONLY)
 
-    return _in_a_child(attempt)
+    if _in_a_child(attempt):
+        return Means.MOUNTS
+    return Means.LANDLOCK if landlock.is_supported() else Means.NONE
 
 
 def _in_a_child(attempt: Callable[[], bool]) -> bool:

@@ -34,11 +34,12 @@ LAYERS = (
     {"status"},
     {"log", "processes"},
     {"confinement", "descendants", "excerpts"},
+    {"landlock"},
 )
 LEVEL = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 
 LONGEST_FILE = 400
-LOOSE = {"__init__", "__main__", "confinement", "descendants", "excerpts", "processes"}
+LOOSE = {"__init__", "__main__", "confinement", "descendants", "excerpts", "landlock", "processes"}
 SAME_SUBJECT = {
     "deciding": "what decides in an environment, and how it is read",
     "environment": "its configuration, and the environment itself",

@@ -5,13 +5,18 @@ tree, but writing into it, or into a file that it shares with the vault, a gener
 uv's cache, is refused by the kernel.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+from reconciler import landlock
 from reconciler.config import Build
-from reconciler.confinement import Confinement, is_possible
+from reconciler.confinement import Confinement, Means, best_means
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
+from reconciler.state.locations import local_path
+from reconciler.state.sources import Source
 from reconciler.trees.stage import STAGE
 from reconciler.trees.tree import recorded_paths
 from reconciler.trees.workspace import Workspace
@@ -21,7 +26,7 @@ _ALSO_INSTALLED_TO = ("etc", "include", "pyvenv.cfg", "share")
 
 
 def confinement_of_builds(
-    environment: Environment, snapshot: Snapshot, work: Path
+    environment: Environment, snapshot: Snapshot, work: Path, sources: Collection[Source]
 ) -> Confinement | None:
     """What uv, and the builds that it starts, may not change in this pass.
 
@@ -29,17 +34,49 @@ def confinement_of_builds(
         environment: The environment.
         snapshot: As it is seen now.
         work: The folder that uv may write to.
+        sources: Where packages come from, if not from an index.
 
     Returns:
         None if nothing is built, or if programs cannot be confined here.
     """
-    if environment.config.build is not Build.ALLOW or not is_possible():
+    if environment.config.build is not Build.ALLOW:
         return None
+    prefix = snapshot.interpreter.prefix
+    means = _means(sources, prefix)
     cache = cache_folder(environment.environ, snapshot.settings)
-    held = {one.distribution.info.name for one in snapshot.holds.held.values()}
-    shared = archives_of(held, cache) if cache and held else ()
-    found = (*_live(snapshot), *_ours(snapshot.interpreter.prefix, work), *shared)
-    return Confinement(tuple(path for path in found if path.exists() and not path.is_symlink()))
+    kept = (*_live(snapshot), *_ours(prefix, work))
+    if means is Means.NONE:
+        return None
+    if means is Means.MOUNTS and cache:
+        held = {one.distribution.info.name for one in snapshot.holds.held.values()}
+        kept = (*kept, *archives_of(held, cache)) if held else kept
+    elif cache:
+        with suppress(OSError):  # uv says what is wrong
+            cache.mkdir(parents=True, exist_ok=True)  # it could not do so itself any more
+    found = (path for path in kept if path.exists() and not path.is_symlink())
+    return Confinement(tuple(Path(os.path.realpath(path)) for path in found), means)
+
+
+def _means(sources: Collection[Source], prefix: Path) -> Means:
+    """How to confine: the best way in which what is to be built can still be built."""
+    means = best_means()
+    urls = [source.url or "" for source in sources]
+    if means is Means.MOUNTS and os.geteuid() != 0 and any(map(_uses_ssh, urls)):
+        # ssh refuses a configuration of root's, whom a user namespace does not know.
+        means = Means.LANDLOCK if landlock.is_supported() else Means.NONE
+    if means is Means.LANDLOCK and any(_contains(url, prefix) for url in urls):
+        return Means.NONE
+    return means
+
+
+def _uses_ssh(url: str) -> bool:
+    return "ssh://" in url or ("@" in url and "://" not in url)
+
+
+def _contains(url: str, prefix: Path) -> bool:
+    """Whether a source is a folder around the environment: its build makes files beside it."""
+    path = local_path(url)
+    return path is not None and prefix.is_relative_to(os.path.realpath(path))
 
 
 def _live(snapshot: Snapshot) -> Iterator[Path]:

@@ -196,6 +196,7 @@ class Uv:
         Raises:
             UvError: As for `plan`.
         """
+        prefix.mkdir(exist_ok=True)  # before uv is confined: perhaps it may not do so itself
         flags = ["--prefix", str(prefix), "--no-deps", *_offline(offline)]
         flags += ["--no-cache"] if fresh else []
         self._install(ask, flags, cancel, on_line)
@@ -217,9 +218,15 @@ class Uv:
         confined: Confinement | None = None,
     ) -> tuple[str, str]:
         """Run uv, follow its output line by line, and return (stdout, log) as they are."""
+        environ = self._environ
+        temporary = Path(os.path.realpath(environ.get("TMPDIR") or "/tmp"))  # noqa: S108
+        if confined is not None and confined.closes(temporary):
+            own = folder / "tmp"
+            own.mkdir(exist_ok=True)
+            environ = {**environ, "TMPDIR": str(own)}
         program = Program(
             [str(self.executable), "--color", "never", "--no-progress", *arguments],
-            environ=self._environ,
+            environ=environ,
             folder=folder,
             confined=confined,
         )

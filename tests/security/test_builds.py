@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.confinement import Confinement
+from reconciler.confinement import Confinement, Means
+from reconciler.planning import kept as kept_from_builds
 from reconciler.processes import Program, run
 from tests.holds import conftest as holds
 from tests.holds.stand import Stand
@@ -58,9 +59,15 @@ class _OfAnotherUser(Confinement):
         super().enter()
 
 
+OF_ATTRIBUTES = {"another time", "another mode"}
+"""Landlock has no say in them; they change no byte."""
+MEANS = (Means.MOUNTS, Means.LANDLOCK)
+
+
+@pytest.mark.parametrize("means", MEANS)
 @pytest.mark.parametrize("user", ["root", "nobody"])
 def test_no_way_leads_around_it(
-    user: str, tmp_path: Path, attacks: Attacks, monkeypatch: pytest.MonkeyPatch
+    user: str, means: Means, tmp_path: Path, attacks: Attacks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also for the owner of the files; elsewhere it may write as before."""
     kept, out = tmp_path / "kept", tmp_path / "out"
@@ -79,9 +86,11 @@ def test_no_way_leads_around_it(
     environ = {"PATH": os.environ["PATH"], **{name: str(p) for name, p in places.items()}}
     program = Program(
         ["/bin/sh", "-c", ""], environ=environ, folder=out, user=None if user == "root" else owner,
-        confined=_OfAnotherUser((kept,)),
+        confined=_OfAnotherUser((kept,), means),
     )  # fmt: skip
     for way, command in WAYS.items():
+        if means is Means.LANDLOCK and way in OF_ATTRIBUTES:
+            continue
         script = f"touch $OUT/reached || exit 1; {command}"
         run(replace(program, words=["/bin/sh", "-c", script]), limit=60)
 
@@ -146,10 +155,21 @@ def _append(project: Path, code: str) -> None:
         backend.write(BEFORE_EACH + code)
 
 
+@pytest.mark.parametrize("means", MEANS)
 def test_a_build_reads_held_files_and_cannot_edit_them(
-    stand: Stand, tmp_path: Path, attacks: Attacks
+    means: Means,
+    stand: Stand,
+    tmp_path: Path,
+    attacks: Attacks,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By any path to the same file; and builds that write where they may still work."""
+    """By any path to the same file; and builds that write where they may still work.
+
+    Landlock cannot close the files of uv's cache, which is where uv has to write, nor let a build
+    make files beside the environment.
+    """
+    monkeypatch.setattr(kept_from_builds, "best_means", lambda: means)
+    everywhere = means is Means.MOUNTS
     stand.project.write(["numpy<2", "packaging"])
     stand.reconcile()  # from now on there is an older tree as well
     stand.settings["hold"] = ("torch", "torchvision", "numpy")
@@ -169,9 +189,10 @@ def test_a_build_reads_held_files_and_cannot_edit_them(
         "stage": f"{ours}/work-*/stage/{inside}/{init}",
         "vault": f"{ours}/vault/torch/*/*/{inside}/{init}",
         "generation": f"{ours}/generations/*/{inside}/{init}",
-        "cache": cached[0],
         "record": f"{ours}/live.json",
     }
+    if everywhere:
+        targets["cache"] = cached[0]
     report = tmp_path / "report"
     report.touch()
     evil = unpack(make_sdist(tmp_path, "evil", "1.0", static_metadata=False))
@@ -179,14 +200,17 @@ def test_a_build_reads_held_files_and_cannot_edit_them(
     copier = unpack(make_sdist(tmp_path, "copier", "1.0", build_requires=["numpy"]))
     own = "import numpy\ndef do(hook):\n    open(numpy.__file__, 'w').write('other')\n"
     _append(copier, own)
-    around = write_local_project(stand.project.directory.parent, "around")
-    assert stand.venv.is_relative_to(around)
+    place = stand.project.directory.parent if everywhere else tmp_path / "beside"
+    around = write_local_project(place, "around")
+    assert stand.venv.is_relative_to(around) is everywhere
     _append(around, WORKS)
     sources = {
         "evil": f'{{path = "{evil}"}}',
         "copier": f'{{path = "{copier}"}}',
         "around": f'{{path = "{around}", editable = true}}',
     }
+    if not everywhere:
+        del sources["copier"]
     tables = "".join(f"{name} = {source}\n" for name, source in sources.items())
     stand.project.write([*sources, "numpy<2"], extra=f"[tool.uv.sources]\n{tables}")
     before = {**stand.fingerprint(), "numpy": tree_fingerprint(stand.venv, "numpy")}
