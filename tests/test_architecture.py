@@ -261,7 +261,9 @@ OPENS = {
 OPENS_OTHERWISE = {
     "reconciler.files.bounded": "is the way",
     "reconciler.files.deciding": "reads what bounded opened",
+    "reconciler.confinement": "the kernel's tables",
     "reconciler.descendants": "the kernel's tables",
+    "reconciler.landlock": "names a place to the kernel, and reads nothing",
     "reconciler.trees.lock_holder": "the kernel's tables",
     "reconciler.daemon.webhook": "an address, not a file",
     "reconciler.trees.relocatable": "a new file of its own",
