@@ -5,8 +5,10 @@ import errno
 import json
 import os
 import pwd
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -64,19 +66,25 @@ OF_ATTRIBUTES = {"another time", "another mode"}
 MEANS = (Means.MOUNTS, Means.LANDLOCK)
 
 
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that everyone can reach; those of pytest are private."""
+    with TemporaryDirectory(prefix="reconciler-test-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("means", MEANS)
 @pytest.mark.parametrize("user", ["root", "nobody"])
 def test_no_way_leads_around_it(
-    user: str, means: Means, tmp_path: Path, attacks: Attacks, monkeypatch: pytest.MonkeyPatch
+    user: str, means: Means, public: Path, attacks: Attacks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also for the owner of the files; elsewhere it may write as before."""
-    kept, out = tmp_path / "kept", tmp_path / "out"
+    kept, out = public / "kept", public / "out"
     owner = pwd.getpwnam(user)
     for folder in (kept, out):
         folder.mkdir()
         os.chown(folder, owner.pw_uid, owner.pw_gid)
-    for folder in (tmp_path, *tmp_path.parents[:-2]):
-        folder.chmod(0o755)
     file = kept / "file"
     file.write_text("as it was")
     os.chown(file, owner.pw_uid, owner.pw_gid)
