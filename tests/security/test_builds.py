@@ -12,8 +12,10 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from reconciler.config import Build
 from reconciler.confinement import Confinement, Means
 from reconciler.planning import kept as kept_from_builds
+from reconciler.planning.resolver import project_for
 from reconciler.processes import Program, run
 from tests.holds import conftest as holds
 from tests.holds.stand import Stand
@@ -236,3 +238,40 @@ def test_a_build_reads_held_files_and_cannot_edit_them(
     after = {**stand.fingerprint(), "numpy": tree_fingerprint(stand.venv, "numpy")}
     attacks.tried("through the file of a build requirement", refused=after == before)
     assert keep(stand)["torch"].intact
+
+
+def test_it_is_confined_in_the_best_way_that_lets_it_be_built(
+    stand: Stand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Landlock refuses new files beside the environment; ssh refuses to work for strange users."""
+    stand.project.write()
+    around = {"around": f'{{path = "{stand.project.directory}"}}'}
+    beside = {"beside": f'{{path = "{tmp_path / "beside"}"}}'}
+    by_ssh = {"remote": '{git = "ssh://git@git.example/remote"}'}
+    mounts, landlock = MEANS
+    cases: list[tuple[Means, int, dict[str, str], Means | None]] = [
+        (mounts, 0, around, mounts),
+        (mounts, 1000, around, mounts),
+        (mounts, 0, by_ssh, mounts),
+        (mounts, 1000, by_ssh, landlock),
+        (mounts, 1000, {**by_ssh, **around}, None),
+        (landlock, 0, beside, landlock),
+        (landlock, 0, around, None),
+        (Means.NONE, 0, beside, None),
+    ]
+    found = []
+    for best, user, sources, _ in cases:
+        tables = "".join(f"{name} = {source}\n" for name, source in sources.items())
+        stand.project.write([*sources], extra=f"[tool.uv.sources]\n{tables}")
+        environment = stand.environment()
+        snapshot = environment.look()
+        with monkeypatch.context() as patch:
+            patch.setattr(kept_from_builds, "best_means", lambda best=best: best)
+            patch.setattr(os, "geteuid", lambda user=user: user)
+            confined = project_for(environment, snapshot, tmp_path).confined
+        found.append(confined and confined.means)
+    assert found == [expected for *_, expected in cases]
+    for build in (Build.NEVER, Build.UNCONFINED):
+        stand.settings["build"] = build
+        environment = stand.environment()
+        assert project_for(environment, environment.look(), tmp_path).confined is None
