@@ -15,10 +15,10 @@ from reconciler.config import Build
 from reconciler.confinement import Confinement, Means, best_means
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
+from reconciler.files.bounded import read_text
 from reconciler.state.locations import local_path
 from reconciler.state.sources import Source
 from reconciler.trees.stage import STAGE
-from reconciler.trees.tree import recorded_paths
 from reconciler.trees.workspace import Workspace
 from reconciler.uv.cached import archives_of, cache_folder
 
@@ -88,10 +88,19 @@ def _live(snapshot: Snapshot) -> Iterator[Path]:
     )
     names = {path.parts[0] for path in inside if path.parts}
     for held in snapshot.holds.held.values():
-        paths = recorded_paths(held.distribution, interpreter.prefix)
-        names.update(path.partition("/")[0] for path in paths)
+        names.update(_outside_site(held.distribution.info, interpreter.prefix))
     for name in sorted(names.union(_ALSO_INSTALLED_TO)):
         yield interpreter.prefix / name
+
+
+def _outside_site(info: Path, prefix: Path) -> Iterator[str]:
+    """The top-level names that a RECORD leads to from site-packages: data files and the like."""
+    with suppress(OSError, ValueError):
+        for row in read_text(info / "RECORD").splitlines():
+            if row.startswith(("../", '"../')):
+                path = os.path.normpath(info.parent / row.strip('"').partition(",")[0])
+                if path.startswith(f"{prefix}/"):
+                    yield path.removeprefix(f"{prefix}/").partition("/")[0]
 
 
 def _ours(prefix: Path, work: Path) -> Iterator[Path]:

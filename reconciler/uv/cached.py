@@ -56,10 +56,12 @@ def archives_of(infos: AbstractSet[str], cache: Path) -> Iterator[Path]:
 
     They may share files with what was installed from them.
     """
-    for archive in cache.glob("archive-v*/*"):
-        with suppress(OSError):
-            if not infos.isdisjoint(os.listdir(archive)):  # noqa: PTH208 -- for each wheel
-                yield archive
+    for bucket in cache.glob("archive-v*"):
+        for archive in os.listdir(bucket):  # noqa: PTH208 -- thousands of wheels, as below
+            path = f"{bucket}/{archive}"
+            with suppress(OSError):
+                if not infos.isdisjoint(os.listdir(path)):  # noqa: PTH208
+                    yield Path(path)
 
 
 def _is_same(cached: Path, installed: Path) -> bool:

@@ -21,9 +21,9 @@ from tests.holds import conftest as holds
 from tests.holds.stand import Stand
 from tests.holds.test_vault import keep
 from tests.support.attacks import Attacks
-from tests.support.environments import site_packages, tree_fingerprint
+from tests.support.environments import install, site_packages, tree_fingerprint
 from tests.support.local_project import write_local_project
-from tests.support.wheels import make_sdist, unpack
+from tests.support.wheels import make_sdist, make_wheel, unpack
 
 stand, universe, stack, leftover = holds.stand, holds.universe, holds.stack, holds.leftover
 
@@ -182,7 +182,9 @@ def test_a_build_reads_held_files_and_cannot_edit_them(
     everywhere = means is Means.MOUNTS
     stand.project.write(["numpy<2", "packaging"])
     stand.reconcile()  # from now on there is an older tree as well
-    stand.settings["hold"] = ("torch", "torchvision", "numpy")
+    stand.settings["hold"] = ("torch", "torchvision", "numpy", "data-of-its-own")
+    data = make_wheel(tmp_path, "data-of-its-own", "1.0", data={"opt/of/its/own": "held"})
+    install(stand.venv, data)
     assert keep(stand)["torch"].intact
     site = site_packages(stand.venv)
     inside, ours = site.relative_to(stand.venv), stand.venv / ".reconciler"
@@ -195,6 +197,7 @@ def test_a_build_reads_held_files_and_cannot_edit_them(
     assert cached, "uv copies here, so its cache shares no file with the environment"
     targets = {
         "live": str(site / init),
+        "data": str(stand.venv / "opt/of/its/own"),
         "configuration": str(stand.venv / "pyvenv.cfg"),
         "stage": f"{ours}/work-*/stage/{inside}/{init}",
         "vault": f"{ours}/vault/torch/*/*/{inside}/{init}",
