@@ -14,12 +14,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from pwd import struct_passwd
 from typing import IO
 
 import msgspec
 
+from reconciler.confinement import Confinement
 from reconciler.descendants import END, ENDED_WITHIN, supervise
 from reconciler.excerpts import OUTPUT, Excerpt, shortened
 
@@ -80,6 +82,8 @@ class Program(msgspec.Struct, frozen=True):
     """Standard error goes where standard output does."""
     user: struct_passwd | None = None
     """The user it runs as; None: ours."""
+    confined: Confinement | None = None
+    """What it may not change; None: only the user's permissions count."""
     channel: Callable[[], tuple[int, int]] = os.pipe
     """Opens the channel for its standard output: the descriptors to read and to write."""
 
@@ -340,11 +344,18 @@ def _start(program: Program, out: _Output, err: _Output, opened: ExitStack) -> _
                 group=user and user.pw_gid,
                 extra_groups=user and os.getgrouplist(user.pw_name, user.pw_gid),
                 start_new_session=True,
-                preexec_fn=supervise,  # noqa: PLW1509 -- its docstring says why it is safe
+                preexec_fn=partial(_become, program),  # noqa: PLW1509 -- `supervise` says why
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise NotStarted(error) from error
         return _Child(process, opened)
+
+
+def _become(program: Program) -> None:
+    """In the child, before exec."""
+    supervise()
+    if program.confined is not None:
+        program.confined.enter()
 
 
 def _follow(child: _Child, outputs: Sequence[_Output], alarm: int, deadline: float | None) -> bool:

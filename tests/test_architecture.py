@@ -33,13 +33,16 @@ LAYERS = (
     {"files"},
     {"status"},
     {"log", "processes"},
-    {"descendants", "excerpts"},
-    {"patterns"},
+    {"confinement", "descendants", "excerpts"},
+    {"patterns", "landlock"},
 )
 LEVEL = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 
 LONGEST_FILE = 400
-LOOSE = {"__init__", "__main__", "descendants", "excerpts", "patterns", "processes"}
+LOOSE = {
+    "__init__", "__main__", "confinement", "descendants", "excerpts", "landlock", "patterns",
+    "processes",
+}  # fmt: skip
 SAME_SUBJECT = {
     "deciding": "what decides in an environment, and how it is read",
     "environment": "its configuration, and the environment itself",
@@ -178,7 +181,9 @@ def test_programs_are_started_and_supervised_in_one_module_each() -> None:
         for module, tree in trees().items()
     }
     starting = [m for m in FILES if foreign(m) & modules or named[m] & calls]
-    assert starting == ["reconciler.descendants", "reconciler.processes"]
+    assert starting == [
+        "reconciler.confinement", "reconciler.descendants", "reconciler.processes",
+    ]  # fmt: skip
 
 
 def at_import(node: ast.AST) -> Iterator[ast.AST]:
@@ -290,7 +295,9 @@ OPENS = {
 OPENS_OTHERWISE = {
     "reconciler.files.bounded": "is the way",
     "reconciler.files.deciding": "reads what bounded opened",
+    "reconciler.confinement": "the kernel's tables",
     "reconciler.descendants": "the kernel's tables",
+    "reconciler.landlock": "names a place to the kernel, and reads nothing",
     "reconciler.trees.lock_holder": "the kernel's tables",
     "reconciler.daemon.webhook": "an address, not a file",
     "reconciler.trees.relocatable": "a new file of its own",

@@ -28,6 +28,7 @@ class Build(StrEnum):
     """Whether packages may be built from source."""
 
     ALLOW = "allow"
+    UNCONFINED = "unconfined"
     NEVER = "never"
 
 

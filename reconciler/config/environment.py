@@ -279,7 +279,8 @@ class EnvironmentConfig(msgspec.Struct, frozen=True, kw_only=True):
         Build,
         key(
             forms.one_of(Build),
-            "Whether packages may be built from source. With never, only wheels are installed.",
+            "Whether packages may be built from source. Where possible, builds cannot change the "
+            "environment; unconfined lets them. With never, only wheels are installed.",
         ),
     ] = Build.ALLOW
     mode: Annotated[

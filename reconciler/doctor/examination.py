@@ -46,6 +46,7 @@ def examine(
     """
     uv = machine.check_uv(config, environ)
     yield uv
+    yield machine.check_builds(config)
     yield machine.check_clock(config)
     watched = [f for t in targets for f in (t.pyproject.parent, t.root) if f.is_dir()]
     yield machine.check_inotify(watched)

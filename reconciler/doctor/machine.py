@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import reconciler
-from reconciler.config import Config, TcpAddress
+from reconciler.config import Build, Config, TcpAddress
+from reconciler.confinement import Means, best_means
 from reconciler.doctor.finding import Finding, fine, problem, warning
 from reconciler.files.trust import check_trust
 from reconciler.journal.database import Newer, is_damage, version_of
@@ -33,6 +34,23 @@ def check_uv(config: Config, environ: Mapping[str, str]) -> Finding:
             f"Install uv {OLDEST} or newer (`pip install --upgrade uv`), or set `uv` in [service]."
         )
         return problem("uv", error.message, fix)
+
+
+def check_builds(config: Config) -> Finding:
+    """Whether code of a package that is built is kept from changing the environments."""
+    allowed = [e.name for e in config.environments.values() if e.build is not Build.NEVER]
+    if not allowed:
+        return fine("builds", "nothing is built")
+    fix = 'Set `build = "never"` if no package has to be built.'
+    unconfined = [e.name for e in config.environments.values() if e.build is Build.UNCONFINED]
+    if unconfined:
+        said = f'builds may change {", ".join(unconfined)} (`build = "unconfined"`)'
+        return warning("builds", said, f'Set `build = "allow"` again if you can. {fix}')
+    means = best_means()
+    if means is Means.NONE:
+        said = "builds may change the environments: neither user namespaces nor Landlock work here"
+        return warning("builds", said, f"Use Linux 5.19 or newer, with Landlock. {fix}")
+    return fine("builds", f"builds cannot change the environments ({means})")
 
 
 def check_clock(config: Config) -> Finding:

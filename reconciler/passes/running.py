@@ -22,6 +22,7 @@ from reconciler.passes.outcome import Gate, Listener, Unready
 from reconciler.processes import Cancellation
 from reconciler.status import Change, ExpectedEnd, Reason
 from reconciler.trees.real_folders import RealFolders
+from reconciler.trees.stage import STAGE
 from reconciler.trees.workspace import PassLock, Workspace
 
 log = get_logger(__name__)
@@ -99,6 +100,7 @@ class Pass:
         workspace = Workspace(snapshot.interpreter.prefix)
         workspace.create()
         work = workspace.new_work()
+        (work / STAGE).mkdir()  # before the first build starts, which may not write there
         try:
             yield work
         finally:

@@ -20,7 +20,7 @@ from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed
 from reconciler.trees.census import Census
 from reconciler.trees.fingerprints import Fingerprints, fingerprints
-from reconciler.trees.stage import StagingImpossible, clone
+from reconciler.trees.stage import STAGE, StagingImpossible, clone
 from reconciler.trees.tree import Tree
 
 log = get_logger(__name__)
@@ -65,8 +65,7 @@ def clone_live(running: Pass, snapshot: Snapshot, work: Path) -> Staging:
             f"{prefix} is not a virtual environment, and a whole Python installation cannot be "
             "exchanged. Use a virtual environment (uv venv) for atomic changes"
         )
-    stage = work / "stage"
-    stage.mkdir()
+    stage = work / STAGE
     started = time.monotonic()
     try:
         census = clone(

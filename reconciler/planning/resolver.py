@@ -17,9 +17,11 @@ from reconciler.environment.snapshot import Snapshot
 from reconciler.log.logger import get_logger
 from reconciler.planning.addressed import metadata_without_addresses
 from reconciler.planning.failures import mentions
+from reconciler.planning.kept import confinement_of_builds
 from reconciler.planning.shadow import shadow_of
 from reconciler.processes import Cancellation, OnLine
 from reconciler.state.distribution import INTERRUPTED
+from reconciler.state.sources import Source
 from reconciler.uv.discovery import sources_of_projects
 from reconciler.uv.effective import EffectiveProject, Item
 from reconciler.uv.program import BuildFailed, Plan, Unreadable, UvError
@@ -203,6 +205,7 @@ class Resolver:
 def project_for(environment: Environment, snapshot: Snapshot, folder: Path) -> EffectiveProject:
     """The effective project of one pass; `folder` is private to it."""
     elsewhere = sources_of_projects(snapshot.desired, snapshot.markers, environment.environ)
+    sources = [*_declared(snapshot), *(source for _, source in elsewhere)]
     return EffectiveProject(
         folder=folder,
         python=snapshot.interpreter.executable,
@@ -215,7 +218,17 @@ def project_for(environment: Environment, snapshot: Snapshot, folder: Path) -> E
         without_sources=any(s.is_direct and snapshot.holds.covers(n) for n, s in elsewhere),
         nested=dict(reversed(elsewhere)),
         metadata=metadata_without_addresses(snapshot.installed, snapshot.desired, snapshot.holds),
+        confined=confinement_of_builds(environment, snapshot, folder, sources),
     )
+
+
+def _declared(snapshot: Snapshot) -> Iterator[Source]:
+    """Where declared packages come from, if not from an index."""
+    for declared in snapshot.desired.requirements if snapshot.desired else ():
+        if declared.source is not None:
+            yield declared.source
+        elif declared.requirement.url:
+            yield Source.of_reference(declared.requirement.url)
 
 
 def _names_required(snapshot: Snapshot) -> Iterator[NormalizedName]:

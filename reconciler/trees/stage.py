@@ -16,6 +16,8 @@ from reconciler.trees.mount_points import mount_point_below
 from reconciler.trees.real_folders import RealFolders
 from reconciler.trees.workspace import NAME
 
+STAGE = "stage"
+"""The name of the stage in the folder of a pass."""
 _NOT_CLONED = frozenset({NAME, ".lock", ".gitignore", "CACHEDIR.TAG"})
 
 

@@ -7,6 +7,8 @@ an index lists it. This packs one again. Only reads the cache.
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,19 @@ def pack_cached(installed: Distribution, cache: Path, folder: Path) -> Path | No
             _pack(info.parent, wheel)
             return wheel
     return None
+
+
+def archives_of(infos: AbstractSet[str], cache: Path) -> Iterator[Path]:
+    """The unpacked wheels in the cache with one of these dist-info folders.
+
+    They may share files with what was installed from them.
+    """
+    for bucket in cache.glob("archive-v*"):
+        for archive in os.listdir(bucket):  # noqa: PTH208 -- thousands of wheels, as below
+            path = f"{bucket}/{archive}"
+            with suppress(OSError):
+                if not infos.isdisjoint(os.listdir(path)):  # noqa: PTH208
+                    yield Path(path)
 
 
 def _is_same(cached: Path, installed: Path) -> bool:

@@ -19,6 +19,7 @@ import tomli_w
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
+from reconciler.confinement import Confinement
 from reconciler.state.declared import Declared
 from reconciler.state.holds import Held, HoldSet, requires_of
 from reconciler.state.installed import Distribution
@@ -118,6 +119,7 @@ class EffectiveProject(msgspec.Struct, frozen=True):
                 and with them their workspaces (uv-facts 12d).
         nested: The sources that local projects declare for what they require.
         metadata: What uv has to believe about packages beside the holds (`dependency-metadata`).
+        confined: What uv, and the builds that it starts, may not change.
     """
 
     folder: Path
@@ -131,6 +133,7 @@ class EffectiveProject(msgspec.Struct, frozen=True):
     without_sources: bool = False
     nested: Mapping[NormalizedName, Source] = msgspec.field(default_factory=dict)
     metadata: tuple[Mapping[str, Any], ...] = ()
+    confined: Confinement | None = None
 
     def to_plan(
         self,
@@ -193,7 +196,9 @@ class EffectiveProject(msgspec.Struct, frozen=True):
         return self._ask(folder, project, settings, self._build_arguments(folder))
 
     def _ask(self, folder: Path, project: Path, settings: Path, arguments: Sequence[str]) -> Ask:
-        return Ask(self.python, project, settings, folder, tuple(arguments), self.timeout)
+        return Ask(
+            self.python, project, settings, folder, tuple(arguments), self.timeout, self.confined
+        )
 
     def _new_folder(self, label: str) -> Path:
         return Path(tempfile.mkdtemp(prefix=f"{label}-", dir=self.folder))

@@ -13,6 +13,7 @@ import msgspec
 from packaging.version import InvalidVersion, Version
 from uv import find_uv_bin
 
+from reconciler.confinement import Confinement
 from reconciler.log.redact import redact
 from reconciler.processes import (
     Cancellation,
@@ -62,6 +63,8 @@ class Ask(msgspec.Struct, frozen=True):
     arguments: tuple[str, ...] = ()
     timeout: float | None = None
     """Seconds."""
+    confined: Confinement | None = None
+    """What uv, and the builds that it starts, may not change."""
 
 
 class Uv:
@@ -192,6 +195,7 @@ class Uv:
         Raises:
             UvError: As for `plan`.
         """
+        prefix.mkdir(exist_ok=True)  # before uv is confined: perhaps it may not do so itself
         flags = ["--prefix", str(prefix), "--no-deps", *_offline(offline)]
         flags += ["--no-cache"] if fresh else []
         self._install(ask, flags, cancel, on_line)
@@ -201,7 +205,7 @@ class Uv:
     ) -> tuple[str, str]:
         command = ["pip", "install", "--python", str(ask.python), "-r", str(ask.project),
                    "--config-file", str(ask.settings), *flags, *ask.arguments]  # fmt: skip
-        return self._run(command, ask.folder, cancel, on_line, ask.timeout)
+        return self._run(command, ask.folder, cancel, on_line, ask.timeout, ask.confined)
 
     def _run(
         self,
@@ -210,12 +214,20 @@ class Uv:
         cancel: Cancellation,
         on_line: OnLine | None = None,
         timeout: float | None = None,
+        confined: Confinement | None = None,
     ) -> tuple[str, str]:
         """Run uv, follow its output line by line, and return (stdout, log) as they are."""
+        environ = self._environ
+        temporary = Path(os.path.realpath(environ.get("TMPDIR") or "/tmp"))  # noqa: S108
+        if confined is not None and confined.closes(temporary):
+            own = folder / "tmp"
+            own.mkdir(exist_ok=True)
+            environ = {**environ, "TMPDIR": str(own)}
         program = Program(
             [str(self.executable), "--color", "never", "--no-progress", *arguments],
-            environ=self._environ,
+            environ=environ,
             folder=folder,
+            confined=confined,
         )
         follow = None if on_line is None else _redacting(on_line)
         try:

@@ -23,9 +23,9 @@ from tests.support.torch import fake_torch
 from tests.support.wheels import make_wheel
 
 CHECKS = {
-    "uv", "clock", "inotify", "unit", "address", "state", "configuration", "space", "interpreter",
-    "writable", "owners", "hard links", "exchange", "installer", "own place", "project",
-    "packages", "scripts", "holds", "shared files", "index", "settings",
+    "uv", "builds", "clock", "inotify", "unit", "address", "state", "configuration", "space",
+    "interpreter", "writable", "owners", "hard links", "exchange", "installer", "own place",
+    "project", "packages", "scripts", "holds", "shared files", "index", "settings",
 }  # fmt: skip
 
 

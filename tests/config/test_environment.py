@@ -217,7 +217,7 @@ wait_while_in_use = 60
     wait_while_in_use = false.
 
 build = "no"
-    build: expected "allow" or "never", found "no". Write build = "allow".
+    build: expected "allow", "unconfined" or "never", found "no". Write build = "allow".
 
 mode = "dry-run"
     mode: expected "apply" or "observe", found "dry-run". Write mode = "apply".

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from packaging.utils import NormalizedName
 
+from reconciler.config import Build
 from reconciler.environment.environment import Environment
 from reconciler.holds.held_bytes import digests
 from reconciler.holds.monitor import HoldMonitor
@@ -224,7 +225,11 @@ def unshared(stand: Stand) -> Stand:
 def test_an_edit_in_place_with_the_old_time_is_noticed(
     stand: Stand, tmp_path: Path, attacks: Attacks
 ) -> None:
-    """Each build, and each verify command, edits another file of torch by its absolute path."""
+    """Each build, and each verify command, edits another file of torch by its absolute path.
+
+    As if builds could not be kept from it (`test_builds`).
+    """
+    stand.settings["build"] = Build.UNCONFINED
     site = site_packages(stand.venv)
     part = "torch/include/ATen/part_000"
     tries = {

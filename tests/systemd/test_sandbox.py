@@ -151,6 +151,12 @@ def _():
     if libc.syscall(425, 0, 0) < 0:
         raise OSError(ctypes.get_errno(), "")
 
+@attempt("landlock")
+def _():
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall(444, None, 0, 1) < 0:
+        raise OSError(ctypes.get_errno(), "")
+
 @attempt("others' processes")
 def _():
     return "seen" if os.path.exists("/proc/1") else "hidden"
@@ -221,6 +227,11 @@ def test_the_job_can_be_done(report: Report, what: str) -> None:
 def test_it_runs_as_the_owner_and_runs_what_the_environment_brings(report: Report) -> None:
     assert report["uid"] != 0
     assert report["run what the environment brings"] == "ran\n"
+
+
+def test_it_may_keep_its_builds_from_changing_the_environment(report: Report) -> None:
+    """Another error is the kernel's, which may not have it; EPERM would be the unit's refusal."""
+    assert report["landlock"] != "PermissionError: Operation not permitted"
 
 
 def test_a_driver_that_is_loaded_later_is_not_shut_out(report: Report) -> None:
