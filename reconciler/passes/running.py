@@ -21,6 +21,7 @@ from reconciler.log.logger import get_logger
 from reconciler.passes.outcome import Gate, Listener, Unready
 from reconciler.processes import Cancellation
 from reconciler.status import Change, ExpectedEnd, Reason
+from reconciler.trees.durability import FileSystem
 from reconciler.trees.real_folders import RealFolders
 from reconciler.trees.workspace import PassLock, Workspace
 
@@ -51,6 +52,8 @@ class Pass:
     """The held files as they were when the pass began to change something."""
     untouched: bool = True
     """Whether the live tree is known to be unchanged. Only `publish` sets it to False."""
+    _disk: FileSystem | None = None
+    """The file system of the work folder, since before anything was written there."""
 
     def look(self, *, audit: bool) -> Snapshot:
         """The first step: the desired state, what is installed, the holds, and the drift.
@@ -100,9 +103,28 @@ class Pass:
         workspace.create()
         work = workspace.new_work()
         try:
-            yield work
+            with FileSystem(work) as self._disk:
+                yield work
         finally:
+            self._disk = None
             shutil.rmtree(work, ignore_errors=True)
+
+    def make_durable(self, folder: Path) -> None:
+        """Write out what the pass has written so far, before it goes live.
+
+        Args:
+            folder: One on the same file system.
+
+        Raises:
+            OSError: Something may not be on the disk.
+            Cancelled: The pass was asked to end.
+        """
+        with self.step("sync"):
+            if self._disk is not None:
+                self._disk.sync(self.cancel)
+                return
+            with FileSystem(folder) as disk:
+                disk.sync(self.cancel)
 
     @contextmanager
     def holding(self, snapshot: Snapshot) -> Iterator[None]:
