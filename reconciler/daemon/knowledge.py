@@ -102,6 +102,10 @@ class Knowledge:
             self._muted = True
             return self._known, self._shown
 
+    def polls(self, why: str | None) -> None:
+        """The files are polled, and why; None: they are watched."""
+        self.update(lambda known: replace(known, polled=why))
+
     def pause(self, reason: str | None, duration: float | None) -> None:
         """The environment is to be left alone.
 

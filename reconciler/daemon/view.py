@@ -69,7 +69,10 @@ def environment_status(
         holds=known.holds,
         held_back=state.held_back,
         planned=known.planned,
-        warnings=warnings_of(snapshot) if snapshot else (),
+        warnings=(
+            *((known.polled,) if known.polled else ()),
+            *(warnings_of(snapshot) if snapshot else ()),
+        ),
         gpu=known.gpu,
         last_pass=known.last_pass,
         current_pass=known.current,

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from reconciler.files.bounded import open_regular
 from reconciler.processes import Cancellation
 from reconciler.trees.workspace import sync_folder
 
@@ -106,7 +107,7 @@ def sync_tree(path: str) -> None:
             sync_tree(f"{folder}/{name}")
         sync_folder(Path(folder))
     if os.path.isfile(path):  # noqa: PTH113
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = open_regular(path)
         try:
             os.fsync(descriptor)
         finally:
