@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from reconciler.daemon.known import Known
+from reconciler.daemon.steady import SteadyTimes
 from reconciler.daemon.view import environment_status
 from reconciler.environment.environment import Environment
 from reconciler.journal.history import Journal, RollingBack, State
@@ -41,8 +42,10 @@ class Knowledge:
         journal: Journal,
         publish: Publish,
         clock: Callable[[], float] = time.time,
+        times: SteadyTimes | None = None,
     ) -> None:
         self._clock = clock
+        self._times = times or SteadyTimes(clock)
         self._key = environment.key
         self._journal = journal
         self._publish = publish
@@ -128,6 +131,8 @@ class Knowledge:
         """End a pause whose time is over, and a rollback if the files are others by now."""
         before = self._known.state
         now = self._clock()
+        if before.suspended_until is not None:  # what the clock would show if nobody had set it
+            now = before.suspended_until - self._times.left_of_pause(before)
         if settled(before, revision, now) == before:
             return
         self.save(lambda state: settled(state, revision, now))

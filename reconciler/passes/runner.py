@@ -117,7 +117,7 @@ class PassRunner:
             may_create: Whether to create the environment first if it does not exist.
         """
         key = self.environment.key
-        started = self.clock()
+        started, began = self.clock(), time.monotonic()
         number = pass_id or self.journal.begin(key, trigger, started, reason_given=reason_given)
         running = Pass(self.environment, cancel, listener, self.gate)
         with context(environment=self.environment.config.name, pass_id=number):
@@ -126,7 +126,10 @@ class PassRunner:
             ended = self._attempt(running, work, cancel, may_create=may_create)
             outcome, trouble = ended.outcome, ended.trouble
             detail = self._detail(number, trigger, started, running, outcome, trouble)
-            detail = msgspec.structs.replace(detail, reason_given=reason_given)
+            spent = round(time.monotonic() - began, 3)
+            detail = msgspec.structs.replace(
+                detail, reason_given=reason_given, duration_seconds=spent
+            )
             state = self.journal.update_state(
                 key, lambda before: self._new_state(before, outcome, trouble)
             )
@@ -188,13 +191,11 @@ class PassRunner:
         outcome: Outcome | None,
         trouble: Trouble | None,
     ) -> PassDetail:
-        duration = round(self.clock() - started, 3)
         detail = PassDetail(
             id=number,
             trigger=trigger,
             result=outcome.result if outcome else Result.FAILED,
             started_at=iso(started),
-            duration_seconds=duration,
             message=f"{trouble.reason}: {trouble.message}" if trouble else None,
             phases={name: round(seconds, 4) for name, seconds in running.steps.items()},
             log=redact(running.log.text),
