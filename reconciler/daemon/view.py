@@ -98,7 +98,9 @@ def _packages(known: Known) -> tuple[Package, ...]:
 
 
 def _broken_hold(package: Package, hold: Hold | None) -> Package:
-    """The version may be right, and the files not."""
+    """The version may be right, and the files not; one that is missed was here before."""
+    if hold is not None and package.status is PackageStatus.HELD_MISSING:
+        return msgspec.structs.replace(package, message=hold.message)
     if hold is None or package.status is not PackageStatus.HELD:
         return package
     return msgspec.structs.replace(

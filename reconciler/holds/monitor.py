@@ -15,6 +15,7 @@ from packaging.version import Version
 from reconciler.config import Mode
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
+from reconciler.holds.missed import Before, missed
 from reconciler.holds.sampling import Sampling
 from reconciler.holds.standing import notice_of, rows
 from reconciler.holds.strays import strays, with_strays
@@ -51,6 +52,10 @@ class HoldMonitor:
     """
 
     environment: Environment
+    before: Before = ()
+    """The holds when the last pass ended, maybe that of another process."""
+    _told: frozenset[str] = frozenset()
+    """The holds that are missed and that were logged."""
     _compared: Installed | None = None
     _breaks: dict[NormalizedName, Break] = field(default_factory=dict)
     _as_recorded: dict[NormalizedName, Distribution] = field(default_factory=dict)
@@ -96,7 +101,10 @@ class HoldMonitor:
         if changing and not accepted:  # else the snapshot still has the previous holds
             self._put(self._worth_keeping(snapshot, vault, compared=compared), vault, writer)
             writer.prune(self.environment.config.keep_generations)
-        return self.holds(snapshot)
+        found = rows(snapshot, vault, self._breaks)
+        gone = missed(self.before, found, snapshot)
+        self._tell_missed(gone)
+        return (*found, *gone)
 
     def sample(self, snapshot: Snapshot, cancel: Cancellation) -> None:
         """Read some of the held files again; the next comparison reports those that differ.
@@ -262,6 +270,13 @@ class HoldMonitor:
                           found=str(broken.found) if broken.found else None,
                           message=str(told))  # fmt: skip
 
+    def _tell_missed(self, gone: tuple[Hold, ...]) -> None:
+        for row in gone:
+            if row.name not in self._told:
+                log.error("hold.missing", package=row.name, version=row.version,
+                          message=row.message)  # fmt: skip
+        self._told = frozenset(row.name for row in gone)
+
     def first_broken(self, snapshot: Snapshot) -> NormalizedName | None:
         """The broken hold to restore first: what it pins is restored with it."""
         known = self.vault(snapshot).current()
@@ -270,7 +285,8 @@ class HoldMonitor:
 
     def holds(self, snapshot: Snapshot) -> tuple[Hold, ...]:
         """The state of each hold, for the status."""
-        return rows(snapshot, self.vault(snapshot), self._breaks)
+        found = rows(snapshot, self.vault(snapshot), self._breaks)
+        return (*found, *missed(self.before, found, snapshot))
 
     @property
     def breaks(self) -> dict[NormalizedName, Break]:

@@ -78,6 +78,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
     "Holds and the GPU": {
         "vault.ignored": "A copy in the vault is not as it was made, and is not used.",
         "hold.violation": "A plan or a stage would have changed a held package and was refused.",
+        "hold.missing": "A held package is gone and has no copy: the environment was recreated.",
         "hold.broken": "Someone else changed, damaged or removed a held package.",
         "hold.restored": "A held package was restored from the vault.",
         "intruder.stays": "What another installer put beside a restored package stays, and why.",

@@ -17,6 +17,7 @@ from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
 from reconciler.files.trust import Insecure
 from reconciler.holds.held_bytes import HoldEdited
+from reconciler.holds.missed import to_remember
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal, State, iso
 from reconciler.journal.suspension import ended
@@ -131,7 +132,8 @@ class PassRunner:
                 detail, reason_given=reason_given, duration_seconds=spent
             )
             state = self.journal.update_state(
-                key, lambda before: self._new_state(before, outcome, trouble)
+                key,
+                lambda before: _holding(self._new_state(before, outcome, trouble), ended.holds),
             )
             self._tell(detail, trouble)
             if outcome is None or detail.failed:
@@ -156,17 +158,22 @@ class PassRunner:
                 done = recover(self.environment)
                 if done:
                     log.warning("recovered", what=done)
-                self._settle_rollback()
+                self._recall()
                 return self._finish(work(running), running.lock)
         except Exception as error:  # noqa: BLE001 -- one of the two places that keep the service alive
             if isinstance(error, HoldEdited):
                 self.monitor.doubt()
             return _Ended(trouble=trouble_of(error, untouched=running.untouched))
 
-    def _settle_rollback(self) -> None:
-        """Leave the environment alone if a process was killed after it had rolled back."""
+    def _recall(self) -> None:
+        """Go on from what earlier passes left: the holds that were there, a rollback.
+
+        The environment is left alone if a process was killed after it had rolled back.
+        """
         key = self.environment.key
-        if self.journal.state(key).rolling_back is None:
+        state = self.journal.state(key)
+        self.monitor.before = state.held
+        if state.rolling_back is None:
             return
         live = generations.live(self.environment.workspace)
         self.journal.update_state(
@@ -295,6 +302,13 @@ class PassRunner:
         seconds = state.retry_at - self.clock() if state.retry_at is not None else 0.0
         if seconds > 0:
             log.info("retry.scheduled", seconds=round(seconds, 1), failures=state.failures)
+
+
+def _holding(state: State, holds: tuple[Hold, ...] | None) -> State:
+    """With the holds as they are now; None: they are not known."""
+    if holds is None:
+        return state
+    return msgspec.structs.replace(state, held=to_remember(state.held, holds))
 
 
 def _served(outcome: Outcome) -> tuple[HeldBack, ...]:
