@@ -80,7 +80,8 @@ class Watcher:
         try:
             while True:
                 targets = self._targets()
-                refused = watch_refused(targets.folders) or await self._watch(targets)
+                refused = None if self._working else await _refused(targets)
+                refused = refused or await self._watch(targets)
                 if refused is not None:
                     await self._poll(targets, refused)
         finally:
@@ -101,7 +102,7 @@ class Watcher:
         self._wake(Trigger.INTERVAL, 0.0)
         failed: list[BaseException] = []
         try:
-            refused = watch_refused(targets.folders[:1])  # one more: so all the others are set
+            refused = await _refused(targets)  # one more: if that works, all the others are set
             if refused is not None:
                 return refused
             if not any(task.done() for task in tasks):
@@ -121,11 +122,11 @@ class Watcher:
     async def _until_elsewhere(self, targets: Targets, tasks: list["asyncio.Task[None]"]) -> None:
         while not any(task.done() for task in tasks):
             self._changed.clear()
+            if self._targets() != targets:
+                break
             waiting = asyncio.create_task(self._changed.wait())
             await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
-            if self._targets() != targets:
-                break
 
     async def _poll(self, targets: Targets, refused: WatchRefused) -> None:
         """Look every few seconds, until it is time to try to watch again."""
@@ -178,3 +179,8 @@ class Watcher:
             log.info("environment.changed", environment=self._config.name, paths=len(paths))
             self._wake(Trigger.ENVIRONMENT, quiet)
         self._changed.set()
+
+
+async def _refused(targets: Targets) -> WatchRefused | None:
+    """Ask on a thread: closing an inotify descriptor takes the kernel some ten milliseconds."""
+    return await asyncio.to_thread(watch_refused, targets.folders[:1])
