@@ -302,7 +302,7 @@ OPENS_OTHERWISE = {
     "reconciler.daemon.webhook": "an address, not a file",
     "reconciler.trees.relocatable": "a new file of its own",
     "reconciler.trees.workspace": "locks, which never wait for a writer, and files of its own",
-    "reconciler.trees.exchange": "a file system, to sync it",
+    "reconciler.trees.durability": "a file system, to sync it",
     "reconciler.environment.creation": "a folder, to sync it",
     "reconciler.trees.tree": "compares two regular files of equal size",
     "reconciler.vault.copies": "hashes what bounded opened",

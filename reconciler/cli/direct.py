@@ -18,7 +18,6 @@ from reconciler.cli.terminal.output import complain
 from reconciler.cli.terminal.progress import Follower
 from reconciler.config import Config, EnvironmentConfig, Mode, OnHoldBroken
 from reconciler.environment.environment import Environment
-from reconciler.environment.interpreter import InterpreterError
 from reconciler.files.trust import Insecure, check_trust
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal, State, iso
@@ -33,7 +32,7 @@ from reconciler.passes.rollback import roll_back
 from reconciler.passes.runner import PassRunner, Recorded, Work
 from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
-from reconciler.status import PassDetail, Reason, Result, Trigger
+from reconciler.status import ExpectedEnd, PassDetail, Reason, Result, Trigger
 from reconciler.trees.interruption import interruption_of
 from reconciler.trees.workspace import Busy
 
@@ -222,7 +221,7 @@ class Direct:
     def _revision(self) -> str | None:
         try:
             return self.environment.look().revision
-        except (InterpreterError, Insecure):  # the pass says it
+        except (ExpectedEnd, OSError):  # the pass says it
             return None
 
 

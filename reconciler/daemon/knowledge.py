@@ -10,6 +10,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from reconciler.daemon.known import Known
+from reconciler.daemon.steady import SteadyTimes
 from reconciler.daemon.view import environment_status
 from reconciler.environment.environment import Environment
 from reconciler.journal.history import Journal, RollingBack, State
@@ -42,8 +43,10 @@ class Knowledge:
         journal: Journal,
         publish: Publish,
         clock: Callable[[], float] = time.time,
+        times: SteadyTimes | None = None,
     ) -> None:
         self._clock = clock
+        self._times = times or SteadyTimes(clock)
         self._key = environment.key
         self._journal = journal
         self._publish = publish
@@ -103,6 +106,10 @@ class Knowledge:
             self._muted = True
             return self._known, self._shown
 
+    def polls(self, why: str | None) -> None:
+        """The files are polled, and why; None: they are watched."""
+        self.update(lambda known: replace(known, polled=why))
+
     def pause(self, reason: str | None, duration: float | None) -> None:
         """The environment is to be left alone.
 
@@ -125,6 +132,8 @@ class Knowledge:
         """End a pause whose time is over, and a rollback if the files are others by now."""
         before = self._known.state
         now = self._clock()
+        if before.suspended_until is not None:  # what the clock would show if nobody had set it
+            now = before.suspended_until - self._times.left_of_pause(before)
         if settled(before, revision, now) == before:
             return
         self.save(lambda state: settled(state, revision, now))

@@ -34,6 +34,8 @@ class Known(msgspec.Struct, frozen=True):
     atomic_reason: str | None = None
     generations: tuple[GenerationStatus, ...] = ()
     next_check_at: float | None = None
+    polled: str | None = None
+    """Why the files are polled instead of watched, and what to do."""
 
 
 def idle(known: Known, next_check_at: float | None) -> Known:

@@ -167,7 +167,9 @@ class Roster:
         if before is not None:
             worker.succeed(before)
         worker.on_recorded = around.on_recorded
-        watcher = Watcher(config, worker.inbox.wake, lambda: worker.known.snapshot)
+        watcher = Watcher(
+            config, worker.inbox.wake, lambda: worker.known.snapshot, worker.knowledge.polls
+        )
         watching = asyncio.get_running_loop().create_task(
             watcher.run(), name=f"watch-{config.name}"
         )

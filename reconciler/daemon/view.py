@@ -69,7 +69,10 @@ def environment_status(
         holds=known.holds,
         held_back=state.held_back,
         planned=known.planned,
-        warnings=warnings_of(snapshot) if snapshot else (),
+        warnings=(
+            *((known.polled,) if known.polled else ()),
+            *(warnings_of(snapshot) if snapshot else ()),
+        ),
         gpu=known.gpu,
         last_pass=known.last_pass,
         current_pass=known.current,
@@ -95,7 +98,9 @@ def _packages(known: Known) -> tuple[Package, ...]:
 
 
 def _broken_hold(package: Package, hold: Hold | None) -> Package:
-    """The version may be right, and the files not."""
+    """The version may be right, and the files not; one that is missed was here before."""
+    if hold is not None and package.status is PackageStatus.HELD_MISSING:
+        return msgspec.structs.replace(package, message=hold.message)
     if hold is None or package.status is not PackageStatus.HELD:
         return package
     return msgspec.structs.replace(

@@ -20,7 +20,8 @@ from reconciler.trees.workspace import NAME
 _MOST_LINKS = 40
 _MOST_OF_SOURCES = 500
 """What is not watched is noticed at the next interval."""
-_OF_PREFIX = frozenset({"lib", "lib64", "bin", "pyvenv.cfg"})
+OF_PREFIX = frozenset({"lib", "lib64", "bin", "pyvenv.cfg"})
+"""What matters in an environment's own folder."""
 
 
 class Targets(msgspec.Struct, frozen=True):
@@ -57,7 +58,7 @@ class Targets(msgspec.Struct, frozen=True):
             return False
         parent = os.path.dirname(path)  # noqa: PTH120 -- for every change of a busy folder
         if parent == str(self.prefix):
-            return parts[-1] in _OF_PREFIX
+            return parts[-1] in OF_PREFIX
         return parent in map(str, self.sites) or any(path.startswith(f"{t}/") for t in self.trees)
 
 

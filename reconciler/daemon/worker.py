@@ -24,6 +24,7 @@ from reconciler.daemon.knowledge import Knowledge, Publish
 from reconciler.daemon.known import Known, after_failure, after_outcome, idle
 from reconciler.daemon.notifications import Notices
 from reconciler.daemon.schedule import due, next_check, waits_for_retry
+from reconciler.daemon.steady import SteadyTimes
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
 from reconciler.environment.snapshot import Snapshot
@@ -68,7 +69,8 @@ class Worker:
         self.environment = environment
         self.journal = journal
         self.inbox = Inbox(environment.config.debounce, clock)
-        self.knowledge = Knowledge(environment, journal, publish, clock)
+        self._times = SteadyTimes(clock)
+        self.knowledge = Knowledge(environment, journal, publish, clock, self._times)
         self.monitor = HoldMonitor(environment)
         self.on_recorded: OnRecorded = lambda _name, _detail, _reason: None
         self._claim = claim
@@ -205,12 +207,11 @@ class Worker:
             return
         awake = self.beat = time.monotonic()
         self.busy = True
-        began = self._clock()
         try:
             self.knowledge.settle(None)  # a pause whose time is over
             self._pass(order)
         except Exception:  # else it is known with what came of the pass
-            at = self._next_check(self.known.state, began)
+            at = self._next_check(self.known.state, awake)
             self.knowledge.update(lambda known: idle(known, at))
             raise
         finally:
@@ -221,11 +222,26 @@ class Worker:
     def _due(self) -> tuple[float, Trigger]:
         """When to look again if nothing happens (seconds since the epoch), and as what."""
         self._heard()
-        return due(self.known, self._clock())
+        known, now = self._by_the_clock(self.known), self._clock()
+        if known.next_check_at is not None:
+            at = now + self._times.left(known.next_check_at)
+            known = replace(known, next_check_at=at)
+        return due(known, now)
+
+    def _by_the_clock(self, known: Known) -> Known:
+        """What is known, as if nobody had set the clock."""
+        return replace(known, state=self._times.by_the_clock(known.state))
 
     def _next_check(self, state: State, began: float) -> float:
-        interval = self.environment.config.interval
-        return next_check(state, interval, began=began, now=self._clock())
+        """When to look again.
+
+        Args:
+            state: What is remembered.
+            began: When the pass began (monotonic seconds).
+        """
+        interval, now = self.environment.config.interval, self._clock()
+        state = self._times.by_the_clock(state)
+        return next_check(state, interval, began=now - (time.monotonic() - began), now=now)
 
     def _heard(self) -> None:
         self.beat = time.monotonic()
@@ -234,7 +250,7 @@ class Worker:
         by_hand = order.forced or order.special is not None
         gate = None if by_hand else self._gate
         recorder = PassRunner(self.environment, self.journal, self.monitor, gate, self._clock)
-        started = self._clock()
+        started, began = self._clock(), time.monotonic()
         number = order.pass_id or self._begin(order, started)
         current = PassStatus(
             id=number,
@@ -254,7 +270,7 @@ class Worker:
             keep_unchanged=order.pass_id is not None,
             may_create=self._may_create(order),
         )
-        self._record(recorded, order, started)
+        self._record(recorded, order, began)
 
     def _may_create(self, order: Order) -> bool:
         """Whether to make the environment if there is none: a change like any other."""
@@ -327,7 +343,7 @@ class Worker:
         return not suspended and self.environment.config.mode is Mode.APPLY
 
     def _waits(self, snapshot: Snapshot) -> bool:
-        return waits_for_retry(self.known, snapshot, self._clock())
+        return waits_for_retry(self._by_the_clock(self.known), snapshot, self._clock())
 
     def _record(self, recorded: Recorded, order: Order, began: float) -> None:
         detail, trouble = recorded.detail, recorded.trouble

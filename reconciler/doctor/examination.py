@@ -16,6 +16,7 @@ from reconciler.doctor.index import check_indexes
 from reconciler.environment.creation import obstacle_to
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
+from reconciler.environment.leads_out import LeadsOut
 from reconciler.environment.snapshot import Snapshot
 from reconciler.files.trust import Insecure
 from reconciler.status import Status
@@ -112,6 +113,10 @@ def _environment(
         return
     except InterpreterError as error:
         yield problem("interpreter", f"{error.executable}: {error.defect}", error.fix)
+        return
+    except LeadsOut as error:
+        message, _, fix = error.message.partition(". ")
+        yield problem("packages", message, fix)
         return
     except OSError as error:
         yield problem("packages", f"{error.filename} cannot be read ({error.strerror})",

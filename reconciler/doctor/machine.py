@@ -1,7 +1,5 @@
 """Checks of the machine and of the service: uv, clock, inotify, unit, address, state."""
 
-import ctypes
-import errno
 import os
 import socket
 import sqlite3
@@ -14,6 +12,7 @@ import reconciler
 from reconciler.config import Build, Config, TcpAddress
 from reconciler.confinement import Means, best_means
 from reconciler.doctor.finding import Finding, fine, problem, warning
+from reconciler.files.inotify import watch_refused
 from reconciler.files.trust import check_trust
 from reconciler.journal.database import Newer, is_damage, version_of
 from reconciler.systemd.systemctl import Manager, ManagerFailed
@@ -21,7 +20,6 @@ from reconciler.uv.program import OLDEST, Uv, UvError
 from reconciler.uv.settings import environ_for_uv
 
 _MINUTE = 60.0
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def check_uv(config: Config, environ: Mapping[str, str]) -> Finding:
@@ -71,29 +69,9 @@ def check_clock(config: Config) -> Finding:
 
 def check_inotify(folders: list[Path]) -> Finding:
     """The kernel lets us watch the folders that the service has to watch."""
-    descriptor = _libc.inotify_init1(os.O_CLOEXEC)
-    if descriptor < 0:
-        return problem(
-            "inotify",
-            f"no file can be watched ({os.strerror(ctypes.get_errno())}), so edits are only "
-            "noticed at the interval",
-            "Raise the limit: `sysctl fs.inotify.max_user_instances=512`; set it in /etc/sysctl.d "
-            "too.",
-        )
-    try:
-        for folder in folders:
-            # IN_CREATE | IN_DELETE: any watch will do, as it goes with the descriptor.
-            if _libc.inotify_add_watch(descriptor, os.fsencode(folder), 0x300) >= 0:
-                continue
-            if ctypes.get_errno() == errno.ENOSPC:
-                return problem(
-                    "inotify",
-                    f"{folder} cannot be watched: this user's watches are used up",
-                    "Raise the limit: `sysctl fs.inotify.max_user_watches=524288`; set it in "
-                    "/etc/sysctl.d too.",
-                )
-    finally:
-        os.close(descriptor)
+    refused = watch_refused(folders)
+    if refused is not None:
+        return problem("inotify", f"{refused.reason}, so the service polls", refused.fix)
     return fine("inotify", f"{len(folders)} folders can be watched")
 
 

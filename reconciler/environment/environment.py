@@ -27,6 +27,7 @@ from reconciler.environment.deciding import (
 from reconciler.environment.declaration import bad_file, declared_by, unreadable
 from reconciler.environment.elsewhere import declared_elsewhere
 from reconciler.environment.interpreter import Interpreter, InterpreterCache
+from reconciler.environment.leads_out import refuse_packages_elsewhere
 from reconciler.environment.local_sources import LocalSources
 from reconciler.environment.secrets import register_effective, register_installed
 from reconciler.environment.snapshot import Snapshot
@@ -189,12 +190,15 @@ class Environment:
         Raises:
             Cancelled: `cancel` asked it to end.
             InterpreterError: There is no working interpreter.
+            LeadsOut: The environment's packages are behind a symbolic link.
             Insecure: As root: others may write something that decides.
             OSError: site-packages cannot be read.
         """
         check = (cancel or Cancellation()).check
         check()
         interpreter = self._interpreter_seen = self.interpreters.get()
+        if interpreter.is_venv:  # of any other installation, a change is refused
+            refuse_packages_elsewhere(interpreter)
         around = stamp_of(self.config.pyproject, self.environ)
         with noting() as read:
             desired, problem = self._read_desired(interpreter, around)

@@ -15,18 +15,19 @@ from packaging.version import Version
 from reconciler.config import Mode
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
+from reconciler.holds.missed import Before, missed
 from reconciler.holds.sampling import Sampling
 from reconciler.holds.standing import notice_of, rows
 from reconciler.holds.strays import strays, with_strays
 from reconciler.log.logger import get_logger
-from reconciler.processes import Cancellation
+from reconciler.processes import Cancellation, Cancelled
 from reconciler.state.holds import Held, HoldSet, companions_of, hold_set, matches
 from reconciler.state.installed import Distribution, Installed, defect_of, deleted_files
 from reconciler.status import ExpectedEnd, Hold, Reason
 from reconciler.trees.workspace import PassLock, Workspace
 from reconciler.vault.breaks import Break, differs_from_record, find_breaks
 from reconciler.vault.copies import Vault
-from reconciler.vault.writer import VaultWriter
+from reconciler.vault.writer import Unkept, VaultWriter
 
 log = get_logger(__name__)
 
@@ -51,6 +52,10 @@ class HoldMonitor:
     """
 
     environment: Environment
+    before: Before = ()
+    """The holds when the last pass ended, maybe that of another process."""
+    _told: frozenset[str] = frozenset()
+    """The holds that are missed and that were logged."""
     _compared: Installed | None = None
     _breaks: dict[NormalizedName, Break] = field(default_factory=dict)
     _as_recorded: dict[NormalizedName, Distribution] = field(default_factory=dict)
@@ -94,10 +99,12 @@ class HoldMonitor:
         else:  # by now the project may declare what is already there
             accepted = self._accept_declared(snapshot, vault, lock)
         if changing and not accepted:  # else the snapshot still has the previous holds
-            for held in self._worth_keeping(snapshot, vault, compared=compared):
-                self._put(held, vault, writer)
+            self._put(self._worth_keeping(snapshot, vault, compared=compared), vault, writer)
             writer.prune(self.environment.config.keep_generations)
-        return self.holds(snapshot)
+        found = rows(snapshot, vault, self._breaks)
+        gone = missed(self.before, found, snapshot)
+        self._tell_missed(gone)
+        return (*found, *gone)
 
     def sample(self, snapshot: Snapshot, cancel: Cancellation) -> None:
         """Read some of the held files again; the next comparison reports those that differ.
@@ -128,19 +135,34 @@ class HoldMonitor:
         self._breaks = with_strays(unlike | breaks, snapshot, vault)
         self._compared = snapshot.installed
 
-    def _put(self, held: Held, vault: Vault, writer: VaultWriter) -> None:
-        """Make a copy; without one the package is held anyway, and the pass goes on."""
-        if held.pin in self._unkept:
-            return
+    def _put(self, held: Iterable[Held], vault: Vault, writer: VaultWriter) -> None:
+        """Make copies; without one a package is held anyway, and the pass goes on."""
+        copies = [copy for one in held if (copy := self._copy(one, writer)) is not None]
         try:
-            manifest = writer.put(held)
-        except (OSError, ValueError) as error:
-            self._unkept.add(held.pin)
-            log.warning("vault.failed", package=held.name, version=str(held.version),
-                        error=str(error))  # fmt: skip
+            writer.keep(copies)
+        except OSError as error:
+            for copy in copies:
+                self._tell_unkept(copy.manifest.name, copy.manifest.version, error)
             return
-        count = sum(len(names) for _, _, names in os.walk(vault.folder(manifest)))
-        log.info("hold.vaulted", package=held.name, version=manifest.version, files=count)
+        except Cancelled:  # the next pass makes them; what this one has done is done
+            return
+        for copy in copies:
+            name, version = copy.manifest.name, copy.manifest.version
+            count = sum(len(names) for _, _, names in os.walk(vault.folder(copy.manifest)))
+            log.info("hold.vaulted", package=name, version=version, files=count)
+
+    def _copy(self, held: Held, writer: VaultWriter) -> Unkept | None:
+        if held.pin in self._unkept:
+            return None
+        try:
+            return writer.copy(held)
+        except (OSError, ValueError) as error:
+            self._tell_unkept(held.name, str(held.version), error)
+            return None
+
+    def _tell_unkept(self, name: str, version: str, error: Exception) -> None:
+        self._unkept.add(f"{name}=={version}")
+        log.warning("vault.failed", package=name, version=version, error=str(error))
 
     def accept(self, snapshot: Snapshot, name: NormalizedName, lock: PassLock) -> None:
         """Hold the build that is installed now, from now on, without the files it is without.
@@ -168,12 +190,13 @@ class HoldMonitor:
         for copy in vault.companions(name):
             if copy.name not in fresh.held:
                 writer.forget(NormalizedName(copy.name))
-        added = strays(snapshot, vault)
+        added, copies = strays(snapshot, vault), []
         for one in (held, *companions_of(name, fresh.held.values())):
             if one.distribution.legacy:
                 writer.forget(one.name)  # it has no RECORD, so there can be no copy
             elif one is held or defect_of(one.distribution, snapshot.installed) is None:
-                writer.put(one, as_found=True, added=added.get(one.name, ()))
+                copies.append(writer.copy(one, as_found=True, added=added.get(one.name, ())))
+        writer.keep(copies)
         self._compared = None
         log.info("hold.accepted", package=name, version=str(held.version))
 
@@ -247,6 +270,13 @@ class HoldMonitor:
                           found=str(broken.found) if broken.found else None,
                           message=str(told))  # fmt: skip
 
+    def _tell_missed(self, gone: tuple[Hold, ...]) -> None:
+        for row in gone:
+            if row.name not in self._told:
+                log.error("hold.missing", package=row.name, version=row.version,
+                          message=row.message)  # fmt: skip
+        self._told = frozenset(row.name for row in gone)
+
     def first_broken(self, snapshot: Snapshot) -> NormalizedName | None:
         """The broken hold to restore first: what it pins is restored with it."""
         known = self.vault(snapshot).current()
@@ -255,7 +285,8 @@ class HoldMonitor:
 
     def holds(self, snapshot: Snapshot) -> tuple[Hold, ...]:
         """The state of each hold, for the status."""
-        return rows(snapshot, self.vault(snapshot), self._breaks)
+        found = rows(snapshot, self.vault(snapshot), self._breaks)
+        return (*found, *missed(self.before, found, snapshot))
 
     @property
     def breaks(self) -> dict[NormalizedName, Break]:

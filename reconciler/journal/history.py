@@ -40,6 +40,15 @@ class RollingBack(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
 
 
+class HeldBefore(msgspec.Struct, frozen=True, kw_only=True):
+    """A package that was held when a pass ended: if it is gone later, it is missed."""
+
+    name: str
+    version: str
+    pinned_by: str | None = None
+    vaulted: bool = False
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """What must survive a restart, for one environment. Times are seconds since the epoch."""
 
@@ -59,6 +68,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """How many passes in a row have failed for `last_attempted_revision`."""
     retry_at: float | None = None
     held_back: tuple[HeldBack, ...] = ()
+    held: tuple[HeldBefore, ...] = ()
+    """The holds when the last pass ended."""
 
 
 class Journal:

@@ -22,7 +22,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "access.user-unknown": "A user in http.allowed_users does not exist.",
         "request.failed": "A request ended in an unexpected error.",
         "client.dropped": "A reader of the event stream was too slow and was disconnected.",
-        "watch.failed": "Files cannot be watched; changes are found only by the interval.",
+        "watch.failed": "Files cannot be watched (inotify); they are polled until they can.",
         "watch.restored": "Files are watched again.",
         "worker.failed": "An environment's worker had an unexpected error and continues.",
         "worker.stuck": "An environment's worker did not end in time.",
@@ -78,6 +78,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
     "Holds and the GPU": {
         "vault.ignored": "A copy in the vault is not as it was made, and is not used.",
         "hold.violation": "A plan or a stage would have changed a held package and was refused.",
+        "hold.missing": "A held package is gone and has no copy: the environment was recreated.",
         "hold.broken": "Someone else changed, damaged or removed a held package.",
         "hold.restored": "A held package was restored from the vault.",
         "intruder.stays": "What another installer put beside a restored package stays, and why.",

@@ -34,6 +34,9 @@ class Gates:
     suspension: Callable[[], Suspension | None] = lambda: None
     """Why the environment is left alone right now, if it is: someone may pause it during a pass."""
     now: Callable[[], float] = time.time
+    """Seconds since the epoch: windows go by the clock."""
+    elapsed: Callable[[], float] = time.monotonic
+    """Seconds that pass evenly: how long it has been in use does not depend on the clock."""
     users: Callable[[Path], list[User]] = users_of
     _in_use_since: float | None = field(default=None)
 
@@ -84,8 +87,9 @@ class Gates:
         if not users:
             self._in_use_since = None
             return
-        now = self.now()
-        self._in_use_since = self._in_use_since or now
+        now = self.elapsed()
+        if self._in_use_since is None:
+            self._in_use_since = now
         waited = now - self._in_use_since
         named = ", ".join(str(u) for u in users[:_SHOWN])
         named += f" and {len(users) - _SHOWN} more" if len(users) > _SHOWN else ""

@@ -116,4 +116,6 @@ def reason_of(error: OSError) -> tuple[Reason, str]:
             return Reason.NOT_WRITABLE, (
                 "Allow the service's user to write the environment, or run as its owner."
             )
+        case errno.EIO:
+            return Reason.FILE_SYSTEM, "The disk reports a fault: see `dmesg`, and check the disk."
     return Reason.FILE_SYSTEM, "Check the file and its file system."

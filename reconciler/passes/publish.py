@@ -1,9 +1,9 @@
 """The only way to the live tree: every change goes live through `publish`.
 
-It makes every safety check once, in this order: the gate (windows, running jobs, a pause),
-uv's lock, who may write, whether the live tree is still the one that was looked at, whether
-the held files are unchanged, a request to stop. After that, only an error ends it, and an
-error puts the old tree back.
+It makes every safety check once, in this order: whether the new files are on the disk, the gate
+(windows, running jobs, a pause), uv's lock, who may write, whether the live tree is still the one
+that was looked at, whether the held files are unchanged, a request to stop. After that, only an
+error ends it, and an error puts the old tree back.
 """
 
 import time
@@ -24,6 +24,7 @@ from reconciler.passes.prove import check_holds
 from reconciler.passes.running import Pass
 from reconciler.trees import generations
 from reconciler.trees.census import Census, changes_since
+from reconciler.trees.durability import sync_folders
 from reconciler.trees.exchange import ExchangeImpossible, exchange
 from reconciler.trees.fingerprints import Fingerprints
 from reconciler.trees.generations import Generation
@@ -97,7 +98,7 @@ class StagedTree(msgspec.Struct, frozen=True):
         """Going by the census: what packages own must be unchanged; caches are linked as well."""
         changes = changes_since(prefix, self.census, self.snapshot.installed)
         if changes.installed is None:
-            carry_over(prefix, self.tree.folder, changes.loose)
+            sync_folders(self.tree.folder, carry_over(prefix, self.tree.folder, changes.loose))
         return changes.installed
 
     def check_holds(self, prefix: Path) -> None:
@@ -205,6 +206,7 @@ def publish(running: Pass, change: LiveChange) -> Published:
 
     Raises:
         Postponed: It may not go live now.
+        OSError: The new files may not be on the disk, or a file could not be written.
         Busy: Another uv was running for too long.
         Insecure: As root: someone else can write files that decide what is installed.
         LiveTreeChanged: The live tree has changed since the change was prepared.
@@ -213,11 +215,12 @@ def publish(running: Pass, change: LiveChange) -> Published:
         ExchangeImpossible: These folders cannot be exchanged.
         Cancelled: The pass was asked to end.
         NotUndone: A change in place failed, and so did putting the old files back.
-        OSError: A file could not be written.
     """
-    running.wait_until_open()
     environment = running.environment
     workspace = Workspace(change.snapshot.interpreter.prefix)
+    # Not under uv's lock: this may take minutes. What is written afterwards is synced by itself.
+    running.make_durable(workspace.root)
+    running.wait_until_open()
     with (
         running.step("exchange"),
         workspace.uv_lock(running.cancel, environment.config.timeout),

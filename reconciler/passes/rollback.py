@@ -9,12 +9,13 @@ from typing import Literal
 
 from packaging.utils import NormalizedName
 
+from reconciler.environment.leads_out import refuse_packages_elsewhere
 from reconciler.journal.history import RollingBack
 from reconciler.log.logger import get_logger
 from reconciler.passes.outcome import Outcome
 from reconciler.passes.prove import read_tree
 from reconciler.passes.publish import KeptTree, Published, publish, until_unchanged
-from reconciler.passes.running import Pass, refuse_packages_elsewhere
+from reconciler.passes.running import Pass
 from reconciler.passes.wholeness import defect_of_tree
 from reconciler.state.installed import Installed
 from reconciler.status import Change, ExpectedEnd, Reason, Result

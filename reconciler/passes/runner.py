@@ -16,6 +16,7 @@ from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
 from reconciler.files.trust import Insecure
 from reconciler.holds.held_bytes import HoldEdited
+from reconciler.holds.missed import to_remember
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal, State, iso
 from reconciler.journal.suspension import ended
@@ -114,7 +115,7 @@ class PassRunner:
             may_create: Whether to create the environment first if it does not exist.
         """
         key = self.environment.key
-        started = self.clock()
+        started, began = self.clock(), time.monotonic()
         number = pass_id or self.journal.begin(key, trigger, started, reason_given=reason_given)
         running = Pass(self.environment, cancel, listener, self.gate)
         with context(environment=self.environment.config.name, pass_id=number):
@@ -123,9 +124,13 @@ class PassRunner:
             ended = self._attempt(running, work, cancel, may_create=may_create)
             outcome, trouble = ended.outcome, ended.trouble
             detail = self._detail(number, trigger, started, running, outcome, trouble)
-            detail = msgspec.structs.replace(detail, reason_given=reason_given)
+            spent = round(time.monotonic() - began, 3)
+            detail = msgspec.structs.replace(
+                detail, reason_given=reason_given, duration_seconds=spent
+            )
             state = self.journal.update_state(
-                key, lambda before: self._new_state(before, outcome, trouble)
+                key,
+                lambda before: _holding(self._new_state(before, outcome, trouble), ended.holds),
             )
             self._tell(detail, trouble)
             if outcome is None or detail.failed:
@@ -149,17 +154,22 @@ class PassRunner:
             workspace.create()
             with workspace.pass_lock(cancel, self.environment.config.timeout) as running.lock:
                 _tell_recovered(running, recover(self.environment))
-                self._settle_rollback()
+                self._recall()
                 return self._finish(work(running), running.lock)
         except Exception as error:  # noqa: BLE001 -- one of the two places that keep the service alive
             if isinstance(error, HoldEdited):
                 self.monitor.doubt()
             return _Ended(trouble=trouble_of(error, untouched=running.untouched))
 
-    def _settle_rollback(self) -> None:
-        """Leave the environment alone if a process was killed after it had rolled back."""
+    def _recall(self) -> None:
+        """Go on from what earlier passes left: the holds that were there, a rollback.
+
+        The environment is left alone if a process was killed after it had rolled back.
+        """
         key = self.environment.key
-        if self.journal.state(key).rolling_back is None:
+        state = self.journal.state(key)
+        self.monitor.before = state.held
+        if state.rolling_back is None:
             return
         live = generations.live(self.environment.workspace)
         self.journal.update_state(
@@ -184,13 +194,11 @@ class PassRunner:
         outcome: Outcome | None,
         trouble: Trouble | None,
     ) -> PassDetail:
-        duration = round(self.clock() - started, 3)
         detail = PassDetail(
             id=number,
             trigger=trigger,
             result=outcome.result if outcome else Result.FAILED,
             started_at=iso(started),
-            duration_seconds=duration,
             message=f"{trouble.reason}: {trouble.message}" if trouble else None,
             phases={name: round(seconds, 4) for name, seconds in running.steps.items()},
             log=redact(running.log.text),
@@ -295,6 +303,13 @@ class PassRunner:
 def _tell_recovered(running: Pass, done: str | None) -> None:
     if done:
         running.line(f"Recovered: {done}")
+
+
+def _holding(state: State, holds: tuple[Hold, ...] | None) -> State:
+    """With the holds as they are now; None: they are not known."""
+    if holds is None:
+        return state
+    return msgspec.structs.replace(state, held=to_remember(state.held, holds))
 
 
 def _served(outcome: Outcome) -> tuple[HeldBack, ...]:

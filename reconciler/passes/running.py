@@ -3,7 +3,6 @@
 Does not know what the pass is for; `reconcile`, `restore` and `rollback` do.
 """
 
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.environment.environment import Environment
-from reconciler.environment.interpreter import Interpreter
+from reconciler.environment.leads_out import refuse_packages_elsewhere
 from reconciler.environment.snapshot import Snapshot
 from reconciler.excerpts import Excerpt
 from reconciler.files.trust import Insecure
@@ -20,8 +19,8 @@ from reconciler.holds.held_bytes import HeldBytes, HoldEdited
 from reconciler.log.logger import get_logger
 from reconciler.passes.outcome import Gate, Listener, Unready
 from reconciler.processes import Cancellation
-from reconciler.status import Change, ExpectedEnd, Reason
-from reconciler.trees.real_folders import RealFolders
+from reconciler.status import Change
+from reconciler.trees.durability import FileSystem
 from reconciler.trees.stage import STAGE
 from reconciler.trees.workspace import PassLock, Workspace
 
@@ -52,6 +51,8 @@ class Pass:
     """The held files as they were when the pass began to change something."""
     untouched: bool = True
     """Whether the live tree is known to be unchanged. Only `publish` sets it to False."""
+    _disk: FileSystem | None = None
+    """The file system of the work folder, since before anything was written there."""
 
     def look(self, *, audit: bool) -> Snapshot:
         """The first step: the desired state, what is installed, the holds, and the drift.
@@ -102,9 +103,28 @@ class Pass:
         work = workspace.new_work()
         (work / STAGE).mkdir()  # before the first build starts, which may not write there
         try:
-            yield work
+            with FileSystem(work) as self._disk:
+                yield work
         finally:
+            self._disk = None
             shutil.rmtree(work, ignore_errors=True)
+
+    def make_durable(self, folder: Path) -> None:
+        """Write out what the pass has written so far, before it goes live.
+
+        Args:
+            folder: One on the same file system.
+
+        Raises:
+            OSError: Something may not be on the disk.
+            Cancelled: The pass was asked to end.
+        """
+        with self.step("sync"):
+            if self._disk is not None:
+                self._disk.sync(self.cancel)
+                return
+            with FileSystem(folder) as disk:
+                disk.sync(self.cancel)
 
     @contextmanager
     def holding(self, snapshot: Snapshot) -> Iterator[None]:
@@ -155,32 +175,3 @@ class Pass:
         """Add a line to the pass's log, and pass it to the listener."""
         self.log.add(text + "\n")
         self.listener.line(text)
-
-
-class LeadsOut(ExpectedEnd):
-    """The environment's packages are not in its own folder, but behind a symbolic link."""
-
-    reason = Reason.LEADS_OUT
-
-    def __init__(self, prefix: Path, site: Path) -> None:
-        super().__init__(
-            f"the packages of {prefix} are in {site}: a folder on the way there is a symbolic "
-            "link, and nothing is written through a link. Move the whole environment there, or "
-            "recreate it."
-        )
-
-
-def refuse_packages_elsewhere(interpreter: Interpreter) -> None:
-    """Check that the folders with packages are really in the environment.
-
-    Raises:
-        LeadsOut: One is not.
-    """
-    prefix = interpreter.prefix
-    for site in interpreter.site_directories:
-        # Where uv puts the packages of every virtual environment, and CPython looks for them.
-        version = ".".join(interpreter.version.split(".")[:2])
-        meant = f"lib/python{version}/site-packages"
-        linked = os.path.lexists(prefix / meant) and not RealFolders(prefix).has(meant)
-        if not site.is_relative_to(prefix) or linked:
-            raise LeadsOut(prefix, site)

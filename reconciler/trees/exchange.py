@@ -53,19 +53,6 @@ def rename_exchange(one: Path, other: Path) -> None:
         raise OSError(number, os.strerror(number), str(one), None, str(other))
 
 
-def sync_file_system(path: Path) -> None:
-    """Flush the whole file system that `path` is on (syncfs(2)).
-
-    Without this, a power cut after the exchange could leave a live tree of empty files.
-    """
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        if _libc.syncfs(descriptor):
-            os.sync()
-    finally:
-        os.close(descriptor)
-
-
 ABSENT = 0
 """The inode of a missing path; no file system uses it."""
 
@@ -147,7 +134,8 @@ def exchange(
 ) -> bool:
     """Make the staged `roots` live, and the live ones an archived generation.
 
-    The caller holds uv's lock and has checked that the live tree has not changed.
+    The caller holds uv's lock, has checked that the live tree has not changed, and has made the
+    stage durable: a power cut afterwards must not leave a live tree of empty files.
 
     Args:
         workspace: The environment's workspace.
@@ -179,7 +167,6 @@ def exchange(
         old=old,
         archive=archive.name,
     )
-    sync_file_system(workspace.root)
     write_durably(workspace.intent, intent.to_json())
     in_one_step = True
     try:

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 from packaging.utils import NormalizedName
 
-from reconciler.trees.exchange import sync_file_system
+from reconciler.trees.durability import sync_folders, sync_tree
 from reconciler.trees.own_files import NotOurs, read_own
 from reconciler.trees.real_folders import RealFolders, copy_over, is_real_folder
 from reconciler.trees.reserved import is_plain, is_reserved, may_belong_to_package
@@ -62,6 +62,9 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True):
 class InPlaceChange:
     """One change of the live tree. Begin it, then commit or undo it.
 
+    The new files are on the disk already: only what the change itself writes is synced under uv's
+    lock.
+
     Args:
         workspace: The environment's.
         tree: The live tree.
@@ -75,6 +78,10 @@ class InPlaceChange:
     incoming: Path | None
     _known: set[str] = field(default_factory=set)
     """Paths known to be folders inside the tree."""
+    _copies: list[str] = field(default_factory=list)
+    """New files that were copied, and so were not on the disk when the change began."""
+    _changed: set[str] = field(default_factory=set)
+    """Folders in which something was moved, made or removed."""
 
     def begin(self) -> None:
         """Make the change. If it fails halfway, `undo` puts the old files back.
@@ -107,7 +114,9 @@ class InPlaceChange:
         Raises:
             OSError: It is not durable, and can still be undone.
         """
-        sync_file_system(self.workspace.prefix)
+        for path in self._copies:
+            sync_tree(self._live(path))
+        sync_folders(self.workspace.prefix, self._changed)
         self.workspace.in_place.unlink()
         with suppress(OSError):  # a power cut may bring the record back: the old files stay
             sync_folder(self.workspace.root)
@@ -177,6 +186,7 @@ class InPlaceChange:
         if not os.path.lexists(source):
             return
         self._mirror(path.rpartition("/")[0])
+        self._changed.add(path.rpartition("/")[0])
         if os.path.isdir(target) and not os.path.islink(source):  # noqa: PTH112, PTH114
             for name in os.listdir(source):  # noqa: PTH208 -- some entries are already aside
                 self._put_aside(f"{path}/{name}")
@@ -195,6 +205,7 @@ class InPlaceChange:
         """Move one new file into place; an existing file goes aside first."""
         self._make_folder(path.rpartition("/")[0])
         self._put_aside(path)
+        self._changed.add(path.rpartition("/")[0])
         source, target = f"{self.incoming}/{path}", self._live(path)
         try:
             os.rename(source, target)  # noqa: PTH104 -- thousands of times
@@ -202,6 +213,7 @@ class InPlaceChange:
             if error.errno != errno.EXDEV:
                 raise
             copy_over(source, target, _ARRIVING)
+            self._copies.append(path)
 
     def _make_folder(self, folder: str) -> None:
         if folder in self._known or not folder:
@@ -210,6 +222,7 @@ class InPlaceChange:
             if not is_real_folder(self.workspace.prefix, above):
                 self._put_aside(above)  # a file, or a link
                 os.mkdir(self._live(above))  # noqa: PTH102
+                self._changed.add(above.rpartition("/")[0])
             self._known.add(above)
 
     def _remove_empty(self, folder: str) -> None:
@@ -228,6 +241,7 @@ class InPlaceChange:
             self._mirror(folder)
             live.rmdir()
             folder = folder.rpartition("/")[0]
+            self._changed.add(folder)
 
 
 def undo_interrupted(workspace: Workspace) -> str | None:
@@ -257,17 +271,23 @@ def undo_interrupted(workspace: Workspace) -> str | None:
         _unlink(prefix / path)
     for folder in record.folders:
         _remove_if_empty(prefix, folder)
+    changed = {p.rpartition("/")[0] for p in (*record.new, *record.copied, *record.folders)}
     if is_real_folder(workspace.root, record.aside):
-        _put_back(aside, prefix, "")
-    sync_file_system(prefix)
+        changed |= set(_put_back(aside, prefix, ""))
+    sync_folders(prefix, changed)
     workspace.in_place.unlink()
     sync_folder(workspace.root)
     shutil.rmtree(aside, ignore_errors=True)
     return "an interrupted change in place was undone"
 
 
-def _put_back(aside: Path, prefix: Path, folder: str) -> None:
-    """Move the old files of one folder back; what is a link by now is replaced."""
+def _put_back(aside: Path, prefix: Path, folder: str) -> Iterator[str]:
+    """Move the old files of one folder back; what is a link by now is replaced.
+
+    Yields:
+        The folders with old files, relative to the environment.
+    """
+    yield folder
     with os.scandir(aside / folder) as entries:
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
@@ -280,7 +300,7 @@ def _put_back(aside: Path, prefix: Path, folder: str) -> None:
                 if not is_real_folder(prefix, path):
                     target.unlink(missing_ok=True)
                     make_folder_like(entry.path, str(target))
-                _put_back(aside, prefix, path)
+                yield from _put_back(aside, prefix, path)
             elif not is_reserved(path):
                 if target.is_dir() and not target.is_symlink():
                     remove_tree(target)  # a new folder where a file was
@@ -297,10 +317,12 @@ def _move(source: str, target: str) -> None:
         if os.path.isdir(source) and not os.path.islink(source):  # noqa: PTH112, PTH114
             _discard(target + _ARRIVING)
             shutil.copytree(source, target + _ARRIVING, symlinks=True)
+            sync_tree(target + _ARRIVING)
             os.rename(target + _ARRIVING, target)  # noqa: PTH104
             shutil.rmtree(source)
             return
         copy_over(source, target, _ARRIVING)
+        sync_tree(target)
         os.unlink(source)  # noqa: PTH108
 
 

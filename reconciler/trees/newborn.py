@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from reconciler.files.bounded import read_bytes
-from reconciler.trees.exchange import sync_file_system
+from reconciler.trees.durability import sync_tree
 from reconciler.trees.real_folders import is_real_folder
 from reconciler.trees.workspace import NAME, Workspace, remove_tree, sync_folder
 
@@ -93,7 +93,7 @@ def finish_beside(fresh: Path, folder: Path) -> None:
         OSError: It cannot be moved; ENOTEMPTY or EEXIST if something is there by now.
     """
     _rename_inside(fresh, fresh.name.removeprefix(folder.name))
-    sync_file_system(fresh)
+    sync_tree(str(fresh))
     fresh.rename(folder)
     sync_folder(folder.parent)
 
@@ -107,7 +107,7 @@ def finish_within(workspace: Workspace, fresh: Path) -> None:
         OSError: It cannot be moved; the next start tries again.
     """
     _rename_inside(fresh, f"/{NAME}/{fresh.name}")
-    sync_file_system(fresh)
+    sync_tree(str(fresh))
     fresh.rename(workspace.created)
     sync_folder(workspace.root)
     finish_creation(workspace)

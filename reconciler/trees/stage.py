@@ -154,7 +154,7 @@ def _why_not(error: OSError) -> str:
     return f"hard links cannot be made here ({error.strerror}: {error.filename})"
 
 
-def carry_over(prefix: Path, stage: Path, loose: Mapping[str, int | None]) -> None:
+def carry_over(prefix: Path, stage: Path, loose: Mapping[str, int | None]) -> set[str]:
     """Link files of no package that were written after the clone into the stage.
 
     Args:
@@ -163,10 +163,14 @@ def carry_over(prefix: Path, stage: Path, loose: Mapping[str, int | None]) -> No
         loose: The files and folders, relative to both, with the inode that was cloned. What a
                 new package brings at such a path stays.
 
+    Returns:
+        The folders of the stage, relative to it, in which something has changed.
+
     Raises:
         OSError: A link cannot be made.
     """
     real = RealFolders(stage)
+    changed: set[str] = set()
     for path, before in loose.items():
         source, target = prefix / path, stage / path
         if not real.has(path.rpartition("/")[0]):
@@ -179,7 +183,11 @@ def carry_over(prefix: Path, stage: Path, loose: Mapping[str, int | None]) -> No
             if there != before:
                 continue
             target.unlink()
+        changed.add(path.rpartition("/")[0])
         if source.is_dir() and not source.is_symlink():
-            _clone_folder(str(source), str(target), path, Census(), Cancellation(), _link)
+            cloned = Census()
+            _clone_folder(str(source), str(target), path, cloned, Cancellation(), _link)
+            changed |= cloned.folders.keys()
         else:
             _link(str(source), str(target), is_link=source.is_symlink())
+    return changed

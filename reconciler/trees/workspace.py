@@ -51,8 +51,10 @@ class PassLock:
     write under the lock requires it. `PassLock()` proves nothing.
     """
 
-    def __init__(self, prefix: Path | None = None) -> None:
+    def __init__(self, prefix: Path | None = None, cancel: Cancellation | None = None) -> None:
         self._prefix = prefix
+        self.cancel = cancel or Cancellation()
+        """Ends what is done under the lock."""
 
     def require(self, prefix: Path) -> None:
         """Check that the lock of the environment at `prefix` is held.
@@ -231,7 +233,7 @@ class Workspace(msgspec.Struct, frozen=True):
             Cancelled: The pass was asked to end while it waited.
         """
         with _waited(self.pass_lock_file, cancel, timeout):
-            held = PassLock(self.prefix)
+            held = PassLock(self.prefix, cancel)
             try:
                 yield held
             finally:

@@ -1,8 +1,8 @@
 """Makes and removes the vault's copies, under the pass lock only.
 
 Copies are hard links beside the environment: they take no data blocks while the originals
-exist. A copy is complete, or it is not there: it is written to a folder of its own
-(`.new-*`), which is then renamed.
+exist. A copy is complete and on the disk, or it is not there: it is written to a folder of its
+own (`.new-*`), synced, and renamed.
 """
 
 import errno
@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -17,9 +18,10 @@ from packaging.utils import NormalizedName
 
 from reconciler.state.holds import Held
 from reconciler.state.installed import Distribution
+from reconciler.trees.durability import FileSystem
 from reconciler.trees.real_folders import RealFolders
 from reconciler.trees.tree import recorded_paths
-from reconciler.trees.workspace import PassLock, remove_tree, write_durably
+from reconciler.trees.workspace import PassLock, remove_tree, sync_folder
 from reconciler.vault.copies import MANIFEST, TREE, Vault, digest_of
 from reconciler.vault.manifest import Manifest, VaultFile, WholeManifest
 
@@ -30,6 +32,17 @@ _NO_LINK = frozenset({
 })  # fmt: skip
 """Another user's file, another file system, or one without hard links: then the file itself is
 copied, which takes space."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unkept:
+    """A copy that is complete, but perhaps not yet on the disk."""
+
+    fresh: Path
+    """Where it is."""
+    folder: Path
+    """Where it will count."""
+    manifest: Manifest
 
 
 class VaultWriter:
@@ -44,8 +57,8 @@ class VaultWriter:
         self._vault = vault
         self._lock = lock
 
-    def put(self, held: Held, *, as_found: bool = False, added: Iterable[str] = ()) -> Manifest:
-        """Copy an installed package, which counts as the held build from now on.
+    def copy(self, held: Held, *, as_found: bool = False, added: Iterable[str] = ()) -> Unkept:
+        """Copy an installed package; the copy does not count before `keep`.
 
         Args:
             held: The package.
@@ -83,9 +96,32 @@ class VaultWriter:
             name=held.name, version=str(held.version), pinned_by=held.pinned_by,
             files=files, links=links, number=number, slim=bool(omitted), omitted=omitted,
         )  # fmt: skip
-        write_durably(fresh / MANIFEST, msgspec.json.encode(manifest).decode())
-        fresh.rename(folder)
-        return Manifest(**{name: getattr(manifest, name) for name in Manifest.__struct_fields__})
+        (fresh / MANIFEST).write_bytes(msgspec.json.encode(manifest))
+        fields = {name: getattr(manifest, name) for name in Manifest.__struct_fields__}
+        return Unkept(fresh, folder, Manifest(**fields))
+
+    def keep(self, copies: Iterable[Unkept]) -> None:
+        """Make copies durable; each counts as the held build of its package from now on.
+
+        Raises:
+            OSError: They may not be on the disk, so none counts.
+            Cancelled: The pass was asked to end; none counts.
+        """
+        self._lock.require(self._vault.prefix)
+        copies = tuple(copies)
+        try:
+            if copies:
+                with FileSystem(self._vault.root) as disk:
+                    disk.sync(self._lock.cancel)
+            for copy in copies:
+                copy.fresh.rename(copy.folder)
+                sync_folder(copy.folder.parent)
+        except BaseException:
+            for copy in copies:
+                for folder in (copy.folder, copy.fresh):
+                    with suppress(OSError):  # else `prune` removes it
+                        self._discard(folder)
+            raise
 
     def prune(self, keep: int) -> None:
         """Remove copies of builds that are no longer held, except the newest `keep`.
@@ -99,11 +135,20 @@ class VaultWriter:
         self._lock.require(self._vault.prefix)
         for _, folders in self._vault.folders():
             for folder in folders[: -(keep + 1)]:
-                remove_tree(folder)
+                self._discard(folder)
         with suppress(FileNotFoundError):
             for package in (p for p in self._vault.root.iterdir() if not p.is_symlink()):
                 for leftover in package.glob(f"{_UNFINISHED}*"):
                     remove_tree(leftover)
+
+    def _discard(self, folder: Path) -> None:
+        """Remove a copy, so that half of it never counts as one."""
+        leaving = folder.with_name(f"{_UNFINISHED}gone-{folder.name}")
+        with suppress(FileNotFoundError):
+            if os.path.lexists(leaving):
+                remove_tree(leaving)
+            folder.rename(leaving)
+            remove_tree(leaving)
 
     def forget(self, name: NormalizedName) -> None:
         """Remove every copy of a package that is no longer held.
@@ -112,6 +157,8 @@ class VaultWriter:
             OSError: One cannot be removed.
         """
         self._lock.require(self._vault.prefix)
+        for folder in next((found for known, found in self._vault.folders() if known == name), []):
+            self._discard(folder)  # the one that counts comes last
         with suppress(FileNotFoundError):
             remove_tree(self._vault.root / name)
 

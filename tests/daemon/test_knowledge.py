@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from reconciler.daemon.knowledge import Knowledge
+from reconciler.daemon.steady import SteadyTimes
 from reconciler.journal.history import Journal
 from reconciler.log.logger import configure, tapped
 from reconciler.passes.runner import Trouble
@@ -24,7 +25,11 @@ class Stand:
         self.knowledge = self.another()
 
     def another(self) -> Knowledge:
-        return Knowledge(self.environment, self.journal, self.shown.append, lambda: self.now)
+        def clock() -> float:
+            return self.now
+
+        times = SteadyTimes(clock, elapsed=clock)
+        return Knowledge(self.environment, self.journal, self.shown.append, clock, times)
 
 
 @pytest.fixture

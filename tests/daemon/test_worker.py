@@ -1,5 +1,6 @@
 """What a worker says is whole: nobody sees one half of it before the other."""
 
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -18,7 +19,7 @@ from tests.support.wheels import make_wheel
 class Stand:
     """A worker of its own, with all that it publishes."""
 
-    def __init__(self, project, folder, **settings) -> None:
+    def __init__(self, project, folder, clock=time.time, **settings) -> None:
         environment = environment_for(project, interval=3600.0, **settings)
         self.journal = Journal(folder / "journal.sqlite3")
         self.shown: list[EnvironmentStatus] = []
@@ -29,11 +30,16 @@ class Stand:
             Claim(environment),
             self.shown.append,
             lambda kind, data: self.events.append((kind, data)),
+            clock=clock,
         )
 
     def run_until(self, phase: str) -> EnvironmentStatus:
         """Start it, and end it once it has shown this phase after a pass."""
         self.worker.start(Trigger.START)
+        return self.end_in(phase)
+
+    def end_in(self, phase: str) -> EnvironmentStatus:
+        """End it once it has shown this phase after a pass."""
         try:
             wait_until(lambda: self._ended_in(phase), what=f"phase {phase}")
         finally:
@@ -91,3 +97,27 @@ def test_progress_is_told_by_the_plan_once_and_then_by_what_uv_does(
     assert sorted(data["package"] for data in installed) == ["alpha", "beta"]
     assert [(data["done"], data["total"]) for data in installed] == [(1, 2), (2, 2)]
     assert {(data["environment"], data["pass"]) for data in told} == {("studio", 1)}
+
+
+def test_no_wait_depends_on_the_clock(stand, project, index, wheelhouse):
+    """It is set back by a day while a retry and a pause are waited for."""
+    index.add(make_wheel(wheelhouse / "steady", "alpha", "1.0"))
+    project.write(["alpha"])
+    index.down()
+    set_by = [0.0]
+    waiting = stand(clock=lambda: time.time() + set_by[0])
+    waiting.worker.start(Trigger.START)
+    wait_until(lambda: waiting._ended_in("Failed"), what="a failure")
+    waiting.worker.knowledge.pause("a while", 4.0)
+    began = time.monotonic()
+    waiting.worker.inbox.wake(Trigger.INTERVAL)
+    wait_until(lambda: waiting.shown[-1].phase == "Paused", what="a pause")
+    wait_until(lambda: waiting.shown[-1].current_pass is None, what="the end of a pass")
+    set_by[0] = -86400.0
+    index.up()
+
+    waiting.end_in("InSync")
+
+    assert time.monotonic() - began > 4, "it was paused for so long"
+    assert all(pass_.duration_seconds >= 0 for pass_ in waiting.journal.history(
+        waiting.worker.environment.key, 10) if pass_.duration_seconds is not None)  # fmt: skip

@@ -192,7 +192,7 @@ def test_other_programs_of_an_activated_shell_do_not_count(project, venv, preten
 def test_a_job_puts_changes_off_until_the_limit_decides(project, venv):
     now = [1000.0]
     jobs = [User(77, "python train.py")]
-    gates = Gates(now=lambda: now[0], users=lambda _: jobs)
+    gates = Gates(elapsed=lambda: now[0], users=lambda _: jobs)
     wanted = environment(project, wait_while_in_use=60.0)
     with pytest.raises(Postponed) as raised:
         gates.wait_until_open(wanted, Cancellation())
@@ -213,7 +213,7 @@ def test_a_job_puts_changes_off_until_the_limit_decides(project, venv):
 
 def test_a_new_job_gets_the_whole_limit_again(project, venv):
     now, jobs = [1000.0], [User(77, "python")]
-    gates = Gates(now=lambda: now[0], users=lambda _: list(jobs))
+    gates = Gates(elapsed=lambda: now[0], users=lambda _: list(jobs))
     wanted = environment(project, wait_while_in_use=60.0)
     with pytest.raises(Postponed):
         gates.wait_until_open(wanted, Cancellation())

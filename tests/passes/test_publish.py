@@ -1,10 +1,13 @@
 """The one door: every safety is asked for every kind of change, and no change goes around it."""
 
+import ctypes
 import errno
 import fcntl
 import itertools
 import os
 import subprocess
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +30,8 @@ from reconciler.passes.rollback import CannotExchange, roll_back
 from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation, Cancelled
 from reconciler.status import Reason, Result
-from reconciler.trees import exchange, generations, in_place
+from reconciler.trees import durability, exchange, generations, in_place
+from reconciler.trees.durability import FileSystem
 from reconciler.trees.workspace import Busy
 from tests.support.environments import (
     assert_whole,
@@ -375,17 +379,17 @@ def test_a_full_disk_in_place_puts_the_old_files_back(door, monkeypatch):
 
 @kinds(*IN_PLACE)
 def test_what_cannot_be_made_durable_in_place_is_undone(door, monkeypatch):
-    def failing(_: Path) -> None:
+    def failing(*_: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     before = tree_fingerprint(door.venv)
-    real, calls = in_place.sync_file_system, []
+    real, calls = in_place.sync_folders, []
 
-    def once(path: Path) -> None:
-        calls.append(path)
-        (failing if len(calls) == 1 else real)(path)
+    def once(prefix: Path, folders: object) -> None:
+        calls.append(prefix)
+        (failing if len(calls) == 1 else real)(prefix, folders)
 
-    monkeypatch.setattr(in_place, "sync_file_system", once)
+    monkeypatch.setattr(in_place, "sync_folders", once)
     running = door.start()
     with pytest.raises(OSError, match="Input/output error"):
         door.run(running)
@@ -442,3 +446,75 @@ def test_after_a_rollback_and_an_edit_it_goes_back_to_the_good_tree(project, ven
     assert reconcile(running(), audit=True).generation == 3
     assert roll_back(running(), None).generation == 1
     assert snapshot(venv)["thing"] == "1.0"
+
+
+class Disk:
+    """Stands for the C library: `answer` is what syncfs(2) does."""
+
+    def __init__(self, venv: Path, answer: Callable[[], int]) -> None:
+        self.venv, self.answer, self.calls = venv, answer, 0
+
+    def syncfs(self, _descriptor: int) -> int:
+        self.calls += 1
+        with (self.venv / ".lock").open("a") as lock:  # BlockingIOError if it is held
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        number = self.answer()
+        ctypes.set_errno(number)
+        return -1 if number else 0
+
+
+@kinds(*KINDS)
+def test_what_may_not_be_on_the_disk_does_not_go_live(door, monkeypatch):
+    everything = []
+    monkeypatch.setattr(os, "sync", lambda: everything.append("os.sync"))
+    fingerprint = tree_fingerprint(door.venv)
+
+    failing = Disk(door.venv, lambda: errno.EIO)
+    monkeypatch.setattr(durability, "_libc", failing)
+    running = door.start()
+    with pytest.raises(OSError, match="Input/output error"):
+        door.run(running)
+    assert (failing.calls, everything, running.untouched) == (1, [], True)
+    assert tree_fingerprint(door.venv) == fingerprint
+    door.assert_old()
+
+    cancel, done, cancelled_at = Cancellation(), threading.Event(), [0.0]
+
+    def waiting() -> int:
+        """Minutes: someone else has written a lot."""
+        cancelled_at[0] = time.monotonic()
+        cancel.cancel()
+        done.wait(60)
+        return 0
+
+    monkeypatch.setattr(durability, "_libc", Disk(door.venv, waiting))
+    with pytest.raises(Cancelled):
+        door.go(cancel=cancel)
+    assert time.monotonic() - cancelled_at[0] < 5
+    done.set()
+    door.assert_old()
+
+    unknown = Disk(door.venv, lambda: errno.ENOSYS)
+    monkeypatch.setattr(durability, "_libc", unknown)
+    assert door.go().result is Result.CHANGED
+    assert (unknown.calls, everything) == (1, ["os.sync"])
+    door.assert_new()
+
+
+@kinds(*STAGED)
+def test_an_error_that_others_were_told_of_counts(door, monkeypatch):
+    """The file system is opened before the first write (syncfs(2)): here, before uv's."""
+    opened = []
+    real = FileSystem.__init__
+
+    def noting(self: FileSystem, folder: Path) -> None:
+        opened.append(door.environment.look().installed)
+        real(self, folder)
+
+    steps: list[str] = []
+    monkeypatch.setattr(FileSystem, "__init__", noting)
+    door.go(on_step=lambda step: steps.append(step) if opened else None)
+    assert len(opened) == 1
+    assert steps[0] == (
+        "exchange" if door.kind == "rollback" else "plan" if "reconcile" in door.kind else "check"
+    )

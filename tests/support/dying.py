@@ -67,7 +67,6 @@ def die_before(number: int, kind: str) -> None:
         _rename_exchange(one, other)
 
     exchange.rename_exchange = dying(rename_exchange)
-    exchange.sync_file_system = dying(lambda _: None)
     for name in ("rename", "replace", "unlink", "mkdir", "rmdir"):
         setattr(os, name, dying(getattr(os, name)))
     os.fsync = dying(lambda _: None)
@@ -134,7 +133,6 @@ def _unable(kind: str) -> Callable[[Path, Path], None]:
 
 def main(base: Path, kind: str, twice: bool) -> None:
     """Die at every step, and with `twice` at every step of the recovery as well."""
-    exchange.sync_file_system = lambda _: None
     reports = []
     first, ended = 0, False
     while not ended:

@@ -62,7 +62,7 @@ def test_death_at_every_step_leaves_the_old_or_the_new(tmp_path, kind, twice):
     answer = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert answer.returncode == 0, answer.stderr
     reports = json.loads(answer.stdout)
-    steps = 16 if kind == "native" else 20
+    steps = 15 if kind == "native" else 19
     assert len(reports) >= (steps if twice == "once" else 3 * steps)
     seen = set()
     for report in reports:

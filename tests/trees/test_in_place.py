@@ -26,7 +26,6 @@ MOVES = ("rename", "mkdir", "rmdir", "unlink")
 @pytest.fixture(autouse=True)
 def no_power_cuts(monkeypatch):
     """Nothing here loses power: writing everything out a thousand times would only cost time."""
-    monkeypatch.setattr(in_place, "sync_file_system", lambda _: None)
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 

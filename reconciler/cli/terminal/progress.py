@@ -30,6 +30,7 @@ PHASES = {
     "check": "checking the copies in the vault",
     "install": "fetching and building",
     "verify": "checking the new tree",
+    "sync": "writing it to the disk",
     "exchange": "making it live",
 }
 _SHOWN = 12

@@ -1,0 +1,77 @@
+"""Holds that were there, and are neither installed nor in the vault: the environment was recreated.
+
+Pure: compares what the journal remembers with what is there now.
+"""
+
+from collections.abc import Collection, Iterator
+
+from packaging.utils import NormalizedName
+
+from reconciler.environment.snapshot import Snapshot
+from reconciler.journal.history import HeldBefore
+from reconciler.state.holds import matches
+from reconciler.state.notice import Notice
+from reconciler.status import Hold
+
+Before = tuple[HeldBefore, ...]
+
+
+def missed(before: Before, found: Collection[Hold], snapshot: Snapshot) -> tuple[Hold, ...]:
+    """A row for each hold that is missed.
+
+    Args:
+        before: The holds when the last pass ended.
+        found: The holds that are installed or in the vault.
+        snapshot: The environment as it is.
+    """
+    there = {row.name for row in found}
+    gone = {
+        one.name: one
+        for one in before
+        if one.name not in there
+        and snapshot.installed.version(NormalizedName(one.name)) is None
+        and matches(NormalizedName(one.pinned_by or one.name), snapshot.holds.patterns)
+    }
+    return tuple(
+        _row(one) for one in gone.values() if one.pinned_by is None or one.pinned_by in gone
+    )
+
+
+def _row(one: HeldBefore) -> Hold:
+    copy = (
+        "the environment was recreated, and the vault with its copy was inside it"
+        if one.vaulted
+        else "the vault has no copy of it"
+    )
+    fix = (
+        f"Install it together with {one.pinned_by}"
+        if one.pinned_by
+        else "Install that build by hand again. To do without it, take it out of `hold`"
+    )
+    message = f"{one.name} {one.version} was held here and is gone: {copy}"
+    return Hold(
+        name=one.name, version=one.version, intact=False, pinned_by=one.pinned_by,
+        message=str(Notice(message, f"{fix}.")),
+    )  # fmt: skip
+
+
+def to_remember(before: Before, rows: Collection[Hold]) -> Before:
+    """What the journal is to remember after a pass.
+
+    Args:
+        before: What it remembered.
+        rows: The holds as they are now, with those that are missed.
+    """
+    known = {one.name: one for one in before}
+    return tuple(_remembered(rows, known))
+
+
+def _remembered(rows: Collection[Hold], known: dict[str, HeldBefore]) -> Iterator[HeldBefore]:
+    for row in rows:
+        last = known.get(row.name)
+        if last is not None and not row.intact and not row.vaulted and last.version == row.version:
+            yield last  # with what was known of its copy
+        elif row.version is not None:
+            yield HeldBefore(
+                name=row.name, version=row.version, pinned_by=row.pinned_by, vaulted=row.vaulted
+            )
