@@ -17,6 +17,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 
 from reconciler.files.deciding import read_deciding
 from reconciler.files.parsing import toml_of
+from reconciler.log.redact import redact
 from reconciler.state.desired import BadFile, Desired
 from reconciler.state.holds import HoldSet
 from reconciler.state.lowering import BadSource, NotWanted, Section, Sources
@@ -40,6 +41,7 @@ def context_of(file: Path, text: bytes, environ: Mapping[str, str]) -> ProjectCo
         BadFile: The file of the workspace's root cannot be read.
     """
     document = _parsed(text)
+    redact.register_addresses_of(document)  # a requirement that is not valid is quoted as well
     workspace = _workspace_of(file, text, document)
     tables = [(file, _uv(document))] + ([(workspace.file, workspace.uv)] if workspace else [])
     settings = _settings(*tables[-1], environ)
