@@ -1,6 +1,7 @@
 """Root does not act on files that somebody else may write: real owners, real modes."""
 
 import os
+import pwd
 import time
 from pathlib import Path
 
@@ -239,3 +240,15 @@ def test_a_check_of_what_is_known_does_not_grow_with_the_packages(settled, tmp_p
 
     assert many.seconds(known=False) > 5 * many.seconds()
     assert many.seconds() < 3 * few.seconds() + 0.001
+
+
+def test_a_home_folder_is_not_given_away(project, monkeypatch):
+    """Everything of its owner's would become root's: the fix is another one."""
+    os.chown(project, NOBODY, NOBODY)
+    user = pwd.struct_passwd(("ana", "x", NOBODY, NOBODY, "", str(project), "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwall", lambda: [user])
+
+    ((_, _, fix),) = found(project)
+
+    assert "Move what root acts on out of the home folder of nobody." in fix
+    assert "chown" not in fix
