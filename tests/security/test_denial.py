@@ -1,6 +1,7 @@
 """What one user can do to keep others out, or the service waiting: each has a limit."""
 
 import asyncio
+import contextlib
 import encodings.idna  # noqa: F401  # another user may not read where it is
 import os
 import shutil
@@ -269,3 +270,35 @@ def test_a_webhook_s_limit_is_for_the_whole_request(attacks: Attacks) -> None:
             name = act.__name__.strip("_")
             attacks.tried(name, refused=took < 3,
                           found=f"{took:.1f} s, {caught.value}")  # fmt: skip
+
+
+def test_a_name_that_is_looked_up_without_an_end_has_the_same_limit(
+    attacks: Attacks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look-up cannot be cut: its thread stays, and then connects to nothing."""
+    answered = threading.Event()
+    received: list[bytes] = []
+    before = set(threading.enumerate())
+
+    def wait(*_: object, **__: object) -> list[object]:
+        answered.wait(PATIENCE)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", listener.getsockname())]
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setattr(socket, "getaddrinfo", wait)
+        hook = Notify(on=(Occasion.FAILED,), url="http://slow.example/", timeout=0.3)
+        started = time.monotonic()
+        with pytest.raises(Undelivered, match="longer than"):
+            deliver(hook, b"{}")
+        took = time.monotonic() - started
+        attacks.tried("a slow resolver", refused=took < 3, found=f"{took:.1f} s")
+        answered.set()
+        for thread in set(threading.enumerate()) - before:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+        listener.settimeout(0.5)
+        with contextlib.suppress(TimeoutError):
+            client, _ = listener.accept()
+            with client:
+                received.append(client.recv(100))
+    attacks.tried("a request after all", refused=not any(received), found=received)
