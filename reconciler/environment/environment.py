@@ -117,6 +117,10 @@ class Environment:
         """As root: which of the files that decide what is installed and run others may write."""
         return self._first_problem(Deciding(), self._safe)
 
+    def insecure_now(self) -> Problem | None:
+        """The same, looking at every entry again: before a result goes live."""
+        return self._first_problem(Deciding(), None)
+
     def _refuse_insecure(self) -> None:
         """Before the interpreter starts: it imports what is in its folders.
 
