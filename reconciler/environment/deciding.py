@@ -6,18 +6,19 @@ cache, folders of wheels, projects that are built. Looks at names only; starts n
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import InvalidRequirement
 
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.interpreter import Interpreter
 from reconciler.files.bounded import read_text
 from reconciler.files.deciding import read_deciding_text
 from reconciler.files.trust import Insecure
+from reconciler.state.bounds import requirement_in
 from reconciler.state.desired import Desired
 from reconciler.state.locations import local_path
 from reconciler.uv.cached import cache_folder
@@ -123,15 +124,33 @@ def commands_of(config: EnvironmentConfig, environ: Mapping[str, str]) -> Iterat
 
 
 def _libraries(root: Path) -> list[Path]:
-    folders = sorted({*root.glob("lib/python*"), *root.glob("lib64/python*")})
+    folders = _versions(root)
     return [*folders, *(folder / name for folder in folders for name in _PACKAGES)]
+
+
+def _versions(root: Path) -> list[Path]:
+    """`lib/python3.11`, by each of its names."""
+    return [
+        path
+        for library in (root / "lib", root / "lib64")
+        for path in _named(library, lambda name: name.startswith("python"))
+    ]
+
+
+def _named(folder: Path, wanted: Callable[[str], bool]) -> list[Path]:
+    """The entries with such a name; a pattern of pathlib's would cost ten times as much."""
+    try:
+        names = [name for name in os.listdir(folder) if wanted(name)]  # noqa: PTH208
+    except OSError:  # it does not exist, or is not a folder
+        return []
+    return [folder / name for name in sorted(names)]
 
 
 def _sites(root: Path) -> Iterator[Path]:
     """Where an environment, or a base installation, may have its packages."""
     roots = [root, root / "local"] if root.name == "usr" else [root]
     for folder in roots:
-        for library in sorted({*folder.glob("lib/python*"), *folder.glob("lib64/python*")}):
+        for library in _versions(folder):
             yield from (library / n for n in _PACKAGES if (library / n).is_dir())
 
 
@@ -139,8 +158,7 @@ def _base(config: Path) -> Iterator[Path]:
     """The Python that an environment was made from: `home =` decides its standard library."""
     for base in _bases(config):
         yield base
-        yield from base.glob("lib/python*")
-        yield from base.glob("lib64/python*")
+        yield from _versions(base)
 
 
 def _bases(config: Path) -> Iterator[Path]:
@@ -165,8 +183,8 @@ def _value(config: Path, key: str) -> str:
 
 def _imported(sites: Iterable[Path]) -> Iterator[Path]:
     """The folders that .pth files add to what Python imports."""
-    for site in sites:
-        for file in site.glob("*.pth"):
+    for site in {os.path.realpath(site): site for site in sites}.values():  # lib64 is lib
+        for file in _named(site, lambda name: name.endswith(".pth")):
             try:
                 lines = read_text(file, _MOST_PTH_BYTES, errors="replace").splitlines()
             except OSError:
@@ -190,7 +208,7 @@ def _required(settings: Mapping[str, Any]) -> Iterator[str]:
         entries = settings.get(key)
         for entry in entries if isinstance(entries, list) else ():
             try:
-                url = Requirement(entry).url if isinstance(entry, str) else None
+                url = requirement_in(entry).url if isinstance(entry, str) else None
             except InvalidRequirement:
                 continue
             if url is not None:

@@ -32,7 +32,7 @@ from reconciler.environment.local_sources import LocalSources
 from reconciler.environment.secrets import register_effective, register_installed
 from reconciler.environment.snapshot import Snapshot
 from reconciler.files.deciding import noting, read_deciding
-from reconciler.files.trust import Insecure, problems_of
+from reconciler.files.trust import Insecure, Safe, problems_of
 from reconciler.log.redact import redact
 from reconciler.processes import Cancellation
 from reconciler.state.adjustments import Adjustments
@@ -101,6 +101,7 @@ class Environment:
         self._read_for_desired: frozenset[Path] = frozenset()
         self._read_for_settings: frozenset[Path] = frozenset()
         self._decided_by_project = Deciding()
+        self._safe = Safe()
 
     @property
     def key(self) -> str:
@@ -115,7 +116,11 @@ class Environment:
     @property
     def insecure(self) -> Problem | None:
         """As root: which of the files that decide what is installed and run others may write."""
-        return self._first_problem(Deciding())
+        return self._first_problem(Deciding(), self._safe)
+
+    def insecure_now(self) -> Problem | None:
+        """The same, looking at every entry again: before a result goes live."""
+        return self._first_problem(Deciding(), None)
 
     def _refuse_insecure(self) -> None:
         """Before the interpreter starts: it imports what is in its folders.
@@ -126,11 +131,11 @@ class Environment:
         self._refuse(trees_of(self.config))
 
     def _refuse(self, more: Deciding) -> None:
-        problem = self._first_problem(more)
+        problem = self._first_problem(more, None)
         if problem is not None:
             raise Insecure(problem)
 
-    def _first_problem(self, more: Deciding) -> Problem | None:
+    def _first_problem(self, more: Deciding, safe: Safe | None) -> Problem | None:
         uid = os.geteuid()
         if uid != 0:
             return None
@@ -142,7 +147,9 @@ class Environment:
             + self._decided_by_project
             + more
         )
-        found = problems_of(deciding.paths, uid, folders=deciding.folders, trees=deciding.trees)
+        found = problems_of(
+            deciding.paths, uid, folders=deciding.folders, trees=deciding.trees, known=safe
+        )
         return next(found, None)
 
     @property

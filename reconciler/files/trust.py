@@ -9,6 +9,7 @@ import os
 import pwd
 import shlex
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,10 @@ _LOOPS = 40
 _LOCKS = frozenset({".lock"})
 """uv's lock files, which it creates for everyone to write. Nobody reads them."""
 _ACL = "system.posix_acl_access"
+
+
+_SETTLED_NS = 2_000_000_000
+"""A folder that was changed so recently may change again without another time stamp."""
 
 
 class Insecure(ExpectedEnd):
@@ -66,11 +71,15 @@ def problems_of(
     *,
     folders: Iterable[Path] = (),
     trees: Iterable[Path] = (),
+    known: "Safe | None" = None,
 ) -> Iterator[Problem]:
-    """The same, one after another; whoever needs only the first pays only for that."""
+    """The same, one after another; whoever needs only the first pays only for that.
+
+    `known` remembers what was found safe in `folders`, for the next time.
+    """
     if uid != 0:
         return
-    check = _Check()
+    check = _Check(known)
     seen: set[str] = set()
     for problem in check.all(*map(dict.fromkeys, (paths, folders, trees))):
         if problem.file not in seen:
@@ -90,10 +99,40 @@ def refuse_insecure(path: Path) -> os.stat_result | None:
     return check.reached
 
 
+class Safe:
+    """The folders whose entries were all found safe, until the folder itself is changed.
+
+    Nobody but root can change what is in a safe folder. Root itself may still give an entry away
+    (chown, chmod), which leaves the folder as it was: whoever starts something checks without this.
+    """
+
+    def __init__(self) -> None:
+        self._folders: dict[tuple[int, int], tuple[object, tuple[str, ...]]] = {}
+
+    def links_in(self, folder: os.stat_result) -> tuple[str, ...] | None:
+        """The links in a folder that is as it was when it was found safe; None if it is not.
+
+        What a link leads to is elsewhere, and has to be checked again.
+        """
+        stamp, links = self._folders.get((folder.st_dev, folder.st_ino), (None, ()))
+        return links if stamp == _stamp(folder) else None
+
+    def keep(self, folder: os.stat_result, links: Iterable[str], at: int) -> None:
+        """Remember a folder whose entries were found safe at this time, in nanoseconds."""
+        if at - max(folder.st_ctime_ns, folder.st_mtime_ns) > _SETTLED_NS:
+            self._folders[folder.st_dev, folder.st_ino] = (_stamp(folder), tuple(links))
+
+
+def _stamp(folder: os.stat_result) -> tuple[int, ...]:
+    return folder.st_mtime_ns, folder.st_ctime_ns, folder.st_uid, folder.st_mode
+
+
 class _Check:
     """One check; every entry is looked at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, safe: Safe | None = None) -> None:
+        self._safe = safe
+        self._seen: set[tuple[int, int, bool]] = set()
         self._known: dict[str, os.stat_result | None] = {}
         self.reached: os.stat_result | None = None
         """What the last way led to."""
@@ -156,8 +195,32 @@ class _Check:
         """What is wrong with a folder and what is in it; nothing below a problem is looked at."""
         above = list(self.way(folder))
         yield from above
-        if above or self.reached is None or not stat.S_ISDIR(self.reached.st_mode):
+        reached = self.reached
+        if above or reached is None or not stat.S_ISDIR(reached.st_mode):
             return
+        identity = (reached.st_dev, reached.st_ino, deep)
+        if identity in self._seen:  # by another name: lib64 is a link to lib
+            return
+        self._seen.add(identity)
+        if deep or self._safe is None:
+            yield from self._entries_in(folder, [], deep=deep)
+            return
+        known, started = self._safe.links_in(reached), time.time_ns()
+        if known is not None:
+            for link in known:
+                yield from self.way(Path(link))
+            return
+        links: list[str] = []
+        wrong = False
+        for problem in self._entries_in(folder, links):
+            wrong = True
+            yield problem
+        if not wrong:
+            self._safe.keep(reached, links, started)
+
+    def _entries_in(
+        self, folder: Path, links: list[str], *, deep: bool = False
+    ) -> Iterator[Problem]:
         waiting = [str(folder)]
         while waiting:
             for entry, found in _listed(waiting.pop()):
@@ -165,6 +228,7 @@ class _Check:
                 if problem is not None:
                     yield problem
                 elif stat.S_ISLNK(found.st_mode):
+                    links.append(entry)
                     yield from self.way(Path(entry))
                 elif deep and stat.S_ISDIR(found.st_mode):
                     waiting.append(entry)

@@ -23,6 +23,8 @@ _FAMILIAR_HOST = regex(r"[\w-]+\.[\w.-]+|localhost|\[.*\]")
 _SECRET_KEY = regex(
     r"key|auth|token|sig|pass|pwd|secret|code|access|cred|session|ticket|bearer", re.IGNORECASE
 )
+_END_OF_STRING = regex(r"""["'](?=\s*(?:[,;\]})]|$))""")
+"""Where the string in a file ends that contains an address, as in `"name @ https://...",`."""
 _WORD = regex(r"[A-Za-z]?[a-z]{0,15}|[0-9.]{1,12}")
 _TOKEN_LENGTH = 16
 _NO_SECRET_USERS = frozenset({"git", "hg", "svn"})
@@ -148,7 +150,8 @@ def _of_pairs(text: str, separators: str, *, every: bool) -> Iterator[Found]:
         if not every and not telling:
             continue
         words = value.split()
-        for one in dict.fromkeys((*words[:1], value.strip())):
+        quoted = _END_OF_STRING.split(value, 1)[0]
+        for one in dict.fromkeys((*words[:1], quoted.strip(), value.strip())):
             if not one:
                 continue
             for separator in separators:

@@ -26,6 +26,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "watch.restored": "Files are watched again.",
         "worker.failed": "An environment's worker had an unexpected error and continues.",
         "worker.stuck": "An environment's worker did not end in time.",
+        "thread.failed": "A thread of the service ended in an unexpected error.",
         "watchdog.starved": "The main loop was late to report that it is alive.",
         "notify.unheard": "The service manager (systemd) could not be notified.",
         "library.message": "A library logged something; its text is in `message`.",

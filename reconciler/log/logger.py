@@ -212,3 +212,10 @@ def _adopt_libraries(level: int) -> None:
     root.addHandler(_Bridge())
     root.setLevel(level)
     logging.captureWarnings(capture=True)
+    threading.excepthook = _thread_failed  # Python would print secrets and control characters
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    if failure.exc_type is not SystemExit:
+        name = failure.thread.name if failure.thread else None
+        get_logger(__name__).error("thread.failed", thread=name, exc_info=failure.exc_value)

@@ -86,6 +86,14 @@ class Redactor:
             for item in value:
                 self.register_document(item, name, depth + 1)
 
+    def register_addresses_of(self, value: object) -> None:
+        """As `register_addresses`, for every text in a document that was parsed safely."""
+        if isinstance(value, str):
+            self.register_addresses(value)
+        elif isinstance(value, Mapping | list):
+            for one in value.values() if isinstance(value, Mapping) else value:
+                self.register_addresses_of(one)
+
     def register_environment(self, env: Mapping[str, str]) -> None:
         """Register the secrets among environment variables.
 

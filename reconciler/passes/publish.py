@@ -225,7 +225,7 @@ def publish(running: Pass, change: LiveChange) -> Published:
         running.step("exchange"),
         workspace.uv_lock(running.cancel, environment.config.timeout),
     ):
-        running.refuse_insecure()
+        running.refuse_insecure(every_entry=True)
         refuse_changed(environment, change.snapshot)
         changed = change.catch_up(workspace.prefix)
         if changed is not None:

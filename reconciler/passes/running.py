@@ -79,13 +79,18 @@ class Pass:
         if self.gate is not None:
             self.gate.wait_until_open(self.environment, self.cancel)
 
-    def refuse_insecure(self) -> None:
+    def refuse_insecure(self, *, every_entry: bool = False) -> None:
         """As root, only act on files that nobody else can write (like sshd with keys).
+
+        Args:
+            every_entry: Also look at the entries of folders that have not been changed since they
+                were found safe.
 
         Raises:
             Insecure: Someone else can.
         """
-        problem = self.environment.insecure
+        environment = self.environment
+        problem = environment.insecure_now() if every_entry else environment.insecure
         if problem is not None:
             log.error("environment.insecure", path=problem.file)
             raise Insecure(problem)

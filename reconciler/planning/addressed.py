@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 
 from reconciler.files.deciding import read_deciding_text
 from reconciler.files.parsing import toml_of
+from reconciler.state.bounds import marker_in, requirement_in, version_in
 from reconciler.state.declared import Declared
 from reconciler.state.desired import Desired
 from reconciler.state.distribution import Distribution
@@ -54,13 +53,14 @@ def _static_project(folder: Path, holds: HoldSet) -> Distribution | None:
         dynamic = {"version", "dependencies", "optional-dependencies"}.intersection(
             project.get("dynamic", ())
         )
-        if dynamic or elsewhere:
+        version = version_in(project["version"])
+        if dynamic or elsewhere or version is None:
             return None
         extras = project.get("optional-dependencies", {})
         lines = [*project.get("dependencies", ())]
         lines += [_for_extra(line, extra) for extra, those in extras.items() for line in those]
         return Distribution(
-            canonicalize_name(project["name"]), Version(project["version"]), folder,
+            canonicalize_name(project["name"]), version, folder,
             Requires.of(lines), frozenset(map(canonicalize_name, extras)),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -68,10 +68,10 @@ def _static_project(folder: Path, holds: HoldSet) -> Distribution | None:
 
 
 def _for_extra(line: str, extra: str) -> str:
-    requirement = Requirement(line)
+    requirement = requirement_in(line)
     only = f'extra == "{canonicalize_name(extra)}"'
     marker = f"({requirement.marker}) and {only}" if requirement.marker else only
-    requirement.marker = Marker(marker)
+    requirement.marker = marker_in(marker)
     return str(requirement)
 
 

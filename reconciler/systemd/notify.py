@@ -13,6 +13,8 @@ import socket
 from collections.abc import MutableMapping
 
 from reconciler.log.logger import get_logger
+from reconciler.log.redact import redact
+from reconciler.log.visible import visible
 from reconciler.systemd.reload import monotonic_usec
 
 _LOG = get_logger(__name__)
@@ -89,8 +91,11 @@ class Notifier:
 
 
 def _status(text: str) -> str:
-    """The assignment for one sentence; the protocol ends a value at the end of the line."""
-    line = " ".join(text.split()).encode("utf-8", "backslashreplace")
+    """The assignment for one sentence; the protocol ends a value at the end of the line.
+
+    `systemctl status` shows it to every user, as it is: no secrets, no control characters.
+    """
+    line = visible(" ".join(redact(text).split())).encode()
     if len(line) > _LONGEST_STATUS:
         line = line[:_LONGEST_STATUS].rsplit(b" ", 1)[0] + " …".encode()
     return "STATUS=" + line.decode("utf-8", "ignore")

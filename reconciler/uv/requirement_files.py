@@ -4,6 +4,7 @@ In the form of requirements.txt, with `-r` and `-c` for further files. Read-only
 fetched. What cannot count is remarked on, never dropped in silence.
 """
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,12 +16,16 @@ from packaging.requirements import Requirement
 from reconciler.files.deciding import read_deciding_text
 from reconciler.log.redact import redact
 from reconciler.patterns import regex
+from reconciler.state.bounds import shown
 from reconciler.state.desired import BadFile
 from reconciler.state.lenient import requirement_of
 from reconciler.status import Problem
 
 _COMMENT = regex(r"(^|\s)#.*$")
 _HASH = regex(r"\s--hash[= ]\S+")
+_MOST_FILES = 200
+_DEEPEST = 20
+"""Files that include each other."""
 _INCLUDES = regex(r"^(?:-r|-c|--requirements?|--constraints?)[\s=]*(?P<file>.+)$")
 
 
@@ -33,6 +38,8 @@ class RequirementFiles:
     """Every file that was read, or that is missing."""
     remarks: list[str] = field(default_factory=list)
     """What does not count, and where it is."""
+    seen: set[str] = field(default_factory=set)
+    """How these files are named, and where they are: one may name itself in ever longer ways."""
 
 
 def read_files(value: str, folder: Path) -> RequirementFiles:
@@ -63,20 +70,36 @@ def paths_in(environ: Mapping[str, str], names: Iterable[str], folder: Path) -> 
         yield from found.files
 
 
-def _read(name: str, folder: Path, place: str, found: RequirementFiles) -> None:
+def _read(name: str, folder: Path, place: str, found: RequirementFiles, depth: int = 0) -> None:
     if "://" in name or name.startswith("file:"):
         if not name.startswith("file:"):
             found.remarks.append(f"{name} ({place}) is not fetched")
             return
         name = unquote(name.removeprefix("file:").removeprefix("//").removeprefix("localhost"))
-    path = folder / name
-    if path in found.files:
+    named = f"{folder}{os.sep}{name}"
+    if named in found.seen:
         return
+    path = folder / name
+    real = _real(path)
+    known = real in found.seen
+    found.seen.update((named, real))
+    if known:
+        return
+    if depth > _DEEPEST or len(found.files) >= _MOST_FILES:
+        raise _bad(path, None, f"there are more than {_MOST_FILES} files of requirements, or one "
+                   f"is more than {_DEEPEST} deep", f"Correct {place} that names it.")  # fmt: skip
     found.files.append(path)
     for number, line in _lines(_text_of(path, place)):
         stripped = _COMMENT.sub("", line).strip()
         if stripped:
-            _line(stripped, path, number, found)
+            _line(stripped, path, number, found, depth)
+
+
+def _real(path: Path) -> str:
+    try:
+        return os.path.realpath(path)
+    except ValueError:  # a NUL
+        return str(path)
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -107,10 +130,10 @@ def _text_of(path: Path, place: str) -> str:
     return text
 
 
-def _line(line: str, path: Path, number: int, found: RequirementFiles) -> None:
+def _line(line: str, path: Path, number: int, found: RequirementFiles, depth: int) -> None:
     included = _INCLUDES.match(line)
     if included is not None:
-        _read(included["file"].strip(), path.parent, f"{path}:{number}", found)
+        _read(included["file"].strip(), path.parent, f"{path}:{number}", found, depth + 1)
         return
     if line.startswith("-"):
         option = re.split(r"[\s=]", line, maxsplit=1)[0]
@@ -125,7 +148,7 @@ def _line(line: str, path: Path, number: int, found: RequirementFiles) -> None:
 def _requirement(text: str, path: Path, number: int) -> Requirement:
     requirement = requirement_of(text)
     if requirement is None:
-        raise _bad(path, number, f"not a valid requirement: {text!r}",
+        raise _bad(path, number, f"not a valid requirement: {shown(text)}",
                    "Correct the line; uv would refuse it as well.")  # fmt: skip
     return requirement
 

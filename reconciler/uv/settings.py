@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 import tomli
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from reconciler.files.bounded import NotRegular, TooLarge
@@ -19,6 +18,7 @@ from reconciler.files.deciding import read_deciding_text
 from reconciler.files.parsing import toml_of
 from reconciler.log.redact import redact
 from reconciler.patterns import regex
+from reconciler.state.bounds import requirement_in
 from reconciler.state.desired import BadFile
 from reconciler.state.holds import HoldSet
 from reconciler.state.locations import from_home
@@ -91,7 +91,7 @@ def _of_variables(folder: Path, environ: Mapping[str, str]) -> Iterator[tuple[st
     for name, key in FILES_OF.items():
         found = read_files(environ.get(name, ""), folder).requirements
         if found and key == "exclude-dependencies":  # only names there (PEP 508 in the file)
-            found = [Requirement(line).name for line in found]
+            found = [requirement_in(line).name for line in found]
         if found:
             yield key, found
     if is_on(environ.get("UV_NO_SOURCES")):

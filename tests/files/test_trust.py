@@ -1,12 +1,15 @@
 """Root does not act on files that somebody else may write: real owners, real modes."""
 
 import os
+import pwd
+import time
 from pathlib import Path
 
 import pytest
 
 from reconciler.environment.deciding import environment_paths
-from reconciler.files.trust import check_trust
+from reconciler.files import trust
+from reconciler.files.trust import Safe, check_trust, problems_of
 
 ROOT, NOBODY = 0, 65534
 
@@ -147,3 +150,105 @@ def test_other_users_answer_for_themselves(project):
     project.chmod(0o777)
 
     assert found(project, uid=1000) == []
+
+
+class Remembering:
+    """A folder of packages that is checked again and again, as before each pass."""
+
+    def __init__(self, folder, packages=3):
+        self.folder = folder
+        folder.mkdir(parents=True)
+        for number in range(packages):
+            (folder / f"package{number}").mkdir(mode=0o755)
+        self.known = Safe()
+        assert self.found() == []
+
+    def found(self, known=True):
+        known = self.known if known else None
+        return [it.file for it in problems_of([], ROOT, folders=[self.folder], known=known)]
+
+    def seconds(self, known=True):
+        spent = []
+        for _ in range(5):
+            started = time.process_time()
+            assert self.found(known) == []
+            spent.append(time.process_time() - started)
+        return min(spent)
+
+
+@pytest.fixture
+def settled(monkeypatch):
+    """Every folder counts as one that was not changed just now."""
+    monkeypatch.setattr(trust, "_SETTLED_NS", -(10**18))
+
+
+def test_a_folder_that_was_safe_is_looked_at_again_once_anything_is_changed(settled, tmp_path):
+    target = tmp_path / "elsewhere" / "target"
+    target.parent.mkdir()
+    changes = {
+        "a new entry": lambda it: os.chown(_touched(it / "new.pth"), NOBODY, NOBODY),
+        "a renamed entry": lambda it: (
+            os.chown(_touched(tmp_path / "x"), NOBODY, NOBODY)
+            or (tmp_path / "x").rename(it / "package1.pth")
+        ),
+        "its mode": lambda it: it.chmod(0o777),
+        "its owner": lambda it: os.chown(it, NOBODY, NOBODY),
+        "the folder above": lambda it: it.parent.chmod(0o777),
+        "another folder in its place": _replace,
+        "what a link leads to": lambda _: os.chown(_touched(target), NOBODY, NOBODY),
+    }
+    unseen = []
+    for number, (name, change) in enumerate(changes.items()):
+        remembering = Remembering(tmp_path / str(number) / "packages")
+        (remembering.folder / "link").symlink_to(target)
+        assert remembering.found() == remembering.found() == []
+        change(remembering.folder)
+        if not remembering.found():
+            unseen.append(name)
+        target.unlink(missing_ok=True)
+    assert unseen == []
+
+
+def _touched(path):
+    path.touch()
+    return path
+
+
+def _replace(folder):
+    folder.rename(f"{folder}-old")
+    folder.mkdir()
+    os.chown(_touched(folder / "x"), NOBODY, NOBODY)
+
+
+def test_a_folder_that_was_changed_just_now_is_not_remembered(tmp_path):
+    """A second change may come with the same time stamp."""
+    remembering = Remembering(tmp_path / "packages")
+
+    assert remembering.known.links_in((tmp_path / "packages").stat()) is None
+
+
+def test_what_root_itself_gives_away_is_seen_without_the_memory(settled, tmp_path):
+    remembering = Remembering(tmp_path / "packages")
+    given = tmp_path / "packages" / "package1"
+    os.chown(given, NOBODY, NOBODY)
+
+    assert remembering.found(known=False) == [str(given)]
+
+
+def test_a_check_of_what_is_known_does_not_grow_with_the_packages(settled, tmp_path):
+    few, many = Remembering(tmp_path / "few", 100), Remembering(tmp_path / "many", 3000)
+
+    assert many.seconds(known=False) > 5 * many.seconds()
+    assert many.seconds() < 3 * few.seconds() + 0.001
+
+
+def test_a_home_folder_is_not_given_away(project, monkeypatch):
+    """Everything of its owner's would become root's: the fix is another one."""
+    os.chown(project, NOBODY, NOBODY)
+    user = pwd.struct_passwd(("ana", "x", NOBODY, NOBODY, "", str(project), "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwall", lambda: [user])
+
+    ((_, _, fix),) = found(project)
+
+    assert "Move what root acts on out of the home folder of nobody." in fix
+    assert "chown" not in fix

@@ -325,3 +325,17 @@ def test_a_full_disk_stops_nobody():
         full.close()
 
     assert [it["event"] for it in seen] == ["service.started", "service.stopping"]
+
+
+def test_a_thread_that_dies_is_logged_without_secrets(log, records, capfd):
+    def die():
+        raise ValueError("http://me:thread-Zq7@host.example \x1b[31m")
+
+    thread = threading.Thread(target=die, name="notices")
+    thread.start()
+    thread.join()
+
+    (record,) = records()
+    assert (record["event"], record["thread"]) == ("thread.failed", "notices")
+    assert "http://****@host.example" in record["exception"]
+    assert capfd.readouterr() == ("", "")

@@ -1,6 +1,7 @@
 """What one user can do to keep others out, or the service waiting: each has a limit."""
 
 import asyncio
+import contextlib
 import encodings.idna  # noqa: F401  # another user may not read where it is
 import os
 import shutil
@@ -118,11 +119,16 @@ def test_no_user_takes_the_connections_of_the_others(attacks: Attacks, tmp_path:
                 place = path if isinstance(listen, UnixAddress) else host.port
                 if place == path:
                     path.chmod(0o666)
-                allowed = as_user(NOBODY, lambda place=place: _opened(place, crowd.EACH + 20))
-                attacks.tried(f"one user, {listen}", refused=int(allowed) <= crowd.EACH,
+                allowed = as_user(
+                    NOBODY, lambda place=place: _opened(place, crowd.CONNECTIONS.each + 20)
+                )
+                attacks.tried(f"one user, {listen}", refused=int(allowed) <= crowd.CONNECTIONS.each,
                               found=allowed)  # fmt: skip
                 assert as_user(NOBODY - 1, lambda place=place: _opened(place, 5)) == b"5"
-                assert _opened(place, crowd.EACH + 20) == str(crowd.EACH + 20).encode()
+                assert (
+                    _opened(place, crowd.CONNECTIONS.each + 20)
+                    == str(crowd.CONNECTIONS.each + 20).encode()
+                )
                 if place != path:
                     port = host.port
                     metrics = exchange(port, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -132,15 +138,44 @@ def test_no_user_takes_the_connections_of_the_others(attacks: Attacks, tmp_path:
                     )
 
 
+def _following(port: int, count: int) -> bytes:
+    """How many event streams this user gets at once."""
+    clients = [connect(port) for _ in range(count)]
+    for client in clients:
+        client.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    allowed = sum(client.recv(12).endswith(b"200") for client in clients)
+    for client in clients:
+        client.close()
+    return str(allowed).encode()
+
+
+def test_no_user_takes_the_event_streams_of_the_others(attacks: Attacks) -> None:
+    with Host() as host:
+        port, room = host.port, crowd.STREAMS
+        allowed = int(as_user(NOBODY, lambda: _following(port, room.each + 10)))
+        attacks.tried("one user", refused=allowed == room.each, found=allowed)
+        open_streams = host.service.events._subscriptions
+        wait_until(lambda: not open_streams)
+        assert int(_following(port, room.each + 10)) == room.each + 10, "root has no such limit"
+        wait_until(lambda: not open_streams)
+        assert int(as_user(NOBODY, lambda: _following(port, room.each))) == room.each, "they closed"
+
+    full = crowd.Crowd(room)
+    for stranger in range(1000, 1010):
+        while full.enter(stranger):
+            pass
+    attacks.tried("several users", refused=full.enter(0), found="nothing is left for root")
+
+
 def test_what_is_kept_for_the_service_and_for_root() -> None:
+    room = crowd.CONNECTIONS
     full = crowd.Crowd()
     strangers = range(1000, 1100)
     for stranger in strangers:
         while full.enter(stranger):
             pass
-    allowed = crowd.MOST - crowd.KEPT
-    assert full._open.total() == allowed
-    assert [full.enter(0) for _ in range(crowd.KEPT)] == [True] * crowd.KEPT
+    assert full._open.total() == room.most - room.kept
+    assert [full.enter(0) for _ in range(room.kept)] == [True] * room.kept
     assert not full.enter(0)
     full.leave(0)
     assert full.enter(0)
@@ -235,3 +270,35 @@ def test_a_webhook_s_limit_is_for_the_whole_request(attacks: Attacks) -> None:
             name = act.__name__.strip("_")
             attacks.tried(name, refused=took < 3,
                           found=f"{took:.1f} s, {caught.value}")  # fmt: skip
+
+
+def test_a_name_that_is_looked_up_without_an_end_has_the_same_limit(
+    attacks: Attacks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look-up cannot be cut: its thread stays, and then connects to nothing."""
+    answered = threading.Event()
+    received: list[bytes] = []
+    before = set(threading.enumerate())
+
+    def wait(*_: object, **__: object) -> list[object]:
+        answered.wait(PATIENCE)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", listener.getsockname())]
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setattr(socket, "getaddrinfo", wait)
+        hook = Notify(on=(Occasion.FAILED,), url="http://slow.example/", timeout=0.3)
+        started = time.monotonic()
+        with pytest.raises(Undelivered, match="longer than"):
+            deliver(hook, b"{}")
+        took = time.monotonic() - started
+        attacks.tried("a slow resolver", refused=took < 3, found=f"{took:.1f} s")
+        answered.set()
+        for thread in set(threading.enumerate()) - before:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+        listener.settimeout(0.5)
+        with contextlib.suppress(TimeoutError):
+            client, _ = listener.accept()
+            with client:
+                received.append(client.recv(100))
+    attacks.tried("a request after all", refused=not any(received), found=received)

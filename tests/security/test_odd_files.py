@@ -5,6 +5,7 @@ end as a problem with its reason, or be left out as what is not there; never as 
 """
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -19,10 +20,12 @@ from reconciler.config import ConfigRejected, Notify, Occasion, load
 from reconciler.daemon.notifications import Undelivered, deliver
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
+from reconciler.environment.uv_lock import uv_lock_of
 from reconciler.files.parsing import json_as, json_of, toml_of
 from reconciler.passes.reconcile import reconcile
 from reconciler.passes.runner import trouble_of
 from reconciler.passes.running import Pass
+from reconciler.planning.addressed import metadata_without_addresses
 from reconciler.processes import Cancellation
 from reconciler.state.build_stamp import BuildStamp, ProjectFile
 from reconciler.status import ExpectedEnd, Reason
@@ -31,6 +34,7 @@ from reconciler.systemd.reload import ReloadOutcome
 from reconciler.trees import generations
 from reconciler.trees.exchange import finish_interrupted
 from reconciler.trees.in_place import undo_interrupted
+from reconciler.uv.discovery import sources_of_projects
 from reconciler.web.api.parameters import body_of
 from reconciler.web.api.problems import HttpProblem
 from reconciler.web.api.schemas import RestoreBody
@@ -306,6 +310,89 @@ def test_odd_values_in_a_project(alpha: Environment, project: Project, attacks: 
         fresh = environment_for(project, timeout=SECONDS)
         found = outcome(lambda: one_pass(fresh))  # noqa: B023
         attacks.tried(name, refused=is_fine(found), found=found)
+
+
+def texts_beside_the_project(folder: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Hostile requirements and versions in what is read besides the project's own lists.
+
+    Each is a name, further lines of the project's file, and variables; files are written already.
+    """
+    digits, nested = "1" * 5_000, "(" * 4_000 + "os_name=='x'" + ")" * 4_000
+    hostile = {"nested": f"a; {nested}", "digits": f"a=={digits}", "no URL": "a @ https://[x"}
+    for kind, text in hostile.items():
+        for key in ("constraint", "override", "build-constraint"):
+            yield f"{kind}, {key}", f'[tool.uv]\n{key}-dependencies = ["{text}"]', {}
+        file = _written(folder / f"{kind}.txt", f"{text}\n")
+        yield f"{kind}, a file of constraints", "", {"UV_CONSTRAINT": str(file)}
+        yield f"{kind}, a file of excludes", "", {"UV_EXCLUDE": str(file)}
+    yield "the version of uv", f'[tool.uv]\nrequired-version = "=={digits}"', {}
+    loop = _written(folder / "loop.txt", "a<2\n-r sub/../loop.txt\n")
+    (folder / "sub").mkdir()
+    yield "a file that names itself", "", {"UV_CONSTRAINT": str(loop)}
+    for number in range(500):
+        _written(folder / f"{number}.txt", f"-c {number + 1}.txt\n")
+    yield "500 files in a chain", "", {"UV_OVERRIDE": str(folder / "0.txt")}
+    many = _written(folder / "many.txt", "".join(f"-c none-{i % 500}.txt\n" for i in range(50_000)))
+    for number in range(500):
+        _written(folder / f"none-{number}.txt", "")
+    yield "500 files in one, named again and again", "", {"UV_CONSTRAINT": str(many)}
+    lines = _written(folder / "lines.txt", "a\\\n" * 200_000)
+    yield "one line of 200,000", "", {"UV_CONSTRAINT": str(lines)}
+
+
+def test_hostile_requirements_beside_the_project(
+    alpha: Environment, project: Project, tmp_path: Path, attacks: Attacks,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for name, lines, environ in texts_beside_the_project(folder):
+        with monkeypatch.context() as patch:
+            for variable, value in environ.items():
+                patch.setenv(variable, value)
+            project.write(["alpha"], extra=lines)
+            fresh = environment_for(project)
+            found = outcome(fresh.look)
+            shown = found == "fine" and fresh.look().problem
+        attacks.tried(name, refused=is_fine(found) and len(str(shown)) < 2000,
+                      found=str(shown or found)[:300])  # fmt: skip
+
+
+def test_hostile_requirements_of_a_project_in_a_folder(
+    alpha: Environment, project: Project, attacks: Attacks
+) -> None:
+    """And in uv.lock; a hold is what both are read for."""
+    digits, nested = "1" * 5_000, "(" * 4_000 + "os_name=='x'" + ")" * 4_000
+    local = project.directory / "local"
+    local.mkdir()
+    source = f"[tool.uv.sources]\nlocal = {{ path = {json.dumps(str(local))} }}\n"
+    project.write(["local[x]"], extra=source)
+    held = environment_for(project, hold=("alpha",))
+    texts = {
+        "nested": f'version = "1"\ndependencies = ["a; {nested}"]',
+        "nested in an extra": f'version = "1"\noptional-dependencies = {{ x = ["a; {nested}"] }}',
+        "digits": f'version = "1"\noptional-dependencies = {{ x = ["alpha=={digits}"] }}',
+        "the version": f'version = "{digits}"\ndependencies = ["alpha @ https://a/alpha-1.0.whl"]',
+    }
+    for name, text in texts.items():
+        (local / "pyproject.toml").write_text(f'[project]\nname = "local"\n{text}\n')
+        (project.directory / "uv.lock").write_text(
+            f'[[package]]\nname = "alpha"\nversion = "{digits}"\n# {name}\n'
+        )
+        snapshot = held.look(refresh=True)
+        for what, act in {
+            "its metadata": lambda: metadata_without_addresses(
+                snapshot.installed,  # noqa: B023
+                snapshot.desired,  # noqa: B023
+                snapshot.holds,  # noqa: B023
+            ),
+            "its sources": lambda: list(
+                sources_of_projects(snapshot.desired, snapshot.markers, os.environ)  # noqa: B023
+            ),
+            "uv.lock": lambda: uv_lock_of(snapshot),  # noqa: B023
+        }.items():
+            found = outcome(act)
+            attacks.tried(f"{name}, {what}", refused=is_fine(found), found=found[:300])
 
 
 def one_pass(environment: Environment) -> None:

@@ -73,6 +73,7 @@ def test_a_hostile_wheel_costs_only_itself(tmp_path, attacks):
     for number, (name, lines) in enumerate(WHEELS.items()):
         site = Site(tmp_path / str(number))
         site.add("good", "1.0")
+        site.add("a", "1.0")  # what its requirements are compared with
         site.add("evil", "1.0", metadata=f"{HEAD}{lines}\n\n".encode())
         quick, found = quickly(lambda site=site: looked_at(site))
         good = found.get("good") if isinstance(found, Installed) else None

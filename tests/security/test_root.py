@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.config import EnvironmentConfig
+from reconciler.config import EnvironmentConfig, Notify, Occasion
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
 from reconciler.files.trust import Insecure
 from tests.support.attacks import Attacks
 from tests.support.environments import make_venv, site_packages
 from tests.support.processes import run_cli
+from tests.support.service import ServiceProcess, Table
 from tests.support.wheels import make_wheel
 
 NOBODY = 65534
@@ -307,6 +308,25 @@ def command_in_path(site: Site) -> Path:
     return program
 
 
+def package_of_the_base(site: Site) -> Path:
+    """An environment that sees the packages of the Python that it was made from."""
+    base = site.folder / "base"
+    (base / "bin").mkdir(parents=True)
+    file = site.venv / "pyvenv.cfg"
+    lines = [line for line in file.read_text().splitlines() if not line.startswith("home")]
+    lines = [line for line in lines if not line.startswith("include-system")]
+    lines += [f"home = {base / 'bin'}", "include-system-site-packages = true"]
+    file.write_text("\n".join(lines))
+    packages = base / site_packages(site.venv).relative_to(site.venv)
+    return given(packages / "evil.pth", "import os\n")
+
+
+def notify_command(site: Site) -> Path:
+    program = given(site.folder / "tell", "#!/bin/sh\n")
+    site.settings["notify"] = (Notify(on=(Occasion.FAILED,), command=(str(program),)),)
+    return program
+
+
 ATTACKS: tuple[Callable[[Site], Path], ...] = (
     uv_toml_above, pyproject_above, workspace_above, workspace_member, uv_toml_beside,
     uv_toml_writable, link_to_settings, pyproject_itself, home_of_another, settings_in_home,
@@ -315,7 +335,7 @@ ATTACKS: tuple[Callable[[Site], Path], ...] = (
     package_folder, module_in_package, linked_package, own_folder, saved_project, cache,
     cache_bucket, cache_in_settings, find_links, wheel_in_find_links, index_on_the_disk,
     path_source, file_in_path_source, wheel_source, repository_source, verify_command,
-    command_in_path,
+    command_in_path, package_of_the_base, notify_command,
 )  # fmt: skip
 
 
@@ -420,11 +440,14 @@ COMMANDS: tuple[tuple[tuple[str, ...], int], ...] = (
     (("status",), 1),
     (("trigger",), 1),
     (("service", "show"), 0),
+    (("completion", "bash"), 0),
     (("check", "--json"), 1),
 )
 
 
-WITHOUT_A_LOOK = ("status", "trigger", "service", "pause", "resume")
+WITHOUT_A_LOOK = ("status", "trigger", "service", "pause", "resume", "completion")
+COMPLETED = ("hold restore ", "rollback ", "check --environment ")
+"""Command lines that a shell asks to be completed."""
 
 
 def test_no_command_starts_an_interpreter_of_another_user(
@@ -443,13 +466,7 @@ def test_no_command_starts_an_interpreter_of_another_user(
         environ = {"HOME": str(home), "XDG_STATE_HOME": str(home), "STATE_DIRECTORY": str(home)}
         done = run_cli(*arguments, cwd=site.project, env=environ)
         said = done.stdout + done.stderr
-        names = str(python) in said or arguments[0] in (
-            "status",
-            "trigger",
-            "service",
-            "pause",
-            "resume",
-        )
+        names = str(python) in said or arguments[0] in WITHOUT_A_LOOK
         attacks.tried(
             " ".join(arguments),
             refused=not mark.exists() and done.returncode == status and names
@@ -457,3 +474,34 @@ def test_no_command_starts_an_interpreter_of_another_user(
             found=f"status {done.returncode}, started {mark.exists()}: {said[-600:]}",
         )  # fmt: skip
         mark.unlink(missing_ok=True)
+    for line in COMPLETED:
+        words = {"COMP_WORDS": f"reconciler {line}", "COMP_CWORD": str(len(line.split()) + 1)}
+        environ = {"HOME": str(home), "_RECONCILER_COMPLETE": "bash_complete", **words}
+        done = run_cli(cwd=site.project, env=environ)
+        attacks.tried(f"complete {line}", refused=not mark.exists() and not done.stderr,
+                      found=done.stderr)  # fmt: skip
+
+
+def test_the_service_starts_nothing_and_reads_nothing_of_another_user(
+    site: Site, tmp_path: Path, attacks: Attacks
+) -> None:
+    """Its folder of records and the file of its token are checked before the first look."""
+    environment: Table = {"pyproject": str(site.project / "pyproject.toml"),
+                          "python": str(site.venv / "bin/python")}  # fmt: skip
+    token = given(tmp_path / "token", "0123456789abcdef\n")
+    state = tmp_path / "state-of-another"
+    state.mkdir()
+    given(state)
+    for name, service, http, path in (
+        ("state_dir", {"state_dir": str(state)}, {}, state),
+        ("token_file", {}, {"token_file": str(token)}, token),
+    ):
+        process = ServiceProcess(tmp_path / name, {"studio": environment}, service=service,
+                                 http=http)  # fmt: skip
+        for command in ("run", "pause", "apply") if path == state else ("run",):
+            done = run_cli(command, "--config", process.config, cwd=site.project)
+            said = done.stdout + done.stderr
+            attacks.tried(f"{name}, {command}", refused=str(path) in said and done.returncode,
+                          found=f"{done.returncode}: {said[-500:]}")  # fmt: skip
+        process.close()
+    assert list(state.iterdir()) == []

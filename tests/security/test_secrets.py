@@ -1,5 +1,6 @@
 """Secrets of addresses are never shown again: in any form, whoever quotes them."""
 
+import itertools
 import json
 import re
 import time
@@ -53,6 +54,7 @@ ADDRESSES = {
     "a proxy": "socks5h://me:{}@proxy.example:1080",
     "a repository": "git+https://me:{}@host.example/r.git@main",
     "a requirement": "thing @ https://me:{}@host.example/x.tar.gz#sha256=ab ; extra == 'x'",
+    "a line of a file": '    "thing @ https://host.example/x-1.0.tar.gz?key={}",  # why',
     "?key=": "https://host.example/simple?key={}",
     "?auth=": "https://host.example/simple?a=1&auth={}",
     "?token=": "https://host.example/thing-1.0.tar.gz?token={}",
@@ -341,14 +343,17 @@ def test_a_configuration_that_is_refused_shows_no_password(
         "no TOML": lambda it: f'notify = "https://me:{it}@host.example" "',
         "an unknown key": lambda it: f"hook = {json.dumps(f'https://host.example/?key={it}')}",
     }
+    commands = itertools.cycle((("check",), ("run",), ("doctor", "--json"), ("hold", "list"),
+                                ("rollback",), ("service", "show"), ("history",)))  # fmt: skip
     for kind, password in PASSWORDS.items():
         for place, line in cases.items():
             config = tmp_path / "config.toml"
             config.write_text(f'[environments.studio]\npyproject = "x"\n{line(password)}\n')
-            status = status_of(["check", "--config", str(config)])
+            redact._known, redact._secrets = set(), ()
+            status_of([*next(commands), "--config", str(config)])
             captured = capfd.readouterr()
             shown = captured.out + captured.err
-            attacks.tried(f"{kind}, {place}", refused=CORE not in shown and status == 1,
+            attacks.tried(f"{kind}, {place}", refused=CORE not in shown and shown,
                           found=shown)  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import threading
 from collections.abc import Iterator
 
 import structlog
@@ -17,10 +18,11 @@ class Terminal(io.StringIO):
 def logging_restored() -> Iterator[None]:
     """Leave structlog, the root logger and the warnings as they were; a fixture's function."""
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, hook = root.handlers[:], root.level, threading.excepthook
     yield
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.captureWarnings(capture=False)
+    threading.excepthook = hook

@@ -39,6 +39,14 @@ def test_ready_and_stopping_carry_one_line_of_status(manager):
     assert heard(listener) == ["STOPPING=1", "STATUS=Waiting for uv"]
 
 
+def test_status_has_no_secret_and_no_control_character(manager):
+    listener, address = manager
+
+    Notifier(address).status("cannot reach http://me:pa-Zq7@host.example/ \x1b[31m\udcff")
+
+    assert heard(listener) == [r"STATUS=cannot reach http://****@host.example/ \x1b[31m\xff"]
+
+
 def test_ready_is_heard_however_long_the_status_is(manager):
     """systemd ignores a whole message above PIPE_BUF: the service would never be ready."""
     listener, address = manager

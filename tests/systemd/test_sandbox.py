@@ -20,6 +20,7 @@ VENV = Path("/srv/odd lab 100%/.venv")
 TRY = """
 import ctypes, ctypes.util, json, os, socket, subprocess, sys, threading
 venv, report = sys.argv[1], {}
+SOURCE = b"int twice(int x) { return 2 * x; }"
 
 def attempt(name):
     def run(act):
@@ -63,6 +64,25 @@ def _():
 def _():
     import mmap
     mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC).close()
+
+@attempt("build from source")
+def _():
+    import io, multiprocessing, shutil, tarfile
+    folder = "/tmp/build"
+    os.makedirs(folder)
+    with tarfile.open(folder + "/x.tar.gz", "w:gz") as made:
+        info = tarfile.TarInfo("x.c")
+        info.size, info.mode = len(SOURCE), 0o755
+        made.addfile(info, io.BytesIO(SOURCE))
+    subprocess.run(["tar", "-xzf", "x.tar.gz"], cwd=folder, check=True)
+    with multiprocessing.get_context("fork").Pool(2) as pool:  # semaphores, threads and pipes
+        assert pool.map(len, ["a", "bb"]) == [1, 2]
+    if shutil.which("cc"):
+        words = ["cc", "-O2", "-pipe", "-pthread", "-shared", "-fPIC", "-o", "x.so", "x.c"]
+        done = subprocess.run(words, cwd=folder, capture_output=True, text=True)
+        if done.returncode:
+            return done.stderr[-500:]
+        assert ctypes.CDLL(folder + "/x.so").twice(21) == 42
 
 @attempt("affinity")
 def _():
@@ -209,6 +229,7 @@ def report(machine: Machine) -> Iterator[Report]:
         "exchange",
         "chgrp",
         "compiled code at run time",
+        "build from source",
         "affinity",
         "internet socket",
         "resolver",

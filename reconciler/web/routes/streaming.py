@@ -4,7 +4,8 @@ A client that does not keep up is dropped; it can reconnect with Last-Event-ID.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import msgspec
 from sse_starlette.event import ServerSentEvent
@@ -18,6 +19,7 @@ from reconciler.log.logger import get_logger
 from reconciler.web.api.parameters import LARGEST_INTEGER
 from reconciler.web.api.problems import HttpProblem, HttpReason
 from reconciler.web.security.connection import Connection
+from reconciler.web.security.crowd import STREAMS, Crowd
 
 _LOG = get_logger(__name__)
 HEARTBEAT = 15.0
@@ -39,25 +41,38 @@ class Streaming:
     def __init__(self, hub: EventHub, heartbeat: float = HEARTBEAT) -> None:
         self._hub = hub
         self._heartbeat = heartbeat
+        self._crowd = Crowd(STREAMS)
 
     async def events(self, request: Request) -> Response:
         """All events from now on, or since the last one seen."""
         if request.method == "HEAD":
             return Response(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+        connection = Connection.of(request.scope)
+        if not self._crowd.enter(connection.user):
+            raise _too_many("Too many event streams are open, of you or of everyone; close one")
         try:
             subscription = self._hub.subscribe(_last_id(request))
         except TooManySubscribers as error:
-            raise HttpProblem(
-                503, HttpReason.TOO_MANY_SUBSCRIBERS, f"{error}.", {"Retry-After": "10"}
-            ) from error
-        return _Stream(subscription, Connection.of(request.scope), self._heartbeat)
+            self._crowd.leave(connection.user)
+            raise _too_many(str(error)) from error
+        left = partial(self._crowd.leave, connection.user)
+        return _Stream(subscription, connection, self._heartbeat, left)
+
+
+def _too_many(detail: str) -> HttpProblem:
+    reason = HttpReason.TOO_MANY_SUBSCRIBERS
+    return HttpProblem(503, reason, f"{detail}.", {"Retry-After": "10"})
 
 
 class _Stream(EventSourceResponse):
     """The events of one subscription, until either side closes it."""
 
     def __init__(
-        self, subscription: Subscription, connection: Connection, heartbeat: float
+        self,
+        subscription: Subscription,
+        connection: Connection,
+        heartbeat: float,
+        left: Callable[[], None],
     ) -> None:
         super().__init__(
             _written(subscription, connection),
@@ -67,6 +82,7 @@ class _Stream(EventSourceResponse):
         )
         self._subscription = subscription
         self._connection = connection
+        self._left = left
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -79,6 +95,7 @@ class _Stream(EventSourceResponse):
                 self._drop("too many events are waiting for it")
         finally:
             self._subscription.close()
+            self._left()
 
     def _drop(self, why: str) -> None:
         _LOG.info("client.dropped", reason=why)

@@ -117,14 +117,21 @@ async def refusal(scope: Scope, problem: HttpProblem, *, suspicious: bool = Fals
     """The response to a refused request, logged if it may be an attack."""
     if suspicious or problem.status in _SUSPICIOUS:
         connection = Connection.of(scope)
-        found = (problem.reason, connection.peer, scope["method"], _shown(scope))
+        found = (problem.reason, connection, scope["method"], _shown(scope))
         connection.refusals.note(str(problem.reason), partial(log_refusal, *found))
     return response_of(problem)
 
 
-def log_refusal(reason: HttpReason | str, peer: Peer, method: str | None, path: str | None) -> None:
-    """Log a refusal, with the user if known; reads files."""
-    _LOG.warning("access.refused", reason=str(reason), uid=peer.uid(), method=method, path=path)
+def log_refusal(
+    reason: HttpReason | str, connection: Connection, method: str | None, path: str | None
+) -> None:
+    """Log a refusal, with the user if known; reads files.
+
+    A client that is refused may be gone by now: what was found when it connected counts.
+    """
+    user = connection.user
+    uid = user if isinstance(user, int) else connection.peer.uid()
+    _LOG.warning("access.refused", reason=str(reason), uid=uid, method=method, path=path)
 
 
 def _shown(scope: Scope) -> str:

@@ -1,7 +1,7 @@
 """What a route may know about the connection of a request."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,12 +19,14 @@ class Connection(msgspec.Struct, frozen=True):
 
     Attributes:
         peer: who is at the other end.
+        user: who the connection counts for: a uid of this machine, or anything else.
         closing: set when the client is gone or the service ends, so that nothing keeps waiting.
         abort: drops the connection and everything still to be sent.
         refusals: counts the requests that are refused, and logs some of them.
     """
 
     peer: Peer = msgspec.field(default_factory=UnknownPeer)
+    user: Hashable = "unknown"
     closing: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
     abort: Callable[[], None] = lambda: None
     refusals: Refusals = msgspec.field(default_factory=Refusals)

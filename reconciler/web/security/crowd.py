@@ -1,7 +1,8 @@
 """Who is connected, so that no user shuts the others out; and what was refused, in numbers.
 
-An ordinary user gets a few connections. Some of all of them are kept for the service's own user,
-and the last ones for root. Knows users only by number; what they may do is not decided here.
+An ordinary user gets a few connections, and fewer event streams. Some of all of them are kept for
+the service's own user, and the last ones for root. Knows users only by number; what they may do is
+not decided here.
 """
 
 import asyncio
@@ -9,16 +10,32 @@ import os
 from collections import Counter
 from collections.abc import Callable, Hashable
 
+import msgspec
+
+from reconciler.daemon.events import SUBSCRIBERS
 from reconciler.log.logger import get_logger
 
 _LOG = get_logger(__name__)
-MOST = 256
-"""All connections together."""
-EACH = 32
-"""The connections of one user, or of one address of another machine; root has no such limit."""
-KEPT = 64
-"""Of all, how many are only for the service's user and root."""
-KEPT_FOR_ROOT = 16
+
+
+class Room(msgspec.Struct, frozen=True):
+    """How many may be open.
+
+    Attributes:
+        most: all together.
+        each: of one user, or of one address of another machine; root has no such limit.
+        kept: of all, how many are only for the service's user and root.
+        kept_for_root: of these, how many are only for root.
+    """
+
+    most: int
+    each: int
+    kept: int
+    kept_for_root: int
+
+
+CONNECTIONS = Room(most=256, each=32, kept=64, kept_for_root=16)
+STREAMS = Room(most=SUBSCRIBERS, each=16, kept=16, kept_for_root=4)
 LOGGED = 20
 """Refusals that are logged one by one in each period; further ones are only counted."""
 PERIOD = 60.0
@@ -26,28 +43,31 @@ PERIOD = 60.0
 
 
 class Crowd:
-    """The connections that are open."""
+    """The connections, or the streams, that are open."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room = CONNECTIONS) -> None:
+        self._room = room
         self._open: Counter[Hashable] = Counter()
 
     def enter(self, who: Hashable) -> bool:
-        """Count a connection of this user, unless there is no room for it."""
-        if self._open.total() >= _room(who) or (who != 0 and self._open[who] >= EACH):
+        """Count one of this user, unless there is no room for it."""
+        if self._open.total() >= self._room_for(who):
+            return False
+        if who != 0 and self._open[who] >= self._room.each:
             return False
         self._open[who] += 1
         return True
 
     def leave(self, who: Hashable) -> None:
-        """A connection that was counted is closed."""
+        """One that was counted is closed."""
         self._open[who] -= 1
         self._open += Counter()  # only what is not zero
 
-
-def _room(who: Hashable) -> int:
-    if who == 0:
-        return MOST
-    return MOST - (KEPT_FOR_ROOT if who == os.geteuid() else KEPT)
+    def _room_for(self, who: Hashable) -> int:
+        room = self._room
+        if who == 0:
+            return room.most
+        return room.most - (room.kept_for_root if who == os.geteuid() else room.kept)
 
 
 class Refusals:

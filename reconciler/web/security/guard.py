@@ -69,8 +69,8 @@ class GuardedProtocol(H11Protocol):
         """A client has connected."""
         accepted = transport.get_extra_info("socket")
         peer = UnknownPeer() if accepted is None else peer_of(accepted)
-        self._connection = Connection(peer=peer, abort=transport.abort, refusals=self._refusals)
         user = _user_of(peer)
+        self._connection = Connection(peer, user, abort=transport.abort, refusals=self._refusals)
         if not self._crowd.enter(user):
             self.transport = transport
             self._log(_FULL.reason)
@@ -158,7 +158,7 @@ class GuardedProtocol(H11Protocol):
         self.transport.abort()
 
     def _log(self, reason: HttpReason | str) -> None:
-        log = partial(log_refusal, reason, self._connection.peer, None, None)
+        log = partial(log_refusal, reason, self._connection, None, None)
         self._refusals.note(str(reason), log)
 
 

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from reconciler.config import HttpConfig
 from reconciler.daemon.metrics import Metrics
 from reconciler.log.logger import get_logger
-from reconciler.web.security.crowd import Crowd, Refusals
+from reconciler.web.security.crowd import CONNECTIONS, Crowd, Refusals
 from reconciler.web.security.guard import GuardedProtocol
 from reconciler.web.security.rules import LARGEST_HEAD
 from reconciler.web.server import listen
@@ -104,7 +104,7 @@ def make_server(
     if http.token_file is None:
         listen.refuse_strangers(opened)
     refusals = Refusals((metrics or Metrics()).observe_refusal)
-    protocol = functools.partial(GuardedProtocol, crowd=Crowd(), refusals=refusals)
+    protocol = functools.partial(GuardedProtocol, crowd=Crowd(CONNECTIONS), refusals=refusals)
     config = uvicorn.Config(
         app,
         http=protocol,  # type: ignore[arg-type]  # it is called as a class would be

@@ -5,10 +5,13 @@ import time
 from collections.abc import Iterator
 
 import httpx
+import msgspec
 import pytest
 
 from reconciler.web.api import parameters
-from reconciler.web.security import crowd, guard
+from reconciler.web.security import guard
+from reconciler.web.security.crowd import CONNECTIONS
+from reconciler.web.server import http_server
 from tests.support.processes import wait_until
 from tests.web.hosting import DEADLINE, Host, connect, exchange, read_all
 
@@ -91,7 +94,8 @@ def test_idle_connections_are_let_go(impatient: Host) -> None:
 
 
 def test_only_so_many_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crowd, "MOST", 5)
+    few = msgspec.structs.replace(CONNECTIONS, most=5)
+    monkeypatch.setattr(http_server, "CONNECTIONS", few)
     with Host() as host:
         clients = [connect(host.port) for _ in range(5)]
         wait_until(lambda: len(host.server.server_state.connections) == 5)
