@@ -79,6 +79,7 @@ class Supervisor:
                 on_abandoned=self._passes.abandon,
             ),
         )
+        self._waking = False
         self.stopping = False
         self.on_status: Callable[[Status], None] = lambda _: None
         self._started = asyncio.Event()
@@ -176,9 +177,12 @@ class Supervisor:
     def _on_news(self, status: Status, environment: str | None) -> None:
         """There is a new status; on whatever thread made it."""
         self.events.publish("status", {"generation": status.generation, "environment": environment})
-        self._on_loop(self._wake_readers)
+        if not self._waking:  # else the wake-up that is on its way finds this status as well
+            self._waking = True
+            self._on_loop(self._wake_readers)
 
     def _wake_readers(self) -> None:
+        self._waking = False
         news, self._news = self._news, asyncio.Event()
         news.set()
         self.on_status(self._board.status)

@@ -6,6 +6,7 @@ costs time, never correctness: the worker looks again by interval.
 
 import asyncio
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import anyio
 from watchfiles import Change, awatch
@@ -31,6 +32,10 @@ _GONE_SECONDS = 0.2
 _RETRY_SECONDS = 30.0
 _THREADS = 2
 """What one watcher takes of the threads that all of the event loop share."""
+
+_LOOKING = ThreadPoolExecutor(2, "watch")
+"""Where watchers look at folders: on the event loop, fifty of them, or a disk that hangs, would
+hold up every answer."""
 
 Wake = Callable[[Trigger, float], None]
 """Told what happened, and for how many seconds nothing more has happened since."""
@@ -64,12 +69,13 @@ class Watcher:
         threads.total_tokens += _THREADS
         try:
             while True:
-                await self._watch(self._targets())
+                await self._watch(await self._targets())
         finally:
             threads.total_tokens -= _THREADS
 
-    def _targets(self) -> Targets:
-        return targets_of(self._config, self._look())
+    async def _targets(self) -> Targets:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(_LOOKING, targets_of, self._config, self._look())
 
     async def _watch(self, targets: Targets) -> None:
         stop = anyio.Event()
@@ -86,7 +92,7 @@ class Watcher:
                 waiting = asyncio.create_task(self._changed.wait())
                 await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
                 waiting.cancel()
-                if self._targets() != targets:
+                if await self._targets() != targets:
                     break
             failed = [t for t in tasks if t.done() and not t.cancelled() and t.exception()]
         finally:

@@ -4,6 +4,7 @@ Level-triggered: whatever woke it up, it looks at everything again. Triggers tha
 during a pass make one more pass after it; none is lost, and no two passes run at once.
 """
 
+import math
 import sqlite3
 import threading
 import time
@@ -24,6 +25,7 @@ from reconciler.daemon.knowledge import Knowledge, Publish
 from reconciler.daemon.known import Known, after_failure, after_outcome, idle
 from reconciler.daemon.notifications import Notices
 from reconciler.daemon.schedule import due, next_check, waits_for_retry
+from reconciler.daemon.turns import Turns
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
 from reconciler.environment.snapshot import Snapshot
@@ -43,6 +45,8 @@ from reconciler.trees import generations
 
 log = get_logger(__name__)
 
+_TOLD_AFTER_SECONDS = 0.5
+"""A wait for its turn that is over sooner is not shown: it would only flicker."""
 _SHORT_SECONDS = 0.1
 """A pass that takes longer has read files or run uv, and leaves freed memory behind."""
 _AT_ONCE = frozenset({Trigger.MANUAL, Trigger.RETRY, Trigger.RESUME, Trigger.START, Trigger.RELOAD})
@@ -61,10 +65,12 @@ class Worker:
         claim: Claim,
         publish: Publish,
         emit: Emit,
+        turns: Turns,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock = clock
+        self._turns = turns
         self.environment = environment
         self.journal = journal
         self.inbox = Inbox(environment.config.debounce, clock)
@@ -149,6 +155,7 @@ class Worker:
             finish: Let a running pass come to its end first.
         """
         self.inbox.close()
+        self._turns.look_again()
         if not finish:
             self._cancel.cancel()
         self._thread.join(timeout)
@@ -200,9 +207,25 @@ class Worker:
         self.knowledge.reload(lambda known: replace(known, last_pass=last))
 
     def _next_pass(self) -> None:
-        order = self.inbox.take(self._due)
-        if order is None:
+        if not self.inbox.wait(self._due):
             return
+        with self._turns.queue() as turn:
+            if not turn.wait(_TOLD_AFTER_SECONDS, lambda: self.inbox.closed):
+                self._tell_waiting()
+                turn.wait(math.inf, lambda: self.inbox.closed)
+            # Only now: whatever came meanwhile is part of this pass, and at the end of this worker
+            # it is left for the next one.
+            order = None if self.inbox.closed else self.inbox.poll(self._due)
+            if isinstance(order, Order):
+                self._timed_pass(order)
+
+    def _tell_waiting(self) -> None:
+        if self.inbox.closed:
+            return
+        log.info("pass.waiting", most=self._turns.most)
+        self.knowledge.update(lambda known: replace(known, waits_beside=self._turns.most))
+
+    def _timed_pass(self, order: Order) -> None:
         awake = self.beat = time.monotonic()
         self.busy = True
         began = self._clock()

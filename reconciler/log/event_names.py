@@ -48,6 +48,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
     },
     "A pass": {
         "pass.requested": "Someone requested a pass.",
+        "pass.waiting": "A pass waits for its turn: `most` of them run at once (`max_passes`).",
         "pass.started": "A pass began.",
         "pass.finished": "A pass ended, with its result.",
         "pass.failed": "A pass ended without a result; `reason` says why.",
