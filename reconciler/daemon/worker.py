@@ -17,7 +17,7 @@ from reconciler.config import Mode, OnHoldBroken
 from reconciler.daemon import memory
 from reconciler.daemon.announcements import Announcements
 from reconciler.daemon.claim import Claim
-from reconciler.daemon.execution import carry_out
+from reconciler.daemon.execution import carry_out, generations_of
 from reconciler.daemon.follower import Emit, PassFollower
 from reconciler.daemon.gpu_check import GpuCheck
 from reconciler.daemon.inbox import Inbox, Order
@@ -27,9 +27,7 @@ from reconciler.daemon.notifications import Notices
 from reconciler.daemon.schedule import due, next_check, waits_for_retry
 from reconciler.daemon.turns import Turns
 from reconciler.environment.environment import Environment
-from reconciler.environment.interpreter import InterpreterError
 from reconciler.environment.snapshot import Snapshot
-from reconciler.files.trust import Insecure
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal, State, iso, without_log
 from reconciler.log.logger import context, get_logger
@@ -37,11 +35,10 @@ from reconciler.passes.gates import Gates
 from reconciler.passes.outcome import Outcome
 from reconciler.passes.reconcile import observe, plan, reconcile
 from reconciler.passes.restore import restore
-from reconciler.passes.runner import PassRunner, Recorded, Trouble, is_worth_telling
+from reconciler.passes.runner import JOURNAL_FIX, PassRunner, Recorded, Trouble, is_worth_telling
 from reconciler.passes.running import Pass
-from reconciler.processes import Cancellation
-from reconciler.status import GenerationStatus, PassDetail, PassStatus, Reason, Trigger
-from reconciler.trees import generations
+from reconciler.processes import Cancellation, Cancelled
+from reconciler.status import PassDetail, PassStatus, Reason, Trigger
 
 log = get_logger(__name__)
 
@@ -49,6 +46,8 @@ _TOLD_AFTER_SECONDS = 0.5
 """A wait for its turn that is over sooner is not shown: it would only flicker."""
 _SHORT_SECONDS = 0.1
 """A pass that takes longer has read files or run uv, and leaves freed memory behind."""
+_JOURNAL_SECONDS = 2.0
+"""How often the history is tried again."""
 _AT_ONCE = frozenset({Trigger.MANUAL, Trigger.RETRY, Trigger.RESUME, Trigger.START, Trigger.RELOAD})
 """What makes a pass try again though the last one for the same files has just failed."""
 
@@ -185,22 +184,28 @@ class Worker:
             step()
         except sqlite3.Error as error:  # a full disk, say: nothing can be recorded
             self._tell_unrecorded(error)
-            self.inbox.wait_closed(5.0)
+            self.inbox.wait_closed(_JOURNAL_SECONDS)
             self.inbox.wake(Trigger.INTERVAL)  # whatever was to be done is still to be done
         except Exception:  # the second place that keeps the service alive
             log.exception("worker.failed")
             self.inbox.wait_closed(5.0)
 
     def _tell_unrecorded(self, error: sqlite3.Error) -> None:
-        log.error("journal.failed", path=str(self.journal.path), reason=str(error))
         message = (
-            f"the history {self.journal.path} cannot be written ({error}), and without it no pass "
-            "begins. Free some space, or let the service's user write it; it is tried again."
+            f"the history cannot be written ({error}), and without it no pass begins. {JOURNAL_FIX}"
         )
         trouble = Trouble(Reason.JOURNAL_FAILED, message)
         self.knowledge.update(
             lambda known: idle(replace(known, trouble=trouble), known.next_check_at)
         )
+
+    def _unrecorded(self, error: sqlite3.Error) -> None:
+        """A pass has ended, and that is to be recorded as soon as it can be."""
+        self._tell_unrecorded(error)
+        try:
+            self._cancel.sleep(_JOURNAL_SECONDS)
+        except Cancelled:
+            raise error from None
 
     def _remember(self) -> None:
         last = next(iter(self.journal.history(self.environment.key, 1)), None)
@@ -256,7 +261,10 @@ class Worker:
     def _pass(self, order: Order) -> None:
         by_hand = order.forced or order.special is not None
         gate = None if by_hand else self._gate
-        recorder = PassRunner(self.environment, self.journal, self.monitor, gate, self._clock)
+        recorder = PassRunner(
+            self.environment, self.journal, self.monitor, gate, self._clock,
+            unrecorded=self._unrecorded,
+        )  # fmt: skip
         started = self._clock()
         number = order.pass_id or self._begin(order, started)
         current = PassStatus(
@@ -359,7 +367,7 @@ class Worker:
         shown = without_log(detail)
         tell = order.pass_id is not None or is_worth_telling(detail, trouble)
         ended = self._ended(recorded)
-        listed = self._generations()
+        listed = generations_of(self.environment)
 
         def change(known: Known) -> Known:
             last_pass = shown if tell else known.last_pass
@@ -388,9 +396,3 @@ class Worker:
             return recorded.trouble
         stays = not outcome.snapshot.drift.in_sync and self._waits(outcome.snapshot)
         return self.known.trouble if stays else None
-
-    def _generations(self) -> tuple[GenerationStatus, ...]:
-        try:
-            return generations.listed(self.environment.workspace)
-        except (InterpreterError, Insecure, OSError):  # the pass has said what is wrong with it
-            return ()

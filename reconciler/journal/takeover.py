@@ -18,8 +18,7 @@ _STATES = (
 )
 _PASSES = (
     "SELECT id, environment, started, result, detail, log FROM passes",
-    "INSERT OR IGNORE INTO passes (id, environment, started, result, detail, log) "
-    "VALUES (?, ?, ?, ?, ?, ?)",
+    "INSERT OR IGNORE INTO passes VALUES (?, ?, ?, ?, ?, ?)",
 )
 _NUMBERS = "SELECT seq FROM sqlite_sequence WHERE name = 'passes'"
 

@@ -6,10 +6,12 @@ failed passes in the same way. Every way a pass can end is put into words; no er
 
 import errno
 import random
+import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
 
@@ -23,11 +25,7 @@ from reconciler.journal.suspension import ended
 from reconciler.log.logger import context, get_logger
 from reconciler.log.redact import redact
 from reconciler.passes.agreement import only_disagreements
-from reconciler.passes.outcome import (
-    Gate,
-    Listener,
-    Outcome,
-)
+from reconciler.passes.outcome import Gate, Listener, Outcome
 from reconciler.passes.prove import VerifyFailed
 from reconciler.passes.publish import recover
 from reconciler.passes.reconcile import create
@@ -42,6 +40,11 @@ from reconciler.vault.copies import CopyDamaged
 
 log = get_logger(__name__)
 
+T = TypeVar("T")
+
+JOURNAL_FIX = (
+    "Free some space, let the service's user write it, or end what locks it; it is tried again."
+)
 FIRST_RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 600.0
 
@@ -91,6 +94,11 @@ class PassRunner:
     gate: Gate | None = None
     clock: Callable[[], float] = time.time
     jitter: Callable[[float, float], float] = field(default=random.uniform)
+    unrecorded: Callable[[sqlite3.Error], None] | None = None
+    """Told that the end of a pass cannot be recorded; returns when that is to be tried again.
+
+    None: the error is raised, and nobody will know how the pass ended.
+    """
 
     def run(
         self,
@@ -127,17 +135,28 @@ class PassRunner:
             outcome, trouble = ended.outcome, ended.trouble
             detail = self._detail(number, trigger, started, running, outcome, trouble)
             detail = msgspec.structs.replace(detail, reason_given=reason_given)
-            state = self.journal.update_state(
-                key, lambda before: self._new_state(before, outcome, trouble)
+            state = self._until_recorded(
+                lambda: self.journal.update_state(
+                    key, lambda before: self._new_state(before, outcome, trouble)
+                )
             )
             self._tell(detail, trouble)
             if outcome is None or detail.failed:
                 self._tell_retry(state)
         if keep_unchanged or is_worth_telling(detail, trouble):
-            self.journal.finish(key, detail)
+            self._until_recorded(lambda: self.journal.finish(key, detail))
         else:
-            self.journal.discard(number)
+            self._until_recorded(lambda: self.journal.discard(number))
         return Recorded(detail, outcome, trouble, state, ended.holds)
+
+    def _until_recorded(self, write: Callable[[], T]) -> T:
+        while True:
+            try:
+                return write()
+            except sqlite3.Error as error:
+                if self.unrecorded is None:
+                    raise
+                self.unrecorded(error)
 
     def _attempt(
         self, running: Pass, work: Work, cancel: Cancellation, *, may_create: bool
@@ -230,7 +249,7 @@ class PassRunner:
             if trouble is not None and trouble.reason == Reason.STOPPED:
                 return state
             after = trouble.retry_after if trouble else None
-            if trouble is not None and trouble.reason == Reason.BUSY:
+            if trouble is not None and trouble.reason in (Reason.BUSY, Reason.JOURNAL_FAILED):
                 after = (
                     FIRST_RETRY_SECONDS  # a retry costs nothing, and the cause may end at any time
                 )
@@ -324,6 +343,11 @@ def trouble_of(error: Exception, *, untouched: bool = False) -> Trouble:
             _tell_facts(error)
             message = redact(error.message)
             return Trouble(error.reason, message, error.problem, error.retry_after)
+        case sqlite3.Error():
+            return Trouble(
+                Reason.JOURNAL_FAILED,
+                redact(f"the history cannot be used ({error}). {JOURNAL_FIX}{known}"),
+            )
         case Cancelled():
             return Trouble(Reason.STOPPED, f"the pass was stopped.{known}")
         case OSError():

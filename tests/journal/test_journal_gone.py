@@ -1,9 +1,9 @@
-"""A journal that is removed, replaced or locked under a running process loses nothing in silence."""
+"""A journal that is removed or locked under a running process loses nothing in silence."""
 
-import os
 import shutil
 import sqlite3
 import time
+from pathlib import Path
 
 import pytest
 
@@ -66,11 +66,11 @@ def without_file(path):
 
 
 def without_wal(path):
-    os.unlink(f"{path}-wal")
+    Path(f"{path}-wal").unlink()
 
 
 def without_shm(path):
-    os.unlink(f"{path}-shm")
+    Path(f"{path}-shm").unlink()
 
 
 def renamed(path):
