@@ -33,12 +33,13 @@ from reconciler.journal.history import Journal, State, iso, without_log
 from reconciler.log.logger import context, get_logger
 from reconciler.passes.gates import Gates
 from reconciler.passes.outcome import Outcome
+from reconciler.passes.publish import until_unchanged
 from reconciler.passes.reconcile import observe, plan, reconcile
 from reconciler.passes.restore import restore
 from reconciler.passes.runner import JOURNAL_FIX, PassRunner, Recorded, Trouble, is_worth_telling
 from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation, Cancelled
-from reconciler.status import PassDetail, PassStatus, Reason, Trigger
+from reconciler.status import Hold, PassDetail, PassStatus, Reason, Trigger
 
 log = get_logger(__name__)
 
@@ -47,7 +48,6 @@ _TOLD_AFTER_SECONDS = 0.5
 _SHORT_SECONDS = 0.1
 """A pass that takes longer has read files or run uv, and leaves freed memory behind."""
 _JOURNAL_SECONDS = 2.0
-"""How often the history is tried again."""
 _AT_ONCE = frozenset({Trigger.MANUAL, Trigger.RETRY, Trigger.RESUME, Trigger.START, Trigger.RELOAD})
 """What makes a pass try again though the last one for the same files has just failed."""
 
@@ -191,10 +191,8 @@ class Worker:
             self.inbox.wait_closed(5.0)
 
     def _tell_unrecorded(self, error: sqlite3.Error) -> None:
-        message = (
-            f"the history cannot be written ({error}), and without it no pass begins. {JOURNAL_FIX}"
-        )
-        trouble = Trouble(Reason.JOURNAL_FAILED, message)
+        why = f"the history cannot be written ({error}), and without it no pass begins"
+        trouble = Trouble(Reason.JOURNAL_FAILED, f"{why}. {JOURNAL_FIX}")
         self.knowledge.update(
             lambda known: idle(replace(known, trouble=trouble), known.next_check_at)
         )
@@ -218,15 +216,12 @@ class Worker:
             if not turn.wait(_TOLD_AFTER_SECONDS, lambda: self.inbox.closed):
                 self._tell_waiting()
                 turn.wait(math.inf, lambda: self.inbox.closed)
-            # Only now: whatever came meanwhile is part of this pass, and at the end of this worker
-            # it is left for the next one.
+            # Only now: what came meanwhile is part of this pass, or left for the next worker.
             order = None if self.inbox.closed else self.inbox.poll(self._due)
             if isinstance(order, Order):
                 self._timed_pass(order)
 
     def _tell_waiting(self) -> None:
-        if self.inbox.closed:
-            return
         log.info("pass.waiting", most=self._turns.most)
         self.knowledge.update(lambda known: replace(known, waits_beside=self._turns.most))
 
@@ -306,14 +301,9 @@ class Worker:
             self.inbox.wake(Trigger.INTERVAL)  # what else there is to do shows afterwards
             return carry_out(order.special, running, self.monitor, self.knowledge)
         audit = self._is_audit_due()
-        snapshot = running.look(audit=audit)
-        self._audit_due = False
-        self.knowledge.settle(snapshot.revision)  # a rollback, once the files have changed
+        snapshot, holds = until_unchanged(running, lambda: self._see(running, audit=audit))
         before = self.known.snapshot
         source_changed = before is not None and before.local != snapshot.local
-        if audit:
-            self.monitor.sample(snapshot, running.cancel)
-        holds = self.monitor.keep(snapshot, running.lock, compare=audit)
         self.knowledge.update(lambda known: replace(known, snapshot=snapshot, holds=holds))
         broken = self._to_restore(snapshot, order)
         if broken is not None:
@@ -324,6 +314,18 @@ class Worker:
         if order.forced or at_once or self._may_change(snapshot, order.trigger):
             return reconcile(running, audit=False)
         return self._only_look(running, snapshot)
+
+    def _see(self, running: Pass, *, audit: bool) -> tuple[Snapshot, tuple[Hold, ...]]:
+        """What is there, and how each hold is."""
+        snapshot = running.look(audit=audit)
+        self._audit_due = False
+        self.knowledge.settle(snapshot.revision)  # a rollback, once the files have changed
+        if audit:
+            self.monitor.sample(snapshot, running.cancel)
+        holds = self.monitor.keep(
+            snapshot, running.lock, compare=audit, refuse_moved=running.refuse_moved
+        )
+        return snapshot, holds
 
     def _only_look(self, running: Pass, snapshot: Snapshot) -> Outcome:
         """Report the drift; and the plan, once for each revision and set of packages."""

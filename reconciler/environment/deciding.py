@@ -166,7 +166,11 @@ def _value(config: Path, key: str) -> str:
 def _imported(sites: Iterable[Path]) -> Iterator[Path]:
     """The folders that .pth files add to what Python imports."""
     for site in sites:
-        for file in site.glob("*.pth"):
+        try:
+            files = list(site.glob("*.pth"))
+        except FileNotFoundError:  # someone has just replaced the folder: nothing is imported
+            continue
+        for file in files:
             try:
                 lines = read_text(file, _MOST_PTH_BYTES, errors="replace").splitlines()
             except OSError:

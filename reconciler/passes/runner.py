@@ -25,7 +25,7 @@ from reconciler.journal.suspension import ended
 from reconciler.log.logger import context, get_logger
 from reconciler.log.redact import redact
 from reconciler.passes.agreement import only_disagreements
-from reconciler.passes.outcome import Gate, Listener, Outcome
+from reconciler.passes.outcome import Gate, Listener, LiveTreeChanged, Outcome
 from reconciler.passes.prove import VerifyFailed
 from reconciler.passes.publish import recover
 from reconciler.passes.reconcile import create
@@ -35,11 +35,9 @@ from reconciler.planning.decision import HoldViolation
 from reconciler.processes import Cancellation, Cancelled
 from reconciler.status import ExpectedEnd, HeldBack, Hold, PassDetail, Problem, Reason, Result
 from reconciler.trees import generations
-from reconciler.trees.workspace import PassLock
 from reconciler.vault.copies import CopyDamaged
 
 log = get_logger(__name__)
-
 T = TypeVar("T")
 
 JOURNAL_FIX = (
@@ -173,7 +171,7 @@ class PassRunner:
                 if done:
                     log.warning("recovered", what=done)
                 self._settle_rollback()
-                return self._finish(work(running), running.lock)
+                return self._finish(work(running), running)
         except Exception as error:  # noqa: BLE001 -- one of the two places that keep the service alive
             if isinstance(error, HoldEdited):
                 self.monitor.doubt()
@@ -189,11 +187,16 @@ class PassRunner:
             key, lambda s: ended(s, live.number, live.activation, self.clock()), durable=True
         )
 
-    def _finish(self, outcome: Outcome, lock: PassLock) -> _Ended:
+    def _finish(self, outcome: Outcome, running: Pass) -> _Ended:
         """Finish up while the lock is still held, so that nobody else writes meanwhile."""
         try:
             self.environment.remember_good(outcome.snapshot)
-            holds = self.monitor.keep(outcome.snapshot, lock, compare=bool(outcome.changes))
+            holds = self.monitor.keep(
+                outcome.snapshot, running.lock, compare=bool(outcome.changes),
+                refuse_moved=running.refuse_moved,
+            )  # fmt: skip
+        except LiveTreeChanged:  # the next pass sees what someone has made of it
+            return _Ended(outcome)
         except (OSError, CopyDamaged) as error:  # the work is done, even if the vault failed
             return _Ended(outcome, trouble_of(error))
         return _Ended(outcome, holds=holds)
