@@ -21,6 +21,7 @@ _TELLING = (
     Trigger.RELOAD,
     Trigger.FILE,
     Trigger.ENVIRONMENT,
+    Trigger.RETRY,
     Trigger.INTERVAL,
 )
 """Of several events, the first of these names the pass."""

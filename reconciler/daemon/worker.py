@@ -17,6 +17,7 @@ from reconciler.config import Mode, OnHoldBroken
 from reconciler.daemon import memory
 from reconciler.daemon.announcements import Announcements
 from reconciler.daemon.claim import Claim
+from reconciler.daemon.departures import Departures
 from reconciler.daemon.execution import carry_out, generations_of
 from reconciler.daemon.follower import Emit, PassFollower
 from reconciler.daemon.gpu_check import GpuCheck
@@ -83,6 +84,7 @@ class Worker:
             Notices(environment.config.name, environment.config.notify)
         )
         self._cancel = Cancellation()
+        self._departures = Departures(lambda: self.inbox.wake(Trigger.RETRY))
         self.gpu = GpuCheck(environment, self.knowledge, self._cancel)
         self._thread = threading.Thread(target=self._run, name=f"worker-{self.name}", daemon=True)
         self._planned_for: tuple[str | None, object] | None = None
@@ -177,6 +179,7 @@ class Worker:
             self._guarded(self._remember)
             while not self.inbox.closed:
                 self._guarded(self._next_pass)
+        self._departures.of(())
         self._announcements.close()
 
     def _guarded(self, step: Callable[[], None]) -> None:
@@ -193,9 +196,7 @@ class Worker:
     def _tell_unrecorded(self, error: sqlite3.Error) -> None:
         why = f"the history cannot be written ({error}), and without it no pass begins"
         trouble = Trouble(Reason.JOURNAL_FAILED, f"{why}. {JOURNAL_FIX}")
-        self.knowledge.update(
-            lambda known: idle(replace(known, trouble=trouble), known.next_check_at)
-        )
+        self.knowledge.update(lambda it: idle(replace(it, trouble=trouble), it.next_check_at))
 
     def _unrecorded(self, error: sqlite3.Error) -> None:
         """A pass has ended, and that is to be recorded as soon as it can be."""
@@ -263,12 +264,9 @@ class Worker:
         started = self._clock()
         number = order.pass_id or self._begin(order, started)
         current = PassStatus(
-            id=number,
-            trigger=order.trigger,
-            result=None,
-            started_at=iso(started),
+            id=number, trigger=order.trigger, result=None, started_at=iso(started),
             reason_given=order.reason,
-        )
+        )  # fmt: skip
         self._audit_due |= order.audit
         recorded = recorder.run(
             lambda running: self._work(running, order),
@@ -378,6 +376,8 @@ class Worker:
 
         self.knowledge.reload(change)
         self.on_recorded(self.name, detail, trouble.reason if trouble else None)
+        in_use = trouble is not None and trouble.reason is Reason.IN_USE
+        self._departures.of(self._gate.in_use_by if in_use else ())
         self._announcements.announce(shown, trouble, self.known.holds)
         self.gpu.start_if_changed(self.known, packages_changed=bool(detail.changes))
 

@@ -35,6 +35,8 @@ class Gates:
     """Why the environment is left alone right now, if it is: someone may pause it during a pass."""
     now: Callable[[], float] = time.time
     users: Callable[[Path], list[User]] = users_of
+    in_use_by: tuple[int, ...] = ()
+    """The processes that changes wait for."""
     _in_use_since: float | None = field(default=None)
 
     def wait_until_open(self, environment: Environment, cancel: Cancellation) -> None:
@@ -81,6 +83,7 @@ class Gates:
 
     def _check_use(self, environment: Environment, limit: float) -> None:
         users = self.users(environment.interpreters.get().prefix)
+        self.in_use_by = tuple(user.pid for user in users)
         if not users:
             self._in_use_since = None
             return
