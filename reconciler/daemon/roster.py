@@ -8,7 +8,10 @@ import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import anyio.to_thread
 
 from reconciler.config import Config, EnvironmentConfig
 from reconciler.daemon.claim import Claim
@@ -191,7 +194,9 @@ class Roster:
 
     async def _let_go(self, managed: Managed) -> None:
         config = managed.worker.environment.config
-        await asyncio.to_thread(managed.worker.stop, config.timeout, finish=True)
+        # A thread of its own: requests need those that the event loop has, and this takes long.
+        stop = partial(managed.worker.stop, config.timeout, finish=True)
+        await anyio.to_thread.run_sync(stop, limiter=anyio.CapacityLimiter(1))
         if self._stopping:
             return
         managed.worker.knowledge.mute()
