@@ -56,11 +56,15 @@ def installer_in(prefix: Path) -> str | None:
 def _holder_of_lock(path: Path) -> str | None:
     """Who has locked the file, in words: every uv does (uv-facts 17)."""
     try:
-        with path.open("r+b") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return holder_of(file.fileno())
+        lock = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
-        pass
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return holder_of(lock)
+    except OSError:
+        return None
+    finally:
+        os.close(lock)
     return None
