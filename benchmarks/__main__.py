@@ -1,4 +1,4 @@
-"""Run the benchmarks: `uv run python -m benchmarks`, or some: `... install nothing idle clone pip`.
+"""Run the benchmarks: `uv run python -m benchmarks`, or some: `... install idle many`.
 
 Each compares two sides in one run, interleaved, and prints the ratio of the medians, so the
 machine's own speed cancels out. Needs the package registry, or all of it in uv's cache.
@@ -12,12 +12,13 @@ from pathlib import Path
 from benchmarks.clone import cloning
 from benchmarks.idle import idle_service, nothing_to_do
 from benchmarks.install import against_pip, against_uv
+from benchmarks.many import many_at_once
 from benchmarks.measure import Row
 from benchmarks.scene import Scene
 from reconciler.config import LogFormat, LogLevel
 from reconciler.log.logger import configure
 
-ALL = ("install", "nothing", "idle", "clone", "pip")
+ALL = ("install", "nothing", "idle", "clone", "pip", "many")
 
 
 def main() -> int:
@@ -43,6 +44,7 @@ def _run(scene: Scene, which: tuple[str, ...], rounds: int, seconds: float) -> i
         "idle": lambda: idle_service(scene, seconds),
         "clone": lambda: cloning(scene, rounds),
         "pip": lambda: against_pip(scene),
+        "many": lambda: many_at_once(scene.work),
     }
     print("| what | measured | target | |\n|---|---|---|---|", flush=True)
     missed = 0

@@ -301,6 +301,7 @@ OPENS_OTHERWISE = {
     "reconciler.trees.lock_holder": "the kernel's tables",
     "reconciler.daemon.webhook": "an address, not a file",
     "reconciler.trees.relocatable": "a new file of its own",
+    "reconciler.environment.steadiness": "uv's lock, which never waits for a writer",
     "reconciler.trees.workspace": "locks, which never wait for a writer, and files of its own",
     "reconciler.trees.durability": "a file system, to sync it",
     "reconciler.environment.creation": "a folder, to sync it",

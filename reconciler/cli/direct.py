@@ -18,6 +18,7 @@ from reconciler.cli.terminal.output import complain
 from reconciler.cli.terminal.progress import Follower
 from reconciler.config import Config, EnvironmentConfig, Mode, OnHoldBroken
 from reconciler.environment.environment import Environment
+from reconciler.environment.snapshot import Snapshot
 from reconciler.files.trust import Insecure, check_trust
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal, State, iso
@@ -25,6 +26,7 @@ from reconciler.journal.suspension import paused, resumed, rolled_back, rolling_
 from reconciler.log.redact import redact
 from reconciler.passes.gates import Gates
 from reconciler.passes.outcome import Gate, Outcome
+from reconciler.passes.publish import until_unchanged
 from reconciler.passes.reconcile import observe, reconcile
 from reconciler.passes.recovery import recover_first
 from reconciler.passes.restore import restore
@@ -85,6 +87,11 @@ class Direct:
             ),
         )
 
+    def _seen(self, running: Pass) -> Snapshot:
+        snapshot = running.look(audit=True)
+        self.monitor.keep(snapshot, running.lock, compare=True, refuse_moved=running.refuse_moved)
+        return snapshot
+
     def reconcile(self, follower: Follower, *, force: bool, reason: str | None = None) -> Recorded:
         """Run one pass; before it, if configured, one for each broken hold that restores it."""
         gate = None if force else Gates(suspension=lambda: self.state.suspension)
@@ -93,8 +100,7 @@ class Direct:
             to_restore: list[NormalizedName] = []
 
             def work(running: Pass) -> Outcome:
-                snapshot = running.look(audit=True)
-                self.monitor.keep(snapshot, running.lock, compare=True)
+                snapshot = until_unchanged(running, lambda: self._seen(running))
                 broken = self.monitor.first_broken(snapshot) if restores else None
                 if broken is None:
                     return reconcile(running, audit=False)

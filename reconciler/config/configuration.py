@@ -52,6 +52,16 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
             example="/usr/local/bin/uv",
         ),
     ] = None
+    max_passes: Annotated[
+        int | None,
+        key(
+            forms.count(minimum=1),
+            "How many passes run at once, over all environments; the others wait for their turn, "
+            "in order. A pass that has run for 30 s, as with a slow download, no longer counts.",
+            default="the number of processor cores",
+            example=4,
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         """Refuse paths with control characters, also those from environment variables.

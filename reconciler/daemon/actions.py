@@ -24,6 +24,8 @@ class Refusal(StrEnum):
     UNKNOWN_HOLD = "UnknownHold"
     OBSERVING = "Observing"
     """The environment is only observed (`mode = "observe"`)."""
+    JOURNAL_FAILED = "JournalFailed"
+    """The history cannot be used, and nothing is promised that a restart could lose."""
     STOPPING = "Stopping"
     """The service is about to end."""
 

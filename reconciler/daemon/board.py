@@ -58,6 +58,8 @@ class Board:
         self._names = tuple(names)
         self._known: dict[str, EnvironmentStatus] = {}
         self._stopping = False
+        self._damage: Problem | None = None
+        self._failing: Problem | None = None
         self._status = Status(generation=1, service=service, ready=False, environments=())
 
     @property
@@ -89,8 +91,18 @@ class Board:
         """The configuration was read again: this is wrong with it, or nothing."""
         self._describe(lambda service: msgspec.structs.replace(service, config_problem=problem))
 
-    def journal_is(self, problem: Problem) -> None:
+    def journal_was(self, damage: Problem) -> None:
         """The history was damaged."""
+        self._damage = damage
+        self._describe_journal()
+
+    def journal_is(self, failing: Problem | None) -> None:
+        """The history cannot be used now, or it can be again."""
+        self._failing = failing
+        self._describe_journal()
+
+    def _describe_journal(self) -> None:
+        problem = self._failing or self._damage
         self._describe(lambda service: msgspec.structs.replace(service, journal_problem=problem))
 
     def _describe(self, change: Callable[[ServiceStatus], ServiceStatus]) -> None:
@@ -122,6 +134,8 @@ class Board:
     def _readiness(self) -> tuple[bool, str]:
         if self._stopping:
             return False, "the service is stopping"
+        if self._failing is not None:
+            return False, self._failing.reason
         for name in self._names:
             environment = self._known.get(name)
             ready = _ready_condition(environment) if environment else None

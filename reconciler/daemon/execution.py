@@ -4,12 +4,17 @@ from packaging.utils import canonicalize_name
 
 from reconciler.daemon.knowledge import Knowledge
 from reconciler.daemon.requests import Accept, Restore, Rollback, reason_of
+from reconciler.environment.environment import Environment
+from reconciler.environment.interpreter import InterpreterError
+from reconciler.files.trust import Insecure
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.passes.outcome import Outcome
 from reconciler.passes.reconcile import observe
 from reconciler.passes.restore import restore
 from reconciler.passes.rollback import roll_back
 from reconciler.passes.running import Pass
+from reconciler.status import GenerationStatus
+from reconciler.trees import generations
 
 
 def carry_out(
@@ -32,6 +37,14 @@ def carry_out(
             name = canonicalize_name(request.package)
             monitor.accept(running.look(audit=True), name, running.lock)
             return observe(running.environment.look(refresh=True))
+
+
+def generations_of(environment: Environment) -> tuple[GenerationStatus, ...]:
+    """The trees that were live; none if that cannot be found out."""
+    try:
+        return generations.listed(environment.workspace)
+    except (InterpreterError, Insecure, OSError):  # the pass has said what is wrong with it
+        return ()
 
 
 def _roll_back(

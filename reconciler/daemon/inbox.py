@@ -21,6 +21,7 @@ _TELLING = (
     Trigger.RELOAD,
     Trigger.FILE,
     Trigger.ENVIRONMENT,
+    Trigger.RETRY,
     Trigger.INTERVAL,
 )
 """Of several events, the first of these names the pass."""
@@ -169,30 +170,34 @@ class Inbox:
         with self._condition:
             self._condition.wait_for(lambda: self.closed, seconds)
 
-    def take(self, due: Callable[[], tuple[float, Trigger]]) -> Order | None:
-        """Wait until there is a reason for a pass; None once the worker is to end.
+    def wait(self, due: Callable[[], tuple[float, Trigger]]) -> bool:
+        """Wait until there is a reason for a pass; whether there is, or the worker is to end.
 
         Args:
             due: When a pass is due if nothing happens (seconds since the epoch), and as what.
         """
         with self._condition:
             while not self.closed:
-                found = self.poll(due)
-                if isinstance(found, Order):
-                    return found
-                self._condition.wait(found)
-        return None
+                left = self._due_in(due)
+                if left <= 0:
+                    return True
+                self._condition.wait(left)
+        return False
 
     def poll(self, due: Callable[[], tuple[float, Trigger]]) -> Order | float:
         """The next order, taken out; or the seconds until there may be one."""
         with self._condition:
+            left = self._due_in(due)
+            if left > 0:
+                return left
             if self._orders:
                 return self._orders.pop(0)
-            at, trigger = due()
-            wait = self._settled_in() if self._events else at - self._clock()
-            if wait > 0:
-                return wait
-            return self._take_events() if self._events else Order(trigger)
+            return self._take_events() if self._events else Order(due()[1])
+
+    def _due_in(self, due: Callable[[], tuple[float, Trigger]]) -> float:
+        if self._orders:
+            return 0.0
+        return self._settled_in() if self._events else due()[0] - self._clock()
 
     def _settled_in(self) -> float:
         """Seconds until the events that have come may make a pass."""

@@ -29,6 +29,8 @@ class Known(msgspec.Struct, frozen=True):
     current: PassStatus | None = None
     step: str = ""
     """What the running pass is doing."""
+    waits_beside: int | None = None
+    """How many passes run at once, if the next one has to wait for its turn."""
     gpu: Gpu | None = None
     atomic: bool = True
     atomic_reason: str | None = None
@@ -40,7 +42,7 @@ class Known(msgspec.Struct, frozen=True):
 
 def idle(known: Known, next_check_at: float | None) -> Known:
     """No pass is running; the next one begins then (seconds since the epoch)."""
-    return replace(known, current=None, step="", next_check_at=next_check_at)
+    return replace(known, current=None, step="", waits_beside=None, next_check_at=next_check_at)
 
 
 def after_outcome(

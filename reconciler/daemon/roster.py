@@ -5,16 +5,20 @@ first, in the background; what follows it is decided by the configuration in for
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import anyio.to_thread
 import msgspec
 
 from reconciler.config import Config, EnvironmentConfig
 from reconciler.daemon.claim import Claim
 from reconciler.daemon.follower import Emit
 from reconciler.daemon.knowledge import Publish
+from reconciler.daemon.turns import Turns
 from reconciler.daemon.watch import Watcher
 from reconciler.daemon.worker import OnRecorded, Worker
 from reconciler.environment.environment import Environment
@@ -66,6 +70,7 @@ class Roster:
     def __init__(self, config: Config, surroundings: Surroundings) -> None:
         self.config = config
         self._around = surroundings
+        self._turns = Turns(_most_passes(config))
         self._managed: dict[str, Managed] = {}
         self._stopping = False
 
@@ -113,6 +118,7 @@ class Roster:
         fresh = [n for n in after if n not in before]
         claims = {n: self._claim(after[n]) for n in fresh if n not in self._managed}
         self.config = config
+        self._turns.most = _most_passes(config)
         for name, claim in claims.items():
             self._manage(after[name], claim, Trigger.RELOAD)
         for name in (*gone, *changed):
@@ -163,7 +169,9 @@ class Roster:
     ) -> None:
         around = self._around
         environment = self.environment(config)
-        worker = Worker(environment, around.journal, claim, around.publish, around.emit)
+        worker = Worker(
+            environment, around.journal, claim, around.publish, around.emit, self._turns
+        )
         if before is not None:
             worker.succeed(before)
         worker.on_recorded = around.on_recorded
@@ -188,7 +196,9 @@ class Roster:
 
     async def _let_go(self, managed: Managed) -> None:
         config = managed.worker.environment.config
-        await asyncio.to_thread(managed.worker.stop, config.timeout, finish=True)
+        # A thread of its own: requests need those that the event loop has, and this takes long.
+        stop = partial(managed.worker.stop, config.timeout, finish=True)
+        await anyio.to_thread.run_sync(stop, limiter=anyio.CapacityLimiter(1))
         if self._stopping:
             return
         managed.worker.knowledge.mute()
@@ -208,3 +218,8 @@ class Roster:
             self._manage(wanted, self._claim(wanted), Trigger.RELOAD, managed.worker)
         except Busy as busy:
             log.error("environment.taken", environment=config.name, message=str(busy))
+
+
+def _most_passes(config: Config) -> int:
+    """The configured number; otherwise the processor cores that this process may use."""
+    return config.service.max_passes or len(os.sched_getaffinity(0))

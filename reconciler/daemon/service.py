@@ -48,6 +48,9 @@ _PATIENCE_SECONDS = 60.0
 """How long a start waits for what may come right by itself; less than TimeoutStartSec=, and so
 long that systemd never counts such starts as too many."""
 _LOOK_AGAIN_SECONDS = 2.0
+_SWITCH_SECONDS = 0.0005
+"""How long a pass may keep the interpreter from the thread that answers (by default ten times as
+long): each request takes it several times, and may wait for it each time."""
 
 
 class CannotServe(Exception):
@@ -65,6 +68,7 @@ def main(load: Load, environ: Mapping[str, str], serving: Serving) -> int:
     Returns:
         The process's exit status.
     """
+    sys.setswitchinterval(_SWITCH_SECONDS)
     notifier = Notifier.from_environment()
     try:
         config = _trusted(load())
@@ -180,8 +184,10 @@ class _Service:
 
     def _tell(self, supervisor: Supervisor, status: Status) -> None:
         """Tell the service manager how the service is, and restart it when only that helps."""
+        if not self._notifier.connected:
+            return
         self._notifier.status(supervisor.sentence())
-        if not self._notifier.connected or self._ending.is_set():
+        if self._ending.is_set():
             return
         for environment in status.environments:
             config = supervisor.config.environments.get(environment.name)

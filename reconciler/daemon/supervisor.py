@@ -6,9 +6,10 @@ it starts workers, hands them requests, and publishes what they say.
 
 import asyncio
 import os
+import sqlite3
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reconciler import __version__
@@ -27,6 +28,8 @@ from reconciler.daemon.view import environment_status
 from reconciler.daemon.worker import Worker
 from reconciler.journal.history import JOURNAL, Journal, iso
 from reconciler.log.logger import get_logger
+from reconciler.log.redact import redact
+from reconciler.passes.runner import JOURNAL_FIX
 from reconciler.status import (
     EnvironmentStatus,
     PassDetail,
@@ -44,6 +47,10 @@ _SILENT_SECONDS = 900.0
 """A worker that says nothing for so long while a pass runs is hung, unless uv runs.
 
 Reading a held GPU stack from a slow disk or over a network takes minutes, and is not a hang."""
+
+
+_JOURNAL_SECONDS = 2.0
+"""How often a history that cannot be used is tried again."""
 
 
 class Supervisor:
@@ -79,6 +86,8 @@ class Supervisor:
                 on_abandoned=self._passes.abandon,
             ),
         )
+        self._waking = False
+        self._checking: asyncio.Task[None] | None = None
         self.stopping = False
         self.on_status: Callable[[Status], None] = lambda _: None
         self._started = asyncio.Event()
@@ -101,6 +110,8 @@ class Supervisor:
             Busy: Another service manages one of them; nothing has been begun.
         """
         self.journal.when_set_aside(self._journal_set_aside)
+        self.journal.when_moved(self._journal_moved)
+        self.journal.when_unavailable(self._journal_health)
         if self.journal.set_aside is not None:
             self._journal_set_aside(self.journal.set_aside)
         claims = self._roster.claims(patient=patient)
@@ -110,7 +121,7 @@ class Supervisor:
 
     def _journal_set_aside(self, aside: Path) -> None:
         log.error("journal.corrupt", path=str(self.journal.path), kept=str(aside))
-        self._board.journal_is(
+        self._board.journal_was(
             Problem(
                 file=str(self.journal.path),
                 reason=f"the history was damaged: it has been set aside as {aside.name}, and a "
@@ -119,6 +130,36 @@ class Supervisor:
                 "or rolled back still is; delete the old file once it is of no use.",
             )
         )
+
+    def _journal_moved(self) -> None:
+        log.warning("journal.moved", path=str(self.journal.path))
+
+    def _journal_health(self, error: sqlite3.Error | None) -> None:
+        """It cannot be used, and why; or it can be again. On whatever thread used it."""
+        if self.stopping:
+            return
+        if error is None:
+            log.info("journal.recovered", path=str(self.journal.path))
+            self._board.journal_is(None)
+            return
+        reason = f"the history cannot be used ({error})"
+        shown = self.status().service.journal_problem
+        if shown is None or shown.reason != reason:
+            log.error("journal.failed", path=str(self.journal.path), reason=str(error))
+        file = str(self.journal.path)
+        self._board.journal_is(Problem(file=file, reason=reason, fix=JOURNAL_FIX))
+        self._on_loop(self._watch_journal)
+
+    def _watch_journal(self) -> None:
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._until_journal_works(), name="journal")
+
+    async def _until_journal_works(self) -> None:
+        while not self.stopping:
+            await asyncio.sleep(_JOURNAL_SECONDS)
+            with suppress(sqlite3.Error):
+                await asyncio.to_thread(self.journal.check)
+                return
 
     def _find_uv(self) -> str | None:
         uv = self.config.service.uv
@@ -176,9 +217,12 @@ class Supervisor:
     def _on_news(self, status: Status, environment: str | None) -> None:
         """There is a new status; on whatever thread made it."""
         self.events.publish("status", {"generation": status.generation, "environment": environment})
-        self._on_loop(self._wake_readers)
+        if not self._waking:  # else the wake-up that is on its way finds this status as well
+            self._waking = True
+            self._on_loop(self._wake_readers)
 
     def _wake_readers(self) -> None:
+        self._waking = False
         news, self._news = self._news, asyncio.Event()
         news.set()
         self.on_status(self._board.status)
@@ -222,7 +266,7 @@ class Supervisor:
             if self.stopping:
                 raise _stopping()
             # The journal is written to, and the disk may be slow: never on the event loop.
-            with suppress(Emptied):  # a reload has just put another worker there
+            with suppress(Emptied), _refusing():  # a reload has just put another worker there
                 return await asyncio.to_thread(_ask, managed.worker, asked)
 
     async def wait_for_pass(self, environment: str, pass_id: int) -> PassDetail:
@@ -242,17 +286,27 @@ class Supervisor:
         )
 
     def history(self, environment: str | None, limit: int, before: int | None) -> list[PassStatus]:
-        """Recorded passes, the newest first."""
+        """Recorded passes, the newest first.
+
+        Raises:
+            RequestRefused: The history cannot be read.
+        """
         keys = [
             self._roster.environment(config).key
             for name, config in self.config.environments.items()
             if environment in (None, name)
         ]
-        return self.journal.history_of(keys, limit, before)
+        with _refusing():
+            return self.journal.history_of(keys, limit, before)
 
     def history_entry(self, pass_id: int) -> PassDetail | None:
-        """One recorded pass with its log."""
-        return self.journal.entry(pass_id)
+        """One recorded pass with its log.
+
+        Raises:
+            RequestRefused: The history cannot be read.
+        """
+        with _refusing():
+            return self.journal.entry(pass_id)
 
     def alive(self) -> bool:
         """Whether every worker made progress lately; one that waits for uv does."""
@@ -266,6 +320,16 @@ class Supervisor:
     def sentence(self) -> str:
         """The service in one sentence, for `systemctl status`."""
         return in_one_sentence(self.status())
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Refuse what needs the history while that cannot be used: nothing is accepted by halves."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        message = redact(f"the history cannot be used ({error})")
+        raise RequestRefused(Refusal.JOURNAL_FAILED, message, JOURNAL_FIX) from error
 
 
 def _ask(worker: Worker, asked: Request) -> int:

@@ -133,6 +133,8 @@ def _phase(
         return Phase.RECONCILING, Reason.RECONCILING, f"a pass is running: {step}"
     if known.state.suspension is not None:
         return Phase.PAUSED, Reason.PAUSED, known.state.suspension.reason
+    if known.waits_beside is not None:
+        return Phase.RECONCILING, Reason.WAITS_FOR_TURN, _waiting(known.waits_beside)
     if known.snapshot is None:
         if known.trouble is None:
             return Phase.RECONCILING, Reason.STARTING, "not looked at yet"
@@ -165,6 +167,11 @@ def _phase(
     if problem is not None:
         return Phase.DEGRADED, Reason.BAD_FILE, f"{problem.reason}; the last good state is in force"
     return _phase_at_rest(known.snapshot, wrong, words)
+
+
+def _waiting(beside: int) -> str:
+    passes = "1 pass runs" if beside == 1 else f"{beside} passes run"
+    return f"the next pass waits for its turn: at most {passes} at once (`max_passes` in [service])"
 
 
 def _phase_at_rest(
@@ -202,6 +209,7 @@ def _conditions(
     if known.snapshot is None and known.trouble is None:
         ready = "Unknown"
     running = known.current is not None
+    waiting = not running and phase is Phase.RECONCILING and reason is Reason.WAITS_FOR_TURN
     stalled = phase in (Phase.FAILED, Phase.PAUSED) or (
         known.snapshot is not None and known.snapshot.problem is not None
     )
@@ -216,9 +224,9 @@ def _conditions(
     return {
         ConditionType.READY: (ready, reason, message),
         ConditionType.RECONCILING: (
-            "True" if running else "False",
-            Reason.PASS_RUNNING if running else Reason.IDLE,
-            known.step if running else "no pass is running",
+            "True" if running or waiting else "False",
+            Reason.PASS_RUNNING if running else reason if waiting else Reason.IDLE,
+            known.step if running else message if waiting else "no pass is running",
         ),
         ConditionType.STALLED: (
             "True" if stalled else "False",

@@ -8,6 +8,7 @@ up, it polls, and says so.
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import anyio
 from watchfiles import awatch
@@ -40,6 +41,9 @@ _THREADS = 2
 _RAISE = (
     "Raise fs.inotify.max_user_watches and max_user_instances with sysctl, and in /etc/sysctl.d."
 )
+_LOOKING = ThreadPoolExecutor(2, "watch")
+"""Where watchers look at folders: on the event loop, fifty of them, or a disk that hangs, would
+hold up every answer."""
 
 Wake = Callable[[Trigger, float], None]
 """Told what happened, and for how many seconds nothing more has happened since."""
@@ -79,7 +83,7 @@ class Watcher:
         threads.total_tokens += _THREADS
         try:
             while True:
-                targets = self._targets()
+                targets = await self._targets()
                 refused = None if self._working else await _refused(targets)
                 refused = refused or await self._watch(targets)
                 if refused is not None:
@@ -87,8 +91,9 @@ class Watcher:
         finally:
             threads.total_tokens -= _THREADS
 
-    def _targets(self) -> Targets:
-        return targets_of(self._config, self._look())
+    async def _targets(self) -> Targets:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(_LOOKING, targets_of, self._config, self._look())
 
     async def _watch(self, targets: Targets) -> WatchRefused | None:
         """Watch until the folders are other ones; why it cannot be done, or None."""
@@ -122,7 +127,7 @@ class Watcher:
     async def _until_elsewhere(self, targets: Targets, tasks: list["asyncio.Task[None]"]) -> None:
         while not any(task.done() for task in tasks):
             self._changed.clear()
-            if self._targets() != targets:
+            if await self._targets() != targets:
                 break
             waiting = asyncio.create_task(self._changed.wait())
             await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
@@ -134,7 +139,7 @@ class Watcher:
         self._wake(Trigger.INTERVAL, 0.0)  # what happened before was not seen
         await self._say(refused)
         until = time.monotonic() + _RETRY_SECONDS
-        while time.monotonic() < until and self._targets() == targets:
+        while time.monotonic() < until and await self._targets() == targets:
             await asyncio.sleep(SECONDS)
             found = await asyncio.to_thread(poller.changed)
             if found:

@@ -4,6 +4,7 @@ Level-triggered: whatever woke it up, it looks at everything again. Triggers tha
 during a pass make one more pass after it; none is lost, and no two passes run at once.
 """
 
+import math
 import sqlite3
 import threading
 import time
@@ -16,7 +17,8 @@ from reconciler.config import Mode, OnHoldBroken
 from reconciler.daemon import memory
 from reconciler.daemon.announcements import Announcements
 from reconciler.daemon.claim import Claim
-from reconciler.daemon.execution import carry_out
+from reconciler.daemon.departures import Departures
+from reconciler.daemon.execution import carry_out, generations_of
 from reconciler.daemon.follower import Emit, PassFollower
 from reconciler.daemon.gpu_check import GpuCheck
 from reconciler.daemon.inbox import Inbox, Order
@@ -25,27 +27,29 @@ from reconciler.daemon.known import Known, after_failure, after_outcome, idle
 from reconciler.daemon.notifications import Notices
 from reconciler.daemon.schedule import due, next_check, waits_for_retry
 from reconciler.daemon.steady import SteadyTimes
+from reconciler.daemon.turns import Turns
 from reconciler.environment.environment import Environment
-from reconciler.environment.interpreter import InterpreterError
 from reconciler.environment.snapshot import Snapshot
-from reconciler.files.trust import Insecure
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal, State, iso, without_log
 from reconciler.log.logger import context, get_logger
 from reconciler.passes.gates import Gates
 from reconciler.passes.outcome import Outcome
+from reconciler.passes.publish import until_unchanged
 from reconciler.passes.reconcile import observe, plan, reconcile
 from reconciler.passes.restore import restore
-from reconciler.passes.runner import PassRunner, Recorded, Trouble, is_worth_telling
+from reconciler.passes.runner import JOURNAL_FIX, PassRunner, Recorded, Trouble, is_worth_telling
 from reconciler.passes.running import Pass
-from reconciler.processes import Cancellation
-from reconciler.status import GenerationStatus, PassDetail, PassStatus, Reason, Trigger
-from reconciler.trees import generations
+from reconciler.processes import Cancellation, Cancelled
+from reconciler.status import Hold, PassDetail, PassStatus, Reason, Trigger
 
 log = get_logger(__name__)
 
+_TOLD_AFTER_SECONDS = 0.5
+"""A wait for its turn that is over sooner is not shown: it would only flicker."""
 _SHORT_SECONDS = 0.1
 """A pass that takes longer has read files or run uv, and leaves freed memory behind."""
+_JOURNAL_SECONDS = 2.0
 _AT_ONCE = frozenset({Trigger.MANUAL, Trigger.RETRY, Trigger.RESUME, Trigger.START, Trigger.RELOAD})
 """What makes a pass try again though the last one for the same files has just failed."""
 
@@ -62,10 +66,12 @@ class Worker:
         claim: Claim,
         publish: Publish,
         emit: Emit,
+        turns: Turns,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock = clock
+        self._turns = turns
         self.environment = environment
         self.journal = journal
         self.inbox = Inbox(environment.config.debounce, clock)
@@ -80,6 +86,7 @@ class Worker:
             Notices(environment.config.name, environment.config.notify)
         )
         self._cancel = Cancellation()
+        self._departures = Departures(lambda: self.inbox.wake(Trigger.RETRY))
         self.gpu = GpuCheck(environment, self.knowledge, self._cancel)
         self._thread = threading.Thread(target=self._run, name=f"worker-{self.name}", daemon=True)
         self._planned_for: tuple[str | None, object] | None = None
@@ -151,6 +158,7 @@ class Worker:
             finish: Let a running pass come to its end first.
         """
         self.inbox.close()
+        self._turns.look_again()
         if not finish:
             self._cancel.cancel()
         self._thread.join(timeout)
@@ -173,6 +181,7 @@ class Worker:
             self._guarded(self._remember)
             while not self.inbox.closed:
                 self._guarded(self._next_pass)
+        self._departures.of(())
         self._announcements.close()
 
     def _guarded(self, step: Callable[[], None]) -> None:
@@ -180,31 +189,46 @@ class Worker:
             step()
         except sqlite3.Error as error:  # a full disk, say: nothing can be recorded
             self._tell_unrecorded(error)
-            self.inbox.wait_closed(5.0)
+            self.inbox.wait_closed(_JOURNAL_SECONDS)
             self.inbox.wake(Trigger.INTERVAL)  # whatever was to be done is still to be done
         except Exception:  # the second place that keeps the service alive
             log.exception("worker.failed")
             self.inbox.wait_closed(5.0)
 
     def _tell_unrecorded(self, error: sqlite3.Error) -> None:
-        log.error("journal.failed", path=str(self.journal.path), reason=str(error))
-        message = (
-            f"the history {self.journal.path} cannot be written ({error}), and without it no pass "
-            "begins. Free some space, or let the service's user write it; it is tried again."
-        )
-        trouble = Trouble(Reason.JOURNAL_FAILED, message)
-        self.knowledge.update(
-            lambda known: idle(replace(known, trouble=trouble), known.next_check_at)
-        )
+        why = f"the history cannot be written ({error}), and without it no pass begins"
+        trouble = Trouble(Reason.JOURNAL_FAILED, f"{why}. {JOURNAL_FIX}")
+        self.knowledge.update(lambda it: idle(replace(it, trouble=trouble), it.next_check_at))
+
+    def _unrecorded(self, error: sqlite3.Error) -> None:
+        """A pass has ended, and that is to be recorded as soon as it can be."""
+        self._tell_unrecorded(error)
+        try:
+            self._cancel.sleep(_JOURNAL_SECONDS)
+        except Cancelled:
+            raise error from None
 
     def _remember(self) -> None:
         last = next(iter(self.journal.history(self.environment.key, 1)), None)
         self.knowledge.reload(lambda known: replace(known, last_pass=last))
 
     def _next_pass(self) -> None:
-        order = self.inbox.take(self._due)
-        if order is None:
+        if not self.inbox.wait(self._due):
             return
+        with self._turns.queue() as turn:
+            if not turn.wait(_TOLD_AFTER_SECONDS, lambda: self.inbox.closed):
+                self._tell_waiting()
+                turn.wait(math.inf, lambda: self.inbox.closed)
+            # Only now: what came meanwhile is part of this pass, or left for the next worker.
+            order = None if self.inbox.closed else self.inbox.poll(self._due)
+            if isinstance(order, Order):
+                self._timed_pass(order)
+
+    def _tell_waiting(self) -> None:
+        log.info("pass.waiting", most=self._turns.most)
+        self.knowledge.update(lambda known: replace(known, waits_beside=self._turns.most))
+
+    def _timed_pass(self, order: Order) -> None:
         awake = self.beat = time.monotonic()
         self.busy = True
         try:
@@ -249,16 +273,16 @@ class Worker:
     def _pass(self, order: Order) -> None:
         by_hand = order.forced or order.special is not None
         gate = None if by_hand else self._gate
-        recorder = PassRunner(self.environment, self.journal, self.monitor, gate, self._clock)
+        recorder = PassRunner(
+            self.environment, self.journal, self.monitor, gate, self._clock,
+            unrecorded=self._unrecorded,
+        )  # fmt: skip
         started, began = self._clock(), time.monotonic()
         number = order.pass_id or self._begin(order, started)
         current = PassStatus(
-            id=number,
-            trigger=order.trigger,
-            result=None,
-            started_at=iso(started),
+            id=number, trigger=order.trigger, result=None, started_at=iso(started),
             reason_given=order.reason,
-        )
+        )  # fmt: skip
         self._audit_due |= order.audit
         recorded = recorder.run(
             lambda running: self._work(running, order),
@@ -291,14 +315,9 @@ class Worker:
             self.inbox.wake(Trigger.INTERVAL)  # what else there is to do shows afterwards
             return carry_out(order.special, running, self.monitor, self.knowledge)
         audit = self._is_audit_due()
-        snapshot = running.look(audit=audit)
-        self._audit_due = False
-        self.knowledge.settle(snapshot.revision)  # a rollback, once the files have changed
+        snapshot, holds = until_unchanged(running, lambda: self._see(running, audit=audit))
         before = self.known.snapshot
         source_changed = before is not None and before.local != snapshot.local
-        if audit:
-            self.monitor.sample(snapshot, running.cancel)
-        holds = self.monitor.keep(snapshot, running.lock, compare=audit)
         self.knowledge.update(lambda known: replace(known, snapshot=snapshot, holds=holds))
         broken = self._to_restore(snapshot, order)
         if broken is not None:
@@ -309,6 +328,18 @@ class Worker:
         if order.forced or at_once or self._may_change(snapshot, order.trigger):
             return reconcile(running, audit=False)
         return self._only_look(running, snapshot)
+
+    def _see(self, running: Pass, *, audit: bool) -> tuple[Snapshot, tuple[Hold, ...]]:
+        """What is there, and how each hold is."""
+        snapshot = running.look(audit=audit)
+        self._audit_due = False
+        self.knowledge.settle(snapshot.revision)  # a rollback, once the files have changed
+        if audit:
+            self.monitor.sample(snapshot, running.cancel)
+        holds = self.monitor.keep(
+            snapshot, running.lock, compare=audit, refuse_moved=running.refuse_moved
+        )
+        return snapshot, holds
 
     def _only_look(self, running: Pass, snapshot: Snapshot) -> Outcome:
         """Report the drift; and the plan, once for each revision and set of packages."""
@@ -352,7 +383,7 @@ class Worker:
         shown = without_log(detail)
         tell = order.pass_id is not None or is_worth_telling(detail, trouble)
         ended = self._ended(recorded)
-        listed = self._generations()
+        listed = generations_of(self.environment)
 
         def change(known: Known) -> Known:
             last_pass = shown if tell else known.last_pass
@@ -361,6 +392,8 @@ class Worker:
 
         self.knowledge.reload(change)
         self.on_recorded(self.name, detail, trouble.reason if trouble else None)
+        in_use = trouble is not None and trouble.reason is Reason.IN_USE
+        self._departures.of(self._gate.in_use_by if in_use else ())
         self._announcements.announce(shown, trouble, self.known.holds)
         self.gpu.start_if_changed(self.known, packages_changed=bool(detail.changes))
 
@@ -381,9 +414,3 @@ class Worker:
             return recorded.trouble
         stays = not outcome.snapshot.drift.in_sync and self._waits(outcome.snapshot)
         return self.known.trouble if stays else None
-
-    def _generations(self) -> tuple[GenerationStatus, ...]:
-        try:
-            return generations.listed(self.environment.workspace)
-        except (InterpreterError, Insecure, OSError):  # the pass has said what is wrong with it
-            return ()

@@ -151,18 +151,37 @@ def check_state(config: Config) -> Finding:
         return fine("state", f"{folder} (nothing recorded yet)")
     try:
         if _is_whole(journal):
+            _take_turn(journal)
             return fine("state", str(journal))
     except Newer as newer:
         reason, _, fix = str(newer).partition("). ")
         return problem("state", f"{reason})", fix)
     except sqlite3.OperationalError as error:
-        return problem("state", f"{journal} cannot be read ({error})",
+        return problem("state", f"{journal} cannot be used ({error})",
                        "Run this as the service's user, or stop what has locked it.")  # fmt: skip
     return warning(
         "state",
         f"{journal} is damaged",
         "The next start sets it aside and begins a new one. Check the disk for errors.",
     )
+
+
+def _take_turn(journal: Path) -> None:
+    """Be the one who may write for a moment, if others have it open: nobody keeps it locked.
+
+    Raises:
+        sqlite3.OperationalError: Someone does, or it cannot be written.
+    """
+    if not journal.with_name(journal.name + "-wal").exists():
+        return
+    connection = sqlite3.connect(
+        f"{journal.as_uri()}?mode=rw", uri=True, timeout=5, isolation_level=None
+    )
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    finally:
+        connection.close()
 
 
 def _is_whole(journal: Path) -> bool:

@@ -12,6 +12,7 @@ from reconciler.config import EnvironmentConfig
 from reconciler.doctor.finding import Finding, fine, problem, warning
 from reconciler.environment.deciding import decided_by_place, trees_of
 from reconciler.environment.interpreter import Interpreter
+from reconciler.environment.steadiness import INSTALLERS
 from reconciler.environment.usage import users_of
 from reconciler.files.trust import check_trust
 from reconciler.trees.exchange import rename_exchange
@@ -21,7 +22,6 @@ _MIB = 1024 * 1024
 LITTLE_SPACE, NO_SPACE = 2048 * _MIB, 200 * _MIB
 FEW_INODES, NO_INODES = 100_000, 10_000
 _MOST_SHOWN = 20
-_INSTALLERS = ("uv", "pip", "pip3", "poetry", "pdm", "hatch", "conda", "mamba")
 
 
 def check_interpreter(interpreter: Interpreter) -> Finding:
@@ -184,7 +184,7 @@ def check_other_installers(interpreter: Interpreter) -> Finding:
             "Wait for it; a pass waits too.",
         )
     for user in users_of(interpreter.prefix):
-        if user.words & set(_INSTALLERS):
+        if user.words & INSTALLERS:
             return warning(
                 "installer",
                 f"{user} is working in this environment",

@@ -31,6 +31,7 @@ from reconciler.environment.leads_out import refuse_packages_elsewhere
 from reconciler.environment.local_sources import LocalSources
 from reconciler.environment.secrets import register_effective, register_installed
 from reconciler.environment.snapshot import Snapshot
+from reconciler.environment.steadiness import Moment, moment_of
 from reconciler.files.deciding import noting, read_deciding
 from reconciler.files.trust import Insecure, Safe, problems_of
 from reconciler.log.redact import redact
@@ -102,6 +103,7 @@ class Environment:
         self._read_for_settings: frozenset[Path] = frozenset()
         self._decided_by_project = Deciding()
         self._safe = Safe()
+        self._moment: Moment = ()
 
     @property
     def key(self) -> str:
@@ -204,6 +206,7 @@ class Environment:
         check = (cancel or Cancellation()).check
         check()
         interpreter = self._interpreter_seen = self.interpreters.get()
+        self._moment = moment_of(interpreter.site_directories)
         if interpreter.is_venv:  # of any other installation, a change is refused
             refuse_packages_elsewhere(interpreter)
         around = stamp_of(self.config.pyproject, self.environ)
@@ -229,6 +232,16 @@ class Environment:
             self._refuse(Deciding())
             self._last, self._last_key = snapshot, key
         return self._last
+
+    def has_moved(self) -> bool:
+        """Whether packages were put there or taken away since the last look began."""
+        known = self._interpreter_seen
+        return known is not None and moment_of(known.site_directories) != self._moment
+
+    def forget_read(self) -> None:
+        """Read every package again at the next look: what was read may never have been so."""
+        self._reader, self._last = None, None
+        self.metadata = MetadataCache()
 
     def _read_installed(self, interpreter: Interpreter, check: Callable[[], None]) -> Installed:
         own, base = interpreter.site_directories, interpreter.base_directories

@@ -4,7 +4,7 @@ Reports the state of each hold. Restoring is another module's job; nothing live 
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -72,13 +72,22 @@ class HoldMonitor:
             self._vault = Vault(workspace)
         return self._vault
 
-    def keep(self, snapshot: Snapshot, lock: PassLock, *, compare: bool) -> tuple[Hold, ...]:
+    def keep(
+        self,
+        snapshot: Snapshot,
+        lock: PassLock,
+        *,
+        compare: bool,
+        refuse_moved: Callable[[], None] = lambda: None,
+    ) -> tuple[Hold, ...]:
         """Bring the vault up to date, and report the state of each hold.
 
         Args:
             snapshot: The environment as it is.
             lock: The pass lock, which is held.
             compare: Compare every file, even if no package has changed since the last time.
+            refuse_moved: Called before a hold counts as broken; raises if the environment is not
+                the one of the snapshot any more.
 
         Raises:
             OSError: The vault cannot be read, or old copies cannot be removed.
@@ -93,6 +102,13 @@ class HoldMonitor:
         if compared:
             before = self._breaks
             self._compare(snapshot, vault, again=compare)
+            if self._breaks != before:
+                try:
+                    refuse_moved()
+                except Exception:
+                    self._breaks = before
+                    self.doubt()
+                    raise
             accepted = self._accept_declared(snapshot, vault, lock)
             self._tell(before, snapshot)
             self._unkept.clear()

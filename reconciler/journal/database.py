@@ -6,11 +6,13 @@ is copied from it as far as it can be read.
 
 import sqlite3
 import threading
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
+
+from reconciler.journal.takeover import inodes_of, move_over, remove_orphans, salvage
 
 T = TypeVar("T")
 
@@ -33,13 +35,12 @@ _MIGRATIONS = (
     """,
 )
 
-_TAKEN_OVER = (
-    (
-        "SELECT environment, state FROM environments",
-        "INSERT OR IGNORE INTO environments (environment, state) VALUES (?, ?)",
-    ),
-    ("SELECT name, seq FROM sqlite_sequence", "INSERT INTO sqlite_sequence VALUES (?, ?)"),
-)
+_PATIENT_SECONDS = 5.0
+"""How long a write waits for that of another process."""
+_IMPATIENT_SECONDS = 0.2
+"""The same, once one has waited in vain."""
+_LONGEST_QUEUE_SECONDS = 30.0
+"""How long a thread waits for the others, as when the disk hangs."""
 
 
 class JournalDamaged(sqlite3.DatabaseError):
@@ -50,8 +51,15 @@ class Newer(sqlite3.DatabaseError):
     """The file was written by a newer version; its history must not be damaged."""
 
 
+class Unavailable(sqlite3.OperationalError):
+    """The file cannot be used now; the message names it and says why."""
+
+
 class Database:
-    """One file, shared by the threads of a process and by several processes."""
+    """One file, shared by the threads of a process and by several processes.
+
+    If the file is removed or replaced while it is open, what it had goes over to the new one.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open the file; create or fix it as needed.
@@ -64,9 +72,15 @@ class Database:
         self.set_aside: Path | None = None
         """Where a damaged file was put, if there was one."""
         self.on_set_aside: Callable[[Path], None] = lambda _: None
+        self.on_moved: Callable[[], None] = lambda: None
+        """Called when the file was removed or replaced, and a new one has what it had."""
+        self.on_health: Callable[[sqlite3.Error | None], None] = lambda _: None
+        """Told why it cannot be used, each time that this is so, and when it can be again: None."""
+        self._failing = False
         self._lock = threading.RLock()
-        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        self._inode = _inode(path)
+        self._open_folder()
+        self._inodes = inodes_of(path)
+        self._connection: sqlite3.Connection | None = None
         try:
             self._connection = self._open()
         except sqlite3.DatabaseError as error:
@@ -76,8 +90,22 @@ class Database:
 
     def close(self) -> None:
         """Close the file; it cannot be used afterwards."""
-        with self._lock:
-            self._connection.close()
+        with self._queued():
+            if self._connection is not None:
+                self._connection.close()
+
+    def check(self) -> None:
+        """Write something, so that everyone is told whether that works (`on_health`).
+
+        Raises:
+            sqlite3.Error: It does not.
+        """
+
+        def change(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR REPLACE INTO environments VALUES ('', zeroblob(8192))")
+            connection.execute("DELETE FROM environments WHERE environment = ''")
+
+        self.write(change)
 
     def read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """The rows of one query."""
@@ -113,30 +141,88 @@ class Database:
         return self._do(on_disk if durable else transaction)
 
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with self._lock:
+        with self._queued():
             try:
-                return work(self._connection)
-            except sqlite3.DatabaseError as error:
-                if not is_damage(error):
-                    raise
-            self._connection.close()
-            self._start_over()
-            return work(self._connection)
+                done = self._attempt(work)
+            except (sqlite3.Error, OSError) as error:
+                found = _named(error, self.path)
+                self._failing = True
+                self.on_health(found)
+                raise found from error
+            if self._failing:
+                self._failing = False
+                self.on_health(None)
+            return done
+
+    @contextmanager
+    def _queued(self) -> Iterator[None]:
+        if not self._lock.acquire(timeout=_LONGEST_QUEUE_SECONDS):
+            raise Unavailable(f"{self.path}: another write does not end. Check the disk")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        connection = self._followed()
+        patience = _IMPATIENT_SECONDS if self._failing else _PATIENT_SECONDS
+        connection.execute(f"PRAGMA busy_timeout = {patience * 1000:.0f}")
+        try:
+            return work(connection)
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+        return work(self._start_over())
+
+    def _followed(self) -> sqlite3.Connection:
+        """The connection, to the file that is at the path by now.
+
+        SQLite itself goes on with a file that was removed, and nobody would see what it writes.
+        """
+        before = self._connection
+        if before is not None and inodes_of(self.path) == self._inodes:
+            return before
+        if before is not None and _inode(self.path) == self._inodes[0]:
+            self._connection = None
+            before.close()  # only the -wal or -shm is gone; this writes what they had to the file
+            before = None
+        self._open_folder()
+        if before is not None:
+            remove_orphans(self.path, self._inodes)
+        try:
+            fresh = self._open()
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            fresh = self._start_over(moved=True)
+        if before is not None:
+            move_over(before, fresh)
+            before.close()  # which leaves the new file alone (pager.c, databaseIsUnmoved)
+            self._inodes = inodes_of(self.path)
+        self._connection = fresh
+        if before is not None:
+            self.on_moved()
+        return fresh
+
+    def _open_folder(self) -> None:
+        self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self.path, timeout=30, isolation_level=None, check_same_thread=False
+            self.path, timeout=_PATIENT_SECONDS, isolation_level=None, check_same_thread=False
         )
+        before = self._inodes
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             if connection.execute("PRAGMA quick_check").fetchone() != ("ok",):
                 raise JournalDamaged(f"{self.path} is damaged")
             self._migrate(connection)
-        except sqlite3.Error:
+            self._inodes = inodes_of(self.path)
+        except (sqlite3.Error, OSError):
+            self._inodes = before
             connection.close()
             raise
-        self._inode = _inode(self.path)
         return connection
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
@@ -153,11 +239,14 @@ class Database:
             raise
         connection.execute("COMMIT")
 
-    def _start_over(self) -> None:
+    def _start_over(self, *, moved: bool = False) -> sqlite3.Connection:
         """Set the damaged file aside, and open a new one with what can be copied."""
-        if _inode(self.path) != self._inode:  # another process has done so just now
+        if self._connection is not None and not moved:
+            self._connection.close()
+            self._connection = None
+        if not moved and _inode(self.path) != self._inodes[0]:  # another process has just done so
             self._connection = self._open()
-            return
+            return self._connection
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         aside = self.path.with_name(f"{self.path.name}.corrupt-{stamp}")
         self.path.rename(aside)
@@ -165,24 +254,22 @@ class Database:
         for suffix in ("-wal", "-shm"):
             with suppress(FileNotFoundError):
                 self.path.with_name(self.path.name + suffix).rename(f"{aside}{suffix}")
-        self._connection = self._open()
-        _take_over(aside, self._connection)
+        self._connection = fresh = self._open()
+        salvage(aside, fresh)
         self.set_aside = aside
         self.on_set_aside(aside)
+        return fresh
 
 
 def _inode(path: Path) -> int:
-    try:
-        return path.stat().st_ino
-    except FileNotFoundError:
-        return 0
+    return inodes_of(path)[0]
 
 
-def _named(error: sqlite3.DatabaseError, path: Path) -> sqlite3.DatabaseError:
+def _named(error: sqlite3.Error | OSError, path: Path) -> sqlite3.Error:
     """The same error, with the path of the file."""
-    if isinstance(error, Newer):
+    if isinstance(error, Newer | Unavailable):
         return error
-    named = type(error)(f"{path}: {error}")
+    named = Unavailable(f"{path}: {error}")
     named.sqlite_errorcode = getattr(error, "sqlite_errorcode", 0)
     return named
 
@@ -206,13 +293,3 @@ def version_of(connection: sqlite3.Connection, path: Path) -> int:
             "move the file away."
         )
     return int(version)
-
-
-def _take_over(damaged: Path, fresh: sqlite3.Connection) -> None:
-    """Copy what must survive a restart; of the passes, only the last number."""
-    with suppress(sqlite3.Error), closing(sqlite3.connect(damaged, isolation_level=None)) as old:
-        # Otherwise SQLite would read nothing from a truncated file.
-        old.execute("PRAGMA writable_schema = ON")
-        for query, insert in _TAKEN_OVER:
-            with suppress(sqlite3.Error):
-                fresh.executemany(insert, old.execute(query).fetchall())

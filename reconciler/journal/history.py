@@ -16,6 +16,7 @@ import msgspec
 
 from reconciler.files.parsing import json_as
 from reconciler.journal.database import Database
+from reconciler.journal.takeover import raise_number
 from reconciler.log.redact import without_secrets
 from reconciler.status import HeldBack, PassDetail, PassStatus, Result, Suspension
 
@@ -99,14 +100,29 @@ class Journal:
         """Set the callback for when the file turns out to be damaged later; on any thread."""
         self._tell = tell
 
+    def when_moved(self, tell: Callable[[], None]) -> None:
+        """Set the callback for when the file was removed, and a new one has what it had."""
+        self._database.on_moved = tell
+
+    def when_unavailable(self, tell: Callable[[sqlite3.Error | None], None]) -> None:
+        """Set the callback for when the file cannot be used, and why; None: it can be again."""
+        self._database.on_health = tell
+
+    def check(self) -> None:
+        """Find out whether the file can be written; everyone is told.
+
+        Raises:
+            sqlite3.Error: It cannot.
+        """
+        self._database.check()
+
     def _recreated(self, aside: Path) -> None:
         """The file is new: write what this process knows, which is newer than the old file."""
 
         def write(connection: sqlite3.Connection) -> None:
             for environment, state in self._states.items():
                 connection.execute(_SAVE, (environment, msgspec.json.encode(state)))
-            connection.execute("DELETE FROM sqlite_sequence WHERE name = 'passes'")
-            connection.execute("INSERT INTO sqlite_sequence VALUES ('passes', ?)", (self._highest,))
+            raise_number(connection, self._highest)
 
         self._database.write(write)
         self._tell(aside)

@@ -49,6 +49,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
     },
     "A pass": {
         "pass.requested": "Someone requested a pass.",
+        "pass.waiting": "A pass waits for its turn: `most` of them run at once (`max_passes`).",
         "pass.started": "A pass began.",
         "pass.finished": "A pass ended, with its result.",
         "pass.failed": "A pass ended without a result; `reason` says why.",
@@ -90,7 +91,9 @@ CATALOGUE: dict[str, dict[str, str]] = {
     },
     "Records and notices": {
         "journal.corrupt": "The history could not be read; it was set aside and a new one started.",
-        "journal.failed": "The history could not be written.",
+        "journal.failed": "The history cannot be used; it is tried again.",
+        "journal.recovered": "The history can be used again.",
+        "journal.moved": "The history's file was removed; a new one has what it had.",
         "notify.sent": "A command or a webhook was notified.",
         "notify.failed": "A command or a webhook could not be notified.",
     },

@@ -38,6 +38,8 @@ class Gates:
     elapsed: Callable[[], float] = time.monotonic
     """Seconds that pass evenly: how long it has been in use does not depend on the clock."""
     users: Callable[[Path], list[User]] = users_of
+    in_use_by: tuple[int, ...] = ()
+    """The processes that changes wait for."""
     _in_use_since: float | None = field(default=None)
 
     def wait_until_open(self, environment: Environment, cancel: Cancellation) -> None:
@@ -84,6 +86,7 @@ class Gates:
 
     def _check_use(self, environment: Environment, limit: float) -> None:
         users = self.users(environment.interpreters.get().prefix)
+        self.in_use_by = tuple(user.pid for user in users)
         if not users:
             self._in_use_since = None
             return

@@ -33,6 +33,8 @@ from reconciler.uv.program import BuildFailed, DiskFull, Planned, TimedOut, Unus
 
 log = get_logger(__name__)
 
+_SHOWN = 5
+
 
 class Incoming(msgspec.Struct, frozen=True):
     """The prepared packages, the remaining decision, and what the holds held back."""
@@ -194,7 +196,7 @@ def _unpack_whole(
     repaired = {repair.distribution.name for repair in planner.repairs or ()}
     try:
         _download_and_unpack(running, planner, decision, folder)
-        found = _finished(running, planner, folder)
+        found = _finished(running, planner, decision, folder)
         if not any(defect_of(d, found) for n, d in found.distributions.items() if n in repaired):
             return found.distributions
     except Unusable as error:
@@ -204,15 +206,33 @@ def _unpack_whole(
     shutil.rmtree(folder, ignore_errors=True)
     ask = planner.project.to_install(list(decision.install.values()), decision.kept)
     running.environment.uv.install(ask, folder, running.cancel, running.line, fresh=True)
-    return _finished(running, planner, folder).distributions
+    return _finished(running, planner, decision, folder).distributions
 
 
-def _finished(running: Pass, planner: Planner, folder: Path) -> Installed:
-    """What uv has installed into `folder`, made ready for its final place."""
+def _finished(running: Pass, planner: Planner, decision: Decision, folder: Path) -> Installed:
+    """What uv has installed into `folder`, made ready for its final place.
+
+    Raises:
+        UvError: It said that all is well, and has not installed everything.
+    """
     interpreter = planner.snapshot.interpreter
+    folder.mkdir(exist_ok=True)  # otherwise uv has not even begun
     follow_links(folder, interpreter.prefix)
     rewrite_scripts(folder, interpreter.scripts, interpreter.prefix, interpreter.site_directories)
-    return read_folders(planner.snapshot, folder, running.environment.metadata)
+    found = read_folders(planner.snapshot, folder, running.environment.metadata)
+    missing = sorted(decision.install.keys() - found.distributions.keys())
+    if missing:
+        raise _installed_nothing_of(missing, running)
+    return found
+
+
+def _installed_nothing_of(missing: Sequence[NormalizedName], running: Pass) -> UvError:
+    named = ", ".join(missing[:_SHOWN])
+    named += f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+    return UvError(
+        f"uv ended without an error, but installed nothing of {named}. Check whether "
+        f"{running.environment.uv.executable} really is uv (`uv` in [service])."
+    )
 
 
 def _download_and_unpack(running: Pass, planner: Planner, decision: Decision, folder: Path) -> None:

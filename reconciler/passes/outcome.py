@@ -67,10 +67,11 @@ class KeepsChanging(ExpectedEnd):
 
     reason = Reason.KEEPS_CHANGING
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, installer: str | None = None) -> None:
+        who = f"{installer} is working in it" if installer else "Another installer probably runs"
         super().__init__(
-            f"the environment kept changing during the pass (last in {where}). Another "
-            "installer is probably running; the pass is retried when it is done."
+            f"the environment kept changing during the pass (last in {where}). {who}; the pass is "
+            "retried when that is done."
         )
 
 

@@ -9,7 +9,7 @@ error ends it, and an error puts the old tree back.
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -17,11 +17,12 @@ from packaging.utils import NormalizedName
 
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
+from reconciler.environment.steadiness import installer_in
 from reconciler.journal.history import iso
 from reconciler.log.logger import get_logger
-from reconciler.passes.outcome import KeepsChanging, LiveTreeChanged, NotUndone, Outcome
+from reconciler.passes.outcome import KeepsChanging, LiveTreeChanged, NotUndone
 from reconciler.passes.prove import check_holds
-from reconciler.passes.running import Pass
+from reconciler.passes.running import STARTS, Pass, vanished_from
 from reconciler.trees import generations
 from reconciler.trees.census import Census, changes_since
 from reconciler.trees.durability import sync_folders
@@ -35,8 +36,7 @@ from reconciler.trees.workspace import Workspace, remove_tree
 
 log = get_logger(__name__)
 
-STARTS = 4
-"""How often a pass starts over because the live tree changed."""
+T = TypeVar("T")
 
 _TWO_RENAMES = (
     "the file system cannot exchange two folders in one step, so two renames do it; if they "
@@ -259,7 +259,7 @@ def refuse_changed(environment: Environment, snapshot: Snapshot) -> None:
         raise LiveTreeChanged("site-packages")
 
 
-def until_unchanged(running: Pass, attempt: Callable[[], Outcome]) -> Outcome:
+def until_unchanged(running: Pass, attempt: Callable[[], T]) -> T:
     """Run `attempt`, and start over if the live tree changes meanwhile.
 
     That includes a file that is removed while it is read.
@@ -277,7 +277,7 @@ def until_unchanged(running: Pass, attempt: Callable[[], Outcome]) -> Outcome:
             where, left = changed.where, left - 1
             log.info("live-tree.changed", folder=where)
         except FileNotFoundError as missing:
-            vanished = _from_live_tree(running.environment, missing)
+            vanished = vanished_from(running.environment.workspace, missing)
             if vanished is None:
                 raise
             where, left = vanished, left - 1
@@ -287,14 +287,7 @@ def until_unchanged(running: Pass, attempt: Callable[[], Outcome]) -> Outcome:
                 raise
             running.environment.in_place = _CANNOT_EXCHANGE.format(impossible)
             log.warning("exchange.impossible", reason=str(impossible))
-    raise KeepsChanging(where)
-
-
-def _from_live_tree(environment: Environment, missing: FileNotFoundError) -> str | None:
-    """What was removed from the live tree while it was read, if that is what is missing."""
-    workspace, path = environment.workspace, Path(str(missing.filename))
-    inside = path.is_relative_to(workspace.prefix) and not path.is_relative_to(workspace.root)
-    return str(path.relative_to(workspace.prefix)) if inside else None
+    raise KeepsChanging(where, installer_in(running.environment.workspace.prefix))
 
 
 def _exchange(

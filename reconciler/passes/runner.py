@@ -5,10 +5,12 @@ failed passes in the same way. Every way a pass can end is put into words; no er
 """
 
 import random
+import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
 
@@ -23,12 +25,7 @@ from reconciler.journal.suspension import ended
 from reconciler.log.logger import context, get_logger
 from reconciler.log.redact import redact
 from reconciler.passes.agreement import only_disagreements
-from reconciler.passes.outcome import (
-    Gate,
-    Listener,
-    Outcome,
-    reason_of,
-)
+from reconciler.passes.outcome import Gate, Listener, LiveTreeChanged, Outcome, reason_of
 from reconciler.passes.prove import VerifyFailed
 from reconciler.passes.reconcile import create
 from reconciler.passes.recovery import recover, recover_first
@@ -38,11 +35,14 @@ from reconciler.planning.decision import HoldViolation
 from reconciler.processes import Cancellation, Cancelled
 from reconciler.status import ExpectedEnd, HeldBack, Hold, PassDetail, Problem, Reason, Result
 from reconciler.trees import generations
-from reconciler.trees.workspace import PassLock
 from reconciler.vault.copies import CopyDamaged
 
 log = get_logger(__name__)
+T = TypeVar("T")
 
+JOURNAL_FIX = (
+    "Free some space, let the service's user write it, or end what locks it; it is tried again."
+)
 FIRST_RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 600.0
 
@@ -89,6 +89,11 @@ class PassRunner:
     gate: Gate | None = None
     clock: Callable[[], float] = time.time
     jitter: Callable[[float, float], float] = field(default=random.uniform)
+    unrecorded: Callable[[sqlite3.Error], None] | None = None
+    """Told that the end of a pass cannot be recorded; returns when that is to be tried again.
+
+    None: the error is raised, and nobody will know how the pass ended.
+    """
 
     def run(
         self,
@@ -128,18 +133,29 @@ class PassRunner:
             detail = msgspec.structs.replace(
                 detail, reason_given=reason_given, duration_seconds=spent
             )
-            state = self.journal.update_state(
-                key,
-                lambda before: _holding(self._new_state(before, outcome, trouble), ended.holds),
+            state = self._until_recorded(
+                lambda: self.journal.update_state(
+                    key,
+                    lambda before: _holding(self._new_state(before, outcome, trouble), ended.holds),
+                )
             )
             self._tell(detail, trouble)
             if outcome is None or detail.failed:
                 self._tell_retry(state)
         if keep_unchanged or is_worth_telling(detail, trouble):
-            self.journal.finish(key, detail)
+            self._until_recorded(lambda: self.journal.finish(key, detail))
         else:
-            self.journal.discard(number)
+            self._until_recorded(lambda: self.journal.discard(number))
         return Recorded(detail, outcome, trouble, state, ended.holds)
+
+    def _until_recorded(self, write: Callable[[], T]) -> T:
+        while True:
+            try:
+                return write()
+            except sqlite3.Error as error:
+                if self.unrecorded is None:
+                    raise
+                self.unrecorded(error)
 
     def _attempt(
         self, running: Pass, work: Work, cancel: Cancellation, *, may_create: bool
@@ -155,7 +171,7 @@ class PassRunner:
             with workspace.pass_lock(cancel, self.environment.config.timeout) as running.lock:
                 _tell_recovered(running, recover(self.environment))
                 self._recall()
-                return self._finish(work(running), running.lock)
+                return self._finish(work(running), running)
         except Exception as error:  # noqa: BLE001 -- one of the two places that keep the service alive
             if isinstance(error, HoldEdited):
                 self.monitor.doubt()
@@ -176,11 +192,16 @@ class PassRunner:
             key, lambda s: ended(s, live.number, live.activation, self.clock()), durable=True
         )
 
-    def _finish(self, outcome: Outcome, lock: PassLock) -> _Ended:
+    def _finish(self, outcome: Outcome, running: Pass) -> _Ended:
         """Finish up while the lock is still held, so that nobody else writes meanwhile."""
         try:
             self.environment.remember_good(outcome.snapshot)
-            holds = self.monitor.keep(outcome.snapshot, lock, compare=bool(outcome.changes))
+            holds = self.monitor.keep(
+                outcome.snapshot, running.lock, compare=bool(outcome.changes),
+                refuse_moved=running.refuse_moved,
+            )  # fmt: skip
+        except LiveTreeChanged:  # the next pass sees what someone has made of it
+            return _Ended(outcome)
         except (OSError, CopyDamaged) as error:  # the work is done, even if the vault failed
             return _Ended(outcome, trouble_of(error))
         return _Ended(outcome, holds=holds)
@@ -234,7 +255,7 @@ class PassRunner:
             if trouble is not None and trouble.reason == Reason.STOPPED:
                 return state
             after = trouble.retry_after if trouble else None
-            if trouble is not None and trouble.reason == Reason.BUSY:
+            if trouble is not None and trouble.reason in (Reason.BUSY, Reason.JOURNAL_FAILED):
                 after = (
                     FIRST_RETRY_SECONDS  # a retry costs nothing, and the cause may end at any time
                 )
@@ -340,6 +361,11 @@ def trouble_of(error: Exception, *, untouched: bool = False) -> Trouble:
             _tell_facts(error)
             message = redact(error.message)
             return Trouble(error.reason, message, error.problem, error.retry_after)
+        case sqlite3.Error():
+            return Trouble(
+                Reason.JOURNAL_FAILED,
+                redact(f"the history cannot be used ({error}). {JOURNAL_FIX}{known}"),
+            )
         case Cancelled():
             return Trouble(Reason.STOPPED, f"the pass was stopped.{known}")
         case OSError():

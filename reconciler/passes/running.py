@@ -13,11 +13,12 @@ from pathlib import Path
 from reconciler.environment.environment import Environment
 from reconciler.environment.leads_out import refuse_packages_elsewhere
 from reconciler.environment.snapshot import Snapshot
+from reconciler.environment.steadiness import installer_in
 from reconciler.excerpts import Excerpt
 from reconciler.files.trust import Insecure
 from reconciler.holds.held_bytes import HeldBytes, HoldEdited
 from reconciler.log.logger import get_logger
-from reconciler.passes.outcome import Gate, Listener, Unready
+from reconciler.passes.outcome import Gate, KeepsChanging, Listener, LiveTreeChanged, Unready
 from reconciler.processes import Cancellation
 from reconciler.status import Change
 from reconciler.trees.durability import FileSystem
@@ -25,6 +26,10 @@ from reconciler.trees.stage import STAGE
 from reconciler.trees.workspace import PassLock, Workspace
 
 log = get_logger(__name__)
+
+STARTS = 4
+"""How often a pass starts over because the live tree changed."""
+_PAUSE_SECONDS = 0.2
 
 
 @dataclass
@@ -63,12 +68,44 @@ class Pass:
         Raises:
             Unready: The project's file cannot be used and has never been good.
             InterpreterError: There is no working interpreter.
+            KeepsChanging: Someone else changed packages during every look.
         """
         with self.step("look"):
-            snapshot = self.environment.look(audit_files=audit, cancel=self.cancel)
+            snapshot = self._steady_look(audit=audit)
         if snapshot.desired is None and snapshot.problem is not None:
             raise Unready(snapshot.problem)
         return snapshot
+
+    def _steady_look(self, *, audit: bool) -> Snapshot:
+        """Look until what is wrong is not only someone's install that is under way."""
+        where = "site-packages"
+        for number in range(STARTS):
+            if number:
+                log.info("live-tree.changed", folder=where)
+                self.environment.forget_read()
+                self.cancel.sleep(_PAUSE_SECONDS * number)
+            try:
+                snapshot = self.environment.look(audit_files=audit, cancel=self.cancel)
+            except FileNotFoundError as missing:
+                vanished = vanished_from(self.environment.workspace, missing)
+                if vanished is None:
+                    raise
+                where = vanished
+                continue
+            wrong = snapshot.broken or snapshot.drift.drifted
+            if not wrong or not self.environment.has_moved():
+                return snapshot
+        raise KeepsChanging(where, installer_in(self.environment.workspace.prefix))
+
+    def refuse_moved(self) -> None:
+        """Check that nobody has put packages there, or taken any away, since the last look.
+
+        Raises:
+            LiveTreeChanged: Someone has.
+        """
+        if self.environment.has_moved():
+            self.environment.forget_read()
+            raise LiveTreeChanged("site-packages")
 
     def wait_until_open(self) -> None:
         """Return if a change may go live now.
@@ -180,3 +217,10 @@ class Pass:
         """Add a line to the pass's log, and pass it to the listener."""
         self.log.add(text + "\n")
         self.listener.line(text)
+
+
+def vanished_from(workspace: Workspace, missing: FileNotFoundError) -> str | None:
+    """What was removed from the live tree while it was read, if that is what is missing."""
+    path = Path(str(missing.filename))
+    inside = path.is_relative_to(workspace.prefix) and not path.is_relative_to(workspace.root)
+    return str(path.relative_to(workspace.prefix)) if inside else None

@@ -83,8 +83,10 @@ class MetadataCache:
         key = path.rpartition("/")[2], stamp
         info = Path(path)
         found = self._known.get(key) or read_distribution(info)
-        self._known[key] = found if found.info == info else replace(found, info=info)
-        return self._known[key]
+        found = found if found.info == info else replace(found, info=info)
+        if found.defect is None:
+            self._known[key] = found
+        return found
 
     def keep(self, distributions: Iterable[Distribution]) -> None:
         """Keep only these."""
@@ -119,7 +121,8 @@ class InstalledReader:
             if stamp is None:
                 continue
             known = self._cache.get(path)
-            unchanged = known is not None and known[0] == stamp
+            # A defect may have come from a file that was away for a moment: read it again.
+            unchanged = known is not None and known[0] == stamp and known[1].defect is None
             fresh[path] = (
                 known if unchanged and known else (stamp, self._metadata.read(path, stamp))
             )

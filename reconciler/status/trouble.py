@@ -70,6 +70,7 @@ class Reason(StrEnum):
     STARTING = "Starting"
     NOT_LOOKED = "NotLooked"
     RECONCILING = "Reconciling"
+    WAITS_FOR_TURN = "WaitsForTurn"
     PASS_RUNNING = "PassRunning"  # noqa: S105 -- a word, not a password
     IDLE = "Idle"
     PROGRESSING = "Progressing"

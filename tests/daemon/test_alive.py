@@ -7,6 +7,7 @@ import time
 import pytest
 
 from reconciler.daemon.claim import Claim
+from reconciler.daemon.turns import Turns
 from reconciler.daemon.worker import Worker
 from reconciler.journal.history import Journal
 from reconciler.status import Trigger
@@ -20,7 +21,9 @@ def worker(project, venv, tmp_path):
     project.write([])
     environment = environment_for(project)
     journal = Journal(tmp_path / "journal.sqlite3")
-    worker = Worker(environment, journal, Claim(environment), lambda _: None, lambda *_: None)
+    worker = Worker(
+        environment, journal, Claim(environment), lambda _: None, lambda *_: None, Turns(1)
+    )
     yield worker
     worker.stop(20)
     journal.close()

@@ -185,24 +185,25 @@ def test_what_has_begun_is_not_shared(inbox: Inbox) -> None:
 
 
 def test_a_request_ends_the_waiting(inbox: Inbox) -> None:
-    taken: list[Order | None] = []
-    waiting = threading.Thread(target=lambda: taken.append(inbox.take(never)))
+    there: list[bool] = []
+    waiting = threading.Thread(target=lambda: there.append(inbox.wait(never)))
     waiting.start()
     asked = order("pause")
     inbox.put(asked)
     waiting.join(30)
-    assert taken == [asked]
+    assert there == [True]
+    assert inbox.poll(never) is asked
 
 
 def test_the_end_ends_the_waiting_whatever_is_left(inbox: Inbox) -> None:
-    taken: list[Order | None] = []
-    waiting = threading.Thread(target=lambda: taken.append(inbox.take(never)))
+    there: list[bool] = []
+    waiting = threading.Thread(target=lambda: there.append(inbox.wait(never)))
     waiting.start()
     inbox.close()
     waiting.join(30)
     inbox.put(order("pause"))
-    assert taken == [None]
-    assert inbox.take(never) is None
+    assert there == [False]
+    assert inbox.wait(never) is False
 
 
 def test_a_successor_does_what_is_left_and_is_asked_from_then_on(inbox: Inbox) -> None:

@@ -7,8 +7,9 @@ import asyncio
 import fcntl
 import os
 import threading
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 
+import msgspec
 import pytest
 
 from reconciler.config import Config, EnvironmentConfig, HttpConfig, Notify, Occasion, ServiceConfig
@@ -159,6 +160,33 @@ def test_requests_during_reloads_are_all_done(folder) -> None:
             done = {row.id: row for row in supervisor.history("studio", 500, None)}
             given = "; ".join(done[number].reason_given for number in dict.fromkeys(numbers))
             assert set(given.split("; ")) == {f"round {count}" for count in range(10)}
+
+    asyncio.run(main())
+
+
+def test_requests_are_answered_while_many_passes_hold_up_a_reload(tmp_path) -> None:
+    """Each wait for the end of a pass took one of the few threads that requests need."""
+    names = [f"studio-{number}" for number in range(len(os.sched_getaffinity(0)) + 5)]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "pyproject.toml").write_text("[project\n")
+        make_venv(tmp_path / name / ".venv")
+
+    def made(**keys) -> Config:
+        found = config(tmp_path, *names, **keys)
+        service = msgspec.structs.replace(found.service, max_passes=len(names))
+        return msgspec.structs.replace(found, service=service)
+
+    async def main() -> None:
+        with ExitStack() as held:
+            for name in names:
+                held.enter_context(pass_lock(tmp_path, name))
+            async with supervising(made()) as supervisor:
+                await until(lambda: all(it.worker.busy for it in supervisor._roster))
+                supervisor.apply(made(keep_generations=9))
+                await asyncio.sleep(0)  # each begins to wait for its pass
+                async with asyncio.timeout(20):
+                    await asyncio.to_thread(supervisor.history, None, 5, None)
 
     asyncio.run(main())
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.daemon.claim import Claim
+from reconciler.daemon.turns import Turns
 from reconciler.daemon.worker import Worker
 from reconciler.journal.history import Journal
 from reconciler.status import EnvironmentStatus, Trigger
@@ -30,6 +31,7 @@ class Stand:
             Claim(environment),
             self.shown.append,
             lambda kind, data: self.events.append((kind, data)),
+            Turns(1),
             clock=clock,
         )
 

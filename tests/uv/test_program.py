@@ -1,6 +1,7 @@
 """uv as it really answers: plans, failures of every kind, and being told to end."""
 
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
+from reconciler.excerpts import MESSAGE, OUTPUT
 from reconciler.processes import Cancellation, Cancelled
 from reconciler.uv.answers import Planned, read_plan
 from reconciler.uv.program import (
@@ -350,3 +352,25 @@ def test_the_mode_of_what_uv_installs_does_not_matter_to_the_program(tmp_path):
     program = fake_uv(tmp_path, "echo 'uv 1.0.0'", mode=0o500)
     assert stat.S_IMODE(program.stat().st_mode) == 0o500
     assert Uv(program, {}).version() == "1.0.0"
+
+
+@pytest.mark.parametrize("stream", ["", ">&2"])
+def test_a_uv_that_prints_without_end_is_ended_in_time_and_costs_no_memory(asker, tmp_path, stream):
+    endless, pid = tmp_path / "uv", tmp_path / "pid"
+    endless.write_text(f"#!/bin/sh\necho $$ > {pid}\nyes {'x' * 70} {stream}\n")
+    endless.chmod(0o755)
+    lines: list[str] = []
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    asked = asker.ask("thing", timeout=2.0)
+    began = time.monotonic()
+
+    with pytest.raises(TimedOut) as caught:
+        asker.uv(endless).install(asked, tmp_path / "into", asker.cancel, lines.append)
+
+    assert time.monotonic() - began < 20
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
+    assert grown < 200, f"{grown} MiB"
+    assert sum(map(len, lines)) < 3 * OUTPUT
+    assert len(str(caught.value)) < MESSAGE
+    assert not Path(f"/proc/{pid.read_text().strip()}").exists(), "it was ended"
+    assert asker.mark.processes() == [], "and so was what it had started"

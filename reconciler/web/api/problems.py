@@ -89,7 +89,7 @@ def refused_by_service(refused: RequestRefused) -> HttpProblem:
     match refused.reason:
         case Refusal.UNKNOWN_ENVIRONMENT | Refusal.UNKNOWN_GENERATION | Refusal.UNKNOWN_HOLD:
             code = 404
-        case Refusal.STOPPING:
+        case Refusal.STOPPING | Refusal.JOURNAL_FAILED:
             code = 503
         case _:
             code = 409
