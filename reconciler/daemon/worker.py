@@ -25,8 +25,8 @@ from reconciler.daemon.inbox import Inbox, Order
 from reconciler.daemon.knowledge import Knowledge, Publish
 from reconciler.daemon.known import Known, after_failure, after_outcome, idle
 from reconciler.daemon.notifications import Notices
-from reconciler.daemon.schedule import due, next_check, waits_for_retry
 from reconciler.daemon.steady import SteadyTimes
+from reconciler.daemon.timetable import Timetable
 from reconciler.daemon.turns import Turns
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
@@ -75,8 +75,9 @@ class Worker:
         self.environment = environment
         self.journal = journal
         self.inbox = Inbox(environment.config.debounce, clock)
-        self._times = SteadyTimes(clock)
-        self.knowledge = Knowledge(environment, journal, publish, clock, self._times)
+        times = SteadyTimes(clock)
+        self._timetable = Timetable(times, clock)
+        self.knowledge = Knowledge(environment, journal, publish, clock, times)
         self.monitor = HoldMonitor(environment)
         self.on_recorded: OnRecorded = lambda _name, _detail, _reason: None
         self._claim = claim
@@ -244,28 +245,11 @@ class Worker:
                 memory.let_go()
 
     def _due(self) -> tuple[float, Trigger]:
-        """When to look again if nothing happens (seconds since the epoch), and as what."""
         self._heard()
-        known, now = self._by_the_clock(self.known), self._clock()
-        if known.next_check_at is not None:
-            at = now + self._times.left(known.next_check_at)
-            known = replace(known, next_check_at=at)
-        return due(known, now)
-
-    def _by_the_clock(self, known: Known) -> Known:
-        """What is known, as if nobody had set the clock."""
-        return replace(known, state=self._times.by_the_clock(known.state))
+        return self._timetable.due(self.known)
 
     def _next_check(self, state: State, began: float) -> float:
-        """When to look again.
-
-        Args:
-            state: What is remembered.
-            began: When the pass began (monotonic seconds).
-        """
-        interval, now = self.environment.config.interval, self._clock()
-        state = self._times.by_the_clock(state)
-        return next_check(state, interval, began=now - (time.monotonic() - began), now=now)
+        return self._timetable.next_check(state, self.environment.config.interval, began)
 
     def _heard(self) -> None:
         self.beat = time.monotonic()
@@ -359,9 +343,8 @@ class Worker:
         return self.monitor.first_broken(snapshot)
 
     def _is_audit_due(self) -> bool:
-        last = self.environment.audited_at
-        interval = self.environment.config.audit_interval
-        return self._audit_due or last is None or time.monotonic() - last >= interval
+        last, every = self.environment.audited_at, self.environment.config.audit_interval
+        return self._audit_due or last is None or time.monotonic() - last >= every
 
     def _may_change(self, snapshot: Snapshot, trigger: Trigger) -> bool:
         if not self._may_apply:
@@ -374,7 +357,7 @@ class Worker:
         return not suspended and self.environment.config.mode is Mode.APPLY
 
     def _waits(self, snapshot: Snapshot) -> bool:
-        return waits_for_retry(self._by_the_clock(self.known), snapshot, self._clock())
+        return self._timetable.waits_for_retry(self.known, snapshot)
 
     def _record(self, recorded: Recorded, order: Order, began: float) -> None:
         detail, trouble = recorded.detail, recorded.trouble

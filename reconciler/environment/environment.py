@@ -27,18 +27,19 @@ from reconciler.environment.deciding import (
 from reconciler.environment.declaration import bad_file, declared_by, unreadable
 from reconciler.environment.elsewhere import declared_elsewhere
 from reconciler.environment.interpreter import Interpreter, InterpreterCache
+from reconciler.environment.last_good import keep_good, last_good
 from reconciler.environment.leads_out import refuse_packages_elsewhere
 from reconciler.environment.local_sources import LocalSources
 from reconciler.environment.secrets import register_effective, register_installed
 from reconciler.environment.snapshot import Snapshot
 from reconciler.environment.steadiness import Moment, moment_of
-from reconciler.files.deciding import noting, read_deciding
+from reconciler.files.deciding import noting
 from reconciler.files.trust import Insecure, Safe, problems_of
 from reconciler.log.redact import redact
 from reconciler.processes import Cancellation
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.build_stamp import LocalSource
-from reconciler.state.desired import BadFile, Desired, revision_of
+from reconciler.state.desired import BadFile, Desired
 from reconciler.state.drift import diff
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit
@@ -47,7 +48,7 @@ from reconciler.state.shared_files import SharedFiles, shared_files
 from reconciler.state.stale_scripts import StaleScripts, stale_scripts
 from reconciler.state.unseen import UnseenReader
 from reconciler.status import Problem
-from reconciler.trees.workspace import Workspace, write_durably
+from reconciler.trees.workspace import Workspace
 from reconciler.uv.program import Uv
 from reconciler.uv.settings import (
     environ_for_uv,
@@ -350,13 +351,9 @@ class Environment:
     def _last_good(self, interpreter: Interpreter) -> Desired | None:
         """The last good state that an earlier process saved."""
         try:
-            return self._parse(read_deciding(self._last_good_file), interpreter)
+            return self._parse(last_good(self.workspace), interpreter)
         except (OSError, BadFile):
             return None
-
-    @property
-    def _last_good_file(self) -> Path:
-        return self.workspace.root / "last-good-pyproject.toml"
 
     def forget_broken(self, names: Iterable[NormalizedName]) -> None:
         """These packages have just been reinstalled and checked."""
@@ -367,19 +364,7 @@ class Environment:
 
     def remember_good(self, snapshot: Snapshot) -> None:
         """Keep a copy of the project's file, in case the file is bad at the next start."""
-        if snapshot.desired is None or snapshot.problem is not None:
-            return
-        try:
-            text = read_deciding(self.config.pyproject)
-            known = self._last_good_file
-            if revision_of(text, snapshot.desired.workspace) != snapshot.revision:
-                return  # saved again since the look: nobody knows whether it is good
-            if not known.exists() or read_deciding(known) != text:
-                write_durably(
-                    known, text.decode("utf-8")
-                )  # unchanged, so that its revision stays the same
-        except (OSError, Insecure):
-            return  # only a convenience: the pass itself reports what cannot be written
+        keep_good(self.workspace, self.config.pyproject, snapshot)
 
 
 def _identity(file: Path) -> tuple[int, ...]:

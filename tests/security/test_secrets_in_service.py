@@ -21,14 +21,13 @@ from tests.support.logs import logging_restored
 from tests.support.processes import free_port, wait_until
 from tests.support.projects import Project
 from tests.support.service import ServiceProcess, Table
-from tests.support.thorough import at_most
+from tests.support.thorough import sample
 from tests.support.wheels import make_wheel
 
 __all__ = ["forgetful"]
 
 KINDS = ("slash", "quote", "at", "percent", "question mark", "space", "encoded", "encoded twice",
          "colon", "brackets", "a number and a slash", "double quote and backslash")  # fmt: skip
-ENVIRONMENTS = at_most(len(KINDS), otherwise=2)
 
 
 class Secrets:
@@ -229,8 +228,9 @@ def ran(capfd: pytest.CaptureFixture[str], forgetful: None) -> Iterator[Ran]:
     next(restore, None)
 
 
+@pytest.mark.parametrize("environments", sample([2, len(KINDS)], every=2))
 def test_no_way_out_of_the_service_or_a_command_shows_a_secret(
-    index: PackageIndex, wheelhouse: Path, tmp_path: Path, receiver: tuple[str, list[str]],
+    environments: int, index: PackageIndex, wheelhouse: Path, tmp_path: Path, receiver: tuple[str, list[str]],
     attacks: Attacks, ran: Ran, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     index.add(make_wheel(wheelhouse, "alpha", "1.0"))
@@ -238,7 +238,7 @@ def test_no_way_out_of_the_service_or_a_command_shows_a_secret(
     hook, received = receiver
     tables: dict[str, Table] = {}
     told = ""
-    for number in range(ENVIRONMENTS):
+    for number in range(environments):
         project = Project(tmp_path / f"project-{number}", index.url)
         project.directory.mkdir()
         write_project(project, number, index, secrets)
@@ -258,7 +258,7 @@ def test_no_way_out_of_the_service_or_a_command_shows_a_secret(
         stream = Stream(service.url)
         for name in tables:
             service.wait_for_environment(lambda row: row["last_pass"], name=name)
-        wait_until(lambda: len(received) >= ENVIRONMENTS, what="the webhooks")
+        wait_until(lambda: len(received) >= environments, what="the webhooks")
         for way_out, text in documents(service, list(tables)):
             shown[way_out] = shown.get(way_out, "") + text
         shown |= commands(ran, service, list(tables), SERVED, "served")
