@@ -1,0 +1,202 @@
+"""Runs scenarios with faults at their changes, one point after another, and has each judged."""
+
+import os
+import random
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.crash.forking import import_everything
+from tests.crash.injector import FAULTS, Change, Injector
+from tests.crash.judge import Judge
+from tests.crash.scenarios import SCENARIOS, Next, Scenario
+from tests.crash.worlds import World
+
+_MEMORY = Path("/dev/shm")
+_KILLED = ("kill-all", "kill-command")
+
+
+class Point(NamedTuple):
+    """One run: a fault at one change of a scenario."""
+
+    scenario: str
+    fault: str
+    at: int
+
+    def replay(self) -> str:
+        """The command that runs exactly this point."""
+        return (
+            f"uv run python -m tests.crash --scenario {self.scenario} --fault {self.fault} "
+            f"--at {self.at}"
+        )
+
+
+class Verdict(NamedTuple):
+    """What was found.
+
+    Attributes:
+        hit: The change at which the fault happened; empty: the run had ended before.
+        wrong: What is wrong, one sentence each; empty if all is well.
+        said: What the commands printed, if something is wrong.
+    """
+
+    point: Point
+    hit: str
+    wrong: tuple[str, ...]
+    said: str = ""
+
+
+@dataclass(frozen=True)
+class Stand:
+    """A prepared world, with what an undisturbed run does in it."""
+
+    world: World
+    scenario: Scenario
+    judge: Judge
+    changes: tuple[Change, ...]
+
+    @classmethod
+    def prepare(cls, scenario: Scenario, folder: Path) -> "Stand":
+        """Prepare a world in this folder, and run the scenario once without a fault.
+
+        Raises:
+            AssertionError: Something is wrong even so.
+        """
+        shutil.rmtree(folder, ignore_errors=True)
+        world = World.below(folder)
+        outside = dict(os.environ)
+        os.environ.update(world.environ())
+        try:
+            scenario.prepare(world)
+        finally:
+            os.environ.clear()
+            os.environ.update(outside)
+        world.save()
+        judge = Judge(world, scenario)
+        assert judge.packages() == scenario.old, f"{scenario.name}: {judge.packages()}"
+        world.restore()
+        run = Injector(world.root, until=world.until(scenario.until)).run(
+            world.main(*scenario.command), world.environ(), world.log
+        )
+        stand = cls(world, scenario, judge, tuple(run.changes))
+        wrong = [*judge.after_fault(done=True, killed=False), *stand.next_start(done=True)]
+        judge.learn()
+        wrong += judge.after_next_start()
+        assert run.status == 0, f"{scenario.name}: {run.status}\n{world.said()}"
+        assert not wrong, f"{scenario.name}: {wrong}\n{world.said()}"
+        return stand
+
+    def run(self, point: Point) -> Verdict:
+        """Run one point and judge it."""
+        world, scenario = self.world, self.scenario
+        world.restore()
+        injector = Injector(world.root, FAULTS[point.fault], point.at, until=world.until(scenario.until))
+        run = injector.run(world.main(*scenario.command), world.environ(), world.log)
+        done = run.status == 0 and scenario.until is None
+        killed = point.fault in _KILLED
+        wrong = ["it did not end"] if run.late else []
+        wrong += self.judge.after_fault(done=done, killed=killed)
+        wrong += self.next_start(done=done)
+        wrong += self.judge.after_next_start()
+        hit = str(run.hit) if run.hit else ""
+        return Verdict(point, hit, tuple(wrong), world.said()[-4000:] if wrong else "")
+
+    def next_start(self, *, done: bool) -> Iterator[str]:
+        """Do what comes next; yield what is wrong with it.
+
+        Args:
+            done: The command was answered, so what it did must hold.
+        """
+        for step in (*(self.scenario.stays if done else ()), *self.scenario.next):
+            before = self.judge.packages()
+            status = self.world.status_of(*step.command)
+            if (status != 0) != step.fails:
+                yield f"next: `{' '.join(step.command)}` ended with {status}"
+            if step.fails and self.judge.packages() != before:
+                yield f"next: `{' '.join(step.command)}` changed what it must leave alone"
+
+
+class Sweep:
+    """Runs points in several processes.
+
+    Args:
+        jobs: How many at a time.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self._jobs = jobs
+        self._folder = Path(tempfile.mkdtemp(prefix="crash-", dir=_place()))
+
+    def close(self) -> None:
+        """Remove all worlds."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> "Sweep":
+        import_everything()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def run(self, points: Sequence[Point]) -> Iterator[Verdict]:
+        """Run points; those of a scenario should follow each other."""
+        if self._jobs == 1:
+            yield from (_run(self._folder, point) for point in points)
+            return
+        with ProcessPoolExecutor(self._jobs, get_context("fork")) as pool:
+            yield from pool.map(_run, [self._folder] * len(points), points)
+
+    def changes(self, scenario: str) -> tuple[Change, ...]:
+        """What a scenario does if nothing goes wrong, in this process."""
+        return _stand(self._folder, scenario).changes
+
+
+def _place() -> Path | None:
+    """Memory, if there is any: a real disk would be synced thousands of times."""
+    return _MEMORY if os.access(_MEMORY, os.W_OK) else None
+
+
+_stands: dict[str, Stand] = {}
+
+
+def _stand(folder: Path, scenario: str) -> Stand:
+    """This process's world for a scenario."""
+    if scenario not in _stands:
+        for name in list(_stands):
+            shutil.rmtree(_stands.pop(name).world.root.parent, ignore_errors=True)
+        own = folder / f"{scenario}-{os.getpid()}"
+        _stands[scenario] = Stand.prepare(SCENARIOS[scenario], own)
+    return _stands[scenario]
+
+
+def _run(folder: Path, point: Point) -> Verdict:
+    return _stand(folder, point.scenario).run(point)
+
+
+def every_point(scenario: str, faults: Iterable[str], count: int) -> list[Point]:
+    """Each fault at each change."""
+    return [Point(scenario, fault, at) for fault in faults for at in range(1, count + 1)]
+
+
+def spread(
+    scenario: str, faults: Sequence[str], count: int, points: int, chance: random.Random
+) -> list[Point]:
+    """Some points, evenly spread over the changes; each with another fault, if there are enough."""
+    order = [fault for _ in range(points // len(faults) + 1) for fault in _shuffled(faults, chance)]
+    places = (1 + int((number + chance.random()) * count / points) for number in range(points))
+    return [Point(scenario, fault, at) for fault, at in zip(order, places, strict=False)]
+
+
+def _shuffled(faults: Sequence[str], chance: random.Random) -> list[str]:
+    return chance.sample(faults, len(faults))
+
+
+def kind_of(wrong: str) -> str:
+    """A sentence without its names and numbers, so that equal faults can be counted."""
+    return re.sub(r"[0-9]+", "#", wrong)
