@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tests.crash.injector import FAULTS
+from tests.crash.faults import FAULTS
 from tests.crash.scenarios import SCENARIOS
 from tests.crash.sweep import Point, Sweep, Verdict, every_point, kind_of, spread
 
@@ -79,7 +79,9 @@ class Tally:
         if verdict.wrong:
             print(f"\n{verdict.point.replay()}\n  at: {verdict.hit}")
             print(*(f"  {wrong}" for wrong in verdict.wrong), sep="\n")
-            print(*(f"  | {line}" for line in verdict.said.splitlines()[-12:]), sep="\n", flush=True)
+            print(
+                *(f"  | {line}" for line in verdict.said.splitlines()[-12:]), sep="\n", flush=True
+            )
 
     def print(self) -> None:
         """Print the counts, and each kind of failure with one point that shows it."""

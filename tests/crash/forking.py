@@ -13,6 +13,7 @@ from reconciler.cli.app import COMMANDS, reconciler, status_of
 
 Main = Callable[[], object]
 _CRASHED = 70
+_POLL_SECONDS = 0.005
 
 
 def import_everything() -> None:
@@ -31,9 +32,7 @@ def main_of(arguments: Sequence[str], folder: Path) -> Main:
     return main
 
 
-def fork(
-    main: Main, environ: Mapping[str, str], output: Path, before: Main = lambda: None
-) -> int:
+def fork(main: Main, environ: Mapping[str, str], output: Path, before: Main = lambda: None) -> int:
     """Start `main` in a forked process of its own session; return its id.
 
     Args:
@@ -75,14 +74,56 @@ def _redirect(output: Path) -> None:
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
 
 
-def status_after(pid: int, limit: float) -> int:
-    """Wait for a process and return its exit status; -9 if it had to be killed at the limit."""
+def status_after(pid: int, limit: float, enough: Callable[[], bool] | None = None) -> int:
+    """Wait for a process and return its exit status; -9 if it had to be killed at the limit.
+
+    Args:
+        pid: The process.
+        limit: Seconds.
+        enough: Stop it by SIGTERM once this holds.
+    """
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:
             return os.waitstatus_to_exitcode(status)
-        time.sleep(0.005)
+        if enough is not None and enough():
+            os.kill(pid, signal.SIGTERM)
+            enough = None
+        time.sleep(_POLL_SECONDS)
     with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def kill_descendants() -> None:
+    """Kill everything that was started below this process, until nothing of it runs."""
+    while alive := [pid for pid in _descendants(os.getpid()) if not _is_dead(pid)]:
+        for pid in alive:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _is_dead(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    return True
+
+
+def _descendants(pid: int) -> list[int]:
+    found: list[int] = []
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                found += [int(child), *_descendants(int(child))]
+    return found
+
+
+def running(program: str) -> list[int]:
+    """The processes below this one that run a program."""
+    found = []
+    for pid in _descendants(os.getpid()):
+        with suppress(OSError):
+            if Path(f"/proc/{pid}/exe").readlink().name == program and not _is_dead(pid):
+                found.append(pid)
+    return found

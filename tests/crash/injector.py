@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.crash.forking import fork
+from tests.crash.faults import Fault
+from tests.crash.forking import fork, kill_descendants, running
 from tests.crash.syscalls import BY_NUMBER, IO_URING, bpf_filter, can_fail_with, paths_of
 
 _PR_SET_NO_NEW_PRIVS, _PR_SET_CHILD_SUBREAPER = 38, 36
@@ -37,37 +38,6 @@ _NOTICE = struct.Struct("=QIIiIQ6Q")
 _ANSWER = struct.Struct("=QqiI")
 
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-class Fault(NamedTuple):
-    """What goes wrong.
-
-    Attributes:
-        kill: The signal, if someone is to be killed.
-        whom: `all` processes, the `command` only, or `uv` only.
-        error: The error number that the call returns otherwise.
-        lasting: Whether every later call fails as well.
-    """
-
-    kill: int = 0
-    whom: str = ""
-    error: int = 0
-    lasting: bool = False
-
-
-FAULTS = {
-    "kill-all": Fault(signal.SIGKILL, "all"),
-    "kill-command": Fault(signal.SIGKILL, "command"),
-    "kill-uv": Fault(signal.SIGKILL, "uv"),
-    "term": Fault(signal.SIGTERM, "command"),
-    "EIO": Fault(error=errno.EIO),
-    "ENOSPC": Fault(error=errno.ENOSPC),
-    "EROFS": Fault(error=errno.EROFS),
-    "EACCES": Fault(error=errno.EACCES),
-    "EMFILE": Fault(error=errno.EMFILE),
-    "ENOSPC-on": Fault(error=errno.ENOSPC, lasting=True),
-    "EROFS-on": Fault(error=errno.EROFS, lasting=True),
-}
 
 
 class Change(NamedTuple):
@@ -222,7 +192,7 @@ class Injector:
             self._run.hit = change
             kill_descendants()
             return None
-        victims = _running_uv() if fault.whom == "uv" else [self._root]
+        victims = running("uv") if fault.whom == "uv" else [self._root]
         if victims:  # otherwise as soon as uv runs
             self._run.hit = change
         for victim in victims:
@@ -233,7 +203,7 @@ class Injector:
     def _change(self, name: str, thread: int, paths: list[str]) -> Change:
         program = "?"
         with suppress(OSError):
-            program = Path(os.readlink(f"/proc/{thread}/exe")).name
+            program = Path(f"/proc/{thread}/exe").readlink().name
         shown = tuple(path.removeprefix(self._below) for path in paths)
         return Change(name, program, shown)
 
@@ -264,41 +234,3 @@ def _listen() -> int:
     if listener < 0:
         raise OSError(ctypes.get_errno(), "seccomp(SECCOMP_FILTER_FLAG_NEW_LISTENER)")
     return listener
-
-
-def kill_descendants() -> None:
-    """Kill everything that was started below this process, until nothing of it runs."""
-    while running := [pid for pid in _descendants(os.getpid()) if not _is_dead(pid)]:
-        for pid in running:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-
-def _is_dead(pid: int) -> bool:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    return True
-
-
-def _descendants(pid: int) -> list[int]:
-    found: list[int] = []
-    for task in _listed(f"/proc/{pid}/task"):
-        with suppress(OSError):
-            for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split():
-                found += [int(child), *_descendants(int(child))]
-    return found
-
-
-def _listed(folder: str) -> list[str]:
-    with suppress(OSError):
-        return os.listdir(folder)
-    return []
-
-
-def _running_uv() -> list[int]:
-    found = []
-    for pid in _descendants(os.getpid()):
-        with suppress(OSError):
-            if Path(os.readlink(f"/proc/{pid}/exe")).name == "uv" and not _is_dead(pid):
-                found.append(pid)
-    return found

@@ -25,13 +25,16 @@ class Next(NamedTuple):
     Attributes:
         command: What is run.
         fails: Whether it must fail, and change nothing.
+        until: As in `Scenario`.
     """
 
     command: Command
     fails: bool = False
+    until: str | None = None
 
 
 APPLY = Next(("apply",))
+SERVICE = Next(("run",), until='"pass.finished"')
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,9 @@ _ALL = (
         "resume", _paused, ("resume",), _BEFORE, _BEFORE, _AFTER,
         stays=(APPLY,), next=(Next(("resume",)), APPLY),
     ),
-    Scenario("service", _upgradable, ("run",), _BEFORE, _AFTER, _AFTER, until='"pass.finished"'),
+    Scenario(
+        "service", _upgradable, SERVICE.command, _BEFORE, _AFTER, _AFTER, until=SERVICE.until,
+        next=(SERVICE,),
+    ),
 )  # fmt: skip
 SCENARIOS = {scenario.name: scenario for scenario in _ALL}

@@ -8,14 +8,16 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
+from tests.crash.faults import FAULTS
 from tests.crash.forking import import_everything
-from tests.crash.injector import FAULTS, Change, Injector
+from tests.crash.injector import Change, Injector
 from tests.crash.judge import Judge
-from tests.crash.scenarios import SCENARIOS, Next, Scenario
+from tests.crash.scenarios import SCENARIOS, Scenario
 from tests.crash.worlds import World
 
 _MEMORY = Path("/dev/shm")
@@ -96,7 +98,9 @@ class Stand:
         """Run one point and judge it."""
         world, scenario = self.world, self.scenario
         world.restore()
-        injector = Injector(world.root, FAULTS[point.fault], point.at, until=world.until(scenario.until))
+        injector = Injector(
+            world.root, FAULTS[point.fault], point.at, until=world.until(scenario.until)
+        )
         run = injector.run(world.main(*scenario.command), world.environ(), world.log)
         done = run.status == 0 and scenario.until is None
         killed = point.fault in _KILLED
@@ -115,7 +119,7 @@ class Stand:
         """
         for step in (*(self.scenario.stays if done else ()), *self.scenario.next):
             before = self.judge.packages()
-            status = self.world.status_of(*step.command)
+            status = self.world.status_of(*step.command, until=step.until)
             if (status != 0) != step.fails:
                 yield f"next: `{' '.join(step.command)}` ended with {status}"
             if step.fails and self.judge.packages() != before:
@@ -137,7 +141,7 @@ class Sweep:
         """Remove all worlds."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def __enter__(self) -> "Sweep":
+    def __enter__(self) -> Self:
         import_everything()
         return self
 
@@ -154,7 +158,7 @@ class Sweep:
 
     def changes(self, scenario: str) -> tuple[Change, ...]:
         """What a scenario does if nothing goes wrong, in this process."""
-        return _stand(self._folder, scenario).changes
+        return _stand(self._folder, scenario, os.getpid()).changes
 
 
 def _place() -> Path | None:
@@ -162,21 +166,14 @@ def _place() -> Path | None:
     return _MEMORY if os.access(_MEMORY, os.W_OK) else None
 
 
-_stands: dict[str, Stand] = {}
-
-
-def _stand(folder: Path, scenario: str) -> Stand:
-    """This process's world for a scenario."""
-    if scenario not in _stands:
-        for name in list(_stands):
-            shutil.rmtree(_stands.pop(name).world.root.parent, ignore_errors=True)
-        own = folder / f"{scenario}-{os.getpid()}"
-        _stands[scenario] = Stand.prepare(SCENARIOS[scenario], own)
-    return _stands[scenario]
+@cache
+def _stand(folder: Path, scenario: str, owner: int) -> Stand:
+    """A process's own world for a scenario."""
+    return Stand.prepare(SCENARIOS[scenario], folder / f"{scenario}-{owner}")
 
 
 def _run(folder: Path, point: Point) -> Verdict:
-    return _stand(folder, point.scenario).run(point)
+    return _stand(folder, point.scenario, os.getpid()).run(point)
 
 
 def every_point(scenario: str, faults: Iterable[str], count: int) -> list[Point]:

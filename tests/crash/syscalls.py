@@ -9,6 +9,7 @@ import os
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 _AT_FDCWD = -100
@@ -153,7 +154,7 @@ def paths_of(call: Call, thread: int, arguments: tuple[int, ...]) -> list[str]:
     """The absolute paths that a call of another process is about; empty if it is gone."""
     with suppress(OSError):
         if call.descriptor is not None:
-            return [os.readlink(f"/proc/{thread}/fd/{_signed(arguments[call.descriptor])}")]
+            return [_opened(thread, arguments[call.descriptor])]
         return [
             _resolved(thread, None if folder is None else arguments[folder], arguments[text])
             for folder, text in call.paths
@@ -170,8 +171,12 @@ def _resolved(thread: int, folder: int | None, address: int) -> str:
     if text.startswith("/"):
         return text
     if folder is None or _signed(folder) == _AT_FDCWD:
-        return os.path.join(os.readlink(f"/proc/{thread}/cwd"), text)
-    return os.path.join(os.readlink(f"/proc/{thread}/fd/{_signed(folder)}"), text)
+        return f"{Path(f'/proc/{thread}/cwd').readlink()}/{text}"
+    return f"{_opened(thread, folder)}/{text}"
+
+
+def _opened(thread: int, descriptor: int) -> str:
+    return str(Path(f"/proc/{thread}/fd/{_signed(descriptor)}").readlink())
 
 
 def _string(memory: int, address: int) -> bytes:

@@ -5,7 +5,6 @@ between environment and vault stay links.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -131,8 +130,9 @@ class World:
         return self.log.read_text() if self.log.exists() else ""
 
     def until(self, text: str | None) -> Callable[[], bool] | None:
-        """Whether this has been printed; None if nothing is waited for."""
-        return None if text is None else lambda: text in self.said()
+        """Whether this has been printed from now on; None if nothing is waited for."""
+        before = len(self.said())
+        return None if text is None else lambda: text in self.said()[before:]
 
     def make_venv(self) -> None:
         """An empty virtual environment."""
@@ -157,10 +157,11 @@ class World:
         """One of our commands, in this world."""
         return main_of([*arguments, "--config", str(self.config)], self.project.parent)
 
-    def status_of(self, *arguments: str) -> int:
-        """Run a command and return its exit status."""
+    def status_of(self, *arguments: str, until: str | None = None) -> int:
+        """Run a command and return its exit status; stop it once it has printed this."""
+        enough = self.until(until)
         pid = fork(self.main(*arguments), self.environ(), self.log)
-        return status_after(pid, _LIMIT_SECONDS)
+        return status_after(pid, _LIMIT_SECONDS, enough)
 
     def run(self, *arguments: str) -> None:
         """Run a command that must succeed."""

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 _PROPERTY = "attacks refused"
+_COUNTED = (_PROPERTY, "faults survived")
+"""The properties of tests that are added up; the second is that of tests/crash."""
 
 
 class Attacks:
@@ -42,13 +44,14 @@ def attacks(
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print how many attacks of each kind were refused."""
-    counts: Counter[str] = Counter()
+    """Print how many attacks of each kind were refused, and how many faults were survived."""
+    counts = {name: Counter[str]() for name in _COUNTED}
     for report in terminalreporter.getreports(""):  # passed set-ups and teardowns
         for name, value in report.user_properties if report.when == "teardown" else ():
-            if name == _PROPERTY and report.passed:
+            if name in counts and report.passed:
                 kind, count = value
-                counts[kind] += count
-    if counts:
-        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
-        terminalreporter.write_line(f"attacks refused: {counts.total()} ({kinds})")
+                counts[name][kind] += count
+    for name, found in counts.items():
+        if found:
+            kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(found.items()))
+            terminalreporter.write_line(f"{name}: {found.total()} ({kinds})")
