@@ -18,6 +18,9 @@ _PASSED_OVER = frozenset({
 })  # fmt: skip
 """What an interrupted uv leaves in its own cache is uv's. The lock of the service stays once it is
 there; its socket is replaced by the next service."""
+_HISTORY = re.compile(r"/[.]reconciler/(generations|live[.]json)")
+_PROBE = re.compile(r"^tmp/[a-z0-9_#]{1,8}$")
+"""Python writes a file to find out whether it may write there."""
 _IN_PART = "could not be satisfied"
 """What a pass says that has left one package out, and has installed the others."""
 
@@ -82,8 +85,12 @@ class Judge:
         either = {*(old or {}).items(), *new.items()}
         return _IN_PART in self._world.said() and not done and set((found or {}).items()) <= either
 
-    def after_next_start(self) -> Iterator[str]:
-        """What is wrong in the end, one sentence each."""
+    def after_next_start(self, *, without_stage: bool = False) -> Iterator[str]:
+        """What is wrong in the end, one sentence each.
+
+        Args:
+            without_stage: The change may have been made in place, which leaves no older tree.
+        """
         found = self.packages()
         if found != self._scenario.last:
             yield f"not what is desired: {_difference(found, self._scenario.last)}"
@@ -93,8 +100,13 @@ class Judge:
         yield from self._wrong_bytes()
         yield from (f"a stray file: {path}" for path in sorted(strays(self._world.venv)))
         listing = Counter(_listing(self._world))
-        yield from (f"left over: {path}" for path in sorted((listing - self._expected).elements()))
-        yield from (f"missing: {path}" for path in sorted((self._expected - listing).elements()))
+        surplus = (listing - self._expected).elements()
+        yield from (f"left over: {path}" for path in sorted(surplus) if not _PROBE.match(path))
+        yield from (
+            f"missing: {path}"
+            for path in sorted(self._expected - listing)
+            if not (without_stage and _HISTORY.search(path))
+        )
         if _vault_bytes(self._world) != self._vault:
             yield "the vault's newest copies are not what they should be"
 

@@ -24,16 +24,18 @@ class Next(NamedTuple):
 
     Attributes:
         command: What is run.
-        fails: Whether it must fail, and change nothing.
+        fails: Whether it must fail, and change nothing; None: it may fail, and changes nothing.
         until: As in `Scenario`.
     """
 
     command: Command
-    fails: bool = False
+    fails: bool | None = False
     until: str | None = None
 
 
 APPLY = Next(("apply",))
+KEPT = Next(("apply",), fails=None)
+RESUME = Next(("resume",))
 SERVICE = Next(("run",), until='"pass.finished"')
 
 
@@ -138,7 +140,11 @@ _ALL = (
     Scenario("upgrade", _upgradable, ("apply",), _BEFORE, _AFTER, _AFTER),
     Scenario(
         "rollback", _upgraded, ("rollback",), _AFTER, _BEFORE, _AFTER,
-        stays=(Next(("apply",), fails=True),), next=(Next(("resume",)), APPLY),
+        stays=(Next(("apply",), fails=True),), next=(KEPT, RESUME, APPLY),
+    ),
+    Scenario(
+        "rollback-ended", _upgraded, ("rollback",), _AFTER, _BEFORE, _AFTER,
+        next=(RESUME, APPLY),
     ),
     Scenario(
         "restore", _torch_replaced, ("hold", "restore", "torch"), _REPLACED, _HELD, _HELD,
@@ -158,11 +164,11 @@ _ALL = (
     Scenario("in-place", _without_venv, ("apply",), _BEFORE, _AFTER, _AFTER, in_place=True),
     Scenario(
         "pause", _upgradable, ("pause", "--reason", "a demo"), _BEFORE, _BEFORE, _AFTER,
-        stays=(Next(("apply",), fails=True),), next=(Next(("resume",)), APPLY),
+        stays=(Next(("apply",), fails=True),), next=(RESUME, APPLY),
     ),
     Scenario(
         "resume", _paused, ("resume",), _BEFORE, _BEFORE, _AFTER,
-        stays=(APPLY,), next=(Next(("resume",)), APPLY),
+        stays=(APPLY,), next=(RESUME, APPLY),
     ),
     Scenario(
         "service", _upgradable, SERVICE.command, _BEFORE, _AFTER, _AFTER, until=SERVICE.until,
