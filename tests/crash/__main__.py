@@ -20,7 +20,7 @@ def main() -> int:
     seed = options.seed if options.seed is not None else random.randrange(2**32)
     if options.points:
         print(f"seed {seed}")
-    tally = Tally(options.results)
+    tally = Tally(options.results, lines_shown=1000 if options.at else 12)
     with Sweep(options.jobs) as sweep:
         points = [point for point in _points(options, sweep, seed) if point not in tally.done]
         for verdict in sweep.run(points):
@@ -58,8 +58,9 @@ def _points(options: argparse.Namespace, sweep: Sweep, seed: int) -> Iterator[Po
 class Tally:
     """Counts verdicts, and keeps them in a file if there is one."""
 
-    def __init__(self, results: Path | None) -> None:
+    def __init__(self, results: Path | None, *, lines_shown: int) -> None:
         self._results = results
+        self._lines_shown = lines_shown
         self.done: set[Point] = set()
         self.failed: list[Verdict] = []
         self._tried: Counter[str] = Counter()
@@ -80,7 +81,9 @@ class Tally:
             print(f"\n{verdict.point.replay()}\n  at: {verdict.hit}")
             print(*(f"  {wrong}" for wrong in verdict.wrong), sep="\n")
             print(
-                *(f"  | {line}" for line in verdict.said.splitlines()[-12:]), sep="\n", flush=True
+                *(f"  | {line}" for line in verdict.said.splitlines()[-self._lines_shown :]),
+                sep="\n",
+                flush=True,
             )
 
     def print(self) -> None:

@@ -21,7 +21,7 @@ there; its socket is replaced by the next service."""
 _HISTORY = re.compile(r"/[.]reconciler/(generations|live[.]json)")
 _PROBE = re.compile(r"^tmp/[a-z0-9_#]{1,8}$")
 """Python writes a file to find out whether it may write there."""
-_IN_PART = "could not be satisfied"
+_IN_PART = re.compile("could not be satisfied|package[.]failed")
 """What a pass says that has left one package out, and has installed the others."""
 
 Bytes = dict[str, str]
@@ -51,17 +51,17 @@ class Judge:
         """What is installed; None: there is no environment."""
         return snapshot(self._world.venv) if self._world.has_environment() else None
 
-    def after_fault(self, *, done: bool, killed: bool) -> Iterator[str]:
+    def after_fault(self, *, done: bool, helpless: bool) -> Iterator[str]:
         """What is wrong right after the fault, one sentence each.
 
         Args:
             done: The command said that it had succeeded.
-            killed: It had no chance to undo anything.
+            helpless: It could not undo anything.
         """
         if found := _DEFECT.search(self._world.said()):
             yield f"a defect is shown ({found[0]})"
         yield from self._wrong_bytes()
-        if killed and not done and self._may_be_between():
+        if helpless and not done and self._may_be_between():
             return
         found = self.packages()
         if not self._is_expected(found, done=done):
@@ -83,7 +83,11 @@ class Judge:
         if old is None and not done and not found:
             return True  # an environment that is being created
         either = {*(old or {}).items(), *new.items()}
-        return _IN_PART in self._world.said() and not done and set((found or {}).items()) <= either
+        return (
+            bool(_IN_PART.search(self._world.said()))
+            and not done
+            and set((found or {}).items()) <= either
+        )
 
     def after_next_start(self, *, without_stage: bool = False) -> Iterator[str]:
         """What is wrong in the end, one sentence each.
@@ -174,7 +178,8 @@ def _vault_bytes(world: World) -> Bytes:
     """The files of each package's newest copy."""
     found = {}
     for package in sorted((world.workspace / "vault").glob("*")):
-        newest = max((p for p in package.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
+        copies = [path for path in package.iterdir() if path.name.isdigit()]
+        newest = max(copies, key=lambda path: int(path.name), default=package)
         for file in sorted(newest.rglob("tree/**/*")):
             if file.is_file():
                 name = f"{package.name}/{file.relative_to(newest)}"

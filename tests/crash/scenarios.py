@@ -76,7 +76,7 @@ def _wheels(world: World) -> None:
 
 
 def _managed(world: World) -> None:
-    """An environment with holds in the vault and one older generation; an upgrade is declared."""
+    """An environment with holds in the vault and one older generation."""
     _wheels(world)
     world.make_venv()
     world.install_torch()
@@ -88,7 +88,7 @@ def _managed(world: World) -> None:
 
 
 def _upgradable(world: World) -> None:
-    _managed(world)
+    world.once(_managed)
     world.declare("alder==2.0", "cedar==1.0")
 
 
@@ -97,12 +97,20 @@ def _upgraded(world: World) -> None:
     world.run("apply")
 
 
+def _rollable(world: World) -> None:
+    world.once(_upgraded)
+
+
 def _paused(world: World) -> None:
     _upgradable(world)
     world.run("pause", "--reason", "a demo")
 
 
 def _torch_replaced(world: World) -> None:
+    world.once(_with_another_torch)
+
+
+def _with_another_torch(world: World) -> None:
     _wheels(world)
     world.make_venv()
     world.install_torch()
@@ -139,11 +147,11 @@ def _without_venv(world: World) -> None:
 _ALL = (
     Scenario("upgrade", _upgradable, ("apply",), _BEFORE, _AFTER, _AFTER),
     Scenario(
-        "rollback", _upgraded, ("rollback",), _AFTER, _BEFORE, _AFTER,
+        "rollback", _rollable, ("rollback",), _AFTER, _BEFORE, _AFTER,
         stays=(Next(("apply",), fails=True),), next=(KEPT, RESUME, APPLY),
     ),
     Scenario(
-        "rollback-ended", _upgraded, ("rollback",), _AFTER, _BEFORE, _AFTER,
+        "rollback-ended", _rollable, ("rollback",), _AFTER, _BEFORE, _AFTER,
         next=(RESUME, APPLY),
     ),
     Scenario(

@@ -21,6 +21,8 @@ from tests.crash.scenarios import SCENARIOS, Scenario
 from tests.crash.worlds import World
 
 _MEMORY = Path("/dev/shm")
+_SHOWN = 20_000
+"""Characters of what the commands said."""
 _KILLED = ("kill-all", "kill-command")
 _LIKE_ANOTHERS_FILE = ("EACCES",)
 """Looks as if a file cannot be linked since it is another user's: then there is no stage."""
@@ -66,14 +68,13 @@ class Stand:
     changes: tuple[Change, ...]
 
     @classmethod
-    def prepare(cls, scenario: Scenario, folder: Path) -> "Stand":
-        """Prepare a world in this folder, and run the scenario once without a fault.
+    def prepare(cls, scenario: Scenario, world: World) -> "Stand":
+        """Prepare a world, and run the scenario once without a fault.
 
         Raises:
             AssertionError: Something is wrong even so.
         """
-        shutil.rmtree(folder, ignore_errors=True)
-        world = World.below(folder)
+        world.empty()
         outside = dict(os.environ)
         os.environ.update(world.environ())
         try:
@@ -81,15 +82,15 @@ class Stand:
         finally:
             os.environ.clear()
             os.environ.update(outside)
-        world.save()
+        world.save(scenario.name)
         judge = Judge(world, scenario)
         assert judge.packages() == scenario.old, f"{scenario.name}: {judge.packages()}"
-        world.restore()
+        world.restore(scenario.name)
         run = Injector(world.root, until=world.until(scenario.until)).run(
             world.main(*scenario.command), world.environ(), world.log
         )
         stand = cls(world, scenario, judge, tuple(run.changes))
-        wrong = [*judge.after_fault(done=True, killed=False), *stand.next_start(done=True)]
+        wrong = [*judge.after_fault(done=True, helpless=False), *stand.next_start(done=True)]
         judge.learn()
         wrong += judge.after_next_start()
         assert run.status == 0, f"{scenario.name}: {run.status}\n{world.said()}"
@@ -99,19 +100,22 @@ class Stand:
     def run(self, point: Point) -> Verdict:
         """Run one point and judge it."""
         world, scenario = self.world, self.scenario
-        world.restore()
+        world.restore(scenario.name)
         injector = Injector(
             world.root, FAULTS[point.fault], point.at, until=world.until(scenario.until)
         )
         run = injector.run(world.main(*scenario.command), world.environ(), world.log)
         done = run.status == 0 and scenario.until is None
-        killed = point.fault in _KILLED
+        helpless = point.fault in _KILLED or FAULTS[point.fault].lasting
         wrong = ["it did not end"] if run.late else []
-        wrong += self.judge.after_fault(done=done, killed=killed)
-        wrong += self.next_start(done=done)
-        wrong += self.judge.after_next_start(without_stage=point.fault in _LIKE_ANOTHERS_FILE)
+        try:
+            wrong += self.judge.after_fault(done=done, helpless=helpless)
+            wrong += self.next_start(done=done)
+            wrong += self.judge.after_next_start(without_stage=point.fault in _LIKE_ANOTHERS_FILE)
+        except (OSError, ValueError) as error:  # what is half written cannot be read
+            wrong.append(f"the judge cannot look: {error!r}")
         hit = str(run.hit) if run.hit else ""
-        return Verdict(point, hit, tuple(wrong), world.said()[-4000:] if wrong else "")
+        return Verdict(point, hit, tuple(wrong), world.said()[-_SHOWN:] if wrong else "")
 
     def next_start(self, *, done: bool) -> Iterator[str]:
         """Do what comes next; yield what is wrong with it.
@@ -171,7 +175,12 @@ def _place() -> Path | None:
 @cache
 def _stand(folder: Path, scenario: str, owner: int) -> Stand:
     """A process's own world for a scenario."""
-    return Stand.prepare(SCENARIOS[scenario], folder / f"{scenario}-{owner}")
+    return Stand.prepare(SCENARIOS[scenario], _world(folder, owner))
+
+
+@cache
+def _world(folder: Path, owner: int) -> World:
+    return World.below(folder / str(owner))
 
 
 def _run(folder: Path, point: Point) -> Verdict:

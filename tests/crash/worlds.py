@@ -1,7 +1,7 @@
 """A small world for one scenario: a project, its environment, state, cache and wheels.
 
-All of it is below one folder, which is copied aside once and restored for each run: the links
-between environment and vault stay links.
+All of it is below one folder, which is copied once it is prepared, and restored for each run: the
+links between environment and vault stay links, and all paths stay the same.
 """
 
 import os
@@ -33,13 +33,13 @@ class World:
 
     root: Path
     saved: Path
+    """Its copies."""
 
     @classmethod
     def below(cls, folder: Path) -> "World":
-        """A new, empty one."""
+        """One that is not prepared yet."""
         world = cls(folder / "world", folder / "saved")
-        for name in ("project", "home", "tmp", "wheels", "state"):
-            (world.root / name).mkdir(parents=True)
+        world.saved.mkdir(parents=True)
         return world
 
     @property
@@ -168,14 +168,29 @@ class World:
         status = self.status_of(*arguments)
         assert status == 0, f"{arguments}: {status}\n{self.said()}"
 
-    def save(self) -> None:
-        """Remember it as it is."""
-        _copy(self.root, self.saved)
+    def empty(self) -> None:
+        """Begin with nothing but folders."""
+        subprocess.run(["rm", "-rf", self.root], check=True)
+        for name in ("project", "home", "tmp", "wheels", "state"):
+            (self.root / name).mkdir(parents=True)
 
-    def restore(self) -> None:
+    def once(self, prepare: Callable[["World"], None]) -> None:
+        """Prepare something that several scenarios begin with."""
+        name = prepare.__name__
+        if (self.saved / name).exists():
+            self.restore(name)
+        else:
+            prepare(self)
+            self.save(name)
+
+    def save(self, name: str) -> None:
+        """Remember it as it is."""
+        _copy(self.root, self.saved / name)
+
+    def restore(self, name: str) -> None:
         """Make it as it was when it was saved."""
         subprocess.run(["rm", "-rf", self.root], check=True)
-        _copy(self.saved, self.root)
+        _copy(self.saved / name, self.root)
         self.log.unlink(missing_ok=True)
 
 
