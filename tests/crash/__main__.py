@@ -22,6 +22,8 @@ def main() -> int:
         print(f"seed {seed}")
     tally = Tally(options.results, lines_shown=1000 if options.at else 12)
     with Sweep(options.jobs) as sweep:
+        if options.list:
+            return _list(options.scenario or SCENARIOS, sweep)
         points = [point for point in _points(options, sweep, seed) if point not in tally.done]
         for verdict in sweep.run(points):
             tally.add(verdict)
@@ -37,8 +39,16 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--points", type=int, help="only so many in each scenario, evenly spread")
     parser.add_argument("--seed", type=int, help="for --points")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--list", action="store_true", help="print the changes, and run nothing")
     parser.add_argument("--results", type=Path, help="a file to go on from, one line per point")
     return parser.parse_args()
+
+
+def _list(scenarios: Iterable[str], sweep: Sweep) -> int:
+    for scenario in scenarios:
+        for number, change in enumerate(sweep.changes(scenario), 1):
+            print(f"{scenario} {number} {change}")
+    return 0
 
 
 def _points(options: argparse.Namespace, sweep: Sweep, seed: int) -> Iterator[Point]:

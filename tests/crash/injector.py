@@ -23,7 +23,15 @@ from typing import NamedTuple
 
 from tests.crash.faults import Fault
 from tests.crash.forking import fork, kill_descendants, running
-from tests.crash.syscalls import BY_NUMBER, IO_URING, bpf_filter, can_fail_with, paths_of
+from tests.crash.syscalls import (
+    BY_NUMBER,
+    IO_URING,
+    RENAME_EXCHANGE,
+    RENAMEAT2,
+    bpf_filter,
+    can_fail_with,
+    paths_of,
+)
 
 _PR_SET_NO_NEW_PRIVS, _PR_SET_CHILD_SUBREAPER = 38, 36
 _SECCOMP, _SET_MODE_FILTER = 317, 1
@@ -79,6 +87,7 @@ class Injector:
         at: At which change, counted from 1.
         limit: Seconds until everything is killed.
         until: Stop the command by SIGTERM once this holds, or when it takes too long.
+        exchanges: Whether the file system can exchange two folders; NFS cannot.
     """
 
     def __init__(
@@ -89,12 +98,14 @@ class Injector:
         *,
         limit: float = 60.0,
         until: Callable[[], bool] | None = None,
+        exchanges: bool = True,
     ) -> None:
         self._below = f"{below}/"
         self._fault = fault
         self._at = at
         self._limit = limit
         self._until = until
+        self._exchanges = exchanges
         self._run = Run()
         self._root = 0
 
@@ -168,6 +179,8 @@ class Injector:
         """The error that this call gets, 0 if it goes ahead; None: all are dead."""
         if number == IO_URING:
             return errno.ENOSYS
+        if number == RENAMEAT2 and arguments[4] & RENAME_EXCHANGE and not self._exchanges:
+            return errno.EINVAL
         call = BY_NUMBER[number]
         paths = paths_of(call, thread, arguments)
         if not any(path.startswith(self._below) for path in paths):

@@ -55,6 +55,7 @@ class Scenario:
         stays: If the command was answered: what is run first, and must find that it holds.
         in_place: Whether a kill may leave the live tree between old and new until the next start.
         until: The command runs until it is stopped: it is, once it has printed this.
+        exchanges: Whether the file system can exchange two folders.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Scenario:
     stays: tuple[Next, ...] = ()
     in_place: bool = False
     until: str | None = None
+    exchanges: bool = True
 
 
 def _wheels(world: World) -> None:
@@ -146,6 +148,7 @@ def _without_venv(world: World) -> None:
 
 _ALL = (
     Scenario("upgrade", _upgradable, ("apply",), _BEFORE, _AFTER, _AFTER),
+    Scenario("renames", _upgradable, ("apply",), _BEFORE, _AFTER, _AFTER, exchanges=False),
     Scenario(
         "rollback", _rollable, ("rollback",), _AFTER, _BEFORE, _AFTER,
         stays=(Next(("apply",), fails=True),), next=(KEPT, RESUME, APPLY),

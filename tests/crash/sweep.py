@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,9 +15,9 @@ from typing import NamedTuple, Self
 
 from tests.crash.faults import FAULTS
 from tests.crash.forking import import_everything
-from tests.crash.injector import Change, Injector
+from tests.crash.injector import Change, Injector, Run
 from tests.crash.judge import Judge
-from tests.crash.scenarios import SCENARIOS, Scenario
+from tests.crash.scenarios import SCENARIOS, Next, Scenario
 from tests.crash.worlds import World
 
 _MEMORY = Path("/dev/shm")
@@ -86,9 +86,7 @@ class Stand:
         judge = Judge(world, scenario)
         assert judge.packages() == scenario.old, f"{scenario.name}: {judge.packages()}"
         world.restore(scenario.name)
-        run = Injector(world.root, until=world.until(scenario.until)).run(
-            world.main(*scenario.command), world.environ(), world.log
-        )
+        run = _injected(world, scenario)
         stand = cls(world, scenario, judge, tuple(run.changes))
         wrong = [*judge.after_fault(done=True, helpless=False), *stand.next_start(done=True)]
         judge.learn()
@@ -101,10 +99,7 @@ class Stand:
         """Run one point and judge it."""
         world, scenario = self.world, self.scenario
         world.restore(scenario.name)
-        injector = Injector(
-            world.root, FAULTS[point.fault], point.at, until=world.until(scenario.until)
-        )
-        run = injector.run(world.main(*scenario.command), world.environ(), world.log)
+        run = _injected(world, scenario, point)
         done = run.status == 0 and scenario.until is None
         helpless = point.fault in _KILLED or FAULTS[point.fault].lasting
         wrong = ["it did not end"] if run.late else []
@@ -117,6 +112,11 @@ class Stand:
         hit = str(run.hit) if run.hit else ""
         return Verdict(point, hit, tuple(wrong), world.said()[-_SHOWN:] if wrong else "")
 
+    def _status_of(self, step: Next) -> int:
+        if self.scenario.exchanges:  # at once, without an injector
+            return self.world.status_of(*step.command, until=step.until)
+        return _injected(self.world, replace(self.scenario, command=step.command)).status
+
     def next_start(self, *, done: bool) -> Iterator[str]:
         """Do what comes next; yield what is wrong with it.
 
@@ -125,11 +125,23 @@ class Stand:
         """
         for step in (*(self.scenario.stays if done else ()), *self.scenario.next):
             before = self.judge.packages()
-            status = self.world.status_of(*step.command, until=step.until)
+            status = self._status_of(step)
             if step.fails is not None and step.fails != (status != 0):
                 yield f"next: `{' '.join(step.command)}` ended with {status}"
             if step.fails is not False and self.judge.packages() != before:
                 yield f"next: `{' '.join(step.command)}` changed what it must leave alone"
+
+
+def _injected(world: World, scenario: Scenario, point: Point | None = None) -> Run:
+    """Run the scenario's command; None: nothing goes wrong."""
+    injector = Injector(
+        world.root,
+        None if point is None else FAULTS[point.fault],
+        0 if point is None else point.at,
+        until=world.until(scenario.until),
+        exchanges=scenario.exchanges,
+    )
+    return injector.run(world.main(*scenario.command), world.environ(), world.log)
 
 
 class Sweep:

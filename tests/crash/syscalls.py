@@ -90,6 +90,7 @@ CALLS = (
 )
 BY_NUMBER = {call.number: call for call in CALLS}
 IO_URING = 425
+RENAMEAT2, RENAME_EXCHANGE = 316, 2
 _OPEN_FLAGS = {2: 1, 257: 2}
 _IOCTL = 16
 
