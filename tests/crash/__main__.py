@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.crash.faults import FAULTS
 from tests.crash.scenarios import SCENARIOS
-from tests.crash.sweep import Point, Sweep, Verdict, every_point, kind_of, spread
+from tests.crash.sweep import Point, Sweep, Verdict, every_point, kind_of, places, spread
 
 
 def main() -> int:
@@ -37,6 +37,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--fault", action="append", choices=FAULTS, help="default: all")
     parser.add_argument("--at", type=int, help="only at this change, counted from 1")
     parser.add_argument("--points", type=int, help="only so many in each scenario, evenly spread")
+    parser.add_argument(
+        "--critical", action="store_true", help="only changes outside the folder of the pass"
+    )
     parser.add_argument("--seed", type=int, help="for --points")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--list", action="store_true", help="print the changes, and run nothing")
@@ -58,11 +61,11 @@ def _points(options: argparse.Namespace, sweep: Sweep, seed: int) -> Iterator[Po
         if options.at:
             yield from (Point(scenario, fault, options.at) for fault in faults)
             continue
-        count = len(sweep.changes(scenario))
+        where = places(sweep.changes(scenario), critical=options.critical)
         if options.points:
-            yield from spread(scenario, faults, count, options.points, chance)
+            yield from spread(scenario, faults, where, options.points, chance)
         else:
-            yield from every_point(scenario, faults, count)
+            yield from every_point(scenario, faults, where)
 
 
 class Tally:

@@ -20,6 +20,8 @@ from tests.crash.judge import Judge
 from tests.crash.scenarios import SCENARIOS, Next, Scenario
 from tests.crash.worlds import World
 
+_PREPARES = re.compile(r"cache/|tmp/|state/.*-shm$|project/[.]venv/[.]reconciler/work-")
+"""What nothing refers to yet, or not after a crash; a rename out of there counts."""
 _MEMORY = Path("/dev/shm")
 _SHOWN = 20_000
 """Characters of what the commands said."""
@@ -199,18 +201,27 @@ def _run(folder: Path, point: Point) -> Verdict:
     return _stand(folder, point.scenario, os.getpid()).run(point)
 
 
-def every_point(scenario: str, faults: Iterable[str], count: int) -> list[Point]:
+def places(changes: Sequence[Change], *, critical: bool) -> list[int]:
+    """The numbers of the changes, from 1 on, or of those that are not in a folder of the pass."""
+    return [
+        number
+        for number, change in enumerate(changes, 1)
+        if not critical or any(not _PREPARES.match(path) for path in change.paths)
+    ]
+
+
+def every_point(scenario: str, faults: Iterable[str], where: Sequence[int]) -> list[Point]:
     """Each fault at each change."""
-    return [Point(scenario, fault, at) for fault in faults for at in range(1, count + 1)]
+    return [Point(scenario, fault, at) for fault in faults for at in where]
 
 
 def spread(
-    scenario: str, faults: Sequence[str], count: int, points: int, chance: random.Random
+    scenario: str, faults: Sequence[str], where: Sequence[int], points: int, chance: random.Random
 ) -> list[Point]:
     """Some points, evenly spread over the changes; each with another fault, if there are enough."""
     order = [fault for _ in range(points // len(faults) + 1) for fault in _shuffled(faults, chance)]
-    places = (1 + int((number + chance.random()) * count / points) for number in range(points))
-    return [Point(scenario, fault, at) for fault, at in zip(order, places, strict=False)]
+    chosen = (int((number + chance.random()) * len(where) / points) for number in range(points))
+    return [Point(scenario, fault, where[n]) for fault, n in zip(order, chosen, strict=False)]
 
 
 def _shuffled(faults: Sequence[str], chance: random.Random) -> list[str]:

@@ -18,7 +18,7 @@ def test_after_a_fault_anywhere_the_next_start_needs_no_help(
 ) -> None:
     results = tmp_path / "results.jsonl"
     ended = subprocess.run(
-        [sys.executable, "-m", "tests.crash", "--points", str(POINTS), "--jobs", "1",
+        [sys.executable, "-m", "tests.crash", "--points", str(POINTS), "--critical", "--jobs", "1",
          "--results", results],
         cwd=Path(__file__).parents[2], env={**os.environ, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
