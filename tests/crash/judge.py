@@ -19,8 +19,8 @@ _PASSED_OVER = frozenset({
 """What an interrupted uv leaves in its own cache is uv's. The lock of the service stays once it is
 there; its socket is replaced by the next service."""
 _HISTORY = re.compile(r"/[.]reconciler/(generations|live[.]json)")
-_PROBE = re.compile(r"^tmp/[a-z0-9_#]{1,8}$")
-"""Python writes a file to find out whether it may write there."""
+_EMPTY = re.compile(r"^tmp/[a-z0-9_#]{1,8}$|^project/[.]venv/[.]tmp[A-Za-z0-9#]{1,6}$")
+"""Python writes a file to find out whether it may; uv makes its lock under such a name."""
 _IN_PART = re.compile("could not be satisfied|package[.]failed")
 """What a pass says that has left one package out, and has installed the others."""
 
@@ -105,7 +105,7 @@ class Judge:
         yield from (f"a stray file: {path}" for path in sorted(strays(self._world.venv)))
         listing = Counter(_listing(self._world))
         surplus = (listing - self._expected).elements()
-        yield from (f"left over: {path}" for path in sorted(surplus) if not _PROBE.match(path))
+        yield from (f"left over: {path}" for path in sorted(surplus) if not _EMPTY.match(path))
         yield from (
             f"missing: {path}"
             for path in sorted(self._expected - listing)

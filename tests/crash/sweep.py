@@ -77,8 +77,9 @@ class Stand:
             AssertionError: Something is wrong even so.
         """
         world.empty()
-        outside = dict(os.environ)
-        os.environ.update(world.environ())
+        outside, inside = dict(os.environ), world.environ()
+        os.environ.clear()
+        os.environ.update(inside)
         try:
             scenario.prepare(world)
         finally:

@@ -7,18 +7,18 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.support.thorough import at_most
+import pytest
 
-POINTS = at_most(20, otherwise=2)
-"""In each scenario."""
+from tests.support.thorough import sample
 
 
+@pytest.mark.parametrize("points", sample([2, 20], every=2))
 def test_after_a_fault_anywhere_the_next_start_needs_no_help(
-    tmp_path: Path, record_property: Callable[[str, object], None]
+    points: int, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     results = tmp_path / "results.jsonl"
     ended = subprocess.run(
-        [sys.executable, "-m", "tests.crash", "--points", str(POINTS), "--critical", "--jobs", "1",
+        [sys.executable, "-m", "tests.crash", "--points", str(points), "--critical", "--jobs", "1",
          "--results", results],
         cwd=Path(__file__).parents[2], env={**os.environ, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
