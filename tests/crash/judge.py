@@ -60,9 +60,9 @@ class Judge:
         """
         if found := _DEFECT.search(self._world.said()):
             yield f"a defect is shown ({found[0]})"
-        yield from self._wrong_bytes()
         if helpless and not done and self._may_be_between():
             return
+        yield from self._wrong_bytes()
         found = self.packages()
         if not self._is_expected(found, done=done):
             yield f"neither old nor new: {_difference(found, self._scenario.old)}"

@@ -106,12 +106,10 @@ class Stand:
         done = run.status == 0 and scenario.until is None
         helpless = point.fault in _KILLED or FAULTS[point.fault].lasting
         wrong = ["it did not end"] if run.late else []
-        try:
-            wrong += self.judge.after_fault(done=done, helpless=helpless)
-            wrong += self.next_start(done=done)
-            wrong += self.judge.after_next_start(without_stage=point.fault in _LIKE_ANOTHERS_FILE)
-        except (OSError, ValueError) as error:  # what is half written cannot be read
-            wrong.append(f"the judge cannot look: {error!r}")
+        without_stage = point.fault in _LIKE_ANOTHERS_FILE
+        wrong += _seen(self.judge.after_fault(done=done, helpless=helpless))
+        wrong += _seen(self.next_start(done=done))
+        wrong += _seen(self.judge.after_next_start(without_stage=without_stage))
         hit = str(run.hit) if run.hit else ""
         return Verdict(point, hit, tuple(wrong), world.said()[-_SHOWN:] if wrong else "")
 
@@ -133,6 +131,14 @@ class Stand:
                 yield f"next: `{' '.join(step.command)}` ended with {status}"
             if step.fails is not False and self.judge.packages() != before:
                 yield f"next: `{' '.join(step.command)}` changed what it must leave alone"
+
+
+def _seen(sentences: Iterable[str]) -> Iterator[str]:
+    """What is said; also that something is so broken that it cannot be looked at."""
+    try:
+        yield from sentences
+    except (OSError, ValueError) as error:
+        yield f"it cannot be looked at: {error!r}"
 
 
 def _injected(world: World, scenario: Scenario, point: Point | None = None) -> Run:
