@@ -51,11 +51,12 @@ class Judge:
         """What is installed; None: there is no environment."""
         return snapshot(self._world.venv) if self._world.has_environment() else None
 
-    def after_fault(self, *, done: bool, helpless: bool) -> Iterator[str]:
+    def after_fault(self, *, done: bool, unchanged: bool, helpless: bool) -> Iterator[str]:
         """What is wrong right after the fault, one sentence each.
 
         Args:
             done: The command said that it had succeeded.
+            unchanged: It said that nothing had changed.
             helpless: It could not undo anything.
         """
         if found := _DEFECT.search(self._world.said()):
@@ -64,6 +65,8 @@ class Judge:
             return
         yield from self._wrong_bytes()
         found = self.packages()
+        if unchanged and found != self._scenario.old and found:
+            yield "it said that nothing had changed, but something has"
         if not self._is_expected(found, done=done):
             yield f"neither old nor new: {_difference(found, self._scenario.old)}"
         yield from self._broken_tree() if found else ()
@@ -167,11 +170,16 @@ def _listing(world: World) -> Iterator[str]:
 
 def _walk(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
-        if path.name in _PASSED_OVER:
+        if path.name in _PASSED_OVER or _is_empty_shelf(path):
             continue
         yield path
         if path.is_dir() and not path.is_symlink() and path.parent.name != "generations":
             yield from _walk(path)
+
+
+def _is_empty_shelf(path: Path) -> bool:
+    """Whether this was the place of a package's copies; it takes no space, and nobody reads it."""
+    return path.parent.name == "vault" and path.is_dir() and not any(path.iterdir())
 
 
 def _vault_bytes(world: World) -> Bytes:

@@ -25,6 +25,8 @@ _PREPARES = re.compile(r"cache/|tmp/|state/.*-shm$|project/[.]venv/[.]reconciler
 _MEMORY = Path("/dev/shm")
 _SHOWN = 20_000
 """Characters of what the commands said."""
+_INTERRUPTED = 130
+_UNCHANGED = "The environment is unchanged"
 _KILLED = ("kill-all", "kill-command")
 _LIKE_ANOTHERS_FILE = ("EACCES",)
 """Looks as if a file cannot be linked since it is another user's: then there is no stage."""
@@ -91,7 +93,10 @@ class Stand:
         world.restore(scenario.name)
         run = _injected(world, scenario)
         stand = cls(world, scenario, judge, tuple(run.changes))
-        wrong = [*judge.after_fault(done=True, helpless=False), *stand.next_start(done=True)]
+        wrong = [
+            *judge.after_fault(done=True, unchanged=False, helpless=False),
+            *stand.next_start(done=True),
+        ]
         judge.learn()
         wrong += judge.after_next_start()
         assert run.status == 0, f"{scenario.name}: {run.status}\n{world.said()}"
@@ -104,10 +109,13 @@ class Stand:
         world.restore(scenario.name)
         run = _injected(world, scenario, point)
         done = run.status == 0 and scenario.until is None
+        unchanged = run.status == _INTERRUPTED or (
+            scenario.until is None and _UNCHANGED in world.said()
+        )
         helpless = point.fault in _KILLED or FAULTS[point.fault].lasting
         wrong = ["it did not end"] if run.late else []
         without_stage = point.fault in _LIKE_ANOTHERS_FILE
-        wrong += _seen(self.judge.after_fault(done=done, helpless=helpless))
+        wrong += _seen(self.judge.after_fault(done=done, unchanged=unchanged, helpless=helpless))
         wrong += _seen(self.next_start(done=done))
         wrong += _seen(self.judge.after_next_start(without_stage=without_stage))
         hit = str(run.hit) if run.hit else ""
