@@ -59,8 +59,6 @@ class Judge:
             unchanged: It said that nothing had changed.
             helpless: It could not undo anything.
         """
-        if found := _DEFECT.search(self._world.said()):
-            yield f"a defect is shown ({found[0]})"
         if helpless and not done and self._may_be_between():
             return
         yield from self._wrong_bytes()
@@ -98,6 +96,8 @@ class Judge:
         Args:
             without_stage: The change may have been made in place, which leaves no older tree.
         """
+        if shown := _DEFECT.search(self._world.said()):
+            yield f"a defect is shown ({shown[0]})"
         found = self.packages()
         if found != self._scenario.last:
             yield f"not what is desired: {_difference(found, self._scenario.last)}"
