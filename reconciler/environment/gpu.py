@@ -162,7 +162,7 @@ def probe(
     """
     try:
         answer = _ask(interpreter_executable, environ, timeout, cancel)
-    except NotStarted as error:
+    except (NotStarted, OSError) as error:
         answer = _nothing(f"{interpreter_executable} cannot be asked ({error})")
     except TookTooLong as error:
         said = _last_words(error.ended)

@@ -30,10 +30,11 @@ def paused(state: State, reason: str | None, duration: float | None, now: float)
 
 
 def resumed(state: State) -> State:
-    """The state after a resume: managed again."""
+    """The state after a resume: managed again, even if a rollback was killed just before."""
     return msgspec.structs.replace(
-        state, suspension=None, beneath=None, suspended_until=None, rolled_back_revision=None
-    )
+        state, suspension=None, beneath=None, suspended_until=None, rolled_back_revision=None,
+        rolling_back=None,
+    )  # fmt: skip
 
 
 def rolling_back(state: State, about_to: RollingBack) -> State:

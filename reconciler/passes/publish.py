@@ -234,7 +234,7 @@ def publish(running: Pass, change: LiveChange) -> Published:
         running.refuse_edited()
         running.cancel.check()
         published = _go_live(running, change, workspace)
-    _forget_oldest(environment, workspace)
+    forget_oldest(environment, workspace)
     return published
 
 
@@ -312,9 +312,13 @@ def _exchange(
     return Published(after.number, atomic=in_one_step, reason=None if in_one_step else _TWO_RENAMES)
 
 
-def _forget_oldest(environment: Environment, workspace: Workspace) -> None:
+def forget_oldest(environment: Environment, workspace: Workspace) -> None:
+    """Remove the trees beyond `keep_generations`; call with the pass lock held.
+
+    What cannot be removed stays for the next pass.
+    """
     try:
         for number in generations.prune(workspace, environment.config.keep_generations):
             log.info("generation.removed", generation=number)
-    except OSError as error:  # the new tree is live anyway
+    except OSError as error:  # the live tree is not concerned
         log.warning("generation.kept", reason=str(error))

@@ -24,6 +24,7 @@ from reconciler.journal.history import Journal, State, iso
 from reconciler.journal.suspension import ended
 from reconciler.log.logger import context, get_logger
 from reconciler.log.redact import redact
+from reconciler.passes import publish
 from reconciler.passes.agreement import only_disagreements
 from reconciler.passes.outcome import Gate, Listener, LiveTreeChanged, Outcome, reason_of
 from reconciler.passes.prove import VerifyFailed
@@ -194,6 +195,7 @@ class PassRunner:
 
     def _finish(self, outcome: Outcome, running: Pass) -> _Ended:
         """Finish up while the lock is still held, so that nobody else writes meanwhile."""
+        publish.forget_oldest(self.environment, self.environment.workspace)
         try:
             self.environment.remember_good(outcome.snapshot)
             holds = self.monitor.keep(

@@ -19,7 +19,10 @@ from reconciler.trees.workspace import NAME
 STAGE = "stage"
 """The name of the stage in the folder of a pass."""
 _NOT_CLONED = frozenset({NAME, ".lock", ".gitignore", "CACHEDIR.TAG"})
-
+_SAYS_NOTHING_OF_LINKS = frozenset({
+    errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+})  # fmt: skip
+"""The disk or the machine is in trouble, so the live tree must not be touched either."""
 
 Link = Callable[..., None]
 """Links one file: source, target, and whether the source is a symbolic link."""
@@ -65,7 +68,7 @@ def clone(
         for name in clonable_roots(prefix):
             _clone_entry(prefix, stage, name, census, cancel, link)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in _SAYS_NOTHING_OF_LINKS:
             raise
         raise StagingImpossible(_why_not(error)) from error
     return census

@@ -311,6 +311,23 @@ class TestIsolation:
         assert ask(venv).name == "Radeon Instinct MI25"
 
 
+def test_a_machine_without_file_descriptors_is_an_answer_too():
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from reconciler.environment.gpu import probe\n"
+        "from reconciler.processes import Cancellation\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+        "found = probe(Path(sys.executable), {}, 60, Cancellation())\n"
+        "print(found.error)\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert "cannot be asked" in answer.stdout, answer.stderr
+
+
 @pytest.mark.real_torch
 def test_the_real_torch_answers(tmp_path):
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)

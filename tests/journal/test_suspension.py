@@ -1,7 +1,14 @@
 """A pause and a roll-back do not end each other."""
 
-from reconciler.journal.history import State
-from reconciler.journal.suspension import paused, resumed, rolled_back, settled
+from reconciler.journal.history import RollingBack, State
+from reconciler.journal.suspension import (
+    ended,
+    paused,
+    resumed,
+    rolled_back,
+    rolling_back,
+    settled,
+)
 
 NOW = 1_700_000_000.0
 ONE, OTHER = "sha256:1", "sha256:2"
@@ -62,6 +69,14 @@ def test_a_second_pause_takes_the_place_of_the_first_one():
     assert reason(state) == "second"
     assert state.suspended_until is None
     assert settled(state, OTHER, NOW + 1e6).beneath is None
+
+
+def test_a_resume_ends_a_rollback_that_was_killed_before_it_was_recorded():
+    begun = rolling_back(
+        State(), RollingBack(generation=2, activation=7, revision=ONE, reason=None)
+    )
+
+    assert ended(resumed(begun), 2, 7, NOW) == State()
 
 
 def test_who_resumes_ends_both():

@@ -12,6 +12,7 @@ from reconciler.passes.runner import PassRunner, Recorded
 from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
 from reconciler.status import Result
+from reconciler.trees import generations
 from tests.support.environments import install, snapshot
 from tests.support.passes import Follower, environment_for
 
@@ -68,6 +69,20 @@ def test_what_nobody_needs_any_more_is_held_back_no_more(held, project, journal,
     project.write(["numpy<2"])
     assert backs(run(pruning, journal)) == {}
     assert "accelerate" not in snapshot(venv)
+
+
+def test_a_pass_without_changes_removes_the_trees_that_an_interrupted_one_left(
+    project, venv, universe, journal
+):
+    for requirements in (["numpy<2"], ["numpy<2", "tqdm"]):
+        project.write(requirements)
+        run(environment_for(project), journal)
+    environment = environment_for(project, keep_generations=1)
+    assert len(generations.kept(environment.workspace)) == 2
+
+    assert run(environment, journal).detail.result is Result.UNCHANGED
+
+    assert [kept.number for kept in generations.kept(environment.workspace)] == [1]
 
 
 def test_a_failure_is_tried_again_later_and_later_and_anew_for_each_revision(

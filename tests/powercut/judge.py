@@ -9,7 +9,7 @@ import traceback
 from pathlib import Path
 
 from reconciler.passes.outcome import Result
-from reconciler.passes.publish import recover
+from reconciler.passes.recovery import recover
 from tests.powercut.cuts import Cut
 from tests.powercut.disk import plugged_in
 from tests.powercut.recording import (

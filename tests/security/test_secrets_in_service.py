@@ -230,8 +230,8 @@ def ran(capfd: pytest.CaptureFixture[str], forgetful: None) -> Iterator[Ran]:
 
 @pytest.mark.parametrize("environments", sample([2, len(KINDS)], every=2))
 def test_no_way_out_of_the_service_or_a_command_shows_a_secret(
-    environments: int, index: PackageIndex, wheelhouse: Path, tmp_path: Path, receiver: tuple[str, list[str]],
-    attacks: Attacks, ran: Ran, monkeypatch: pytest.MonkeyPatch,
+    environments: int, index: PackageIndex, wheelhouse: Path, tmp_path: Path,
+    receiver: tuple[str, list[str]], attacks: Attacks, ran: Ran, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     index.add(make_wheel(wheelhouse, "alpha", "1.0"))
     secrets = Secrets()

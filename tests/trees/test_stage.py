@@ -214,6 +214,21 @@ def test_a_mount_point_inside_cannot_be_staged_and_it_says_why(tree, cloned):
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.EMFILE, errno.ENOMEM])
+def test_a_failing_disk_or_machine_is_no_reason_to_work_in_place(tree, number):
+    def failing(_: object):
+        def link(source: str, target: str, *, is_link: bool) -> None:
+            raise OSError(number, os.strerror(number), source, None, target)
+
+        return link
+
+    stage = tree / ".reconciler" / "stage"
+    stage.mkdir()
+    with pytest.raises(OSError) as caught:
+        clone(tree, stage, Cancellation(), failing)
+    assert caught.value.errno == number
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
 def test_a_full_disk_is_no_reason_to_work_in_place(tree, tmp_path, cloned):
     small = tmp_path / "small"

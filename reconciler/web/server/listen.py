@@ -80,10 +80,13 @@ def address_of(opened: socket.socket) -> str:
 
 
 def remove_unix_socket(opened: socket.socket, identity: tuple[int, int] | None) -> None:
-    """Remove the path of a unix socket, if it is still the one that we created."""
+    """Remove the path of a unix socket, if it is still the one that we created.
+
+    If that fails, the next service replaces it.
+    """
     if opened.family == socket.AF_UNIX and identity is not None:
         path = os.fsdecode(opened.getsockname())
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             if identity_of(path) == identity:
                 os.unlink(path)  # noqa: PTH108  # the kernel's name, unchanged
 

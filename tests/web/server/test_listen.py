@@ -9,7 +9,13 @@ import pytest
 
 from reconciler.config import HttpConfig, TcpAddress, UnixAddress
 from reconciler.web.security.token import TokenUnusable, read_token
-from reconciler.web.server.listen import CannotListen, open_sockets, refuse_strangers
+from reconciler.web.server.listen import (
+    CannotListen,
+    identity_of,
+    open_sockets,
+    refuse_strangers,
+    remove_unix_socket,
+)
 from tests.web.hosting import Host, exchange
 
 STATUS = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -143,3 +149,16 @@ def test_a_token_that_is_none(tmp_path: Path, content: str, mode: int, reason: s
 def test_no_token_file(tmp_path: Path) -> None:
     with pytest.raises(TokenUnusable, match="No such file"):
         read_token(tmp_path / "none")
+
+
+def test_a_socket_that_cannot_be_removed_does_not_make_the_end_a_failure(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as opened:
+        folder = tmp_path / "run"
+        folder.mkdir()
+        opened.bind(str(folder / "socket"))
+        identity = identity_of(folder / "socket")
+        folder.rename(tmp_path / "away")
+        folder.touch()
+
+        remove_unix_socket(opened, identity)
+    assert (tmp_path / "away" / "socket").exists()
