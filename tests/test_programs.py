@@ -21,7 +21,7 @@ README = (ROOT / "README.md").read_text()
 # What every Debian has.
 BARE = {"apt-get", "bash", "find", "hostname", "sh", "useradd", "userdel"}
 BARE |= {"cat", "chmod", "chown", "cp", "dd", "du", "install", "ln", "mknod", "mv", "rm", "rmdir"}
-BARE |= {"mount", "nsenter", "setpriv", "umount", "unshare"}
+BARE |= {"losetup", "ls", "mount", "nsenter", "setpriv", "sleep", "umount", "unshare"}
 BESIDE_SYSTEMCTL = {"journalctl", "loginctl"}
 ADVICE = "Not installed: git. Install: `apt-get install git`"
 
