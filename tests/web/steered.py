@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ from reconciler.daemon.actions import RequestRefused
 from reconciler.daemon.events import EventHub
 from reconciler.daemon.metrics import Metrics
 from reconciler.daemon.requests import Request
+from reconciler.journal.history import iso
 from reconciler.status import (
     Change,
     Condition,
@@ -143,7 +145,7 @@ class SteeredService:
             id=number,
             trigger="manual",
             result=None,
-            started_at=STARTED,
+            started_at=iso(time.time()),
             changes=changes,
             log="Resolved 34 packages",
         )
@@ -167,7 +169,8 @@ class SteeredService:
         """Let a pass come to its end; on the loop."""
         made = self.passes[number]
         result = Result.CHANGED if made.changes else Result.UNCHANGED
-        done = PassDetail(**{**_fields(made), "result": result, "duration_seconds": 2.1})
+        times = {"started_at": iso(time.time() - 2.1), "duration_seconds": 2.1}
+        done = PassDetail(**{**_fields(made), **times, "result": result})
         self.passes[number] = done
         self.metrics.observe_pass(name, done)
         found = self.environment(name)

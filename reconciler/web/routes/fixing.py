@@ -1,12 +1,15 @@
 """Fix Dependencies, as in the guide: runs a pass, and responds when it is done."""
 
+import time
+from datetime import datetime
+
 from msgspec import UNSET
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from reconciler.daemon.actions import Refusal
 from reconciler.daemon.requests import Reconcile
-from reconciler.status import EnvironmentStatus, PassDetail, Result
+from reconciler.status import EnvironmentStatus, PassDetail, PassStatus, Result
 from reconciler.web.api.backend import ServiceProtocol
 from reconciler.web.api.documents import json_response
 from reconciler.web.api.parameters import body_of, query_of
@@ -16,14 +19,15 @@ from reconciler.web.routes import environments
 from reconciler.web.routes.fixed import summary
 from reconciler.web.security.connection import Connection
 
+_RECORDED_TO = 0.001
+"""Seconds: times of passes are recorded to the millisecond."""
+
 
 class Fixing:
     """Runs passes of `service` for the clients that wait for them."""
 
     def __init__(self, service: ServiceProtocol) -> None:
         self._service = service
-        self._awaited: dict[str, int] = {}
-        """The pass that someone is already waiting for, by environment; it may not show yet."""
 
     async def fix(self, request: HttpRequest) -> Response:
         """Make one environment match what is declared, and report what was done."""
@@ -47,21 +51,21 @@ class Fixing:
         """What became of it.
 
         A pass that is already running may have looked before the file was saved, so only one
-        that starts now reports the current state. If that one changed nothing, the running
-        pass did the work, and its outcome is reported.
+        that starts now reports the current state. If that one changed nothing, a pass that was
+        still running when the request came may have done the work, and its outcome is reported.
         """
-        name = environment.name
-        shown = environment.current_pass
-        running = self._awaited.get(name) if shown is None else shown.id
+        came, name = time.time(), environment.name
         number = await self._service.request(name, asked)
-        self._awaited[name] = number
-        try:
-            outcome = await self._service.wait_for_pass(name, number)
-        finally:
-            if self._awaited.get(name) == number:
-                del self._awaited[name]
-        idle = not outcome.changes and outcome.result is not Result.FAILED
-        if running is None or running == number or not idle:
+        outcome = await self._service.wait_for_pass(name, number)
+        if outcome.changes or outcome.result is Result.FAILED:
             return outcome
-        joined = await self._service.wait_for_pass(name, running)
-        return joined if joined.changes else outcome
+        for before in self._service.history(name, 1, number):
+            if before.changes and _end_of(before) >= came:
+                return self._service.history_entry(before.id) or outcome
+        return outcome
+
+
+def _end_of(ended: PassStatus) -> float:
+    """When a pass ended, in seconds since the epoch."""
+    started = datetime.fromisoformat(ended.started_at).timestamp()
+    return started + (ended.duration_seconds or 0.0) + _RECORDED_TO

@@ -96,10 +96,11 @@ def _pause(service: ServiceProcess) -> None:
 def test_fix_dependencies_from_drift_to_in_sync(
     start: Callable[..., ServiceProcess], project: Project
 ) -> None:
-    """A pass of its own for the saved file could come first; then there is nothing left to fix."""
-    observed = start(debounce="5m")
+    """The environment is only observed: a pass for the saved file could come before the button."""
+    observed = start(mode="observe")
+    button = {"apply": True}
     project.save([*GPU, "alpha>=1", "beta", "gamma>=9"])
-    body = observed.client.post(FIX, timeout=DEADLINE).json()
+    body = observed.client.post(FIX, json=button, timeout=DEADLINE).json()
     assert body["success"] is False
     assert body["message"] == "Installed 2 packages, 1 failed (torch/torchvision preserved)"
     assert body["failed_packages"] == ["gamma>=9"]
@@ -110,7 +111,7 @@ def test_fix_dependencies_from_drift_to_in_sync(
     )
 
     project.save([*GPU, "alpha>=1", "beta"])
-    body = observed.client.post(FIX, timeout=DEADLINE).json()
+    body = observed.client.post(FIX, json=button, timeout=DEADLINE).json()
     assert body["success"] is True, body
     assert (body["packages_installed"], body["packages_failed"]) == (2, 0)
     assert body["message"].endswith("2 packages are installed (torch/torchvision preserved)")
