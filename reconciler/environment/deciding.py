@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import InvalidRequirement
 
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.interpreter import Interpreter
 from reconciler.files.bounded import read_text
 from reconciler.files.deciding import read_deciding_text
 from reconciler.files.trust import Insecure
+from reconciler.state.bounds import requirement_in
 from reconciler.state.desired import Desired
 from reconciler.state.locations import local_path
 from reconciler.uv.cached import cache_folder
@@ -190,7 +191,7 @@ def _required(settings: Mapping[str, Any]) -> Iterator[str]:
         entries = settings.get(key)
         for entry in entries if isinstance(entries, list) else ():
             try:
-                url = Requirement(entry).url if isinstance(entry, str) else None
+                url = requirement_in(entry).url if isinstance(entry, str) else None
             except InvalidRequirement:
                 continue
             if url is not None:

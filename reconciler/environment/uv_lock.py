@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 import tomli
 from packaging.utils import NormalizedName, canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from reconciler.environment.snapshot import Snapshot
 from reconciler.files.bounded import read_text
 from reconciler.files.deciding import read_deciding_text
 from reconciler.files.parsing import toml_of
+from reconciler.state.bounds import version_in
 
 LOCK = "uv.lock"
 
@@ -71,9 +72,8 @@ def _parsed(lock: Path, _stamp: tuple[int, ...]) -> UvLock:
     versions: dict[NormalizedName, frozenset[Version]] = {}
     packages = _read(lock).get("package")
     for package in packages if isinstance(packages, list) else ():
-        try:
-            version = Version(str(_table(package).get("version")))
-        except InvalidVersion:
+        version = version_in(str(_table(package).get("version")))
+        if version is None:
             continue
         name = canonicalize_name(str(package.get("name")))
         versions[name] = versions.get(name, frozenset()) | {version}

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -16,6 +15,7 @@ from packaging.version import Version
 
 from reconciler.files.deciding import read_deciding_text
 from reconciler.files.parsing import toml_of
+from reconciler.state.bounds import marker_in, requirement_in
 from reconciler.state.declared import Declared
 from reconciler.state.desired import Desired
 from reconciler.state.distribution import Distribution
@@ -68,10 +68,10 @@ def _static_project(folder: Path, holds: HoldSet) -> Distribution | None:
 
 
 def _for_extra(line: str, extra: str) -> str:
-    requirement = Requirement(line)
+    requirement = requirement_in(line)
     only = f'extra == "{canonicalize_name(extra)}"'
     marker = f"({requirement.marker}) and {only}" if requirement.marker else only
-    requirement.marker = Marker(marker)
+    requirement.marker = marker_in(marker)
     return str(requirement)
 
 

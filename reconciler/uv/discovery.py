@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import tomli
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import InvalidRequirement
 from packaging.utils import NormalizedName, canonicalize_name
 
 from reconciler.files.deciding import read_deciding
 from reconciler.files.parsing import toml_of
+from reconciler.state.bounds import requirement_in
 from reconciler.state.desired import BadFile, Desired
 from reconciler.state.holds import HoldSet
 from reconciler.state.lowering import BadSource, NotWanted, Section, Sources
@@ -120,7 +121,7 @@ def _sources_in(
         for section, requirements in lists:
             for requirement in requirements if isinstance(requirements, list) else ():
                 with suppress(BadSource, NotWanted, InvalidRequirement, TypeError):
-                    name = canonicalize_name(Requirement(requirement).name)
+                    name = canonicalize_name(requirement_in(requirement).name)
                     source = sources.of(name, section)
                     if source is not None:
                         yield name, source

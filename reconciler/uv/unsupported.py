@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import InvalidSpecifier
 
 from reconciler.log.redact import redact
+from reconciler.state.bounds import specifier_set_in
 from reconciler.state.desired import BadFile
 from reconciler.state.notice import Notice
 from reconciler.uv.known_settings import (
@@ -85,7 +86,7 @@ def _is_satisfied(key: str, value: Any) -> bool:
     from importlib.metadata import version  # noqa: PLC0415 -- rare, and slow to import
 
     try:
-        return SpecifierSet(value).contains(version("uv"))
+        return specifier_set_in(value).contains(version("uv"))
     except (InvalidSpecifier, TypeError, AttributeError):
         return False
 

@@ -1,0 +1,27 @@
+"""Inputs that fuzzing found and that broke a reader once; they are tried in every run."""
+
+from tests.fuzz.studio import MANIFEST, SCRIPT_BESIDE
+
+FACTS_WITHOUT_PLATFORM = (
+    b'{"markers": {"python_full_version": "3.9.5"}, "prefix": "/a", "is_venv": true, "purelib": '
+    b'"/a", "platlib": "/a", "scripts": "/a", "base": [], "externally_managed": false, '
+    b'"suffixes": []}'
+)
+_NUMBER = b"1" * 5_000
+
+CASES: tuple[tuple[str, bytes], ...] = (
+    ("WHEEL in uv's cache", b"PB\xc3Q\xe2'\xc5"),
+    ("WHEEL in uv's cache", b"Tag: py3-none-any\nTag: py3\n"),
+    ("WHEEL in uv's cache", b""),
+    ("a script that arrives", SCRIPT_BESIDE.partition(b"\n'")[0]),
+    ("a script that arrives", SCRIPT_BESIDE.replace(b"python'", b"")),
+    ("the manifest", MANIFEST.replace(b"2.3.1", _NUMBER)),
+    ("an interpreter", FACTS_WITHOUT_PLATFORM),
+    ("uv's version", b"uv " + _NUMBER),
+    ("a member's pyproject.toml", b"[project]\ndependencies = ['a; " + b"(" * 2_000 + b"']"),
+    ("uv.toml", b"required-version = '>=" + _NUMBER + b"'"),
+    ("uv.lock", b"[[package]]\nname = 'torch'\nversion = '" + _NUMBER + b"'"),
+    ("a project by itself", b"[project]\nname = 'a'\n[tool.uv]\noverride-dependencies = 5"),
+    ("a project by itself", b"[project]\nname = 'a'\n[tool.uv]\ndependency-metadata = 5"),
+    ("a distribution's direct_url.json", b'{"url": "\\ud800", "dir_info": {}}'),
+)
