@@ -23,15 +23,15 @@ from tests.fuzz.mutations import grown, mutated
 from tests.fuzz.readers import Reader, readers
 from tests.support.attacks import COUNTED
 
-_ORDINARY = 40
+_ORDINARY = 30
 _INPUTS = int(os.environ.get("RECONCILER_TEST_FUZZ", _ORDINARY))
 _SEED = int(os.environ.get("RECONCILER_TEST_FUZZ_SEED", "1"))
 _SLOW = 3.0
 """Seconds of processor time that no input may take; the largest takes a third of it."""
 _HANGS = 20.0
-_MOST_MEMORY = 200 * 1024 * 1024
-"""Bytes for a document of one megabyte."""
-_GROWN = 2 if _INPUTS <= _ORDINARY else 40
+_MOST_MEMORY = 60 * 1024 * 1024
+"""Bytes for a document of 250,000."""
+_GROWN = 1 if _INPUTS <= _ORDINARY else 40
 _SHOWN = 12
 
 
