@@ -7,6 +7,14 @@ FACTS_WITHOUT_PLATFORM = (
     b'"/a", "platlib": "/a", "scripts": "/a", "base": [], "externally_managed": false, '
     b'"suffixes": []}'
 )
+_WITH_UV = b"""\
+[project]
+name = "a"
+dependencies = ["numpy"]
+optional-dependencies.web = ["torch"]
+[tool.uv]
+sources.numpy = { index = "own" }
+"""
 _NUMBER = b"1" * 5_000
 
 CASES: tuple[tuple[str, bytes], ...] = (
@@ -23,5 +31,11 @@ CASES: tuple[tuple[str, bytes], ...] = (
     ("uv.lock", b"[[package]]\nname = 'torch'\nversion = '" + _NUMBER + b"'"),
     ("a project by itself", b"[project]\nname = 'a'\n[tool.uv]\noverride-dependencies = 5"),
     ("a project by itself", b"[project]\nname = 'a'\n[tool.uv]\ndependency-metadata = 5"),
+    ("pyproject.toml", _WITH_UV + b"index = 5\n"),
+    ("pyproject.toml", _WITH_UV + b"no-sources-package = 5\n"),
+    ("pyproject.toml", _WITH_UV + b"no-sources-package = [5]\n"),
+    ("pyproject.toml", _WITH_UV + b"find-links = 5\n"),
+    ("pyproject.toml", _WITH_UV + b"no-binary = true\nno-build-package = 5\n"),
+    ("pyproject.toml", _WITH_UV + b"dependency-metadata = 5\n"),
     ("a distribution's direct_url.json", b'{"url": "\\ud800", "dir_info": {}}'),
 )
