@@ -15,6 +15,7 @@ optional-dependencies.web = ["torch"]
 [tool.uv]
 sources.numpy = { index = "own" }
 """
+_ONE = b"[environments.studio]\n"
 _NUMBER = b"1" * 5_000
 
 CASES: tuple[tuple[str, bytes], ...] = (
@@ -37,5 +38,12 @@ CASES: tuple[tuple[str, bytes], ...] = (
     ("pyproject.toml", _WITH_UV + b"find-links = 5\n"),
     ("pyproject.toml", _WITH_UV + b"no-binary = true\nno-build-package = 5\n"),
     ("pyproject.toml", _WITH_UV + b"dependency-metadata = 5\n"),
+    ("uv_cache.json", b'{"env": "==1.*"}'),
+    ("uv_cache.json", b'{"env": 5}'),
+    ("uv_cache.json", b'{"directories": {"\\u0000": null}}'),
+    ("the configuration", _ONE + b"pyproject = '" + b"a" * 300 + b"/pyproject.toml'"),
+    ("the configuration", _ONE + b"pyproject = '" + b"a/" * 3_000 + b"'"),
+    ("the configuration", _ONE + b"pyproject = 'b'\npython = 'c" + b"[" * 300 + b"'"),
+    ("the configuration", _ONE + b"pyproject = '" + b"a/" * 3_000 + b"'"),
     ("a distribution's direct_url.json", b'{"url": "\\ud800", "dir_info": {}}'),
 )
