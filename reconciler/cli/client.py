@@ -165,7 +165,10 @@ class Client:
         with self._answer("GET", "/events", headers, _SILENCE) as response:
             self._refuse_errors(response)
             yield ServerEvent("", "connected", {})
-            yield from _events(response)
+            try:
+                yield from _events(response)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise Foreign(self.address) from error
 
     def _get(self, path: str, kind: type[T]) -> T:
         return self._request("GET", path, kind, None)

@@ -18,7 +18,7 @@ from tests.fuzz.mutations import mutated
 from tests.support.attacks import COUNTED
 from tests.web.hosting import Host, connect, read_answer
 
-_INPUTS = int(os.environ.get("RECONCILER_TEST_FUZZ", "150"))
+_INPUTS = int(os.environ.get("RECONCILER_TEST_FUZZ", "800"))
 _SEED = int(os.environ.get("RECONCILER_TEST_FUZZ_SEED", "1"))
 _HOST = b"Host: localhost\r\nConnection: close\r\n"
 _POST = b"Content-Type: application/json\r\nContent-Length: "
