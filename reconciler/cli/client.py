@@ -165,7 +165,10 @@ class Client:
         with self._answer("GET", "/events", headers, _SILENCE) as response:
             self._refuse_errors(response)
             yield ServerEvent("", "connected", {})
-            yield from _events(response)
+            try:
+                yield from _events(response)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise Foreign(self.address) from error
 
     def _get(self, path: str, kind: type[T]) -> T:
         return self._request("GET", path, kind, None)
@@ -215,6 +218,8 @@ class Client:
             yield response
         except (OSError, http.client.HTTPException) as error:
             raise NotRunning(self.address, _reason(error)) from error
+        except OverflowError as error:  # http.client does not check the size of a chunk
+            raise Foreign(self.address) from error
         finally:
             connection.close()
 
