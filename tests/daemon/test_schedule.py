@@ -5,7 +5,7 @@ import pytest
 from reconciler.daemon.known import Known
 from reconciler.daemon.schedule import due, next_check, waits_for_retry
 from reconciler.journal.history import State
-from reconciler.passes.runner import Trouble
+from reconciler.passes.endings import Trouble
 from reconciler.status import Reason, Suspension, Trigger
 from tests.support.passes import environment_for
 
