@@ -98,6 +98,12 @@ class Day:
                 stream = readers.enter_context(self._service.client.stream("GET", "/events"))
                 next(stream.iter_lines())
 
+    def save_again(self) -> None:
+        """Save the project's file as it is."""
+        copy = self._project.path.with_name("copy")
+        copy.write_bytes(self._project.path.read_bytes())
+        copy.replace(self._project.path)
+
     def _save(self, *dependencies: str) -> None:
         self._project.save(["torch", *dependencies])
 
