@@ -11,7 +11,7 @@ import anyio
 from watchfiles import Change, awatch
 
 from reconciler.config import EnvironmentConfig
-from reconciler.daemon.watched import Targets, targets_of
+from reconciler.daemon.watched import HeldPlaces, Targets, targets_of
 from reconciler.environment.snapshot import Snapshot
 from reconciler.log.logger import get_logger
 from reconciler.status import Trigger
@@ -51,6 +51,7 @@ class Watcher:
         self._config = config
         self._wake = wake
         self._look = snapshot
+        self._held = HeldPlaces()
         self._changed = asyncio.Event()
         self._working = True
 
@@ -69,7 +70,7 @@ class Watcher:
             threads.total_tokens -= _THREADS
 
     def _targets(self) -> Targets:
-        return targets_of(self._config, self._look())
+        return targets_of(self._config, self._look(), self._held)
 
     async def _watch(self, targets: Targets) -> None:
         stop = anyio.Event()

@@ -21,7 +21,7 @@ class Held:
         """Ask the kernel about a process."""
         tasks = [*Path(f"/proc/{pid}/task").iterdir()]
         children = sum(len((task / "children").read_text().split()) for task in tasks)
-        return cls(len(os.listdir(f"/proc/{pid}/fd")), len(tasks), children)
+        return cls(len([*Path(f"/proc/{pid}/fd").iterdir()]), len(tasks), children)
 
     def within(self, other: Self) -> bool:
         """Whether nothing of it is more than in the other."""

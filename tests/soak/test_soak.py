@@ -99,9 +99,8 @@ def test_nothing_that_the_service_holds_on_to_grows(
     after = {name: Disk.below(place) for name, place in places.items()}
     state = Disk.below(soaked.directory / "state")
     grown = {kind: growth([getattr(m, kind) for m in memory]) for kind in ("resident", "anonymous")}
-    print(
-        f"{_EDITS} edits, {idle}, {end}, {memory[0]}, {memory[-1]}, {grown}, {before}, {after}, {state}"
-    )
+    print(f"{_EDITS} edits: {idle}, {end}, {memory[0]}, {memory[-1]}, {grown}, {state}")
+    print(before, after)
     assert end.within(idle), (idle, end)
     assert soaked.processes() == [soaked.pid]
     assert after["temporary"].files == 0
