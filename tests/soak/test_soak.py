@@ -8,7 +8,11 @@ edits on, memory is judged as well. A thousand, in the better part of an hour on
 With the defaults, a day has 144 looks (`interval = "10m"`) and 24 audits (`audit_interval = "1h"`).
 Here both come 600 times as often, once a second and once in six, in the same proportion; a thousand
 edits end only after 144 looks that found nothing to do and 24 audits. Passes that are recorded are
-forgotten after the latest 1,000, which a thousand edits exceed.
+forgotten after the latest 1,000, which a thousand edits exceed. A retry comes as in earnest: after
+5 seconds at first, and at most 10 minutes.
+
+Some memory fills up once, and belongs to the warm-up, the first fifth: 1,024 events and 64 passes
+are remembered for clients, and SQLite keeps 2 MB of pages.
 """
 
 import os
