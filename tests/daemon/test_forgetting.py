@@ -26,7 +26,7 @@ def test_a_build_that_is_no_longer_held_is_forgotten_by_the_watcher(project, ven
     watcher = Watcher(environment.config, lambda *_: None, environment.look)
     for version in ("2.3.1+rocm5.7", "2.4.0+rocm6.1", "2.5.0+rocm6.2"):
         install(venv, fake_torch(tmp_path, version))
-        watcher._targets()
+        asyncio.run(watcher._targets())
 
     assert alive(Distribution, lambda it: it.name == "torch" and venv in it.info.parents) == 1
 
