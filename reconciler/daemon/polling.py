@@ -13,7 +13,7 @@ from reconciler.daemon.watched import OF_PREFIX, Targets
 SECONDS = 2.0
 """How often to look."""
 
-_Identity = tuple[int, int, int] | None
+Identity = tuple[int, int, int] | None
 
 
 class Poller:
@@ -28,16 +28,16 @@ class Poller:
         before, self._seen = self._seen, dict(self._look())
         return {path for path, identity in self._seen.items() if identity != before[path]}
 
-    def _look(self) -> Iterator[tuple[str, _Identity]]:
+    def _look(self) -> Iterator[tuple[str, Identity]]:
         targets = self._targets
         inside = (f"{targets.prefix}/{name}" for name in OF_PREFIX)
         for path in (*targets.files, *targets.places, *inside):
-            yield path, _identity(path, names=False)
+            yield path, identity_of(path)
         for site in targets.sites:
-            yield str(site), _identity(str(site), names=True)
+            yield str(site), identity_of(str(site), names=True)
 
 
-def _identity(path: str, *, names: bool) -> _Identity:
+def identity_of(path: str, *, names: bool = False) -> Identity:
     """What changes with a file; of a folder only which one it is, unless its names count."""
     try:
         found = os.lstat(path)

@@ -15,7 +15,7 @@ import anyio
 from watchfiles import awatch
 
 from reconciler.config import EnvironmentConfig
-from reconciler.daemon.polling import SECONDS, Poller
+from reconciler.daemon.polling import SECONDS, Identity, Poller, identity_of
 from reconciler.daemon.watched import HeldPlaces, Targets, targets_of
 from reconciler.environment.snapshot import Snapshot
 from reconciler.files.inotify import WatchRefused, watch_refused
@@ -72,6 +72,7 @@ class Watcher:
         self._look = snapshot
         self._tell_why = tell
         self._held = HeldPlaces()
+        self._files: dict[str, Identity] = {}
         self._changed = asyncio.Event()
         self._working = True
 
@@ -107,7 +108,12 @@ class Watcher:
         await asyncio.sleep(0)  # each task begins, which is when awatch sets its watches
         # What happened before was seen by no watch: not by the last one, nor at the start by
         # a pass that has begun to look already.
-        self._wake(Trigger.INTERVAL, 0.0)
+        loop = asyncio.get_running_loop()
+        edited = await loop.run_in_executor(_LOOKING, self._edited, targets)
+        if edited:
+            self._tell(edited, targets, quiet=0.0)
+        else:
+            self._wake(Trigger.INTERVAL, 0.0)
         failed: list[BaseException] = []
         try:
             refused = await _refused(targets)  # one more: if that works, all the others are set
@@ -126,6 +132,11 @@ class Watcher:
             await asyncio.sleep(_GONE_SECONDS)
             return None
         return WatchRefused(str(failed[0]), _RAISE) if failed else None
+
+    def _edited(self, targets: Targets) -> set[str]:
+        """The project's files that have changed since the last call."""
+        before, self._files = self._files, {path: identity_of(path) for path in targets.files}
+        return {path for path, now in self._files.items() if before.get(path, now) != now}
 
     async def _until_elsewhere(self, targets: Targets, tasks: list["asyncio.Task[None]"]) -> None:
         while not any(task.done() for task in tasks):
@@ -181,6 +192,7 @@ class Watcher:
         paths = sorted(changed)
         in_project = [p for p in paths if p in targets.files]
         if in_project:
+            self._edited(targets)
             log.info("file.changed", environment=self._config.name, files=in_project[:5])
             self._wake(Trigger.FILE, quiet)
         if len(in_project) < len(paths):

@@ -6,6 +6,7 @@ import pytest
 
 from reconciler.config import Notify, Occasion
 from reconciler.daemon.claim import Claim
+from reconciler.daemon.turns import Turns
 from reconciler.daemon.worker import Worker
 from reconciler.environment.environment import Environment
 from reconciler.holds.monitor import HoldMonitor
@@ -75,7 +76,9 @@ def test_a_running_service_says_so_and_sends_a_notice(project, venv, journal, to
     notify = Notify(on=(Occasion.HOLD_BROKEN,), command=command)
     environment = environment_for(project, notify=(notify,), interval=0.5)
     shown: list[EnvironmentStatus] = []
-    worker = Worker(environment, journal, Claim(environment), shown.append, lambda *_: None)
+    worker = Worker(
+        environment, journal, Claim(environment), shown.append, lambda *_: None, Turns(1)
+    )
     worker.start(Trigger.START)
     try:
         wait_until(lambda: shown[-1].phase == "InSync", what="a hold")

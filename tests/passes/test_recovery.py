@@ -133,7 +133,7 @@ def test_every_start_recovers_from_a_death_at_every_step_of_two_renames(site, tm
         died = killed_exchange(site, number, staged=way.startswith("staged"))
         away = not (site.venv / "bin").exists()
         without += away
-        environment = environment_for(site)
+        environment = environment_for(site, keep_generations=MOST_STEPS)
         if died and not away and number % every:
             with locked(environment):
                 recover(environment)
