@@ -192,7 +192,10 @@ _NETWORK = regex(
 )
 _NETWORK_FIX = "Check the index's address, your credentials and your proxy; the pass is retried."
 _SLOW_FIX = f"Raise UV_HTTP_TIMEOUT if the network is slow. {_NETWORK_FIX}"
-_UNWRITABLE = regex(r"(?:Read-only file system|Permission denied) \(os error \d+\)")
+_UNWRITABLE = regex(
+    r"(?:Read-only file system|Permission denied) \(os error \d+\)"
+    r"|Failed to write to the (?:distribution|client) cache\b.{0,4096}?\(os error \d+\)"
+)
 _UNWRITABLE_FIX = (
     "Make it writable for the service's user, or set UV_CACHE_DIR to another folder if it is uv's "
     "cache."
@@ -229,13 +232,13 @@ def failure(code: int, log: str) -> UvError:
         return BadEntry(canonicalize_name(entry[1]), words, log)
     unusable = _UNUSABLE.match(words)
     asked_for = unusable is not None and " @ " in unusable[0]  # at a URL that does not exist
+    if _UNWRITABLE.search(words) and not asked_for:  # else that file may be the one
+        return Unwritable(_sentences(words, _UNWRITABLE_FIX), log)
     if unusable and not (asked_for and _UNFIT.search(words)):
         name = next(group for group in unusable.groups() if group)
         return Unusable(canonicalize_name(name), words, log)
     if "No solution found" in words or _UNFIT.search(words):
         return NoSolution(words, log)
-    if _UNWRITABLE.search(words):
-        return Unwritable(_sentences(words, _UNWRITABLE_FIX), log)
     if code == -signal.SIGKILL:
         return UvError("uv was killed by SIGKILL. If memory ran out, `dmesg` says so.", log)
     if code < 0:

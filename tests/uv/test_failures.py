@@ -8,7 +8,7 @@ import pytest
 from packaging.version import Version
 
 from reconciler.processes import Cancellation
-from reconciler.uv.answers import Unwritable
+from reconciler.uv.answers import Unusable, Unwritable
 from reconciler.uv.program import (
     BuildFailed,
     DiskFull,
@@ -249,6 +249,21 @@ def test_a_full_disk_is_told_as_such(asker, index, tmp_path):
             1,
             "error: Failed to build `x==1`\n  cause: Permission denied (os error 13)",
             BuildFailed,
+        ),
+        (
+            2,
+            "error: Failed to download `x==1`\n  cause: Permission denied (os error 13) at /cache",
+            Unwritable,
+        ),
+        (
+            2,
+            "error: Failed to install: x.whl (x==1)\n  cause: Permission denied (os error 13)",
+            Unwritable,
+        ),
+        (
+            2,
+            "error: Failed to download `x @ file:///x`\n  cause: Permission denied (os error 13)",
+            Unusable,
         ),
         (2, "error: something new", UvError),
         (2, "", UvError),
