@@ -10,6 +10,8 @@ from reconciler.status import Reason, Trigger
 
 _SOONEST = 0.2
 """Seconds between a pass and the next one."""
+_SAME = 0.05
+"""Seconds that two times of the same moment may differ: each is measured by itself."""
 _NOT_ABOUT_FILES = frozenset({Reason.BAD_FILE, Reason.INTERPRETER_UNUSABLE, Reason.BUSY})
 """Why a pass could not even begin: it does as soon as that is over."""
 
@@ -36,7 +38,7 @@ def due(known: Known, now: float) -> tuple[float, Trigger]:
     """When a pass begins if nothing happens before, and with which trigger."""
     at = known.next_check_at or now
     retry = known.state.retry_at
-    return at, Trigger.RETRY if retry and retry <= at else Trigger.INTERVAL
+    return at, Trigger.RETRY if retry and retry <= at + _SAME else Trigger.INTERVAL
 
 
 def waits_for_retry(known: Known, snapshot: Snapshot, now: float) -> bool:
