@@ -162,10 +162,15 @@ def no_blocks_for_the_cache(world: World) -> None:
 
 
 def _read_only(folder: Path, world: World) -> None:
-    # Mounted over itself: a file system that has open files cannot be made read-only.
+    # Mounted over itself, and made read-only elsewhere before: what has files that are open for
+    # writing cannot be made read-only.
+    beside = world.folder / f"{folder.name}-read-only"
+    beside.mkdir()
+    subprocess.run(["mount", "--bind", str(folder), str(beside)], check=True)
+    world.undo.callback(unmount, beside)
+    subprocess.run(["mount", "-o", "remount,ro,bind", str(beside)], check=True)
+    subprocess.run(["mount", "--bind", str(beside), str(folder)], check=True)
     world.undo.callback(subprocess.run, ["umount", "-l", str(folder)], check=True)
-    subprocess.run(["mount", "--bind", str(folder), str(folder)], check=True)
-    subprocess.run(["mount", "-o", "remount,ro,bind", str(folder)], check=True)
 
 
 def read_only(world: World) -> None:
