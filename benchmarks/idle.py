@@ -10,6 +10,7 @@ from benchmarks.measure import Row, Side, bound, in_turn, ratio
 from benchmarks.scene import Scene, Silent, environment_of, packages_in, reconcile
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal
+from reconciler.passes import reconcile as passes
 from reconciler.passes.runner import PassRunner
 from reconciler.processes import Cancellation
 from reconciler.status import Result
@@ -62,7 +63,7 @@ def _bounded(what: str, side: Side) -> Row:
 
 def _record(recorder: PassRunner) -> None:
     found = recorder.run(
-        lambda running: running.reconcile(audit=False),
+        lambda running: passes.reconcile(running, audit=False),
         trigger="interval",
         pass_id=None,
         cancel=Cancellation(),

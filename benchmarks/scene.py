@@ -14,8 +14,9 @@ import tomli
 
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.environment import Environment
+from reconciler.passes import reconcile as passes
 from reconciler.passes.outcome import Outcome
-from reconciler.passes.reconcile import Pass
+from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
 from tests.support.environments import install, make_venv, uv_binary
 from tests.support.torch import TORCH, TORCHVISION, TRITON_ROCM, gpu_stack
@@ -39,7 +40,7 @@ class Silent:
 
 def reconcile(environment: Environment, *, audit: bool) -> Outcome:
     """One pass in this process."""
-    return Pass(environment, Cancellation(), Silent()).reconcile(audit=audit)
+    return passes.reconcile(Pass(environment, Cancellation(), Silent()), audit=audit)
 
 
 def environment_of(folder: Path) -> Environment:

@@ -218,6 +218,8 @@ class Client:
             yield response
         except (OSError, http.client.HTTPException) as error:
             raise NotRunning(self.address, _reason(error)) from error
+        except OverflowError as error:  # http.client does not check the size of a chunk
+            raise Foreign(self.address) from error
         finally:
             connection.close()
 

@@ -14,6 +14,7 @@ from reconciler.config.address import LONGEST_SOCKET_PATH, UnixAddress
 from reconciler.config.problem import Unfit
 from reconciler.log.visible import visible_in_cell
 from reconciler.patterns import regex
+from reconciler.state.bounds import LONGEST_PATH
 
 _CONTROL = regex("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """C0, DEL and C1, among them NEL, and Unicode's line and paragraph separators."""
@@ -46,8 +47,12 @@ def absolute(text: str, place: Place) -> Path:
     return path
 
 
+_LONGEST_NAME = 255
+"""Bytes in the name of a file or folder, on every file system of Linux."""
+
+
 def require_plain(text: str | Path, *, key: str | None = None) -> None:
-    """Refuse control characters and names that are not UTF-8.
+    """Refuse control characters, and names that are not UTF-8 or too long to exist.
 
     Args:
         text: A path.
@@ -63,6 +68,13 @@ def require_plain(text: str | Path, *, key: str | None = None) -> None:
             reason=f"expected a path without control characters, in UTF-8, found {what}: "
             f"{visible(text)}",
             fix="Rename the file or the folder, and correct the path.",
+        )
+    names = Path(text).parts
+    if len(str(text)) > LONGEST_PATH or any(len(os.fsencode(n)) > _LONGEST_NAME for n in names):
+        raise Unfit(
+            key=key,
+            reason="expected a path, found one that is too long to exist",
+            fix="Correct the path.",
         )
 
 

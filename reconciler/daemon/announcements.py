@@ -6,7 +6,7 @@ import msgspec
 
 from reconciler.config import Occasion
 from reconciler.daemon.notifications import Notices
-from reconciler.passes.runner import Trouble
+from reconciler.passes.endings import Trouble
 from reconciler.status import Hold, PassStatus
 
 

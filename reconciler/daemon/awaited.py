@@ -42,7 +42,17 @@ class Passes:
             raise NeverOver
         future: asyncio.Future[PassDetail] = asyncio.get_running_loop().create_future()
         self._awaited[number].append(future)
-        return await future
+        try:
+            return await future
+        finally:  # a client that has gone would be remembered until the end of the pass
+            self._no_longer_waits(number, future)
+
+    def _no_longer_waits(self, number: int, future: asyncio.Future[PassDetail]) -> None:
+        waiting = self._awaited.get(number, [])
+        if future in waiting:
+            waiting.remove(future)
+        if not waiting:
+            self._awaited.pop(number, None)
 
     def abandon(self, number: int | None) -> None:
         """This pass will never be done: let go of everyone who waits for it."""

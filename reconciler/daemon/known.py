@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.snapshot import Snapshot
 from reconciler.journal.history import State
+from reconciler.passes.endings import Trouble
 from reconciler.passes.outcome import Outcome
-from reconciler.passes.runner import Trouble
 from reconciler.status import Change, Failure, GenerationStatus, Gpu, Hold, PassStatus
 
 

@@ -29,7 +29,7 @@ from reconciler.daemon.worker import Worker
 from reconciler.journal.history import JOURNAL, Journal, iso
 from reconciler.log.logger import get_logger
 from reconciler.log.redact import redact
-from reconciler.passes.runner import JOURNAL_FIX
+from reconciler.passes.endings import JOURNAL_FIX
 from reconciler.status import (
     EnvironmentStatus,
     PassDetail,

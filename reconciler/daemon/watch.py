@@ -9,13 +9,14 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import anyio
 from watchfiles import awatch
 
 from reconciler.config import EnvironmentConfig
 from reconciler.daemon.polling import SECONDS, Poller
-from reconciler.daemon.watched import Targets, targets_of
+from reconciler.daemon.watched import HeldPlaces, Targets, targets_of
 from reconciler.environment.snapshot import Snapshot
 from reconciler.files.inotify import WatchRefused, watch_refused
 from reconciler.log.logger import get_logger
@@ -70,6 +71,7 @@ class Watcher:
         self._wake = wake
         self._look = snapshot
         self._tell_why = tell
+        self._held = HeldPlaces()
         self._changed = asyncio.Event()
         self._working = True
 
@@ -93,7 +95,8 @@ class Watcher:
 
     async def _targets(self) -> Targets:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(_LOOKING, targets_of, self._config, self._look())
+        look = partial(targets_of, self._config, self._look(), self._held)
+        return await loop.run_in_executor(_LOOKING, look)
 
     async def _watch(self, targets: Targets) -> WatchRefused | None:
         """Watch until the folders are other ones; why it cannot be done, or None."""

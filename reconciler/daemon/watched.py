@@ -4,7 +4,7 @@ Looks at the disk and decides; it watches nothing itself and starts no process.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -12,7 +12,6 @@ import msgspec
 
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.snapshot import Snapshot
-from reconciler.state.holds import Held
 from reconciler.state.installed import Distribution
 from reconciler.trees.tree import recorded_paths
 from reconciler.trees.workspace import NAME
@@ -62,12 +61,15 @@ class Targets(msgspec.Struct, frozen=True):
         return parent in map(str, self.sites) or any(path.startswith(f"{t}/") for t in self.trees)
 
 
-def targets_of(config: EnvironmentConfig, snapshot: Snapshot | None) -> Targets:
+def targets_of(
+    config: EnvironmentConfig, snapshot: Snapshot | None, held: "HeldPlaces | None" = None
+) -> Targets:
     """What to watch of an environment.
 
     Args:
         config: Which project and environment.
         snapshot: The environment as it was last seen, if it was.
+        held: Remembers where the held packages are, from one time to the next.
     """
     deciding = [config.pyproject, config.pyproject.with_name("uv.toml"), *_of_workspace(snapshot)]
     files = {place for file in deciding for place in _on_the_way(file)}
@@ -77,14 +79,15 @@ def targets_of(config: EnvironmentConfig, snapshot: Snapshot | None) -> Targets:
     root = config.python.parent.parent
     prefix = snapshot.interpreter.prefix if snapshot else Path(os.path.realpath(root))
     sites = snapshot.interpreter.site_directories if snapshot else ()
+    owned = (held or HeldPlaces()).of(snapshot) if snapshot else []
+    strays = {place for one in owned for place in one.strays}
     found = Targets(
         files=frozenset(files),
-        places=frozenset(
-            {*_on_the_way(root), str(prefix), *(_held_strays(snapshot) if snapshot else ())}
-        ),
+        # The files of holds that are not in site-packages: scripts, and what they share.
+        places=frozenset({*_on_the_way(root), str(prefix), *strays}),
         prefix=prefix,
         sites=tuple(d for d in sites if d.is_dir()),
-        trees=tuple(_held_trees(snapshot)) if snapshot else (),
+        trees=tuple(_trees_of(owned, sites)),
     )
     inodes = tuple(_inode(p) for p in (*found.folders, *found.trees))
     return Targets(found.files, found.places, prefix, found.sites, found.trees, inodes)
@@ -139,37 +142,43 @@ class _Owned(msgspec.Struct, frozen=True):
     strays: frozenset[str]
 
 
-_known: dict[Path, tuple[Distribution, _Owned]] = {}
-"""Reading a RECORD with 15,000 rows takes some ten milliseconds, and it seldom changes."""
+class HeldPlaces:
+    """Where the held packages of one environment are; only those that are held now are remembered.
+
+    Reading a RECORD with 15,000 rows takes some ten milliseconds, and it seldom changes.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[Distribution, _Owned]] = {}
+
+    def of(self, snapshot: Snapshot) -> list[_Owned]:
+        """The places of each hold."""
+        prefix = snapshot.interpreter.prefix
+        fresh: dict[Path, tuple[Distribution, _Owned]] = {}
+        for held in snapshot.holds.held.values():
+            distribution = held.distribution
+            known = self._known.get(distribution.info)
+            if known is None or known[0] is not distribution:
+                known = (distribution, _owned(distribution, prefix))
+            fresh[distribution.info] = known
+        self._known = fresh
+        return [owned for _, owned in fresh.values()]
 
 
-def _held_trees(snapshot: Snapshot) -> Iterator[Path]:
+def _owned(distribution: Distribution, prefix: Path) -> _Owned:
+    site = f"{distribution.info.parent}/"
+    tops, strays = {distribution.info.name}, set()
+    for path in recorded_paths(distribution, prefix):
+        place = f"{prefix}/{path}"
+        if place.startswith(site):
+            tops.add(place.removeprefix(site).partition("/")[0])
+        elif not path.startswith(f"{NAME}/"):
+            strays.add(place)
+    return _Owned(frozenset(tops), frozenset(strays))
+
+
+def _trees_of(owned: Iterable[_Owned], sites: Iterable[Path]) -> Iterator[Path]:
     """The folders of held packages, in which any change matters."""
-    prefix = snapshot.interpreter.prefix
-    names = {name for held in snapshot.holds.held.values() for name in _owned(held, prefix).tops}
-    for site in snapshot.interpreter.site_directories:
+    names = {name for one in owned for name in one.tops}
+    for site in sites:
         yield from (site / name for name in sorted(names) if (site / name).is_dir())
-
-
-def _held_strays(snapshot: Snapshot) -> Iterator[str]:
-    """The files of holds that are not in site-packages: scripts, and what they share."""
-    prefix = snapshot.interpreter.prefix
-    for held in snapshot.holds.held.values():
-        yield from _owned(held, prefix).strays
-
-
-def _owned(held: Held, prefix: Path) -> _Owned:
-    distribution = held.distribution
-    known = _known.get(distribution.info)
-    if known is None or known[0] is not distribution:
-        site = f"{distribution.info.parent}/"
-        tops, strays = {distribution.info.name}, set()
-        for path in recorded_paths(distribution, prefix):
-            place = f"{prefix}/{path}"
-            if place.startswith(site):
-                tops.add(place.removeprefix(site).partition("/")[0])
-            elif not path.startswith(f"{NAME}/"):
-                strays.add(place)
-        known = (distribution, _Owned(frozenset(tops), frozenset(strays)))
-        _known[distribution.info] = known
-    return known[1]

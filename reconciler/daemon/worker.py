@@ -33,12 +33,13 @@ from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal, State, iso, without_log
 from reconciler.log.logger import context, get_logger
+from reconciler.passes.endings import JOURNAL_FIX, Trouble
 from reconciler.passes.gates import Gates
 from reconciler.passes.outcome import Outcome
 from reconciler.passes.publish import until_unchanged
 from reconciler.passes.reconcile import observe, plan, reconcile
 from reconciler.passes.restore import restore
-from reconciler.passes.runner import JOURNAL_FIX, PassRunner, Recorded, Trouble, is_worth_telling
+from reconciler.passes.runner import PassRunner, Recorded, is_worth_telling
 from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation, Cancelled
 from reconciler.status import Hold, PassDetail, PassStatus, Reason, Trigger

@@ -182,6 +182,9 @@ def inspect(executable: Path) -> Interpreter:
     )
 
 
+_NEEDED = ("python_version", "sys_platform")
+
+
 class _Facts(msgspec.Struct):
     """What the interpreter prints; anything could be in its place."""
 
@@ -206,6 +209,9 @@ def facts_of(out: str) -> _Facts:
     facts = json_as(out.splitlines()[-1], _Facts)
     if version_in(facts.markers.get("python_full_version", "")) is None:
         raise ValueError("it has no version")
+    missing = [name for name in _NEEDED if name not in facts.markers]
+    if missing:
+        raise ValueError(f"it has no {missing[0]}")
     paths = (facts.prefix, facts.purelib, facts.platlib, facts.scripts, *facts.base)
     if any("\0" in path or len(path) > LONGEST_PATH for path in paths):
         raise ValueError("one of its folders is not a path")

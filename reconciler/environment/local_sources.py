@@ -42,10 +42,13 @@ class LocalSources:
     def read(self, installed: Installed) -> Mapping[NormalizedName, LocalSource]:
         """The source of each package that was installed from a folder or a file."""
         found: dict[NormalizedName, LocalSource] = {}
+        places: set[Path] = set()
         for distribution in installed.distributions.values():
             place = _place_of(distribution)
             if place is not None and len(found) < _MOST_SOURCES:
                 found[distribution.name] = self._source(distribution, place)
+                places.add(place)
+        self._projects = {f: known for f, known in self._projects.items() if f.parent in places}
         self._recorded = {name: self._recorded[name] for name in found}
         return found
 

@@ -41,12 +41,15 @@ def json_of(text: str | bytes) -> Any:
     """A JSON value.
 
     Raises:
-        ValueError: It is none, or is nested too deeply.
+        ValueError: It is none, is nested too deeply, or has half of a surrogate pair.
     """
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        if (b"\\u" if isinstance(text, bytes) else "\\u") in text:  # type: ignore[operator]
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError(_DEEP) from None
+    return value
 
 
 def json_as(text: str | bytes, kind: type[T]) -> T:

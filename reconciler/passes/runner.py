@@ -1,7 +1,7 @@
 """Runs one pass under the environment's lock, and records how it ended.
 
 Shared by the service and the one-shot commands: both write the same to the journal and retry
-failed passes in the same way. Every way a pass can end is put into words; no error is hidden.
+failed passes in the same way.
 """
 
 import random
@@ -26,36 +26,22 @@ from reconciler.log.logger import context, get_logger
 from reconciler.log.redact import redact
 from reconciler.passes import publish
 from reconciler.passes.agreement import only_disagreements
-from reconciler.passes.outcome import Gate, Listener, LiveTreeChanged, Outcome, reason_of
-from reconciler.passes.prove import VerifyFailed
+from reconciler.passes.endings import Trouble, trouble_of
+from reconciler.passes.outcome import Gate, Listener, LiveTreeChanged, Outcome
 from reconciler.passes.reconcile import create
 from reconciler.passes.recovery import recover, recover_first
 from reconciler.passes.running import Pass
 from reconciler.planning.counterfactual import still_held_back
-from reconciler.planning.decision import HoldViolation
-from reconciler.processes import Cancellation, Cancelled
-from reconciler.status import ExpectedEnd, HeldBack, Hold, PassDetail, Problem, Reason, Result
+from reconciler.processes import Cancellation
+from reconciler.status import HeldBack, Hold, PassDetail, Reason, Result
 from reconciler.trees import generations
 from reconciler.vault.copies import CopyDamaged
 
 log = get_logger(__name__)
 T = TypeVar("T")
 
-JOURNAL_FIX = (
-    "Free some space, let the service's user write it, or end what locks it; it is tried again."
-)
 FIRST_RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 600.0
-
-
-class Trouble(msgspec.Struct, frozen=True):
-    """Why a pass ended without its result, in one word and in a sentence."""
-
-    reason: Reason
-    message: str
-    problem: Problem | None = None
-    retry_after: float | None = None
-    """Seconds until the retry, if that is known; otherwise the back-off decides."""
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -348,53 +334,3 @@ def is_worth_telling(detail: PassDetail, trouble: Trouble | None) -> bool:
     if trouble is not None:
         return trouble.retry_after is None
     return detail.result is not Result.UNCHANGED or bool(detail.failed)
-
-
-def trouble_of(error: Exception, *, untouched: bool = False) -> Trouble:
-    """Why a pass ended; an unexpected error is logged with its traceback.
-
-    Args:
-        error: What was raised.
-        untouched: Whether the environment is known to be unchanged.
-    """
-    known = " The environment is unchanged." if untouched else ""
-    match error:
-        case ExpectedEnd():
-            _tell_facts(error)
-            message = redact(error.message)
-            return Trouble(error.reason, message, error.problem, error.retry_after)
-        case sqlite3.Error():
-            return Trouble(
-                Reason.JOURNAL_FAILED,
-                redact(f"the history cannot be used ({error}). {JOURNAL_FIX}{known}"),
-            )
-        case Cancelled():
-            return Trouble(Reason.STOPPED, f"the pass was stopped.{known}")
-        case OSError():
-            reason, fix = reason_of(error)
-            return Trouble(reason, redact(f"{error}. {fix}{known}"))
-    log.error("pass.unexpected", exc_info=error)
-    return Trouble(
-        Reason.UNEXPECTED,
-        f"{type(error).__name__}: {redact(str(error))}. This is a bug in Reconciler: please "
-        f"report it with the traceback in the log.{known}",
-    )
-
-
-def _tell_facts(error: ExpectedEnd) -> None:
-    """Log the details that are not in the sentence."""
-    message = redact(error.message)
-    match error:
-        case VerifyFailed():
-            log.error("verify.failed", reason=error.reason, message=message, output=error.output)
-        case HoldViolation():
-            log.error("hold.violation", package=error.name, message=message)
-
-
-__all__ = [
-    "PassRunner",
-    "Recorded",
-    "Trouble",
-    "is_worth_telling",
-    "trouble_of",
-]

@@ -41,14 +41,14 @@ class Adjustments(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Adjustments":
         """From filtered uv settings; uv itself reports what it does not understand."""
-        overrides = settings.get("override-dependencies", ())
-        excluded = settings.get("exclude-dependencies", ())
+        overrides = _entries(settings, "override-dependencies")
+        excluded = _entries(settings, "exclude-dependencies")
         return cls(
             overrides=_by_name(overrides),
             excluded=_names(excluded),
             scoped=_scoped(overrides, excluded),
-            constraints=_by_name(settings.get("constraint-dependencies", ())),
-            metadata=dict(_metadata(settings.get("dependency-metadata", ()))),
+            constraints=_by_name(_entries(settings, "constraint-dependencies")),
+            metadata=dict(_metadata(_entries(settings, "dependency-metadata"))),
         )
 
     def apply(
@@ -134,6 +134,11 @@ class Adjustments(msgspec.Struct, frozen=True):
             ):
                 return OutOfBounds(found.version, f"{found.name}{constraint.specifier}")
         return None
+
+
+def _entries(settings: Mapping[str, Any], key: str) -> list[object]:
+    found = settings.get(key)
+    return list(found) if isinstance(found, list | tuple) else []
 
 
 def _by_name(entries: Iterable[object]) -> _ByName:

@@ -44,7 +44,7 @@ class BuildStamp(msgspec.Struct, frozen=True):
                 timestamp=_time(timestamp),
                 commit=data.get("commit"),
                 tags=data.get("tags"),
-                env=data.get("env") or {},
+                env=dict(data.get("env") or {}),
                 directories={
                     name: _time(created)
                     for name, created in (data.get("directories") or {}).items()

@@ -108,7 +108,8 @@ class Sources(msgspec.Struct, frozen=True, dict=True):
         for uv, file in [(self.uv, self.file)] + (
             [(workspace.uv, workspace.file)] if workspace else []
         ):
-            for table in uv.get("index") or ():
+            tables = uv.get("index")
+            for table in tables if isinstance(tables, list) else ():
                 if isinstance(table, dict) and isinstance(table.get("name"), str):
                     found.setdefault(table["name"], (table, file.parent))
         return found

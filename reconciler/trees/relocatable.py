@@ -9,7 +9,7 @@ import hashlib
 import os
 import shlex
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from reconciler.files.bounded import read_bytes
@@ -34,9 +34,10 @@ def rewrite_scripts(incoming: Path, scripts: Path, prefix: Path, sites: Iterable
         return
     folder = incoming / scripts.relative_to(prefix)
     written = dict(
-        _rewrite(script, scripts)
+        change
         for script in (folder.iterdir() if folder.is_dir() else ())
         if not script.is_symlink() and beginning_of(script).startswith(BESIDE_ITSELF)
+        for change in _rewritten(script, scripts)
     )
     if not written:
         return
@@ -45,18 +46,26 @@ def rewrite_scripts(incoming: Path, scripts: Path, prefix: Path, sites: Iterable
             _correct(record, written)
 
 
-def _rewrite(script: Path, scripts: Path) -> tuple[bytes, bytes]:
-    """Rewrite one script, and return the end of its row in RECORD before and after."""
+def _rewritten(script: Path, scripts: Path) -> Iterator[tuple[bytes, bytes]]:
+    """Rewrite one script; yields the end of its row in RECORD before and after.
+
+    A wheel may bring a script that only begins like those that uv writes: it stays as it is.
+    """
     before = read_bytes(script)
-    line, rest = before.removeprefix(BESIDE_ITSELF).split(b"\n", 1)
+    line, _, rest = before.removeprefix(BESIDE_ITSELF).partition(b"\n")
     quoted, mark, arguments = line.partition(_ARGUMENTS)
-    (named,) = shlex.split(quoted.decode("utf-8", "surrogateescape"))
+    try:
+        (named,) = shlex.split(quoted.decode("utf-8", "surrogateescape"))
+    except ValueError:
+        return
+    if not mark or "\0" in named:
+        return
     there, name = os.path.split(script.parent / named)
     folder = os.path.relpath(os.path.realpath(there), scripts)
     interpreter = _quoted(os.path.normpath(f"{folder}/{name}"))
     after = b"".join((BESIDE_ITSELF, interpreter, mark, arguments, b"\n", rest))
     _replace(script, after)
-    return _recorded(before), _recorded(after)
+    yield _recorded(before), _recorded(after)
 
 
 def _quoted(path: str) -> bytes:

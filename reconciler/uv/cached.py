@@ -6,6 +6,7 @@ an index lists it. This packs one again. Only reads the cache.
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
@@ -13,8 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.files.bounded import open_regular, read_bytes, read_text
+from reconciler.patterns import regex
 from reconciler.state.distribution import Distribution, RecordedFile, read_record
 from reconciler.state.locations import from_home
+
+_MOST_WHEEL = 64 * 1024
+_TAG = regex(r"Tag:\s*([\w.]+)-([\w.]+)-([\w.]+)\s*", re.ASCII)
+_LONGEST_TAG = 150
 
 
 def cache_folder(environ: Mapping[str, str], settings: Mapping[str, Any]) -> Path | None:
@@ -43,8 +49,9 @@ def pack_cached(installed: Distribution, cache: Path, folder: Path) -> Path | No
         OSError: `folder` cannot be written.
     """
     for info in sorted(cache.glob(f"archive-v*/*/{installed.info.name}")):
-        if _is_same(info, installed.info):
-            wheel = folder / f"{installed.info.name.removesuffix('.dist-info')}-{_tag(info)}.whl"
+        tag = _tag(info) if _is_same(info, installed.info) else None
+        if tag is not None:
+            wheel = folder / f"{installed.info.name.removesuffix('.dist-info')}-{tag}.whl"
             _pack(info.parent, wheel)
             return wheel
     return None
@@ -95,11 +102,18 @@ def _rows(info: Path) -> Iterator[tuple[str, RecordedFile]]:
         yield os.path.relpath(row.path, info.parent), row
 
 
-def _tag(info: Path) -> str:
-    """The tag of the wheel's file name: its sets compressed (PEP 425)."""
-    lines = read_text(info / "WHEEL").splitlines()
-    tags = [line.partition(":")[2].strip().split("-") for line in lines if line.startswith("Tag:")]
-    return "-".join(".".join(sorted(set(part))) for part in zip(*tags, strict=True))
+def _tag(info: Path) -> str | None:
+    """The tag of the wheel's file name: its sets compressed (PEP 425); None if WHEEL has none."""
+    try:
+        lines = read_text(info / "WHEEL", _MOST_WHEEL).splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    tags = [_TAG.fullmatch(line) for line in lines if line.startswith("Tag:")]
+    parts = [tag.groups() for tag in tags if tag is not None]
+    if not parts or len(parts) < len(tags):
+        return None
+    tag = "-".join(".".join(sorted(set(part))) for part in zip(*parts, strict=True))
+    return tag if len(tag) <= _LONGEST_TAG else None
 
 
 def _pack(tree: Path, wheel: Path) -> None:

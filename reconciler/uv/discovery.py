@@ -49,13 +49,19 @@ def context_of(file: Path, text: bytes, environ: Mapping[str, str]) -> ProjectCo
     return ProjectContext(
         workspace=workspace,
         without_sources=settings.get("no-sources") is True,
-        sourceless=frozenset(map(canonicalize_name, settings.get("no-sources-package", ()))),
+        sourceless=frozenset(_names(settings.get("no-sources-package"))),
         named=dict(_named(tables)),
         environ=environ,
         index_names=_index_names(environ),
         exists=os.path.lexists,
         endless=_is_endless,
     )
+
+
+def _names(entries: object) -> Iterator[NormalizedName]:
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, str):
+            yield canonicalize_name(entry)
 
 
 def _is_endless(path: Path) -> bool:

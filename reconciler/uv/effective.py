@@ -207,14 +207,11 @@ class EffectiveProject(msgspec.Struct, frozen=True):
     def _settings(self, folder: Path, stubs: Sequence[Held] = ()) -> Path:
         settings = dict(self.settings)
         if settings.get("no-binary") is True:  # the stubs are wheels anyway
-            named = [*settings.get("no-build-package", ()), *(h.name for h in stubs)]
-            settings["no-build-package"] = named
+            _extend(settings, "no-build-package", [h.name for h in stubs])
         if self.wheels is not None:
-            settings["find-links"] = [*settings.get("find-links", ()), str(self.wheels)]
+            _extend(settings, "find-links", [str(self.wheels)])
         if stubs and self.metadata:  # the user's own comes first: uv takes the first that fits
-            settings["dependency-metadata"] = [
-                *settings.get("dependency-metadata", ()), *self.metadata,
-            ]  # fmt: skip
+            _extend(settings, "dependency-metadata", self.metadata)
         path = folder / "uv.toml"
         with naming(path):
             path.write_text(tomli_w.dumps(settings), encoding="utf-8")
@@ -244,6 +241,13 @@ class EffectiveProject(msgspec.Struct, frozen=True):
         with naming(path):
             path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         return [flag, str(path)]
+
+
+def _extend(settings: dict[str, Any], key: str, more: Sequence[object]) -> None:
+    """Add to a list; a value that is not a list stays, and uv says what is wrong with it."""
+    known = settings.get(key, [])
+    if isinstance(known, list):
+        settings[key] = [*known, *more]
 
 
 def _write_project(folder: Path, requirements: Sequence[str], items: Iterable[Item]) -> Path:

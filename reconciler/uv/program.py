@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 from uv import find_uv_bin
 
 from reconciler.confinement import Confinement
@@ -24,6 +24,7 @@ from reconciler.processes import (
     TookTooLong,
     run,
 )
+from reconciler.state.bounds import version_in
 from reconciler.uv.answers import (
     EFFECTIVE_NAME,
     BuildFailed,
@@ -120,14 +121,13 @@ class Uv:
                     f"uv does not start (`uv --version` exited with {said.status}). Reinstall it."
                 )
             version = said.out.removeprefix("uv ").partition(" ")[0].strip()
-            try:
-                too_old = Version(version) < OLDEST
-            except InvalidVersion:
+            found = version_in(version)
+            if found is None:
                 raise UvMissing(
                     f"{self.executable} is not uv: its version is {said.out[:100]!r}. "
                     "Correct `uv` in [service]."
-                ) from None
-            if too_old:
+                )
+            if found < OLDEST:
                 raise UvMissing(
                     f"uv {version} is too old: {OLDEST} or newer is needed. Install a newer "
                     "one, or correct `uv` in [service]."

@@ -7,8 +7,8 @@ from pathlib import Path
 from posixpath import join, normpath
 
 import msgspec
-from packaging.version import InvalidVersion, Version
 
+from reconciler.state.bounds import shown, version_in
 from reconciler.trees.own_files import NotOurs, read_own
 from reconciler.trees.reserved import is_plain, may_belong_to_package
 
@@ -72,10 +72,8 @@ def read_manifest(path: Path) -> Manifest:
     manifest = read_own(path, Manifest, _MOST)
     if manifest.name != path.parent.parent.name or str(manifest.number) != path.parent.name:
         raise NotOurs(f"it is that of copy {manifest.number} of {manifest.name!r}")
-    try:
-        Version(manifest.version)
-    except InvalidVersion as error:
-        raise NotOurs(str(error)) from error
+    if version_in(manifest.version) is None:
+        raise NotOurs(f"{shown(manifest.version)} is not a version")
     prefix = str(path.parents[4])
     for link, to in manifest.links.items():
         if not may_belong_to_package(link) or not _stays_inside(prefix, link, to):

@@ -9,7 +9,7 @@ from reconciler.daemon.knowledge import Knowledge
 from reconciler.daemon.steady import SteadyTimes
 from reconciler.journal.history import Journal
 from reconciler.log.logger import configure, tapped
-from reconciler.passes.runner import Trouble
+from reconciler.passes.endings import Trouble
 from reconciler.status import EnvironmentStatus, Problem, Reason
 from tests.support.passes import environment_for
 

@@ -9,7 +9,7 @@ from reconciler.daemon.schedule import due, next_check, waits_for_retry
 from reconciler.daemon.steady import SteadyTimes
 from reconciler.daemon.timetable import Timetable
 from reconciler.journal.history import State
-from reconciler.passes.runner import Trouble
+from reconciler.passes.endings import Trouble
 from reconciler.status import Reason, Suspension, Trigger
 from tests.support.passes import environment_for
 

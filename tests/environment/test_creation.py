@@ -19,8 +19,9 @@ from reconciler.environment.creation import create_environment
 from reconciler.environment.environment import Environment
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal
+from reconciler.passes.endings import Trouble
 from reconciler.passes.reconcile import observe
-from reconciler.passes.runner import PassRunner, Trouble
+from reconciler.passes.runner import PassRunner
 from reconciler.processes import Cancellation
 from reconciler.status import Reason
 from tests.support.dying import die_before, in_a_child

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.passes.endings import trouble_of
 from reconciler.passes.outcome import Postponed
 from reconciler.passes.prove import VerifyFailed
-from reconciler.passes.runner import trouble_of
 from reconciler.processes import Cancelled
 from reconciler.state.desired import BadFile
 from reconciler.status import Problem, Reason

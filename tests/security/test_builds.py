@@ -6,11 +6,11 @@ import json
 import os
 import pwd
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.config import Build
 from reconciler.confinement import Confinement, Means

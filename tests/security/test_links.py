@@ -9,12 +9,12 @@ import pytest
 
 from reconciler.environment.environment import Environment
 from reconciler.holds.monitor import HoldMonitor
+from reconciler.passes.endings import trouble_of
 from reconciler.passes.reconcile import create
 from reconciler.passes.reconcile import reconcile as reconciling
 from reconciler.passes.recovery import recover
 from reconciler.passes.restore import restore
 from reconciler.passes.rollback import roll_back
-from reconciler.passes.runner import trouble_of
 from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
 from reconciler.status import Reason, Result

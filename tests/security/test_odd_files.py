@@ -22,8 +22,8 @@ from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
 from reconciler.environment.uv_lock import uv_lock_of
 from reconciler.files.parsing import json_as, json_of, toml_of
+from reconciler.passes.endings import trouble_of
 from reconciler.passes.reconcile import reconcile
-from reconciler.passes.runner import trouble_of
 from reconciler.passes.running import Pass
 from reconciler.planning.addressed import metadata_without_addresses
 from reconciler.processes import Cancellation

@@ -5,7 +5,7 @@ import sqlite3
 from reconciler.cli.client import Foreign, NotRunning, RefusedByService, Untrusted
 from reconciler.config import ConfigRejected
 from reconciler.journal.database import Newer
-from reconciler.passes.runner import trouble_of
+from reconciler.passes.endings import trouble_of
 from reconciler.status import Reason
 
 

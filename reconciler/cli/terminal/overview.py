@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from reconciler.cli.commands.check import show_broken_holds, show_packages
 from reconciler.cli.terminal.changes import show_failures, show_held_back
 from reconciler.cli.terminal.output import BAD, DOUBT, GOOD, QUIET, Output
-from reconciler.status import EnvironmentStatus, Phase, Status
+from reconciler.status import EnvironmentStatus, Phase, Status, Suspension
 
 PHASES = {
     Phase.IN_SYNC: GOOD,
@@ -65,8 +65,8 @@ def _show_environment(environment: EnvironmentStatus, output: Output, *, alone: 
         output.say(f"{environment.name}: {ready.message}", PHASES.get(environment.phase))
     if environment.problem is not None:
         output.say(environment.problem.with_line(), BAD)
-    if environment.suspension is not None and environment.suspension.until:
-        output.say(f"Left alone until {environment.suspension.until}.", QUIET)
+    if environment.suspension is not None:
+        _show_suspension(environment.suspension, output, paused=environment.phase == Phase.PAUSED)
     if not alone:
         return
     wrong = [p for p in environment.packages if not p.ok]
@@ -82,6 +82,15 @@ def _show_environment(environment: EnvironmentStatus, output: Output, *, alone: 
     _show_gpu(environment, output)
     if not environment.atomic:
         output.say(f"Changes are not atomic: {environment.atomic_reason}.", DOUBT)
+
+
+def _show_suspension(suspension: Suspension, output: Output, *, paused: bool) -> None:
+    """Say why and until when; the phase already says why, unless it shows a pass that looks."""
+    until = f" until {suspension.until}" if suspension.until else ""
+    if not paused:
+        output.say(f"Left alone{until}: {suspension.reason}.", QUIET)
+    elif until:
+        output.say(f"Left alone{until}.", QUIET)
 
 
 def _show_gpu(environment: EnvironmentStatus, output: Output) -> None:
