@@ -167,7 +167,7 @@ def _read_only(folder: Path, world: World) -> None:
     beside = world.folder / f"{folder.name}-read-only"
     beside.mkdir()
     subprocess.run(["mount", "--bind", str(folder), str(beside)], check=True)
-    world.undo.callback(unmount, beside)
+    world.undo.callback(subprocess.run, ["umount", "-l", str(beside)], check=True)
     subprocess.run(["mount", "-o", "remount,ro,bind", str(beside)], check=True)
     subprocess.run(["mount", "--bind", str(beside), str(folder)], check=True)
     world.undo.callback(subprocess.run, ["umount", "-l", str(folder)], check=True)
