@@ -93,6 +93,8 @@ class Fault:
     own_index: bool = False
     thorough: bool = False
     """Another test holds most of it already."""
+    may_miss: bool = False
+    """A pass may succeed between two of its moments."""
 
 
 def uv_program(worlds: Path) -> str:
@@ -292,7 +294,8 @@ OF_ONE_ENVIRONMENT = (
           ("{world}/disk/env/bin/python: ", "delete its folder"), thorough=True),
     Fault("uv-holds-the-lock", locked_by_uv, "Busy",
           ("{world}/disk/env/.lock", "process", "Wait for it"), keys=_WAITS),
-    Fault("pip-in-a-loop", installer_in_a_loop, "KeepsChanging", ("site-packages", "retried")),
+    Fault("pip-in-a-loop", installer_in_a_loop, "KeepsChanging", ("site-packages", "retried"),
+          may_miss=True),
 )  # fmt: skip
 
 
@@ -314,6 +317,7 @@ class SharedFault:
     reason: str
     words: tuple[str, ...]
     thorough: bool = False
+    may_miss: bool = False
 
 
 def uv_gone(place: Place, undo: contextlib.ExitStack) -> None:

@@ -55,7 +55,11 @@ class Course:
 
     def follow(self, row: Json) -> None:
         """Go on, as far as the status allows."""
-        if self.undone is None and self._is_told(row):
+        if self.undone is None and self.fault.may_miss and self._is_in_sync(row):
+            self.seen = "missed"
+            self.undo.close()
+            self.undone = time.monotonic()
+        elif self.undone is None and self._is_told(row):
             self._judge(row)
             self.undo.close()
             self.undone = time.monotonic()
