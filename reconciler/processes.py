@@ -334,7 +334,7 @@ def _start(program: Program, out: _Output, err: _Output, opened: ExitStack) -> _
         user = program.user
         try:
             process = subprocess.Popen(
-                list(program.words),
+                [os.fspath(word) for word in program.words],  # named so in an error
                 stdin=given or subprocess.DEVNULL,
                 stdout=channels[0],
                 stderr=subprocess.STDOUT if program.merged else channels[1],

@@ -298,7 +298,7 @@ OPENS_OTHERWISE = {
     "reconciler.confinement": "the kernel's tables",
     "reconciler.descendants": "the kernel's tables",
     "reconciler.landlock": "names a place to the kernel, and reads nothing",
-    "reconciler.trees.lock_holder": "the kernel's tables",
+    "reconciler.files.lock_holder": "the kernel's tables",
     "reconciler.daemon.webhook": "an address, not a file",
     "reconciler.trees.relocatable": "a new file of its own",
     "reconciler.environment.steadiness": "uv's lock, which never waits for a writer",

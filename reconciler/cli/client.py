@@ -167,7 +167,7 @@ class Client:
             yield ServerEvent("", "connected", {})
             try:
                 yield from _events(response)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except ValueError as error:
                 raise Foreign(self.address) from error
 
     def _get(self, path: str, kind: type[T]) -> T:
@@ -289,9 +289,15 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def _events(response: http.client.HTTPResponse) -> Iterator[ServerEvent]:
-    """Read a stream of server-sent events (WHATWG HTML, 9.2.6)."""
+    """Read a stream of server-sent events (WHATWG HTML, 9.2.6).
+
+    Raises:
+        ValueError: A line is too long or not UTF-8, or its data is not a JSON object.
+    """
     fields: dict[str, str] = {}
-    for line in response:
+    while line := response.readline(_MOST_BYTES):
+        if len(line) == _MOST_BYTES:
+            raise ValueError("a line of the stream is too long")
         text = line.decode().rstrip("\r\n")
         if text:
             name, _, value = text.partition(":")

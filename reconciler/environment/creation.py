@@ -17,9 +17,9 @@ from packaging.specifiers import SpecifierSet
 from reconciler.environment.declaration import declared_by
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
+from reconciler.files.lock_holder import holder_of
 from reconciler.log.logger import get_logger
 from reconciler.processes import Cancellation, OnLine
-from reconciler.trees.lock_holder import holder_of
 from reconciler.trees.newborn import (
     InTheWay,
     begin_beside,

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from reconciler.environment.usage import users_of
-from reconciler.trees.lock_holder import holder_of
+from reconciler.files.lock_holder import holder_of
 
 INSTALLERS = frozenset({"uv", "pip", "pip3", "poetry", "pdm", "hatch", "conda", "mamba"})
 

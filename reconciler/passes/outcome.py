@@ -15,6 +15,7 @@ from reconciler.planning.counterfactual import Withheld
 from reconciler.processes import Cancellation
 from reconciler.state.desired import BadFile
 from reconciler.status import Change, ExpectedEnd, Failure, Reason, Result
+from reconciler.status.trouble import SPACE_FIX
 
 
 class Listener(Protocol):
@@ -107,7 +108,7 @@ def reason_of(error: OSError) -> tuple[Reason, str]:
     """The reason for an error of the system, and what to do."""
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
-            return Reason.DISK_FULL, "Free some space."
+            return Reason.DISK_FULL, SPACE_FIX
         case errno.EROFS:
             return Reason.NOT_WRITABLE, (
                 "Under systemd, run `reconciler service install` again: it makes every configured "

@@ -11,6 +11,9 @@ import msgspec
 from reconciler.excerpts import LINE, MESSAGE, shortened
 from reconciler.log.redact import redact
 
+SPACE_FIX = "Free some space, or delete files if `df -i` shows that no inodes are left."
+"""What to do about a full disk: the kernel has one error for both."""
+
 
 class Reason(StrEnum):
     """A reason in one word, for scripts and alerts; a sentence always goes with it.

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from reconciler.files.bounded import read_bytes
-from reconciler.files.parsing import json_as
+from reconciler.trees.own_files import NotOurs, read_own
 
 _FILE = "reload.json"
 _POLL_MS = 50
@@ -84,18 +83,17 @@ def request_reload(pid: int, folder: Path, timeout: float) -> ReloadOutcome:
 def _await(process: int, folder: Path, since: int, deadline: float) -> ReloadOutcome:
     ended = select.poll()
     ended.register(process, select.POLLIN)
+    file, why = folder / _FILE, ""
     while True:
-        outcome = _read(folder / _FILE)
-        if outcome is not None and outcome.started_usec >= since:
-            return outcome
+        try:
+            outcome = read_own(file, ReloadOutcome)
+            if outcome.started_usec >= since:
+                return outcome
+        except FileNotFoundError:
+            pass
+        except (NotOurs, OSError) as error:  # the service is about to replace it
+            why = f" ({file} cannot be used: {error})"
         if time.monotonic() >= deadline:
-            raise ReloadUnanswered("the service did not answer in time; see its journal")
+            raise ReloadUnanswered(f"the service did not answer in time{why}; see its journal")
         if ended.poll(_POLL_MS):
             raise ReloadUnanswered("the service ended during the reload; see its journal")
-
-
-def _read(path: Path) -> ReloadOutcome | None:
-    try:
-        return json_as(read_bytes(path), ReloadOutcome)
-    except FileNotFoundError:
-        return None

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 from reconciler.files.bounded import read_bytes
+from reconciler.files.naming import naming
 from reconciler.trees.durability import sync_tree
 from reconciler.trees.real_folders import is_real_folder
 from reconciler.trees.workspace import NAME, Workspace, remove_tree, sync_folder
@@ -143,7 +144,8 @@ def _rename_inside(fresh: Path, added: str) -> None:
             continue
         text = read_bytes(script, _MOST)
         if added.encode() in text:
-            script.write_bytes(text.replace(added.encode(), b""))
+            with naming(script):
+                script.write_bytes(text.replace(added.encode(), b""))
 
 
 def was_taken(error: OSError) -> bool:

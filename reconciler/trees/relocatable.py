@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from reconciler.files.bounded import read_bytes
+from reconciler.files.naming import naming
 from reconciler.state.scripts import BESIDE_ITSELF, beginning_of
 
 _REWRITTEN = ".reconciler-rewritten"
@@ -91,7 +92,7 @@ def _replace(file: Path, content: bytes) -> None:
     """Replace a file, which may be a hard link into uv's cache, by a new one."""
     beside = file.with_name(f"{file.name}{_REWRITTEN}")
     beside.unlink(missing_ok=True)
-    with beside.open("xb") as fresh:
+    with naming(beside), beside.open("xb") as fresh:
         fresh.write(content)
     shutil.copymode(file, beside)
     beside.replace(file)

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import msgspec
 
+from reconciler.files.lock_holder import holder_of, signature
+from reconciler.files.naming import naming
 from reconciler.processes import Cancellation
 from reconciler.status import ExpectedEnd, Reason
-from reconciler.trees.lock_holder import holder_of, signature
 
 NAME = ".reconciler"
 _STAGE, _WORK, _NEW = "stage-", "work-", "new-"
@@ -318,7 +319,7 @@ def write_durably(path: Path, text: str) -> None:
     """Replace a small file; a power cut leaves either the old or the new one."""
     fresh = path.with_name(path.name + _UNFINISHED)
     fresh.unlink(missing_ok=True)  # it may be a link by now
-    with fresh.open("x", encoding="utf-8") as file:
+    with naming(fresh), fresh.open("x", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -330,6 +331,7 @@ def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable (fsync(2) on the folder itself)."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        with naming(folder):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -15,6 +15,7 @@ from reconciler.excerpts import OUTPUT, shortened
 from reconciler.files.parsing import json_of
 from reconciler.patterns import regex
 from reconciler.status import ExpectedEnd, Reason
+from reconciler.status.trouble import SPACE_FIX
 
 EFFECTIVE_NAME = "reconciler-effective"
 """The name of the generated project that is passed to uv."""
@@ -90,10 +91,22 @@ class DiskFull(UvError):
     reason = Reason.DISK_FULL
 
 
+class Unwritable(UvError):
+    """uv may not write where it has to: its cache, usually."""
+
+    reason = Reason.NOT_WRITABLE
+
+
 class TimedOut(UvError):
     """uv took longer than the configured time limit and was stopped."""
 
     reason = Reason.TIMED_OUT
+
+
+class Waited(UvError):
+    """uv was stopped while it waited for another uv."""
+
+    reason = Reason.BUSY
 
 
 class Planned(msgspec.Struct, frozen=True):
@@ -173,8 +186,19 @@ _NETWORK = regex(
     r"|connection (?:reset|closed|refused)|HTTP status server error|Request failed after"
     r"|network (?:is unreachable|was disabled|connectivity is disabled)|unable to access"
     r"|could not be queried due to|HTTP status client error \((?:401|403|407|408|429)"
-    r"|Could not resolve host|IncompleteMessage|error decoding response body",
+    r"|Could not resolve host|IncompleteMessage|error decoding response body"
+    r"|Received some unexpected (?:JSON|HTML)",
     re.IGNORECASE,
+)
+_NETWORK_FIX = "Check the index's address, your credentials and your proxy; the pass is retried."
+_SLOW_FIX = f"Raise UV_HTTP_TIMEOUT if the network is slow. {_NETWORK_FIX}"
+_UNWRITABLE = regex(
+    r"(?:Read-only file system|Permission denied) \(os error \d+\)"
+    r"|Failed to write to the (?:distribution|client) cache\b.{0,4096}?\(os error \d+\)"
+)
+_UNWRITABLE_FIX = (
+    "Make it writable for the service's user, or set UV_CACHE_DIR to another folder if it is uv's "
+    "cache."
 )
 
 
@@ -190,7 +214,7 @@ def failure(code: int, log: str) -> UvError:
     """Tell from uv's output what kind of failure this was (uv-facts 25 to 29)."""
     words = _explanation(log)
     if "No space left on device" in log or "Disk quota exceeded" in log:
-        return DiskFull(f"{words} Free some space.", log)
+        return DiskFull(_sentences(words, SPACE_FIX), log)
     unread = _UNREADABLE.search(words)
     if unread:
         name = unread["package"] or unread["expected"]
@@ -198,7 +222,8 @@ def failure(code: int, log: str) -> UvError:
         known = canonicalize_name(name) if name else None
         return Unreadable(f"{words} {fix}", log, known, unread["info"] or "")
     if _NETWORK.search(words):
-        return NetworkTrouble(words, log)
+        slow = "timed out" in words
+        return NetworkTrouble(_sentences(words, _SLOW_FIX if slow else _NETWORK_FIX), log)
     built = _BUILD.search(words)
     if built:
         return BuildFailed(canonicalize_name(built["name"]), words, log)
@@ -207,14 +232,23 @@ def failure(code: int, log: str) -> UvError:
         return BadEntry(canonicalize_name(entry[1]), words, log)
     unusable = _UNUSABLE.match(words)
     asked_for = unusable is not None and " @ " in unusable[0]  # at a URL that does not exist
+    if _UNWRITABLE.search(words) and not asked_for:  # else that file may be the one
+        return Unwritable(_sentences(words, _UNWRITABLE_FIX), log)
     if unusable and not (asked_for and _UNFIT.search(words)):
         name = next(group for group in unusable.groups() if group)
         return Unusable(canonicalize_name(name), words, log)
     if "No solution found" in words or _UNFIT.search(words):
         return NoSolution(words, log)
+    if code == -signal.SIGKILL:
+        return UvError("uv was killed by SIGKILL. If memory ran out, `dmesg` says so.", log)
     if code < 0:
         return UvError(f"uv was killed by {_signal(-code)}.", log)
-    return UvError(words or f"uv exited with {code} and printed nothing.", log)
+    silent = f"uv exited with {code} and printed nothing. Check whether `uv` in [service] is uv."
+    return UvError(words or silent, log)
+
+
+def _sentences(words: str, fix: str) -> str:
+    return f"{words.removesuffix('.')}. {fix}"
 
 
 def _signal(number: int) -> str:

@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
 from reconciler.confinement import Confinement
+from reconciler.files.naming import naming
 from reconciler.state.declared import Declared
 from reconciler.state.holds import Held, HoldSet, requires_of
 from reconciler.state.installed import Distribution
@@ -212,7 +213,8 @@ class EffectiveProject(msgspec.Struct, frozen=True):
         if stubs and self.metadata:  # the user's own comes first: uv takes the first that fits
             _extend(settings, "dependency-metadata", self.metadata)
         path = folder / "uv.toml"
-        path.write_text(tomli_w.dumps(settings), encoding="utf-8")
+        with naming(path):
+            path.write_text(tomli_w.dumps(settings), encoding="utf-8")
         return path
 
     def _stubs(self, folder: Path, held: Sequence[Held]) -> list[str]:
@@ -236,7 +238,8 @@ class EffectiveProject(msgspec.Struct, frozen=True):
         if not lines:
             return []
         path = folder / name
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        with naming(path):
+            path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         return [flag, str(path)]
 
 
@@ -258,7 +261,8 @@ def _write_project(folder: Path, requirements: Sequence[str], items: Iterable[It
         "tool": {"uv": {"workspace": {}, "sources": sources, "index": list(indexes.values())}},
     }
     path = folder / "pyproject.toml"
-    path.write_text(tomli_w.dumps(document), encoding="utf-8")
+    with naming(path):
+        path.write_text(tomli_w.dumps(document), encoding="utf-8")
     return path
 
 
@@ -317,7 +321,7 @@ def write_stub(folder: Path, distribution: Distribution, holds: HoldSet) -> Path
     rows = [f"{path},{_digest(text)},{len(text.encode())}\n" for path, text in files.items()]
     files[f"{info}/RECORD"] = "".join(rows) + f"{info}/RECORD,,\n"
     path = folder / f"{name}-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as wheel:
+    with naming(path), zipfile.ZipFile(path, "w") as wheel:
         for inner, text in files.items():
             wheel.writestr(inner, text)
     return path

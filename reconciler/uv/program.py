@@ -14,6 +14,7 @@ from packaging.version import Version
 from uv import find_uv_bin
 
 from reconciler.confinement import Confinement
+from reconciler.files.lock_holder import holder_if_locked
 from reconciler.log.redact import redact
 from reconciler.processes import (
     Cancellation,
@@ -37,6 +38,7 @@ from reconciler.uv.answers import (
     Unusable,
     UvError,
     UvMissing,
+    Waited,
     failure,
     read_plan,
 )
@@ -165,11 +167,23 @@ class Uv:
             NoSolution: The requirements conflict, or something does not exist.
             BuildFailed: Metadata of a source distribution could not be built.
             NetworkTrouble: An index did not answer.
+            Waited: Another uv works in the environment and did not end in time.
             UvError: uv failed for any other reason.
         """
         flags = ["--dry-run", "--output-format", "json", *_offline(offline)]
         flags += ["--prefix", str(prefix)] if prefix else []
-        out, log = self._install(ask, flags, cancel, on_line)
+        try:
+            out, log = self._install(ask, flags, cancel, on_line)
+        except TimedOut as late:
+            lock = ask.python.parent.parent / ".lock"
+            holder = holder_if_locked(lock)
+            if holder is None:
+                raise
+            raise Waited(
+                f"{late.message.partition('.')[0]}: {lock} is held by {holder}. Wait for it, or "
+                "end it.",
+                late.log,
+            ) from late
         return read_plan(out, log)
 
     def install(

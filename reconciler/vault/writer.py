@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 from packaging.utils import NormalizedName
 
+from reconciler.files.naming import naming
 from reconciler.state.holds import Held
 from reconciler.state.installed import Distribution
 from reconciler.trees.durability import FileSystem
@@ -96,7 +97,8 @@ class VaultWriter:
             name=held.name, version=str(held.version), pinned_by=held.pinned_by,
             files=files, links=links, number=number, slim=bool(omitted), omitted=omitted,
         )  # fmt: skip
-        (fresh / MANIFEST).write_bytes(msgspec.json.encode(manifest))
+        with naming(fresh / MANIFEST):
+            (fresh / MANIFEST).write_bytes(msgspec.json.encode(manifest))
         fields = {name: getattr(manifest, name) for name in Manifest.__struct_fields__}
         return Unkept(fresh, folder, Manifest(**fields))
 

@@ -4,6 +4,7 @@ import http.server
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from reconciler.cli import client
+from reconciler.config.address import TcpAddress
+from reconciler.config.configuration import Config, HttpConfig, ServiceConfig
 from tests.cli.conftest import Studio
 from tests.support import warm
 from tests.support.environments import install, snapshot, tree_fingerprint
@@ -277,6 +281,40 @@ def test_what_answers_may_be_no_reconciler(studio: Studio, foreign: int) -> None
 
     assert ran.returncode == 1
     assert f"what answers at 127.0.0.1:{foreign} is not Reconciler" in ran.stderr
+
+
+def test_a_stream_of_something_else_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not a traceback, and not more than a line of a bounded length in memory."""
+    monkeypatch.setattr(client, "_MOST_BYTES", 1000)
+    wrong = []
+    for body in (b"data: {]\n\n", b"data: 3\n\n", b"data: \xff\n\n", b"data: " + bytes(2000)):
+        listening = socket.create_server(("127.0.0.1", 0))
+        answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + body
+
+        def serve(listening: socket.socket, answer: bytes) -> None:
+            connection, _ = listening.accept()
+            connection.recv(65536)
+            connection.sendall(answer)
+            connection.close()
+
+        thread = threading.Thread(target=serve, args=(listening, answer))
+        thread.start()
+        address = TcpAddress("127.0.0.1", listening.getsockname()[1])
+        http_ = HttpConfig(listen=address)
+        config = Config(
+            service=ServiceConfig(state_dir=tmp_path), http=http_, environments={}, path=None
+        )
+        asking = client.Client(config)
+        try:
+            list(asking.events(None))
+            wrong.append(body)
+        except client.Foreign:
+            pass
+        thread.join()
+        listening.close()
+    assert wrong == []
 
 
 def test_a_service_for_something_else_is_not_asked(served: Studio, tmp_path: Path) -> None:

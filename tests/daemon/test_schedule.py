@@ -1,9 +1,13 @@
 """When a worker looks again, at times that the test makes up."""
 
+import time
+
 import pytest
 
 from reconciler.daemon.known import Known
 from reconciler.daemon.schedule import due, next_check, waits_for_retry
+from reconciler.daemon.steady import SteadyTimes
+from reconciler.daemon.timetable import Timetable
 from reconciler.journal.history import State
 from reconciler.passes.endings import Trouble
 from reconciler.status import Reason, Suspension, Trigger
@@ -35,10 +39,22 @@ def test_what_is_due_names_the_pass(project) -> None:
         (State(), None, Trigger.INTERVAL),
         (State(), 1600.0, Trigger.INTERVAL),
         (State(retry_at=1005.0), 1005.0, Trigger.RETRY),
+        (State(retry_at=1005.000_01), 1005.0, Trigger.RETRY),  # the same moment, measured twice
         (State(retry_at=1700.0), 1600.0, Trigger.INTERVAL),
     ):
         known = Known(config, state=state, next_check_at=at)
         assert due(known, NOW) == (at or NOW, trigger), state
+
+
+def test_a_retry_is_always_a_retry_by_real_clocks(project) -> None:
+    config = environment_for(project).config
+    found = set()
+    for _ in range(200):
+        table, began = Timetable(SteadyTimes(), time.time), time.monotonic()
+        state = State(retry_at=time.time() + 3.0)
+        at = table.next_check(state, 3600.0, began)
+        found.add(table.due(Known(config, state=state, next_check_at=at))[1])
+    assert found == {Trigger.RETRY}
 
 
 def test_only_a_failed_attempt_at_the_same_files_waits(project, venv) -> None:

@@ -62,6 +62,7 @@ class _Faults:
     delay: float = 0.0
     stall: Stall | None = None
     stall_only: NormalizedName | None = None
+    garbled: bool = False
 
 
 class PackageIndex:
@@ -155,6 +156,10 @@ class PackageIndex:
         """Wait so long before each answer."""
         self._faults = _Faults(delay=seconds)
 
+    def garble(self) -> None:
+        """Answer every page with 200 and a page of someone else, as a captive portal does."""
+        self._faults = _Faults(garbled=True)
+
     def stall_downloads(self, *, for_name: str | None = None) -> Stall:
         """Hold back every file from now on (metadata and pages are answered).
 
@@ -204,6 +209,10 @@ class PackageIndex:
         time.sleep(faults.delay)
         if faults.status is not None and faults.only in (None, name):
             handler.answer(HTTPStatus(faults.status), b"the test wants this to fail")
+            return
+        if faults.garbled:
+            page = b"<html><body>Please log in to this network.</body></html>"
+            handler.answer(HTTPStatus.OK, page, headers={"Content-Type": JSON_TYPE})
             return
         if (
             self._is_download(path)

@@ -62,6 +62,52 @@ def test_the_outcome_of_this_reload_is_returned_not_of_an_earlier_one(tmp_path, 
     assert (outcome.accepted, outcome.message) == (False, "line 3 is bad")
 
 
+def damaged(file):
+    file.write_bytes(b'{"started_usec": 1')
+
+
+def not_text(file):
+    file.write_bytes(b"\xff\xfe")
+
+
+def of_another_kind(file):
+    file.write_text('{"started_usec": "soon"}')
+
+
+def a_folder(file):
+    file.mkdir()
+
+
+def a_pipe(file):
+    os.mkfifo(file)
+
+
+def a_loop(file):
+    file.symlink_to(file)
+
+
+SPOILS = (damaged, not_text, of_another_kind, a_folder, a_pipe, a_loop)
+
+
+@pytest.mark.parametrize("spoil", SPOILS)
+def test_an_outcome_that_cannot_be_read_is_named(tmp_path, service, spoil):
+    file = tmp_path / "reload.json"
+    spoil(file)
+
+    with pytest.raises(ReloadUnanswered, match="did not answer in time") as caught:
+        request_reload(service("signal.SIG_IGN").pid, tmp_path, timeout=0.2)
+
+    assert f"{file} cannot be used" in str(caught.value)
+
+
+def test_a_damaged_outcome_is_replaced_by_the_next(tmp_path, service):
+    damaged(tmp_path / "reload.json")
+
+    outcome = request_reload(service("reload").pid, tmp_path, timeout=20)
+
+    assert outcome.message == "line 3 is bad"
+
+
 def test_a_service_that_says_nothing_in_time_is_named(tmp_path, service):
     with pytest.raises(ReloadUnanswered, match="did not answer in time"):
         request_reload(service("signal.SIG_IGN").pid, tmp_path, timeout=0.2)

@@ -8,6 +8,7 @@ import pytest
 from packaging.version import Version
 
 from reconciler.processes import Cancellation
+from reconciler.uv.answers import Unusable, Unwritable
 from reconciler.uv.program import (
     BuildFailed,
     DiskFull,
@@ -237,6 +238,33 @@ def test_a_full_disk_is_told_as_such(asker, index, tmp_path):
         (2, "error: Failed to download\n  cause: connection reset by peer", NetworkTrouble),
         (1, "error: Git operation failed\n  cause: Could not resolve host: x.test", NetworkTrouble),
         (1, "error: No solution found when resolving dependencies:\n  because a", NoSolution),
+        (
+            2,
+            "error: Received some unexpected JSON from `http://x.test/`\n  cause: line 1",
+            NetworkTrouble,
+        ),
+        (2, "error: Could not lock\n  cause: Permission denied (os error 13) at /c", Unwritable),
+        (2, "error: Could not lock\n  cause: Read-only file system (os error 30)", Unwritable),
+        (
+            1,
+            "error: Failed to build `x==1`\n  cause: Permission denied (os error 13)",
+            BuildFailed,
+        ),
+        (
+            2,
+            "error: Failed to download `x==1`\n  cause: Permission denied (os error 13) at /cache",
+            Unwritable,
+        ),
+        (
+            2,
+            "error: Failed to install: x.whl (x==1)\n  cause: Permission denied (os error 13)",
+            Unwritable,
+        ),
+        (
+            2,
+            "error: Failed to download `x @ file:///x`\n  cause: Permission denied (os error 13)",
+            Unusable,
+        ),
         (2, "error: something new", UvError),
         (2, "", UvError),
         (-9, "", UvError),

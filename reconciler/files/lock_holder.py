@@ -3,6 +3,7 @@
 Anyone who can read a file can lock it, so what the file itself says is only the second choice.
 """
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -27,6 +28,19 @@ def holder_of(descriptor: int) -> str:
         if described is not None:
             return described
     return "another process"
+
+
+def holder_if_locked(path: Path) -> str | None:
+    """The process that holds the lock on a file; None if nobody does, or nobody can say."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return holder_of(descriptor)
+        finally:
+            os.close(descriptor)
+    return None
 
 
 def signature() -> bytes:
