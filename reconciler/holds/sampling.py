@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from reconciler.environment.snapshot import Snapshot
 from reconciler.files.bounded import open_regular
-from reconciler.holds.held_bytes import digests, expose
+from reconciler.holds.held_bytes import Expected, contents, expose, is_hidden
 from reconciler.processes import Cancellation
 
 BUDGET = 128 * 1024 * 1024
@@ -27,8 +27,8 @@ _LOWEST_PRIORITY = 19
 class _Begun:
     """A file that is read in several parts, as large ones are."""
 
-    def __init__(self, path: str, digest: str) -> None:
-        self.path, self.digest = path, digest
+    def __init__(self, expected: Expected) -> None:
+        self.expected = expected
         self._hash = hashlib.sha256()
         self._offset = 0
 
@@ -38,7 +38,7 @@ class _Begun:
         Raises:
             OSError: It cannot be read.
         """
-        descriptor = open_regular(self.path)
+        descriptor = open_regular(self.expected.path)
         try:
             piece = os.pread(descriptor, min(most, _CHUNK), self._offset)
         finally:
@@ -50,7 +50,7 @@ class _Begun:
     @property
     def is_other(self) -> bool:
         """Whether what was read is not what is held."""
-        return self._hash.hexdigest() != self.digest
+        return self._hash.hexdigest() != self.expected.sha256
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Sampling:
             Cancelled: The pass was asked to end.
         """
         cancel.check()
-        files = list(digests(snapshot))
+        files = list(contents(snapshot))
         found: list[str] = []
         stop = threading.Event()
         reading = threading.Thread(target=self._read, args=(files, stop, found), daemon=True)
@@ -89,25 +89,26 @@ class Sampling:
             reading.join()
         return found
 
-    def _read(self, files: list[tuple[str, str]], stop: threading.Event, found: list[str]) -> None:
+    def _read(self, files: list[Expected], stop: threading.Event, found: list[str]) -> None:
         with suppress(OSError):  # of this thread only, as Linux has it
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
-        if self._begun is not None and (self._begun.path, self._begun.digest) not in files:
+        if self._begun is not None and self._begun.expected not in files:
             self._begun = None  # another build is held by now
         left, turns = self.budget, len(files)
         if self._next is None:
             self._next = int(self.start() * len(files))
         while turns > 0 and left > 0 and not stop.is_set():
-            current = self._begun or _Begun(*files[self._next % len(files)])
+            current = self._begun or _Begun(files[self._next % len(files)])
             self._begun = current
             try:
-                count, ended = current.read_on(left)
-            except OSError:  # missing: another comparison reports it
+                hidden = is_hidden(current.expected)  # else another comparison reports it
+                count, ended = current.read_on(left) if hidden else (0, True)
+            except OSError:
                 count, ended = 0, True
             else:
-                if ended and current.is_other:
-                    expose(current.path)
-                    found.append(current.path)
+                if hidden and ended and current.is_other:
+                    expose(current.expected.path)
+                    found.append(current.expected.path)
             left -= count
             if ended:
                 self._begun, self._next, turns = None, (self._next + 1) % len(files), turns - 1

@@ -19,7 +19,7 @@ from reconciler.files.bounded import read_text
 from reconciler.state.locations import local_path
 from reconciler.state.sources import Source
 from reconciler.trees.stage import STAGE
-from reconciler.trees.workspace import Workspace
+from reconciler.trees.workspace import NAME, Workspace
 from reconciler.uv.cached import archives_of, cache_folder
 
 _ALSO_INSTALLED_TO = ("etc", "include", "pyvenv.cfg", "share")
@@ -89,6 +89,7 @@ def _live(snapshot: Snapshot) -> Iterator[Path]:
     names = {path.parts[0] for path in inside if path.parts}
     for held in snapshot.holds.held.values():
         names.update(_outside_site(held.distribution.info, interpreter.prefix))
+    names.discard(NAME)  # where the copy of a replaced hold is, and where uv works in this pass
     for name in sorted(names.union(_ALSO_INSTALLED_TO)):
         yield interpreter.prefix / name
 

@@ -14,7 +14,7 @@ from packaging.utils import NormalizedName
 
 from reconciler.config import Build
 from reconciler.environment.environment import Environment
-from reconciler.holds.held_bytes import digests
+from reconciler.holds.held_bytes import contents
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.holds.sampling import Sampling
 from reconciler.journal.history import Journal
@@ -280,7 +280,7 @@ def test_the_audit_reads_all_held_files_in_turn(
     keep(stand)
     environment = stand.environment()
     snapshot = environment.look(audit_files=True)
-    size = sum(Path(path).stat().st_size for path, _ in digests(snapshot))
+    size = sum(Path(path).stat().st_size for path, *_ in contents(snapshot))
     sampling = Sampling(budget=size // 5, start=lambda: 0.7)
     edit: dict[str, object] = {}
     exec(EDIT.format(how="written"), edit)
@@ -307,9 +307,13 @@ def test_an_audit_reads_no_more_than_its_budget_and_ends_when_asked(stand: Stand
     with pytest.raises(Cancelled):
         Sampling().take(snapshot, cancel)
     path = site_packages(stand.venv) / "torch/lib/libtorch.so"
-    path.write_bytes(b"other" * 1000)
-    first = [path for path, _ in digests(snapshot)].index(str(path))
-    sampling = Sampling(budget=2500, start=lambda: first / len(list(digests(snapshot))) + 1e-9)
+    edit: dict[str, object] = {}
+    exec(EDIT.format(how="written"), edit)
+    edit["edit"](str(path))
+    first = [path for path, *_ in contents(snapshot)].index(str(path))
+    sampling = Sampling(
+        path.stat().st_size // 2, start=lambda: first / len(list(contents(snapshot))) + 1e-9
+    )
     taken = [bool(sampling.take(snapshot, Cancellation())) for _ in range(3)]
     assert taken == [False, False, True]
 
