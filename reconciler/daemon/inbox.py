@@ -40,6 +40,8 @@ class Order:
     """What was asked for; None: nothing, it is due to events."""
     audit: bool = False
     """Whether the presence of every installed file is to be checked."""
+    compare: bool = False
+    """Whether every held file is to be compared."""
     pass_id: int | None = None
     reasons: list[str] = field(init=False)
     """Why, in the words of everyone who asked for it."""
@@ -212,4 +214,6 @@ class Inbox:
         # What others did to the environment shows only in its files; an edit of the project's
         # file and a mere interval say nothing about them.
         audit = bool(events & {Trigger.START, Trigger.ENVIRONMENT})
-        return Order(next(t for t in _TELLING if t in events), audit=audit)
+        # Nobody saw what happened while the watches were set again: this wakes with an interval.
+        compare = audit or Trigger.INTERVAL in events
+        return Order(next(t for t in _TELLING if t in events), audit=audit, compare=compare)

@@ -300,7 +300,8 @@ class Worker:
             self.inbox.wake(Trigger.INTERVAL)  # what else there is to do shows afterwards
             return carry_out(order.special, running, self.monitor, self.knowledge)
         audit = self._is_audit_due()
-        snapshot, holds = until_unchanged(running, lambda: self._see(running, audit=audit))
+        compare = audit or order.compare
+        snapshot, holds = until_unchanged(running, lambda: self._see(running, audit, compare))
         before = self.known.snapshot
         source_changed = before is not None and before.local != snapshot.local
         self.knowledge.update(lambda known: replace(known, snapshot=snapshot, holds=holds))
@@ -314,7 +315,7 @@ class Worker:
             return reconcile(running, audit=False)
         return self._only_look(running, snapshot)
 
-    def _see(self, running: Pass, *, audit: bool) -> tuple[Snapshot, tuple[Hold, ...]]:
+    def _see(self, running: Pass, audit: bool, compare: bool) -> tuple[Snapshot, tuple[Hold, ...]]:
         """What is there, and how each hold is."""
         snapshot = running.look(audit=audit)
         self._audit_due = False
@@ -322,7 +323,7 @@ class Worker:
         if audit:
             self.monitor.sample(snapshot, running.cancel)
         holds = self.monitor.keep(
-            snapshot, running.lock, compare=audit, refuse_moved=running.refuse_moved
+            snapshot, running.lock, compare=compare, refuse_moved=running.refuse_moved
         )
         return snapshot, holds
 
@@ -348,9 +349,7 @@ class Worker:
         return self._audit_due or last is None or time.monotonic() - last >= every
 
     def _may_change(self, snapshot: Snapshot, trigger: Trigger) -> bool:
-        if not self._may_apply:
-            return False
-        return trigger in _AT_ONCE or not self._waits(snapshot)
+        return self._may_apply and (trigger in _AT_ONCE or not self._waits(snapshot))
 
     @property
     def _may_apply(self) -> bool:
