@@ -78,14 +78,17 @@ def _still_failing(failed: Collection[Failure], outcome: Outcome) -> tuple[Failu
     return tuple(failure for failure in failed if failure.name in drifted)
 
 
-def after_failure(known: Known, trouble: Trouble | None, *, exists: bool) -> Known:
+def after_failure(
+    known: Known, trouble: Trouble | None, seen: Snapshot | None, *, exists: bool
+) -> Known:
     """What is known after a pass that failed.
 
     Args:
         known: Before it ended.
         trouble: Why it failed.
+        seen: What it found when it last looked: the file may have been edited since the pass began.
         exists: Whether there is an environment.
     """
     if exists:
-        return replace(known, trouble=trouble)
+        return replace(known, trouble=trouble, snapshot=seen or known.snapshot)
     return replace(known, trouble=trouble, snapshot=None, holds=())

@@ -384,8 +384,8 @@ class Worker:
         """What the end of a pass changes in what is known."""
         outcome, trouble = recorded.outcome, self._trouble_after(recorded)
         if outcome is None:
-            exists = self.environment.exists
-            return lambda known: after_failure(known, trouble, exists=exists)
+            exists, seen = self.environment.exists, recorded.seen
+            return lambda known: after_failure(known, trouble, seen, exists=exists)
         if outcome.changes:
             self._gate.went_live()
         return lambda known: after_outcome(known, outcome, trouble, recorded.holds)

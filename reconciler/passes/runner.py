@@ -16,6 +16,7 @@ import msgspec
 
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
+from reconciler.environment.snapshot import Snapshot
 from reconciler.files.trust import Insecure
 from reconciler.holds.held_bytes import HoldEdited
 from reconciler.holds.missed import to_remember
@@ -53,6 +54,8 @@ class Recorded(msgspec.Struct, frozen=True):
     state: State
     holds: tuple[Hold, ...] | None = None
     """The holds after the pass; None if the pass did not get that far."""
+    seen: Snapshot | None = None
+    """What the last look found; None if the pass did not get that far."""
 
 
 class _Ended(msgspec.Struct, frozen=True):
@@ -133,7 +136,7 @@ class PassRunner:
             self._until_recorded(lambda: self.journal.finish(key, detail))
         else:
             self._until_recorded(lambda: self.journal.discard(number))
-        return Recorded(detail, outcome, trouble, state, ended.holds)
+        return Recorded(detail, outcome, trouble, state, ended.holds, running.seen)
 
     def _until_recorded(self, write: Callable[[], T]) -> T:
         while True:

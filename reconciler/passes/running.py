@@ -52,6 +52,8 @@ class Pass:
     """Seconds spent in each step."""
     planned: tuple[Change, ...] = ()
     """The planned changes, even if the pass failed."""
+    seen: Snapshot | None = None
+    """What the last look found, even if the pass failed."""
     held: HeldBytes | None = None
     """The held files as they were when the pass began to change something."""
     untouched: bool = True
@@ -72,6 +74,7 @@ class Pass:
         """
         with self.step("look"):
             snapshot = self._steady_look(audit=audit)
+        self.seen = snapshot
         if snapshot.desired is None and snapshot.problem is not None:
             raise Unready(snapshot.problem)
         return snapshot
