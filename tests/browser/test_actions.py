@@ -12,6 +12,7 @@ from tests.browser.test_table import row, times_shown
 from tests.support.environments import install, snapshot, tree_fingerprint
 from tests.support.projects import Project
 from tests.support.service import ServiceProcess
+from tests.support.thorough import only
 from tests.support.torch import fake_torch
 
 pytestmark = pytest.mark.xdist_group("browser")
@@ -49,6 +50,7 @@ def test_pause_with_a_reason_and_resume(
     expect(row(page, "sympy").locator(".status")).to_have_text("OK")
 
 
+@only
 def test_the_gpu_is_checked_again(steady: ServiceProcess, open_page: Opener) -> None:
     before = steady.wait_for_environment(lambda one: one["gpu"])["gpu"]["checked_at"]
     page = open_page(steady)
@@ -81,6 +83,7 @@ def test_history_shows_changes_and_log(
     shoot(page, "history")
 
 
+@only
 def test_older_passes_are_read_on_demand(steady: ServiceProcess, open_page: Opener) -> None:
     for _ in range(8):
         last = steady.client.post("/environments/studio/reconcile", json={}).json()["pass"]
@@ -153,6 +156,7 @@ def test_restore_a_broken_hold(
     assert restored == contents
 
 
+@only
 def test_accept_a_broken_hold(
     steady: ServiceProcess, studio: Project, open_page: Opener, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from tests.support.environments import snapshot, tree_fingerprint
 from tests.support.index import PackageIndex
 from tests.support.projects import Project
 from tests.support.service import ServiceFactory, ServiceProcess
+from tests.support.thorough import only
 from tests.support.wheels import BUILD_FAILURE, make_sdist
 
 pytestmark = pytest.mark.xdist_group("browser")
@@ -172,6 +173,7 @@ def test_a_token_opens_what_was_refused(
     page.unroute_all(behavior="ignoreErrors")
 
 
+@only
 def test_hidden_progress_goes_on_and_can_be_shown_again(
     drifted: ServiceProcess, universe: PackageIndex, open_page: Opener
 ) -> None:
@@ -199,6 +201,7 @@ def test_nothing_to_do(steady: ServiceProcess, open_page: Opener) -> None:
     assert result_of(page) == nothing
 
 
+@only
 def test_beside_a_broken_file_the_last_good_state_is_applied(
     drifted: ServiceProcess, studio: Project, open_page: Opener, shoot: Shoot
 ) -> None:
@@ -233,6 +236,7 @@ def test_beside_a_broken_file_the_last_good_state_is_applied(
     assert "sympy" not in snapshot(studio.venv)
 
 
+@only
 def test_without_a_good_state_there_is_nothing_to_fix(
     studio: Project, service: ServiceFactory, open_page: Opener
 ) -> None:
@@ -258,6 +262,7 @@ def test_without_a_good_state_there_is_nothing_to_fix(
     expect(page.locator(".pill")).to_have_text("In sync")
 
 
+@only
 def test_an_index_that_is_down(
     drifted: ServiceProcess, universe: PackageIndex, open_page: Opener, studio: Project
 ) -> None:

@@ -5,6 +5,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Opener
 from tests.support.service import ServiceProcess
+from tests.support.thorough import only
 
 pytestmark = pytest.mark.xdist_group("browser")
 
@@ -59,6 +60,7 @@ def test_fix_with_keys_alone(drifted: ServiceProcess, open_page: Opener) -> None
     expect(page.locator(".pill")).to_have_text("In sync")
 
 
+@only
 def test_sorting_keeps_the_focus(drifted: ServiceProcess, open_page: Opener) -> None:
     page = open_page(drifted)
 

@@ -10,6 +10,7 @@ import reconciler
 from tests.browser.conftest import DECLARED, Opener
 from tests.support.projects import Project
 from tests.support.service import ServiceProcess
+from tests.support.thorough import only
 
 pytestmark = pytest.mark.xdist_group("browser")
 
@@ -29,6 +30,7 @@ def test_markup_in_a_requirement_is_text(
     assert page.evaluate("window.hacked") is None
 
 
+@only
 def test_markup_in_a_reason_is_text(steady: ServiceProcess, open_page: Opener) -> None:
     page = open_page(steady)
 
@@ -41,6 +43,7 @@ def test_markup_in_a_reason_is_text(steady: ServiceProcess, open_page: Opener) -
     assert page.evaluate("window.hacked") is None
 
 
+@only
 def test_only_pairs_of_backticks_on_one_line_are_code(
     steady: ServiceProcess, open_page: Opener
 ) -> None:

@@ -12,6 +12,7 @@ from tests.support.environments import make_venv, uninstall
 from tests.support.index import PackageIndex
 from tests.support.projects import Project
 from tests.support.service import ServiceFactory, ServiceProcess
+from tests.support.thorough import only
 from tests.support.wheels import make_wheel
 
 pytestmark = pytest.mark.xdist_group("browser")
@@ -75,6 +76,7 @@ def test_rows_say_what_is_installed_required_and_held(
     )
 
 
+@only
 def test_a_dependency_of_a_dependency_is_labelled(
     steady: ServiceProcess, studio: Project, open_page: Opener
 ) -> None:
@@ -181,6 +183,7 @@ def test_problem_of_the_file_with_its_line(
     expect(notice).to_have_count(0)
 
 
+@only
 def test_problem_of_the_configuration(drifted: ServiceProcess, open_page: Opener) -> None:
     page = open_page(drifted)
 
@@ -200,6 +203,7 @@ def test_problem_of_the_configuration(drifted: ServiceProcess, open_page: Opener
     expect(notice).to_have_count(0)
 
 
+@only
 def test_several_environments(
     drifted: ServiceProcess, studio: Project, open_page: Opener, shoot: Callable[..., object]
 ) -> None:
@@ -226,6 +230,7 @@ def test_several_environments(
     expect(page.get_by_role("heading", level=2)).to_have_text(name)
 
 
+@only
 def test_no_environment_at_all(drifted: ServiceProcess, open_page: Opener) -> None:
     """The service does not start without one, but a reload may take the last one away."""
     page = open_page(drifted)
@@ -245,6 +250,7 @@ def test_no_environment_at_all(drifted: ServiceProcess, open_page: Opener) -> No
     page.unroute_all(behavior="ignoreErrors")
 
 
+@only
 def test_three_hundred_rows(
     project: Project,
     index: PackageIndex,

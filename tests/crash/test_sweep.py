@@ -13,7 +13,7 @@ from tests.support.attacks import COUNTED
 from tests.support.thorough import sample
 
 
-@pytest.mark.parametrize("points", sample([2, 20], every=2))
+@pytest.mark.parametrize("points", sample([1, 20], every=2))
 def test_after_a_fault_anywhere_the_next_start_needs_no_help(
     points: int, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
