@@ -207,7 +207,7 @@ def test_beside_a_broken_file_the_last_good_state_is_applied(
 ) -> None:
     good = drifted.wait_for_environment(lambda one: one["planned"])
     planned = len(good["planned"])
-    studio.write([*DECLARED, "sympy >=1.13,,<2"])
+    studio.save([*DECLARED, "sympy >=1.13,,<2"])  # in one step: no half file is ever seen
     problem = drifted.wait_for_environment(lambda one: one["problem"])["problem"]
     place = f"{problem['line']}:{problem['column']}"
     revision = good["revision"].removeprefix("sha256:")[:10]

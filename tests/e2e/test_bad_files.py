@@ -74,7 +74,7 @@ def test_a_bad_requirement_is_shown_where_it_stands(
 ) -> None:
     text = project.text(["alpha", dependency])
 
-    project.write_text(text)
+    project.save(["alpha", dependency])  # in one step: no half file is ever seen
     row = running.wait_for_environment(has_problem)
 
     assert row["problem"]["line"] == text[: text.index(dependency)].count("\n") + 1

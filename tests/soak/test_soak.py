@@ -50,6 +50,8 @@ _IDLE_THREADS_STAY = 12.0
 _STEADY = 30
 _POOL = min(32, (os.cpu_count() or 1) + 4)
 """The most threads of asyncio's pool, which are made when they are first needed, and then stay."""
+_LINGERING = 9
+"""Descriptors of watches that were given up: each has up to three, and returns within a minute."""
 _SHOWN_EVERY = 20
 
 
@@ -108,7 +110,8 @@ def test_nothing_that_the_service_holds_on_to_grows(
     grown = {kind: growth([getattr(m, kind) for m in memory]) for kind in ("resident", "anonymous")}
     print(f"{_EDITS} edits: {idle}, {end}, {memory[0]}, {memory[-1]}, {grown}, {state}")
     print(before, after)
-    assert end.within(replace(idle, threads=idle.threads + _POOL)), (idle, end)
+    allowed = replace(idle, threads=idle.threads + _POOL, descriptors=idle.descriptors + _LINGERING)
+    assert end.within(allowed), (idle, end)
     assert soaked.processes() == [soaked.pid]
     assert after["temporary"].files == 0
     assert after["ours"].files <= before["ours"].files * 1.1
