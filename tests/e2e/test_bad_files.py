@@ -25,7 +25,9 @@ def test_bad_toml_is_shown_with_line_and_column_and_the_last_good_state_stays(
     bad = project.text(["alpha", "beta"]).replace('"beta",', '"beta')
     line = bad[: bad.index('"beta')].count("\n") + 1
 
-    project.write_text(bad)
+    new = project.directory / "new"
+    new.write_text(bad)
+    new.replace(project.path)  # in one step: no half file is ever seen
     row = running.wait_for_environment(has_problem)
 
     problem = row["problem"]

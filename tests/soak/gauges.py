@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
@@ -20,7 +21,10 @@ class Held:
     def by(cls, pid: int) -> Self:
         """Ask the kernel about a process."""
         tasks = [*Path(f"/proc/{pid}/task").iterdir()]
-        children = sum(len((task / "children").read_text().split()) for task in tasks)
+        children = 0
+        for task in tasks:
+            with suppress(FileNotFoundError):  # a thread that has just ended
+                children += len((task / "children").read_text().split())
         return cls(len([*Path(f"/proc/{pid}/fd").iterdir()]), len(tasks), children)
 
     def within(self, other: Self) -> bool:

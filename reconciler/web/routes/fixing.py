@@ -19,6 +19,8 @@ from reconciler.web.routes import environments
 from reconciler.web.routes.fixed import summary
 from reconciler.web.security.connection import Connection
 
+_JOINED = 10
+"""Passes back to look for the one that did the work; others may have asked at the same time."""
 _RECORDED_TO = 0.001
 """Seconds: times of passes are recorded to the millisecond."""
 
@@ -59,7 +61,7 @@ class Fixing:
         outcome = await self._service.wait_for_pass(name, number)
         if outcome.changes or outcome.result is Result.FAILED:
             return outcome
-        for before in self._service.history(name, 1, number):
+        for before in self._service.history(name, _JOINED, number):
             if before.changes and _end_of(before) >= came:
                 return self._service.history_entry(before.id) or outcome
         return outcome
