@@ -187,8 +187,9 @@ class Database:
             before.close()  # only the -wal or -shm is gone; this writes what they had to the file
             before = None
         self._open_folder()
+        seen = self._inodes
         if before is not None:
-            remove_orphans(self.path, self._inodes)
+            remove_orphans(self.path, seen)
         try:
             fresh = self._open()
         except sqlite3.DatabaseError as error:
@@ -196,7 +197,12 @@ class Database:
                 raise
             fresh = self._start_over(moved=True)
         if before is not None:
-            move_over(before, fresh)
+            try:
+                move_over(before, fresh)
+            except sqlite3.Error:
+                self._inodes = seen  # the old file still has everything; the next use tries again
+                fresh.close()
+                raise
             before.close()  # which leaves the new file alone (pager.c, databaseIsUnmoved)
             self._inodes = inodes_of(self.path)
         self._connection = fresh

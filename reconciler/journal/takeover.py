@@ -6,10 +6,8 @@ removed, everything: a process that has it open can still read it.
 
 import os
 import sqlite3
-from collections.abc import Iterable
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
 
 _BESIDE = ("-wal", "-shm")
 _STATES = (
@@ -50,16 +48,27 @@ def salvage(damaged: Path, fresh: sqlite3.Connection) -> None:
     with suppress(sqlite3.Error), closing(sqlite3.connect(damaged, isolation_level=None)) as old:
         # Otherwise SQLite would read nothing from a truncated file.
         old.execute("PRAGMA writable_schema = ON")
-        _copy(old, fresh, (_STATES,))
+        with suppress(sqlite3.Error):
+            _copy(old, fresh, _STATES)
+        with suppress(sqlite3.Error):
+            raise_number(fresh, _last_number(old))
 
 
 def move_over(old: sqlite3.Connection, fresh: sqlite3.Connection) -> None:
-    """Copy everything that the file of the same name does not have by now."""
+    """Copy everything that the file of the same name does not have by now.
+
+    Raises:
+        sqlite3.Error: Nothing was copied.
+    """
     fresh.execute("BEGIN IMMEDIATE")
     try:
-        _copy(old, fresh, (_STATES, _PASSES))
-    finally:
-        fresh.execute("COMMIT")
+        _copy(old, fresh, _STATES)
+        _copy(old, fresh, _PASSES)
+        raise_number(fresh, _last_number(old))
+    except BaseException:
+        fresh.execute("ROLLBACK")
+        raise
+    fresh.execute("COMMIT")
 
 
 def raise_number(connection: sqlite3.Connection, least: int) -> None:
@@ -69,14 +78,10 @@ def raise_number(connection: sqlite3.Connection, least: int) -> None:
     connection.execute("INSERT INTO sqlite_sequence VALUES ('passes', ?)", (max(numbers),))
 
 
-def _copy(
-    old: sqlite3.Connection, fresh: sqlite3.Connection, what: Iterable[tuple[str, str]]
-) -> None:
-    for query, insert in what:
-        with suppress(sqlite3.Error):
-            fresh.executemany(insert, old.execute(query))
-    numbers: list[tuple[Any, ...]] = []
-    with suppress(sqlite3.Error):
-        numbers = old.execute(_NUMBERS).fetchall()
-    with suppress(sqlite3.Error):
-        raise_number(fresh, max((int(seq) for (seq,) in numbers), default=0))
+def _copy(old: sqlite3.Connection, fresh: sqlite3.Connection, what: tuple[str, str]) -> None:
+    query, insert = what
+    fresh.executemany(insert, old.execute(query))
+
+
+def _last_number(old: sqlite3.Connection) -> int:
+    return max((int(seq) for (seq,) in old.execute(_NUMBERS)), default=0)

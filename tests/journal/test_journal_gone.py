@@ -166,3 +166,20 @@ def test_a_file_that_is_replaced_by_garbage_is_set_aside_and_costs_nothing(journ
 
     assert journal.set_aside.read_bytes().startswith(b"garbage")
     assert found_by_the_next_start(path) == ([1, 2], {ENVIRONMENT: "training"})
+
+
+def test_a_new_file_that_is_locked_gets_what_the_old_one_had_once_it_is_free(journal, path):
+    without_folder(path)
+    Journal(path).close()
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.Error):
+            pause(journal, OTHER, "lost")
+        other.execute("ROLLBACK")
+    other.close()
+
+    pause(journal, OTHER, "moving")
+
+    ids, pauses = found_by_the_next_start(path)
+    assert len(ids) == 1
+    assert pauses == {ENVIRONMENT: "training", OTHER: "moving"}
