@@ -1,7 +1,6 @@
 """Fix Dependencies, as in the guide: runs a pass, and responds when it is done."""
 
 import asyncio
-import sqlite3
 import time
 from contextlib import suppress
 from datetime import datetime
@@ -10,7 +9,7 @@ from msgspec import UNSET
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from reconciler.daemon.actions import Refusal
+from reconciler.daemon.actions import Refusal, RequestRefused
 from reconciler.daemon.requests import Reconcile
 from reconciler.status import EnvironmentStatus, PassDetail, PassStatus, Result
 from reconciler.web.api.backend import ServiceProtocol
@@ -64,7 +63,7 @@ class Fixing:
         outcome = await self._service.wait_for_pass(name, number)
         if outcome.changes or outcome.result is Result.FAILED:
             return outcome
-        with suppress(OSError, sqlite3.Error):  # without the history, this is still what happened
+        with suppress(RequestRefused):  # without the history, this is still what happened
             return await asyncio.to_thread(self._joined, name, number, came) or outcome
         return outcome
 

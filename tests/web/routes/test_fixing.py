@@ -83,6 +83,19 @@ def test_one_who_presses_during_a_pass_joins_it(host: Host) -> None:
         assert "Successfully installed numpy-1.26.4" in caller.answer.json()["stdout"]
 
 
+def test_without_the_history_the_answer_is_that_of_its_own_pass(
+    client: httpx.Client, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RequestRefused(Refusal.JOURNAL_FAILED, "The history is locked.", "End what locks it.")
+
+    client.post(FIX)
+    monkeypatch.setattr(host.service, "history", refuse)
+    answer = client.post(FIX)
+    assert answer.status_code == 200
+    assert answer.json()["message"].startswith("Nothing to do")
+
+
 def test_an_environment_can_be_named(client: httpx.Client, host: Host) -> None:
     host.do(lambda: host.service.publish(environment(), environment("other")))
     assert client.post(FIX).json()["environment"] == "studio"
