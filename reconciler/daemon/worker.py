@@ -93,6 +93,7 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name=f"worker-{self.name}", daemon=True)
         self._planned_for: tuple[str | None, object] | None = None
         self._audit_due = True
+        self._ordering = threading.Lock()
         self._unsettled = True
         """Whether passes of an earlier process may still look as if they ran."""
         self.beat = time.monotonic()
@@ -127,17 +128,16 @@ class Worker:
         Raises:
             Emptied: The worker has ended; ask its successor.
         """
-        waiting = self.inbox.share(order)
-        if waiting is not None and waiting.pass_id is not None:
-            number = waiting.pass_id
-        else:
-            number = self._begin(order, self._clock())
-            order.pass_id = number
-            try:
-                self.inbox.put(order)
-            except BaseException:
-                self.journal.discard(number)
-                raise
+        with self._ordering:  # else two that come at once would not share
+            waiting = self.inbox.share(order)
+            number = waiting.pass_id if waiting is not None else None
+            if number is None:
+                number = order.pass_id = self._begin(order, self._clock())
+                try:
+                    self.inbox.put(order)
+                except BaseException:
+                    self.journal.discard(number)
+                    raise
         with context(environment=self.name, pass_id=number):
             log.info("pass.requested", trigger=str(order.trigger), reason=order.reason)
         return number
