@@ -26,6 +26,7 @@ from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed, defect_of
 from reconciler.status import Change, ExpectedEnd, Reason, Result
 from reconciler.trees.arrivals import Arrivals, CannotMoveIn
+from reconciler.trees.real_folders import RealFolders
 from reconciler.trees.tree import Tree
 from reconciler.vault.copies import Vault, digest_of
 from reconciler.vault.manifest import Manifest, VaultFile
@@ -123,10 +124,12 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
 def _is_in_place(snapshot: Snapshot, vault: Vault, manifest: Manifest) -> bool:
     """Whether what would be restored is already there: the same files, and no other copy."""
     prefix = snapshot.interpreter.prefix
+    real = RealFolders(prefix)
     copies = list(snapshot.installed.copies(NormalizedName(manifest.name)))
     try:
         same = all(
-            _is_same(prefix / file.path, vault.content(manifest, file), file)
+            real.has(file.path.rpartition("/")[0])
+            and _is_same(prefix / file.path, vault.content(manifest, file), file)
             for file in vault.files(manifest)
         )
         linked = all((prefix / path).readlink() == Path(to) for path, to in manifest.links.items())
