@@ -57,6 +57,8 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     problem: Problem | None
     unknown: tuple[str, ...] = ()
     """What only `apply` finds out, in sentences."""
+    warnings: tuple[str, ...] = ()
+    """What the changes would leave behind, in sentences."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +113,6 @@ def check_of(target: EnvironmentConfig, snapshot: Snapshot) -> Check:
         in_sync=well and snapshot.unclear is None,
         packages=packages,
         holds=holds,
-        warnings=warnings_of(snapshot),
+        warnings=warnings_of(snapshot, holds),
         problem=snapshot.unclear,
     )

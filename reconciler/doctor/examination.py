@@ -130,8 +130,6 @@ def _environment(
     yield from packages.check_whole(snapshot)
     yield from packages.check_scripts(snapshot)
     yield from packages.check_holds(snapshot)
-    yield from packages.check_lock(snapshot)
-    yield from packages.check_shared_files(snapshot)
     if installer.verdict is Verdict.OK:  # uv would wait for the other one (uv-facts 17)
         yield from _indexes(environment, snapshot)
 

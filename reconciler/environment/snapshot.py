@@ -18,9 +18,9 @@ from reconciler.state.stale_scripts import StaleScripts
 from reconciler.status import Problem
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Snapshot:
-    """Everything that one look found.
+    """Everything that one look found; equal only to itself.
 
     `problem` says what is wrong with the project's file now. `desired` is then its last good
     state, or None if it has never been good.

@@ -172,6 +172,8 @@ def _take_out(vault: Vault, manifest: Manifest, incoming: Path) -> None:
         _make_folder(incoming, file.path, folders)
         try:
             os.link(source / file.path, incoming / file.path)
+        except FileExistsError:  # another copy has it, too: `nvidia/__init__.py`
+            continue
         except OSError as error:
             if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
                 raise
