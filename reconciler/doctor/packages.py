@@ -9,11 +9,12 @@ from reconciler.doctor.finding import Finding, fine, problem, warning
 from reconciler.environment.snapshot import Snapshot
 from reconciler.environment.uv_lock import HOW_TO_STOP_UV, uv_lock_of
 from reconciler.holds.conflicts import Conflict, companions, conflicts, left_behind
+from reconciler.holds.missed import Before, missed
 from reconciler.holds.stale import stale
 from reconciler.holds.standing import holds_and_notices
 from reconciler.state.notice import Notice
 from reconciler.state.words import message_of
-from reconciler.status import PackageStatus, Problem
+from reconciler.status import Hold, PackageStatus, Problem
 
 
 def check_project(snapshot: Snapshot) -> Finding:
@@ -65,10 +66,16 @@ def check_scripts(snapshot: Snapshot) -> Iterator[Finding]:
         yield fine("scripts", "each one starts a Python that exists")
 
 
-def check_holds(snapshot: Snapshot) -> Iterator[Finding]:
-    """Every hold is intact, and no other package claims its files or was left over beside it."""
+def check_holds(snapshot: Snapshot, before: Before) -> Iterator[Finding]:
+    """Every hold is intact, and no other package claims its files or was left over beside it.
+
+    Args:
+        snapshot: The environment.
+        before: The holds that the journal remembers.
+    """
     holds, broken = holds_and_notices(snapshot)
-    yield from _check_held(snapshot, broken)
+    gone = missed(before, holds, snapshot)
+    yield from _check_held(snapshot, broken, gone)
     yield from check_lock(snapshot)
     found = conflicts(snapshot, holds)
     yield from _check_shared_files(found)
@@ -79,11 +86,19 @@ def check_holds(snapshot: Snapshot) -> Iterator[Finding]:
         yield fine("leftovers", "no accelerator package of another build is left over")
 
 
-def _check_held(snapshot: Snapshot, broken: Collection[Notice]) -> Iterator[Finding]:
+def _check_held(
+    snapshot: Snapshot, broken: Collection[Notice], gone: Collection[Hold]
+) -> Iterator[Finding]:
     """Every hold is intact, every declared one is installed, companions are held too."""
     for notice in broken:
         yield problem("holds", notice.message, notice.fix)
+    for hold in gone:
+        message, _, fix = (hold.message or hold.name).partition(". ")
+        yield problem("holds", message, fix)
+    missing = {hold.name for hold in gone}
     for row in snapshot.drift.rows:
+        if row.name in missing:
+            continue
         if row.name in snapshot.holds.held and row.status is not PackageStatus.HELD_MISMATCH:
             continue  # intact, or reported above
         if row.status is PackageStatus.HELD_MISSING:
@@ -97,7 +112,7 @@ def _check_held(snapshot: Snapshot, broken: Collection[Notice]) -> Iterator[Find
             yield warning("holds", f"{row.name}: {message}", fix)
     for notice in companions(snapshot):
         yield warning("companions", notice.message, notice.fix)
-    if not broken:
+    if not broken and not gone:
         held = snapshot.holds.held.values()
         listed = ", ".join(f"{h.name} {h.version}" for h in held)
         yield fine("holds", listed or "none installed")

@@ -1,5 +1,6 @@
 """`reconciler hold`: shows held packages, restores a broken one, or accepts what is installed."""
 
+import os
 from collections.abc import Callable
 
 import click
@@ -12,7 +13,7 @@ from reconciler.cli.direct import Direct, direct, recovered
 from reconciler.cli.json_output import Holds
 from reconciler.cli.logs import configure_log
 from reconciler.cli.nearest import nearest
-from reconciler.cli.opening import opened, refuse_interrupted
+from reconciler.cli.opening import holds_seen, opened, refuse_interrupted
 from reconciler.cli.options import Options
 from reconciler.cli.reach import Served, refuse_claimed, refuse_observed, served
 from reconciler.cli.targets import chosen, configuration
@@ -21,7 +22,8 @@ from reconciler.cli.terminal.passes import show_pass
 from reconciler.cli.terminal.progress import Follower, following
 from reconciler.config import Config, EnvironmentConfig
 from reconciler.daemon.requests import Accept, Restore
-from reconciler.holds.standing import INSTALL_IT, NEVER_INSTALLED, holds_found
+from reconciler.environment.absent import snapshot_of_nothing
+from reconciler.holds.standing import INSTALL_IT, NEVER_INSTALLED
 from reconciler.passes.runner import Recorded
 from reconciler.state.holds import matches
 from reconciler.status import Hold
@@ -112,7 +114,9 @@ def _holds(config: Config, target: EnvironmentConfig, service: Served | None) ->
         return service.environment.holds
     environment = opened(config, target)
     refuse_interrupted(environment)
-    return holds_found(environment.look(audit_files=True))
+    if not environment.exists:
+        return holds_seen(config, environment, snapshot_of_nothing(target, os.environ))
+    return holds_seen(config, environment, environment.look(audit_files=True))
 
 
 @hold.command(
