@@ -201,7 +201,8 @@ class HoldMonitor:
         """The same; files may only be missing if it was `slimmed` on purpose."""
         vault = self.vault(snapshot)
         writer = VaultWriter(vault, lock)
-        fresh = hold_set(self.environment.config.hold, snapshot.installed, snapshot.markers)
+        config = self.environment.config
+        fresh = hold_set(config.hold, snapshot.installed, snapshot.markers, config.hold_closure)
         held = _acceptable(name, fresh, snapshot, slimmed=slimmed)
         for copy in vault.companions(name):
             if copy.name not in fresh.held:
