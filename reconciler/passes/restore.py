@@ -6,6 +6,7 @@ requires it; whatever else came with an intruder stays, and is named.
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
 
@@ -186,7 +187,8 @@ def _take_out(vault: Vault, manifest: Manifest, incoming: Path) -> None:
     folders: set[str] = set()
     for file in vault.files(manifest):
         _make_folder(incoming, file.path, folders)
-        link_or_copy(vault.content(manifest, file), incoming / file.path)
+        with suppress(FileExistsError):  # another copy has it, too: `nvidia/__init__.py`
+            link_or_copy(vault.content(manifest, file), incoming / file.path)
     for path, target in manifest.links.items():
         _make_folder(incoming, path, folders)
         (incoming / path).symlink_to(target)

@@ -1,5 +1,6 @@
 """`reconciler hold`: shows held packages, restores a broken one, or accepts what is installed."""
 
+import os
 from collections.abc import Callable
 
 import click
@@ -12,16 +13,18 @@ from reconciler.cli.direct import Direct, direct, recovered
 from reconciler.cli.json_output import Holds
 from reconciler.cli.logs import configure_log
 from reconciler.cli.nearest import nearest
-from reconciler.cli.opening import opened, refuse_interrupted
+from reconciler.cli.opening import holds_seen, opened, refuse_interrupted
 from reconciler.cli.options import Options
 from reconciler.cli.reach import Served, refuse_claimed, refuse_observed, served
 from reconciler.cli.targets import chosen, configuration
-from reconciler.cli.terminal.output import BAD, GOOD, Output
+from reconciler.cli.terminal.holds import show_holds
+from reconciler.cli.terminal.output import Output
 from reconciler.cli.terminal.passes import show_pass
 from reconciler.cli.terminal.progress import Follower, following
 from reconciler.config import Config, EnvironmentConfig
 from reconciler.daemon.requests import Accept, Restore
-from reconciler.holds.standing import INSTALL_IT, NEVER_INSTALLED, holds_found
+from reconciler.environment.absent import snapshot_of_nothing
+from reconciler.holds.standing import INSTALL_IT, NEVER_INSTALLED
 from reconciler.passes.runner import Recorded
 from reconciler.state.holds import matches
 from reconciler.status import Hold
@@ -80,14 +83,7 @@ def list_(options: Options) -> int:
     if not holds:
         output.say(f"Nothing is held in {target.name}: none of {_names(target)} is installed.")
     else:
-        output.table(
-            ("Package", "Version", "State", "Pinned by", "Copy"),
-            [_row(it) for it in holds],
-            [GOOD if it.intact else BAD for it in holds],
-        )
-    for it in holds:
-        if not it.intact:
-            output.say(f"{it.name}: {it.message}", BAD)
+        show_holds(holds, output)
     return 0 if all(it.intact for it in holds) else 2
 
 
@@ -95,24 +91,14 @@ def _names(target: EnvironmentConfig) -> str:
     return ", ".join(target.hold) or "no names"
 
 
-def _row(it: Hold) -> tuple[str | None, ...]:
-    return it.name, it.version, _state(it), it.pinned_by, "yes" if it.vaulted else "no"
-
-
-def _state(it: Hold) -> str:
-    if it.intact:
-        return "intact"
-    if it.found == it.version:
-        return "broken: its files"
-    return f"broken: {it.found or 'gone'}"
-
-
 def _holds(config: Config, target: EnvironmentConfig, service: Served | None) -> tuple[Hold, ...]:
     if service is not None:
         return service.environment.holds
     environment = opened(config, target)
     refuse_interrupted(environment)
-    return holds_found(environment.look(audit_files=True))
+    if not environment.exists:
+        return holds_seen(config, environment, snapshot_of_nothing(target, os.environ))
+    return holds_seen(config, environment, environment.look(audit_files=True))
 
 
 @hold.command(
