@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.clone import cloning
+from benchmarks.growth import growth
 from benchmarks.idle import idle_service, nothing_to_do
 from benchmarks.install import against_pip, against_uv
 from benchmarks.many import many_at_once
@@ -18,7 +19,7 @@ from benchmarks.scene import Scene
 from reconciler.config import LogFormat, LogLevel
 from reconciler.log.logger import configure
 
-ALL = ("install", "nothing", "idle", "clone", "pip", "many")
+ALL = ("install", "nothing", "growth", "idle", "clone", "pip", "many")
 
 
 def main() -> int:
@@ -41,6 +42,7 @@ def _run(scene: Scene, which: tuple[str, ...], rounds: int, seconds: float) -> i
     benchmarks: dict[str, Callable[[], list[Row]]] = {
         "install": lambda: against_uv(scene, rounds),
         "nothing": lambda: nothing_to_do(scene, rounds),
+        "growth": lambda: growth(scene, rounds),
         "idle": lambda: idle_service(scene, seconds),
         "clone": lambda: cloning(scene, rounds),
         "pip": lambda: against_pip(scene),

@@ -38,7 +38,7 @@ def nothing_to_do(scene: Scene, rounds: int) -> list[Row]:
         nonlocal processes
         started.clear()
         ours.run(lambda: reconcile(environment, audit=False))
-        recorded.run(lambda: _record(recorder))
+        recorded.run(lambda: record(recorder))
         processes += len(started)
 
     def check() -> None:
@@ -61,7 +61,8 @@ def _bounded(what: str, side: Side) -> Row:
     return Row(row.what, f"{row.value} {extra}", row.target, row.met)
 
 
-def _record(recorder: PassRunner) -> None:
+def record(recorder: PassRunner) -> None:
+    """A pass with nothing to do, recorded as the service does."""
     found = recorder.run(
         lambda running: passes.reconcile(running, audit=False),
         trigger="interval",

@@ -1,9 +1,11 @@
 """Two sides measured in turn, A B B A, so that what else the machine does falls on both."""
 
 import statistics
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 
 Action = Callable[[], object]
@@ -38,6 +40,11 @@ class Side:
         self.cpu.append(cpu_seconds() - used)
         self.wall.append(time.perf_counter() - started)
 
+    def start(self, command: Sequence[str], folder: Path) -> None:
+        """Time a program, from its start to its end."""
+        quiet = subprocess.DEVNULL
+        self.run(lambda: subprocess.run(command, cwd=folder, check=True, stdout=quiet))
+
     def add(self, seconds: float) -> None:
         """A time that was measured elsewhere."""
         self.wall.append(seconds)
@@ -46,6 +53,11 @@ class Side:
     def median(self) -> float:
         """The median of the times by the clock."""
         return statistics.median(self.wall)
+
+    @property
+    def spent(self) -> float:
+        """The median of the processor times, in milliseconds."""
+        return statistics.median(self.cpu) * 1000
 
 
 def cpu_seconds() -> float:

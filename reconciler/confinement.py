@@ -9,7 +9,6 @@ import ctypes
 import os
 import signal
 import struct
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -83,6 +82,8 @@ class Confinement:
 @cache
 def best_means() -> Means:
     """How programs can be confined here; tried once."""
+    import tempfile  # noqa: PLC0415 -- slow to import, and `check` confines nothing
+
     place = Path(os.path.realpath(tempfile.gettempdir()))
 
     def attempt() -> bool:

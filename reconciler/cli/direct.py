@@ -33,6 +33,7 @@ from reconciler.passes.restore import restore
 from reconciler.passes.rollback import roll_back
 from reconciler.passes.runner import PassRunner, Recorded, Work
 from reconciler.passes.running import Pass
+from reconciler.passes.sweeping import sweep
 from reconciler.processes import Cancellation
 from reconciler.status import ExpectedEnd, PassDetail, Reason, Result, Trigger
 from reconciler.trees.interruption import interruption_of
@@ -285,6 +286,10 @@ def direct(config: Config, target: EnvironmentConfig) -> Iterator[Direct]:
     journal = open_journal(config)
     try:
         environment = Environment(target, os.environ, config.service.uv, places_of(config.service))
-        yield Direct(environment, journal, HoldMonitor(environment))
+        try:
+            yield Direct(environment, journal, HoldMonitor(environment))
+        finally:
+            with suppress(KeyboardInterrupt):  # the pass is over: the next one removes the rest
+                sweep(environment)
     finally:
         journal.close()

@@ -7,41 +7,26 @@ up, it polls, and says so.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-
-import anyio
-from watchfiles import awatch
 
 from reconciler.config import EnvironmentConfig
 from reconciler.daemon.polling import SECONDS, Identity, Poller, identity_of
 from reconciler.daemon.watched import HeldPlaces, Targets, targets_of
 from reconciler.environment.snapshot import Snapshot
-from reconciler.files.inotify import WatchRefused, watch_refused
+from reconciler.files.inotify import Watches, WatchRefused
 from reconciler.log.logger import get_logger
 from reconciler.status import Trigger
 
 log = get_logger(__name__)
 
-_STEP_MS = 150
-"""watchfiles looks up so often whether the kernel has told it of something."""
-_STEP_OF_TREES_MS = 400
-"""Each look costs a little, and it takes two of them to tell that a folder has come to rest:
-what happens inside a held package is to be noticed within a second."""
-_NEVER_QUIET_MS = 1600
-_LISTEN_MS = 60_000
-"""How often watchfiles comes back though nothing has happened; more often costs for nothing."""
-_GONE_SECONDS = 0.2
-"""A folder has just gone: look for what is there instead."""
+_QUIET_SECONDS = 0.15
+"""A change counts as over if nothing more has happened for so long."""
+_NEVER_QUIET_SECONDS = 1.6
+"""Of what goes on and on, something is told so often."""
 _RETRY_SECONDS = 30.0
 """How often it tries to watch again while it polls."""
-_THREADS = 2
-"""What one watcher takes of the threads that all of the event loop share."""
-
-_RAISE = (
-    "Raise fs.inotify.max_user_watches and max_user_instances with sysctl, and in /etc/sysctl.d."
-)
 _LOOKING = ThreadPoolExecutor(2, "watch")
 """Where watchers look at folders: on the event loop, fifty of them, or a disk that hangs, would
 hold up every answer."""
@@ -82,17 +67,11 @@ class Watcher:
 
     async def run(self) -> None:
         """Watch, and start over whenever the folders are other ones (uv-facts 15b)."""
-        threads = anyio.to_thread.current_default_thread_limiter()
-        threads.total_tokens += _THREADS
-        try:
-            while True:
-                targets = await self._targets()
-                refused = None if self._working else await _refused(targets)
-                refused = refused or await self._watch(targets)
-                if refused is not None:
-                    await self._poll(targets, refused)
-        finally:
-            threads.total_tokens -= _THREADS
+        while True:
+            targets = await self._targets()
+            refused = await self._watch(targets)
+            if refused is not None:
+                await self._poll(targets, refused)
 
     async def _targets(self) -> Targets:
         loop = asyncio.get_running_loop()
@@ -101,51 +80,46 @@ class Watcher:
 
     async def _watch(self, targets: Targets) -> WatchRefused | None:
         """Watch until the folders are other ones; why it cannot be done, or None."""
-        stop = anyio.Event()
-        tasks = [asyncio.create_task(self._follow(targets.folders, targets, stop, deep=False))]
-        if targets.trees:
-            tasks.append(asyncio.create_task(self._follow(targets.trees, targets, stop, deep=True)))
-        await asyncio.sleep(0)  # each task begins, which is when awatch sets its watches
-        # What happened before was seen by no watch: not by the last one, nor at the start by
-        # a pass that has begun to look already.
         loop = asyncio.get_running_loop()
-        edited = await loop.run_in_executor(_LOOKING, self._edited, targets)
-        if edited:
-            self._tell(edited, targets, quiet=0.0)
-        else:
-            self._wake(Trigger.INTERVAL, 0.0)
-        failed: list[BaseException] = []
         try:
-            refused = await _refused(targets)  # one more: if that works, all the others are set
-            if refused is not None:
-                return refused
-            if not any(task.done() for task in tasks):
-                await self._say(None)
-            await self._until_elsewhere(targets, tasks)
-            failed = [e for t in tasks if t.done() and not t.cancelled() and (e := t.exception())]
+            watches = Watches()
+        except WatchRefused as refused:
+            return refused
+        try:
+            await loop.run_in_executor(_LOOKING, _set, watches, targets)
+            # What happened before was seen by no watch: not by the last one, nor at the start by
+            # a pass that has begun to look already.
+            edited = await loop.run_in_executor(_LOOKING, self._edited, targets)
+            if edited:
+                self._tell(edited, targets, quiet=0.0)
+            else:
+                self._wake(Trigger.INTERVAL, 0.0)
+            await self._say(None)
+            await self._until_elsewhere(watches, targets)
+        except WatchRefused as refused:
+            return refused
         finally:
-            stop.set()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        if failed and isinstance(failed[0], FileNotFoundError):
-            await asyncio.sleep(_GONE_SECONDS)
-            return None
-        return WatchRefused(str(failed[0]), _RAISE) if failed else None
+            _LOOKING.submit(watches.close)
+        return None
 
     def _edited(self, targets: Targets) -> set[str]:
         """The project's files that have changed since the last call."""
         before, self._files = self._files, {path: identity_of(path) for path in targets.files}
         return {path for path, now in self._files.items() if before.get(path, now) != now}
 
-    async def _until_elsewhere(self, targets: Targets, tasks: list["asyncio.Task[None]"]) -> None:
-        while not any(task.done() for task in tasks):
-            self._changed.clear()
-            if await self._targets() != targets:
-                break
-            waiting = asyncio.create_task(self._changed.wait())
-            await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
+    async def _until_elsewhere(self, watches: Watches, targets: Targets) -> None:
+        following = asyncio.create_task(self._follow(watches, targets))
+        following.add_done_callback(lambda _: self._changed.set())
+        try:
+            while not following.done():
+                self._changed.clear()
+                if await self._targets() != targets:
+                    return
+                await self._changed.wait()
+            following.result()  # which raises
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
 
     async def _poll(self, targets: Targets, refused: WatchRefused) -> None:
         """Look every few seconds, until it is time to try to watch again."""
@@ -172,21 +146,34 @@ class Watcher:
         why = f"{refused.reason}, so files are polled. {refused.fix}" if refused else None
         await asyncio.to_thread(self._tell_why, why)
 
-    async def _follow(
-        self, paths: Iterable[object], targets: Targets, stop: anyio.Event, *, deep: bool
-    ) -> None:
-        step = _STEP_OF_TREES_MS if deep else _STEP_MS
-        async for changes in awatch(
-            *map(str, paths),
-            watch_filter=lambda _, path: targets.matters(path),
-            debounce=_NEVER_QUIET_MS,
-            step=step,
-            rust_timeout=_LISTEN_MS,
-            stop_event=stop,
-            recursive=deep,
-            ignore_permission_denied=True,
-        ):
-            self._tell({path for _, path in changes}, targets, quiet=step / 1000)
+    async def _follow(self, watches: Watches, targets: Targets) -> None:
+        """Tell what happens, as soon as nothing more does.
+
+        Raises:
+            WatchRefused: A new folder cannot be watched.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            await _readable(watches)
+            found: set[str] = set()
+            until = loop.time() + _NEVER_QUIET_SECONDS
+            while True:
+                changed, fresh = watches.read()
+                for folder in fresh:
+                    await loop.run_in_executor(_LOOKING, partial(watches.add, folder, deep=True))
+                new = set(filter(targets.matters, changed))
+                if watches.overflowed:
+                    new |= targets.files | targets.places
+                    watches.overflowed = False
+                quiet = not new
+                found |= new
+                if quiet or loop.time() > until:
+                    break
+                await asyncio.sleep(_QUIET_SECONDS)
+            if found:
+                self._tell(found, targets, quiet=_QUIET_SECONDS if quiet else 0.0)
+            else:
+                await asyncio.sleep(_QUIET_SECONDS)  # a busy folder may wake us only so often
 
     def _tell(self, changed: set[str], targets: Targets, quiet: float) -> None:
         paths = sorted(changed)
@@ -201,6 +188,19 @@ class Watcher:
         self._changed.set()
 
 
-async def _refused(targets: Targets) -> WatchRefused | None:
-    """Ask on a thread: closing an inotify descriptor takes the kernel some ten milliseconds."""
-    return await asyncio.to_thread(watch_refused, targets.folders[:1])
+async def _readable(watches: Watches) -> None:
+    """Wait until something has happened."""
+    loop, descriptor = asyncio.get_running_loop(), watches.descriptor
+    happened = asyncio.Event()
+    loop.add_reader(descriptor, happened.set)
+    try:
+        await happened.wait()
+    finally:
+        loop.remove_reader(descriptor)
+
+
+def _set(watches: Watches, targets: Targets) -> None:
+    for folder in targets.folders:
+        watches.add(str(folder))
+    for tree in targets.trees:
+        watches.add(str(tree), deep=True)

@@ -41,6 +41,7 @@ from reconciler.passes.reconcile import observe, plan, reconcile
 from reconciler.passes.restore import restore
 from reconciler.passes.runner import PassRunner, Recorded, is_worth_telling
 from reconciler.passes.running import Pass
+from reconciler.passes.sweeping import sweep
 from reconciler.processes import Cancellation, Cancelled
 from reconciler.status import Hold, PassDetail, PassStatus, Reason, Trigger
 
@@ -225,6 +226,7 @@ class Worker:
             order = None if self.inbox.closed else self.inbox.poll(self._due)
             if isinstance(order, Order):
                 self._timed_pass(order)
+        sweep(self.environment)
 
     def _tell_waiting(self) -> None:
         log.info("pass.waiting", most=self._turns.most)

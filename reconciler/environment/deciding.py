@@ -64,18 +64,22 @@ def environment_paths(pyproject: Path, root: Path, python: Path) -> tuple[Path, 
     return (pyproject, root, *inside, root / ".reconciler", *_base(config), *_base(shadowing))
 
 
-def decided_by_place(config: EnvironmentConfig, environ: Mapping[str, str]) -> Deciding:
+def decided_by_place(
+    config: EnvironmentConfig, environ: Mapping[str, str], imported: Iterable[Path] = ()
+) -> Deciding:
     """What is known without starting anything.
 
     Args:
         config: The environment's.
         environ: The environment variables; they say where the configured commands are.
+        imported: What the interpreter imports from, once it has said so (`folders_of`).
     """
     root = config.root
     paths = environment_paths(config.pyproject, root, config.python)
     sites = [*_sites(root)]
     if _with_system(root / "pyvenv.cfg"):
         sites += [s for base in _bases(root / "pyvenv.cfg") for s in _sites(base)]
+    sites = [*dict.fromkeys([*sites, *imported])]
     commands = tuple(commands_of(config, environ))
     return Deciding((*paths, *_imported(sites), *commands), (*sites, root / ".reconciler"))
 
@@ -85,10 +89,9 @@ def trees_of(config: EnvironmentConfig) -> Deciding:
     return Deciding(trees=tuple(_sites(config.root)))
 
 
-def decided_by_interpreter(interpreter: Interpreter) -> Deciding:
-    """What the interpreter imports, as it says itself."""
-    sites = (*interpreter.site_directories, *interpreter.base_directories)
-    return Deciding(tuple(_imported(sites)), sites)
+def folders_of(interpreter: Interpreter) -> tuple[Path, ...]:
+    """The folders that the interpreter imports packages from, as it says itself."""
+    return (*interpreter.site_directories, *interpreter.base_directories)
 
 
 def decided_by_project(

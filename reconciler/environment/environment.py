@@ -18,9 +18,9 @@ from reconciler.config import EnvironmentConfig
 from reconciler.environment.cautions import cautions_of
 from reconciler.environment.deciding import (
     Deciding,
-    decided_by_interpreter,
     decided_by_place,
     decided_by_project,
+    folders_of,
     trees_of,
 )
 from reconciler.environment.declaration import declared_by, identity_of
@@ -31,7 +31,6 @@ from reconciler.environment.leads_out import refuse_packages_elsewhere
 from reconciler.environment.local_sources import LocalSources
 from reconciler.environment.secrets import register_effective, register_installed
 from reconciler.environment.snapshot import Snapshot, vault_of
-from reconciler.environment.steadiness import Moment, moment_of
 from reconciler.files.deciding import noting
 from reconciler.files.trust import Insecure, Safe, problems_of
 from reconciler.log.redact import redact
@@ -108,7 +107,6 @@ class Environment:
         self._read_for_settings: frozenset[Path] = frozenset()
         self._decided_by_project = Deciding()
         self._safe = Safe()
-        self._moment: Moment = ()
 
     @property
     def key(self) -> str:
@@ -150,8 +148,7 @@ class Environment:
         deciding = (
             Deciding((*self._trusted_uv, *self._read_for_desired, *self._read_for_settings))
             + Deciding((self.store,), (self.store,))
-            + decided_by_place(self.config, self.environ)
-            + (decided_by_interpreter(known) if known else Deciding())
+            + decided_by_place(self.config, self.environ, folders_of(known) if known else ())
             + self._decided_by_project
             + more
         )
@@ -219,7 +216,6 @@ class Environment:
         check = (cancel or Cancellation()).check
         check()
         interpreter = self._interpreter_seen = self.interpreters.get()
-        self._moment = moment_of(interpreter.site_directories)
         if interpreter.is_venv:  # of any other installation, a change is refused
             refuse_packages_elsewhere(interpreter)
         around = stamp_of(self.config.pyproject, self.environ)
@@ -247,9 +243,8 @@ class Environment:
         return self._last
 
     def has_moved(self) -> bool:
-        """Whether packages were put there or taken away since the last look began."""
-        known = self._interpreter_seen
-        return known is not None and moment_of(known.site_directories) != self._moment
+        """Whether packages were put there or taken away since the last look began to read them."""
+        return self._reader is not None and self._reader.has_moved()
 
     def forget_read(self) -> None:
         """Read every package again at the next look: what was read may never have been so."""

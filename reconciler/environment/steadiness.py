@@ -1,45 +1,13 @@
-"""Whether the packages of an environment stayed as they are while they were looked at.
-
-An installer that runs beside takes folders away and puts others there: what a look finds in the
-middle of that was never so. Read-only.
-"""
+"""Who else is changing the packages of an environment. Read-only."""
 
 import fcntl
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 from reconciler.environment.usage import users_of
 from reconciler.files.lock_holder import holder_of
 
 INSTALLERS = frozenset({"uv", "pip", "pip3", "poetry", "pdm", "hatch", "conda", "mamba"})
-
-Moment = tuple[tuple[str, int, int], ...]
-"""Each folder that an installer writes to, with its modification and change time."""
-
-
-def moment_of(sites: Iterable[Path]) -> Moment:
-    """How the folders of packages and of their metadata are now.
-
-    Their times show that something was taken away, though it is there again by now.
-    """
-    found: list[tuple[str, int, int]] = []
-    for site in sites:
-        found.append(_times(str(site)))
-        try:
-            with os.scandir(site) as entries:
-                found += [_times(e.path) for e in entries if e.name.endswith(".dist-info")]
-        except OSError:
-            continue
-    return tuple(sorted(found))
-
-
-def _times(folder: str) -> tuple[str, int, int]:
-    try:
-        found = os.stat(folder)  # noqa: PTH116 -- for each package, at every look
-    except OSError:
-        return folder, 0, 0
-    return folder, found.st_mtime_ns, found.st_ctime_ns
 
 
 def installer_in(prefix: Path) -> str | None:

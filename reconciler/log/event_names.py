@@ -71,6 +71,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "generation.rolled-back": "An older tree is live again.",
         "generation.removed": "An old tree was removed; only `keep_generations` are kept.",
         "generation.kept": "An old tree should have been removed, but could not be.",
+        "folder.kept": "A discarded folder could not be removed; the next pass tries it again.",
         "package.changed": "A package was installed, upgraded, downgraded or removed.",
         "package.failed": "A package could not be built, fetched or installed.",
         "retry.scheduled": "The pass will be retried later.",

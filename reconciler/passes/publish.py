@@ -313,7 +313,7 @@ def _exchange(
 
 
 def forget_oldest(environment: Environment, workspace: Workspace) -> None:
-    """Remove the trees beyond `keep_generations`; call with the pass lock held.
+    """Discard the trees beyond `keep_generations`; call with the pass lock held.
 
     What cannot be removed stays for the next pass.
     """

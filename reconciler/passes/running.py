@@ -3,10 +3,9 @@
 Does not know what the pass is for; `reconcile`, `restore` and `rollback` do.
 """
 
-import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -137,7 +136,7 @@ class Pass:
 
     @contextmanager
     def work_folder(self, snapshot: Snapshot) -> Iterator[Path]:
-        """A private folder for this attempt, removed afterwards.
+        """A private folder for this attempt, discarded afterwards.
 
         Raises:
             LeadsOut: The environment's packages are behind a symbolic link.
@@ -152,7 +151,8 @@ class Pass:
                 yield work
         finally:
             self._disk = None
-            shutil.rmtree(work, ignore_errors=True)
+            with suppress(OSError):  # then the next start removes it
+                workspace.discard(work)
 
     def make_durable(self, folder: Path) -> None:
         """Write out what the pass has written so far, before it goes live.

@@ -104,6 +104,7 @@ class InstalledReader:
         self._metadata = metadata or MetadataCache()
         self._cache: dict[str, tuple[_Stamp, Distribution]] = {}
         self._last: Installed | None = None
+        self._times: tuple[_Stamp, ...] = ()
 
     def read(self, check: Callable[[], None] = lambda: None) -> Installed:
         """The installed state now; the same object while nothing has changed.
@@ -114,6 +115,7 @@ class InstalledReader:
         Raises:
             OSError: A site-packages folder cannot be read.
         """
+        self._times = self._times_now()
         fresh: dict[str, tuple[_Stamp, Distribution]] = {}
         for path in self._info_folders():
             check()
@@ -132,15 +134,40 @@ class InstalledReader:
             self._last = collect(distribution for _, distribution in fresh.values())
         return self._last
 
+    def has_moved(self) -> bool:
+        """Whether packages were put there or taken away since the last reading began.
+
+        The times of site-packages show that something was taken away, though it is there again by
+        now.
+
+        Raises:
+            OSError: A site-packages folder cannot be read.
+        """
+        if self._times != self._times_now():
+            return True
+        now = {path: stamp for path in self._info_folders() if (stamp := _stamp(path)) is not None}
+        return now != {path: stamp for path, (stamp, _) in self._cache.items()}
+
+    def _times_now(self) -> tuple[_Stamp, ...]:
+        return tuple(map(_times, self.directories))
+
     def _info_folders(self) -> Iterator[str]:
         for directory in self.directories:
             try:
                 names = os.listdir(directory)  # noqa: PTH208 -- names only, in one call
             except FileNotFoundError:
                 continue
-            for name in sorted(names):
-                if name.endswith(_FORMS) and not name.startswith("~"):
-                    yield f"{directory}/{name}"
+            wanted = [n for n in names if n.endswith(_FORMS) and not n.startswith("~")]
+            for name in sorted(wanted):
+                yield f"{directory}/{name}"
+
+
+def _times(folder: Path) -> _Stamp:
+    try:
+        found = folder.stat()
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_ctime_ns
 
 
 def _stamp(path: str) -> _Stamp | None:

@@ -1,6 +1,7 @@
 """The result of a comparison: one row for each package. Pure."""
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 
 import msgspec
 from msgspec.structs import replace
@@ -51,7 +52,7 @@ class Row(msgspec.Struct, frozen=True):
         return self.status in (Status.OK, Status.HELD)
 
 
-class Drift(msgspec.Struct, frozen=True):
+class Drift(msgspec.Struct, frozen=True, dict=True):
     """The difference found by one look.
 
     `rows` has every declared package, in declared order, followed by what is wrong further down;
@@ -61,7 +62,7 @@ class Drift(msgspec.Struct, frozen=True):
     rows: tuple[Row, ...]
     reachable: frozenset[NormalizedName] = msgspec.field(default_factory=frozenset)
 
-    @property
+    @cached_property
     def drifted(self) -> tuple[Row, ...]:
         """The rows that a reconciliation should change."""
         return tuple(row for row in self.rows if row.fixable)

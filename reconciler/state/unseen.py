@@ -89,7 +89,8 @@ def unseen_of(installed: Installed) -> dict[NormalizedName, Distribution]:
 def _eggs(directory: Path) -> Iterator[Distribution]:
     """The eggs that a .pth file puts on Python's path; others are not imported."""
     try:
-        eggs = sorted(p for p in directory.iterdir() if p.name.endswith(_EGG))
+        names = os.listdir(directory)  # noqa: PTH208 -- names only, in one call
+        eggs = sorted(directory / name for name in names if name.endswith(_EGG))
         if not eggs:
             return
         lines = {

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from reconciler.status import GenerationStatus
 from reconciler.trees.own_files import NotOurs, read_own
 from reconciler.trees.stage import clonable_roots
-from reconciler.trees.workspace import ASIDE_SUFFIX, META, Workspace, remove_tree, write_durably
+from reconciler.trees.workspace import ASIDE_SUFFIX, META, Workspace, write_durably
 
 _NEXT = META + ".next"
 """A label that waits until the unusable one is moved away."""
@@ -175,15 +175,8 @@ def drop_half(workspace: Workspace) -> int:
     """
     found = [folder for folder in _folders(workspace) if is_half(folder)]
     for folder in found:
-        _remove(workspace, folder)
+        workspace.discard(folder)
     return len(found)
-
-
-def _remove(workspace: Workspace, folder: Path) -> None:
-    """Remove a generation; renamed first, since half a tree must never look like a whole one."""
-    dying = workspace.new_work() / folder.name
-    folder.rename(dying)
-    remove_tree(dying.parent)
 
 
 def before_live(workspace: Workspace) -> Generation | None:
@@ -208,18 +201,18 @@ def folder_of(workspace: Workspace, number: int) -> Path:
 
 
 def prune(workspace: Workspace, keep: int) -> list[int]:
-    """Remove the generations beyond `keep`, the least recently live ones first.
+    """Discard the generations beyond `keep`, the least recently live ones first.
 
     Never the one that a plain rollback goes to.
 
     Returns:
-        The numbers of the removed ones.
+        Their numbers.
     """
     target = before_live(workspace)
     rest = [g for g in kept(workspace) if target is None or g.number != target.number]
     gone = [g.number for g in rest[keep - (target is not None) :]]
     for number in gone:
-        _remove(workspace, folder_of(workspace, number))
+        workspace.discard(folder_of(workspace, number))
     return gone
 
 

@@ -21,6 +21,8 @@ from reconciler.status import ExpectedEnd, Reason
 
 NAME = ".reconciler"
 _STAGE, _WORK, _NEW = "stage-", "work-", "new-"
+_GONE = "gone-"
+"""What a pass no longer needs; it is removed once the pass has been reported."""
 META = "generation.json"
 """The file with the label, in each generation's folder."""
 ASIDE_SUFFIX = ".aside"
@@ -173,6 +175,20 @@ class Workspace(msgspec.Struct, frozen=True):
         import tempfile  # noqa: PLC0415 -- slow to import, and `check` changes nothing
 
         return Path(tempfile.mkdtemp(prefix=prefix, dir=self.root))
+
+    def discard(self, folder: Path) -> None:
+        """Move one of our folders out of the way; to remove it may take a second (`discarded`).
+
+        Raises:
+            OSError: It cannot be moved.
+        """
+        folder.rename(self._new_folder(_GONE) / folder.name)
+
+    def discarded(self) -> list[Path]:
+        """What waits to be removed. Nobody uses it, so no lock is needed."""
+        if not self.root.is_dir():
+            return []
+        return [path for path in self.root.iterdir() if path.name.startswith(_GONE)]
 
     def stages(self) -> list[Path]:
         """The trees that were about to go live; call with the pass lock held."""

@@ -317,7 +317,6 @@ def test_it_imports_nothing_that_is_slow(applied: Studio) -> None:
         "structlog",
         "starlette",
         "uvicorn",
-        "watchfiles",
         "reconciler.passes.reconcile",
     )
     code = (

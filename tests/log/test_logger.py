@@ -194,7 +194,7 @@ def test_a_librarys_exception_is_kept(log, records):
 )
 def test_libraries_are_heard_when_they_matter(stream, records, level, heard):
     configure(level=level, stream=stream, env={})
-    library = logging.getLogger("watchfiles.main")
+    library = logging.getLogger("somebody.library")
 
     for method in (library.debug, library.info, library.warning, library.error):
         method("x")

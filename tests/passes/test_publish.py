@@ -28,6 +28,7 @@ from reconciler.passes.recovery import recover
 from reconciler.passes.restore import restore
 from reconciler.passes.rollback import CannotExchange, roll_back
 from reconciler.passes.running import Pass
+from reconciler.passes.sweeping import sweep
 from reconciler.processes import Cancellation, Cancelled
 from reconciler.status import Reason, Result
 from reconciler.trees import durability, exchange, generations, in_place
@@ -102,6 +103,7 @@ class Door:
         self.assert_nothing_left()
 
     def assert_nothing_left(self) -> None:
+        sweep(self.environment)
         left = {path.name for path in (self.venv / ".reconciler").iterdir()}
         assert left <= {
             "generations",

@@ -20,6 +20,7 @@ from reconciler.holds.standing import holds_found
 from reconciler.passes import reconcile
 from reconciler.passes.outcome import Listener, Outcome
 from reconciler.passes.running import Pass
+from reconciler.passes.sweeping import sweep
 from reconciler.processes import Cancellation
 
 DETAILED = "0 nothing to do, 2 changes, 4 some packages cannot be installed, 6 both, 1 error"
@@ -65,7 +66,9 @@ def _plan(environment: Environment, cancel: Cancellation, listener: Listener) ->
     workspace.create()
     # A pass that starts meanwhile would delete our work folder.
     with workspace.pass_lock(cancel, environment.config.timeout):
-        return reconcile.plan(Pass(environment, cancel, listener))
+        outcome = reconcile.plan(Pass(environment, cancel, listener))
+    sweep(environment)
+    return outcome
 
 
 def _document(target: EnvironmentConfig, outcome: Outcome) -> PlanDocument:
