@@ -42,7 +42,7 @@ class Program(NamedTuple):
 
 
 PROGRAMS = (
-    Program("chromium", "chromium", ("tests/browser/",)),
+    Program("chromium-headless-shell", "chromium-headless-shell", ("tests/browser/",)),
     Program("curl", "curl", ("tests/systemd/",)),
     Program("dbus-daemon", "dbus", ("tests/systemd/",)),
     Program(
