@@ -18,6 +18,7 @@ from pathlib import Path
 
 from reconciler import __version__
 from reconciler.config import Config, ConfigRejected, LogFormat
+from reconciler.daemon import memory
 from reconciler.daemon.supervisor import Supervisor
 from reconciler.daemon.watchdog import feed_watchdog
 from reconciler.files.trust import Insecure, check_trust
@@ -69,6 +70,7 @@ def main(load: Load, environ: Mapping[str, str], serving: Serving) -> int:
         The process's exit status.
     """
     sys.setswitchinterval(_SWITCH_SECONDS)
+    memory.share_one_heap()
     notifier = Notifier.from_environment()
     try:
         config = _trusted(load())
