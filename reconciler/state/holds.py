@@ -24,7 +24,6 @@ from reconciler.state.installed import Distribution, Installed
 from reconciler.state.locations import parts_of
 from reconciler.status import Because
 
-
 _WHY = {
     Because.PINNED: "requires just this release of it",
     Because.COMPATIBLE: "requires this line of releases of it",
