@@ -18,7 +18,7 @@ from reconciler.environment.snapshot import Snapshot, vault_of
 from reconciler.files.trust import Insecure
 from reconciler.holds.missed import Before, missed
 from reconciler.holds.sampling import Sampling
-from reconciler.holds.standing import notice_of, rows
+from reconciler.holds.standing import kept_of, notice_of, rows
 from reconciler.holds.strays import strays, with_strays
 from reconciler.log.logger import get_logger
 from reconciler.processes import Cancellation, Cancelled
@@ -35,7 +35,7 @@ log = get_logger(__name__)
 
 
 class NothingToAccept(ExpectedEnd):
-    """What should be accepted is not installed, not whole, or not what the other holds pin."""
+    """What should be accepted is not installed, not whole, or not what the other holds require."""
 
     reason = Reason.NOTHING_TO_ACCEPT
 
@@ -165,7 +165,7 @@ class HoldMonitor:
         ]
         unlike = differs_from_record(unkept, prefix)
         self._as_recorded = seen | {h.name: h.distribution for h in unkept if h.name not in unlike}
-        breaks = find_breaks(vault, snapshot.installed, prefix, list(known))
+        breaks = find_breaks(vault, snapshot.installed, prefix, kept_of(snapshot, vault))
         self._breaks = with_strays(unlike | breaks, snapshot, vault)
         self._compared = snapshot.installed
 
@@ -260,9 +260,11 @@ class HoldMonitor:
     def _release(self, snapshot: Snapshot, vault: Vault, writer: VaultWriter) -> None:
         """Forget the copies of what the configuration no longer holds."""
         patterns = snapshot.holds.patterns
+        counting = kept_of(snapshot, vault)
         for name, manifest in list(vault.current().items()):
             root = manifest.pinned_by or name
-            if not matches(NormalizedName(root), patterns) and root not in snapshot.holds.held:
+            covered = matches(NormalizedName(root), patterns) or root in snapshot.holds.held
+            if name not in counting or not covered:
                 writer.forget(name)
 
     def _accept_declared(self, snapshot: Snapshot, vault: Vault, lock: PassLock) -> bool:
@@ -295,7 +297,7 @@ class HoldMonitor:
         ]
 
     def _belongs_to_broken(self, held: Held) -> bool:
-        """What an intruder pins is not held: it came with the intruder."""
+        """What belongs to an intruder is not held: it came with the intruder."""
         broken = self._breaks.get(held.pinned_by) if held.pinned_by else None
         return broken is not None and broken.found != broken.expected
 
@@ -315,7 +317,7 @@ class HoldMonitor:
         self._told = frozenset(row.name for row in gone)
 
     def first_broken(self, snapshot: Snapshot) -> NormalizedName | None:
-        """The broken hold to restore first: what it pins is restored with it."""
+        """The broken hold to restore first: what belongs to it is restored with it."""
         known = self.vault(snapshot).current()
         kept = [name for name in self._breaks if name in known]
         return next((n for n in kept if known[n].pinned_by not in kept), None)
@@ -350,7 +352,7 @@ def _acceptable(name: NormalizedName, fresh: HoldSet, snapshot: Snapshot, *, sli
     if held is None:
         before = snapshot.holds.held.get(name)
         holder = before.pinned_by if before else None
-        why = f"{found.version} is not what {holder} pins" if holder else "is no longer held"
+        why = f"{found.version} is not what {holder} requires" if holder else "is no longer held"
         raise NothingToAccept(name, why, "; to hold it by itself, add it to `hold`")
     return held
 
