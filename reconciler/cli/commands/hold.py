@@ -17,7 +17,7 @@ from reconciler.cli.opening import holds_seen, opened, refuse_interrupted
 from reconciler.cli.options import Options
 from reconciler.cli.reach import Served, refuse_claimed, refuse_observed, served
 from reconciler.cli.targets import chosen, configuration
-from reconciler.cli.terminal.holds import show_holds
+from reconciler.cli.terminal.hold_table import show_holds
 from reconciler.cli.terminal.output import Output
 from reconciler.cli.terminal.passes import show_pass
 from reconciler.cli.terminal.progress import Follower, following
