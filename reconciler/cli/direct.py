@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from msgspec.structs import replace
 from packaging.utils import NormalizedName
 
 from reconciler.cli.interruptible import cancellable
@@ -140,8 +141,9 @@ class Direct:
         """Make the installed build the held one."""
 
         def work(running: Pass) -> Outcome:
-            self.monitor.accept(running.look(audit=True), name, running.lock)
-            return observe(self.environment.look(refresh=True))
+            accepted = self.monitor.accept(running.look(audit=True), name, running.lock)
+            seen = observe(self.environment.look(refresh=True))
+            return replace(seen, message=str(accepted))
 
         return self.run(work, Trigger.ACCEPT, follower, reason)
 

@@ -26,6 +26,7 @@ from reconciler.state.causes import (
     WrongRevision,
     WrongSource,
 )
+from reconciler.state.distribution import INTERRUPTED
 from reconciler.state.installed import FILES_GONE
 from reconciler.state.rows import Row
 
@@ -80,6 +81,8 @@ def _held(row: Row, cause: Cause) -> str:
 
 def if_on_purpose(name: str, defect: str) -> str:
     """What else to do about a hold, if its only defect is that files are gone."""
+    if defect == INTERRUPTED:
+        return f"; if it works without, `reconciler hold accept {name}` keeps it as it is"
     if not defect.startswith(FILES_GONE):
         return ""
     return f"; if they were deleted on purpose, `reconciler hold accept {name}` keeps it as it is"

@@ -33,6 +33,8 @@ class Break(msgspec.Struct, frozen=True):
     in_place: bool = False
     """Whether a file was edited in place: the copy is the same file and has changed with it."""
 
+    emptied: bool = False
+    """Whether one of the files is empty, as a power cut leaves it: nobody wants that."""
     added: tuple[str, ...] = ()
     """Files that are not its own, and that Python may import in place of its modules."""
     pinned_by: str | None = None
@@ -69,13 +71,16 @@ class Break(msgspec.Struct, frozen=True):
         restore = f"`reconciler hold restore {self.name}` restores {self.expected}, offline"
         accept = f"`reconciler hold accept {self.name}` holds what is installed as it is."
         if self.found is None and self.pinned_by is None:
-            return f"{restore}. To do without it, take it out of `hold`."
+            return f"{restore}. To do without it: `reconciler hold accept {self.name}`."
         if self.found != self.expected and self.pinned_by is not None:
             return f"{restore}. {self.pinned_by} needs just that version."
         if self.added and not (self.files or self.kept):
             return f"Remove what was added, or {accept}"
         if self.files and (self.in_place or not self.kept):
-            return f"Install that build by hand again, or {accept}"
+            again = "Install that build by hand again"
+            return f"{again}." if self.emptied else f"{again}, or {accept}"
+        if self.found == self.expected and (self.emptied or not (self.files or self.added)):
+            return f"{restore}."  # a second dist-info folder
         return f"{restore}; {accept}"
 
 
@@ -118,7 +123,8 @@ def find_breaks(
         paths = (*(f.path for f in changed), *_changed_links(manifest.links, prefix))
         if paths or name in installed.duplicates:
             in_place = any(_is_one(prefix / f.path, copy / f.path) for f in changed)
-            found[name] = Break(name, expected, expected, paths, in_place=in_place)
+            emptied = any(file.size and _is_empty(prefix / file.path) for file in changed)
+            found[name] = Break(name, expected, expected, paths, in_place=in_place, emptied=emptied)
     return found
 
 
@@ -133,6 +139,13 @@ def _is_same(path: Path, file: VaultFile) -> bool:
         if (stat.st_ino, stat.st_size, stat.st_mtime_ns) == (file.inode, file.size, file.mtime):
             return True
         return stat.st_size == file.size and digest_of(path) == file.sha256
+    except OSError:
+        return False
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.stat().st_size == 0
     except OSError:
         return False
 
@@ -168,7 +181,10 @@ def differs_from_record(held: Iterable[Held], prefix: Path) -> dict[NormalizedNa
     for one in held:
         paths = tuple(file.path.removeprefix(f"{prefix}/") for file in _unlike(one.distribution))
         if paths:
-            found[one.name] = Break(one.name, one.version, one.version, paths, kept=False)
+            emptied = any(_is_empty(prefix / path) for path in paths)
+            found[one.name] = Break(
+                one.name, one.version, one.version, paths, kept=False, emptied=emptied
+            )
     return found
 
 

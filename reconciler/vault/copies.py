@@ -15,7 +15,12 @@ from packaging.version import Version
 
 from reconciler.files.bounded import open_regular
 from reconciler.state.holds import matches
-from reconciler.state.installed import Distribution, Installed, read_distribution
+from reconciler.state.installed import (
+    Distribution,
+    Installed,
+    is_unrecorded,
+    read_distribution,
+)
 from reconciler.status import ExpectedEnd, Reason
 from reconciler.trees.own_files import NotOurs
 from reconciler.trees.workspace import Workspace
@@ -149,7 +154,7 @@ class Vault:
             if file.path.endswith(".dist-info/METADATA"):
                 info = Path(file.path).parent
                 found = read_distribution(self.folder(manifest) / info)
-                if found.defect is None:
+                if found.defect is None or (manifest.slim and is_unrecorded(found)):
                     return found
         return None
 
