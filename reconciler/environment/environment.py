@@ -43,12 +43,8 @@ from reconciler.state.desired import BadFile, Desired
 from reconciler.state.drift import diff
 from reconciler.state.holds import hold_set
 from reconciler.state.installed import (
-    Installed,
-    InstalledReader,
-    MetadataCache,
-    audit,
-    metadata_defects,
-)
+    Installed, InstalledReader, MetadataCache, audit, metadata_defects,
+)  # fmt: skip
 from reconciler.state.rows import Drift
 from reconciler.state.shared_files import SharedFiles, shared_files
 from reconciler.state.stale_scripts import StaleScripts, stale_scripts

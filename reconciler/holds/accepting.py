@@ -37,7 +37,7 @@ class NothingToAccept(ExpectedEnd):
         super().__init__(f"{name} {why}, so there is nothing to accept. {fix}.")
 
 
-class Accepted(msgspec.Struct, frozen=True):
+class NowHeld(msgspec.Struct, frozen=True):
     """What was accepted."""
 
     name: NormalizedName
@@ -94,7 +94,7 @@ class Acceptance(msgspec.Struct, frozen=True):
     writer: VaultWriter
     slimmed: bool
 
-    def accept(self, name: NormalizedName) -> Accepted:
+    def accept(self, name: NormalizedName) -> NowHeld:
         """Hold what is installed of a package, and of what is held with it.
 
         Raises:
@@ -110,7 +110,7 @@ class Acceptance(msgspec.Struct, frozen=True):
         self._forget_all(self.vault.companions(name), fresh)
         self.writer.keep(copied)
         omitted = self._omitted(held.distribution)
-        return Accepted(
+        return NowHeld(
             name,
             held.version,
             without=len(omitted),
@@ -119,7 +119,7 @@ class Acceptance(msgspec.Struct, frozen=True):
             beside=tuple(companions_of(name, fresh.held.values())),
         )
 
-    def _accept_gone(self, name: NormalizedName, fresh: HoldSet) -> Accepted:
+    def _accept_gone(self, name: NormalizedName, fresh: HoldSet) -> NowHeld:
         known = self.vault.current()
         holder = known[name].pinned_by if name in known else None
         if holder is not None:
@@ -127,7 +127,7 @@ class Acceptance(msgspec.Struct, frozen=True):
             why = f"is not installed, and {holder} {needs.version if needs else ''}".rstrip()
             raise NothingToAccept(name, f"{why} needs it", self._restore(name))
         self._forget_all(self.vault.companions(name), fresh)
-        return Accepted(name, None)
+        return NowHeld(name, None)
 
     def _copies(self, held: Held, fresh: HoldSet) -> Iterator[Unkept]:
         added = strays(self.snapshot, self.vault)

@@ -15,7 +15,7 @@ from packaging.version import Version
 from reconciler.config import Mode
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
-from reconciler.holds.accepting import Acceptance, Accepted, NothingToAccept
+from reconciler.holds.accepting import Acceptance, NowHeld, NothingToAccept
 from reconciler.holds.missed import Before, missed, without
 from reconciler.holds.sampling import Sampling
 from reconciler.holds.standing import notice_of, rows
@@ -169,7 +169,7 @@ class HoldMonitor:
         self._unkept.add(f"{name}=={version}")
         log.warning("vault.failed", package=name, version=version, error=str(error))
 
-    def accept(self, snapshot: Snapshot, name: NormalizedName, lock: PassLock) -> Accepted:
+    def accept(self, snapshot: Snapshot, name: NormalizedName, lock: PassLock) -> NowHeld:
         """Hold what is installed now, from now on, without the files it is without.
 
         Args:
@@ -188,7 +188,7 @@ class HoldMonitor:
 
     def _accept(
         self, snapshot: Snapshot, name: NormalizedName, lock: PassLock, *, slimmed: bool = False
-    ) -> Accepted:
+    ) -> NowHeld:
         """The same; files may only be missing if it was `slimmed` on purpose."""
         vault = self.vault(snapshot)
         acceptance = Acceptance(snapshot, vault, VaultWriter(vault, lock), slimmed)
