@@ -42,9 +42,7 @@ from reconciler.state.build_stamp import LocalSource
 from reconciler.state.desired import BadFile, Desired
 from reconciler.state.drift import diff
 from reconciler.state.holds import hold_set
-from reconciler.state.installed import (
-    Installed, InstalledReader, MetadataCache, audit, metadata_defects,
-)  # fmt: skip
+from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit
 from reconciler.state.rows import Drift
 from reconciler.state.shared_files import SharedFiles, shared_files
 from reconciler.state.stale_scripts import StaleScripts, stale_scripts
@@ -284,7 +282,7 @@ class Environment:
         vault = Vault(Workspace(interpreter.prefix))
         patterns = self.config.hold
         holds = hold_set(patterns, expected(installed, patterns, vault), interpreter.markers)
-        defects = metadata_defects(installed, vault.omitted)
+        defects = vault.defects(installed)
         doubled = dict.fromkeys(installed.duplicates, "it has a second dist-info folder")
         stale = {n: why for n, why in self._stale.broken.items() if not holds.covers(n)}
         broken = {**stale, **doubled, **defects, **self._broken}

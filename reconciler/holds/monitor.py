@@ -15,7 +15,7 @@ from packaging.version import Version
 from reconciler.config import Mode
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
-from reconciler.holds.accepting import Acceptance, NowHeld, NothingToAccept
+from reconciler.holds.accepting import Acceptance, NothingToAccept, NowHeld
 from reconciler.holds.missed import Before, missed, without
 from reconciler.holds.sampling import Sampling
 from reconciler.holds.standing import notice_of, rows

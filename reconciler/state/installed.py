@@ -26,8 +26,8 @@ from reconciler.state.distribution import (
 
 __all__ = [
     "FILES_GONE", "Distribution", "Installed", "InstalledReader", "MetadataCache", "RecordedFile",
-    "audit", "collect", "defect_of", "deleted_files", "is_unrecorded", "metadata_defects",
-    "missing_files", "read_distribution", "read_record", "read_recorded_paths", "record_of",
+    "audit", "collect", "defect_of", "deleted_files", "is_unrecorded", "missing_files",
+    "read_distribution", "read_record", "read_recorded_paths", "record_of",
 ]  # fmt: skip
 
 _FORMS = (".dist-info", ".egg-info", EGG_LINK)
@@ -227,26 +227,6 @@ def deleted_files(distribution: Distribution) -> frozenset[str]:
     site, info = f"{distribution.info.parent}/", f"{distribution.info}/"
     code = [path for path in files if path.startswith(site) and not path.startswith(info)]
     return frozenset() if gone.issuperset(code) else gone
-
-
-def metadata_defects(
-    installed: Installed,
-    omitted: Callable[[Installed], Mapping[NormalizedName, Collection[str]]],
-) -> dict[NormalizedName, str]:
-    """What the metadata alone shows, except a RECORD that is missing on purpose.
-
-    Args:
-        installed: The environment.
-        omitted: What is missing on purpose; only asked if it can matter.
-    """
-    found = {name: d.defect for name, d in installed.distributions.items() if d.defect}
-    if not any(is_unrecorded(installed.distributions[name]) for name in found):
-        return found
-    for name, paths in omitted(installed).items():
-        distribution = installed.distributions[name]
-        if is_unrecorded(distribution) and record_of(distribution) in paths:
-            del found[name]
-    return found
 
 
 def is_unrecorded(distribution: Distribution) -> bool:

@@ -20,6 +20,7 @@ from reconciler.state.installed import (
     Installed,
     is_unrecorded,
     read_distribution,
+    record_of,
 )
 from reconciler.status import ExpectedEnd, Reason
 from reconciler.trees.own_files import NotOurs
@@ -182,6 +183,17 @@ class Vault:
             for name, manifest in self.current().items()
             if manifest.slim and installed.version(name) == Version(manifest.version)
         }
+
+    def defects(self, installed: Installed) -> dict[NormalizedName, str]:
+        """What the metadata alone shows, except a RECORD that was removed on purpose."""
+        found = {name: d.defect for name, d in installed.distributions.items() if d.defect}
+        if not any(is_unrecorded(installed.distributions[name]) for name in found):
+            return found
+        for name, paths in self.omitted(installed).items():
+            distribution = installed.distributions[name]
+            if is_unrecorded(distribution) and record_of(distribution) in paths:
+                del found[name]
+        return found
 
     def companions(self, name: NormalizedName) -> list[Manifest]:
         """A package and, transitively, what it pins: everything that is restored together."""
