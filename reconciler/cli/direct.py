@@ -38,6 +38,7 @@ from reconciler.processes import Cancellation
 from reconciler.status import ExpectedEnd, PassDetail, Reason, Result, Trigger
 from reconciler.trees.interruption import interruption_of
 from reconciler.trees.workspace import Busy
+from reconciler.vault.whereabouts import places_of
 
 
 @dataclass
@@ -265,7 +266,7 @@ def recovered(config: Config, target: EnvironmentConfig) -> None:
         Insecure: As root: others may write something that decides.
         KeyboardInterrupt: it was stopped while it waited for another pass.
     """
-    environment = Environment(target, os.environ, config.service.uv)
+    environment = Environment(target, os.environ, config.service.uv, places_of(config.service))
     if interruption_of(environment.place) is None:
         return
     problem = environment.insecure
@@ -285,7 +286,7 @@ def direct(config: Config, target: EnvironmentConfig) -> Iterator[Direct]:
     """
     journal = open_journal(config)
     try:
-        environment = Environment(target, os.environ, config.service.uv)
+        environment = Environment(target, os.environ, config.service.uv, places_of(config.service))
         yield Direct(environment, journal, HoldMonitor(environment))
     finally:
         journal.close()

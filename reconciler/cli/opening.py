@@ -10,11 +10,12 @@ from reconciler.cli.options import Options
 from reconciler.config import Config, EnvironmentConfig
 from reconciler.environment.environment import Environment
 from reconciler.trees.interruption import interruption_of
+from reconciler.vault.whereabouts import places_of
 
 
 def opened(config: Config, target: EnvironmentConfig) -> Environment:
     """The environment, whether it exists or not."""
-    return Environment(target, os.environ, config.service.uv)
+    return Environment(target, os.environ, config.service.uv, places_of(config.service))
 
 
 def refuse_interrupted(environment: Environment) -> None:

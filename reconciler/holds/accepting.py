@@ -106,9 +106,10 @@ class Acceptance(msgspec.Struct, frozen=True):
         if snapshot.installed.get(name) is None:
             return self._accept_gone(name, fresh)
         held = self._acceptable(name, fresh)
-        copied = list(self._copies(held, fresh))
-        self._forget_all(self.vault.companions(name), fresh)
-        self.writer.keep(copied)
+        with self.writer.alone():
+            copied = list(self._copies(held, fresh))
+            self._forget_all(self.vault.companions(name), fresh)
+            self.writer.keep(copied)
         omitted = self._omitted(held.distribution)
         return NowHeld(
             name,

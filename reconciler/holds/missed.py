@@ -46,11 +46,7 @@ def without(before: Before, name: str) -> Before:
 
 
 def _row(one: HeldBefore) -> Hold:
-    copy = (
-        "the environment was recreated, and the vault with its copy was inside it"
-        if one.vaulted
-        else "the vault has no copy of it"
-    )
+    copy = "its copy is no longer in the vault" if one.vaulted else "the vault has no copy of it"
     fix = (
         f"Install it together with {one.pinned_by}"
         if one.pinned_by

@@ -3,7 +3,6 @@
 Reports the state of each hold. Restoring is another module's job; nothing live changes here.
 """
 
-import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,7 +13,9 @@ from packaging.version import Version
 
 from reconciler.config import Mode
 from reconciler.environment.environment import Environment
-from reconciler.environment.snapshot import Snapshot
+from reconciler.environment.interpreter import InterpreterError
+from reconciler.environment.snapshot import Snapshot, vault_of
+from reconciler.files.trust import Insecure
 from reconciler.holds.accepting import Acceptance, NothingToAccept, NowHeld
 from reconciler.holds.missed import Before, missed, without
 from reconciler.holds.sampling import Sampling
@@ -25,9 +26,10 @@ from reconciler.processes import Cancellation, Cancelled
 from reconciler.state.holds import Held, matches
 from reconciler.state.installed import Distribution, Installed, defect_of
 from reconciler.status import Hold
-from reconciler.trees.workspace import PassLock, Workspace
+from reconciler.trees.workspace import Busy, PassLock
 from reconciler.vault.breaks import Break, differs_from_record, find_breaks
 from reconciler.vault.copies import Vault
+from reconciler.vault.former import take_over
 from reconciler.vault.writer import Unkept, VaultWriter
 
 log = get_logger(__name__)
@@ -56,10 +58,26 @@ class HoldMonitor:
 
     def vault(self, snapshot: Snapshot) -> Vault:
         """The environment's vault."""
-        workspace = Workspace(snapshot.interpreter.prefix)
-        if self._vault is None or self._vault.prefix != workspace.prefix:
-            self._vault = Vault(workspace)
-        return self._vault
+        vault = snapshot.vault
+        known = self._vault
+        if known is None or (known.records, known.target) != (vault.records, vault.target):
+            self._vault = known = vault
+        return known
+
+    def take_over(self, lock: PassLock) -> None:
+        """Move the copies that an earlier version kept in the environment to the vault.
+
+        Costs one `stat` if there are none. If they cannot be moved, the next pass tries again.
+        """
+        former = self.environment.place.former_vault
+        if not former.is_dir():
+            return
+        with suppress(InterpreterError, Insecure):  # the look reports it
+            vault = vault_of(self.environment.interpreters.get(), self.environment.store)
+            try:
+                take_over(former, vault, VaultWriter(vault, lock))
+            except (OSError, Busy) as error:
+                log.warning("vault.failed", package="*", version=None, error=str(error))
 
     def keep(
         self,
@@ -104,7 +122,7 @@ class HoldMonitor:
         else:  # by now the project may declare what is already there
             accepted = self._accept_declared(snapshot, vault, lock)
         if changing and not accepted:  # else the snapshot still has the previous holds
-            self._put(self._worth_keeping(snapshot, vault, compared=compared), vault, writer)
+            self._put(self._worth_keeping(snapshot, vault, compared=compared), writer)
             writer.prune(self.environment.config.keep_generations)
         found = rows(snapshot, vault, self._breaks)
         gone = missed(self.before, found, snapshot)
@@ -140,25 +158,26 @@ class HoldMonitor:
         self._breaks = with_strays(unlike | breaks, snapshot, vault)
         self._compared = snapshot.installed
 
-    def _put(self, held: Iterable[Held], vault: Vault, writer: VaultWriter) -> None:
+    def _put(self, held: Iterable[Held], writer: VaultWriter) -> None:
         """Make copies; without one a package is held anyway, and the pass goes on."""
-        copies = [copy for one in held if (copy := self._copy(one, writer)) is not None]
+        wanted = [one for one in held if one.pin not in self._unkept]
+        if not wanted:
+            return
         try:
-            writer.keep(copies)
-        except OSError as error:
-            for copy in copies:
-                self._tell_unkept(copy.manifest.name, copy.manifest.version, error)
+            with writer.alone():
+                copies = [copy for one in wanted if (copy := self._copy(one, writer)) is not None]
+                writer.keep(copies)
+        except (OSError, Busy) as error:
+            for one in wanted:
+                self._tell_unkept(one.name, str(one.version), error)
             return
         except Cancelled:  # the next pass makes them; what this one has done is done
             return
         for copy in copies:
-            name, version = copy.manifest.name, copy.manifest.version
-            count = sum(len(names) for _, _, names in os.walk(vault.folder(copy.manifest)))
-            log.info("hold.vaulted", package=name, version=version, files=count)
+            log.info("hold.vaulted", package=copy.copy.name, version=copy.copy.version,
+                     files=len(copy.copy.files))  # fmt: skip
 
     def _copy(self, held: Held, writer: VaultWriter) -> Unkept | None:
-        if held.pin in self._unkept:
-            return None
         try:
             return writer.copy(held)
         except (OSError, ValueError) as error:

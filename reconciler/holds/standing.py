@@ -14,7 +14,6 @@ from reconciler.state.holds import Held, hold_set
 from reconciler.state.notice import Notice
 from reconciler.state.words import if_on_purpose
 from reconciler.status import Hold
-from reconciler.trees.workspace import Workspace
 from reconciler.vault.breaks import Break, differs_from_record, find_breaks
 from reconciler.vault.copies import Vault
 
@@ -27,13 +26,13 @@ Breaks = Mapping[NormalizedName, Break]
 
 def holds_found(snapshot: Snapshot) -> tuple[Hold, ...]:
     """The state of each hold, compared file by file with the vault's copies."""
-    vault = Vault(Workspace(snapshot.interpreter.prefix))
+    vault = snapshot.vault
     return rows(snapshot, vault, _breaks_found(snapshot, vault))
 
 
 def notices_found(snapshot: Snapshot) -> tuple[Notice, ...]:
     """What is wrong with each hold that is not intact, and what to do."""
-    vault = Vault(Workspace(snapshot.interpreter.prefix))
+    vault = snapshot.vault
     breaks = _breaks_found(snapshot, vault)
     found = (_notice(held, snapshot, vault, breaks) for held in snapshot.holds.held.values())
     return tuple(notice for notice in found if notice is not None)

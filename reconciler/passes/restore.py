@@ -4,11 +4,10 @@ Changes the hold and what it pins. A package that claims the same files goes if 
 requires it; whatever else came with an intruder stays, and is named.
 """
 
-import errno
 import os
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from stat import S_ISREG
 
 from packaging.utils import NormalizedName
 from packaging.version import Version
@@ -28,9 +27,9 @@ from reconciler.state.installed import Installed, defect_of
 from reconciler.status import Change, ExpectedEnd, Reason, Result
 from reconciler.trees.arrivals import Arrivals, CannotMoveIn
 from reconciler.trees.tree import Tree
-from reconciler.trees.workspace import Workspace
-from reconciler.vault.copies import Vault
-from reconciler.vault.manifest import Manifest
+from reconciler.vault.copies import Vault, digest_of
+from reconciler.vault.manifest import Manifest, VaultFile
+from reconciler.vault.shelf import link_or_copy
 
 log = get_logger(__name__)
 
@@ -58,6 +57,7 @@ def restore(running: Pass, name: NormalizedName) -> Outcome:
 
     Raises:
         NothingToRestore: The vault has no copy of it.
+        CopyUnfit: Its copy is for another Python.
         CopyDamaged: The copy in the vault has changed.
         VerifyFailed: The changed tree failed a check.
         Exception: As for `publish`.
@@ -68,10 +68,12 @@ def restore(running: Pass, name: NormalizedName) -> Outcome:
 def _attempt(running: Pass, name: NormalizedName) -> Outcome:
     """Check the copy, stage it, and publish it: all based on one snapshot of the environment."""
     snapshot = running.look(audit=True)
-    vault = Vault(Workspace(snapshot.interpreter.prefix))
+    vault = snapshot.vault
     wanted = vault.companions(name)
     if name not in vault.current():
         raise NothingToRestore(name, sorted(vault.current()))
+    for manifest in wanted:
+        vault.refuse_unfit(manifest)
     running.wait_until_open()  # checked again in `publish`; here it saves the work
     with running.work_folder(snapshot) as work, ThreadPoolExecutor(1, "check") as pool:
         checking = [pool.submit(vault.check, manifest) for manifest in wanted]
@@ -120,17 +122,29 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
 
 def _is_in_place(snapshot: Snapshot, vault: Vault, manifest: Manifest) -> bool:
     """Whether what would be restored is already there: the same files, and no other copy."""
-    prefix, source = snapshot.interpreter.prefix, vault.folder(manifest)
+    prefix = snapshot.interpreter.prefix
     copies = list(snapshot.installed.copies(NormalizedName(manifest.name)))
     try:
         same = all(
-            os.path.samestat((prefix / file.path).lstat(), (source / file.path).lstat())
+            _is_same(prefix / file.path, vault.content(manifest, file), file)
             for file in vault.files(manifest)
         )
         linked = all((prefix / path).readlink() == Path(to) for path, to in manifest.links.items())
     except OSError:  # a file is missing, or is not a link
         return False
     return len(copies) == 1 and same and linked
+
+
+def _is_same(path: Path, content: Path, file: VaultFile) -> bool:
+    """Whether a file is that of the vault, or another one with the same bytes.
+
+    Raises:
+        OSError: There is none.
+    """
+    found = path.lstat()
+    if not S_ISREG(found.st_mode) or found.st_size != file.size:
+        return False
+    return os.path.samestat(found, content.lstat()) or digest_of(path) == file.sha256
 
 
 def _whole_copies(vault: Vault, wanted: list[Manifest]) -> list[Manifest]:
@@ -166,16 +180,10 @@ def _removals(found: Intruders) -> tuple[Change, ...]:
 
 def _take_out(vault: Vault, manifest: Manifest, incoming: Path) -> None:
     """Hard-link a copy into the folder of incoming packages."""
-    source = vault.folder(manifest)
     folders: set[str] = set()
     for file in vault.files(manifest):
         _make_folder(incoming, file.path, folders)
-        try:
-            os.link(source / file.path, incoming / file.path)
-        except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
-                raise
-            shutil.copy2(source / file.path, incoming / file.path)
+        link_or_copy(vault.content(manifest, file), incoming / file.path)
     for path, target in manifest.links.items():
         _make_folder(incoming, path, folders)
         (incoming / path).symlink_to(target)
@@ -220,7 +228,7 @@ def _prove(
 ) -> Installed:
     """Check that every copy is restored completely, and that removed intruders are gone."""
     found = read_tree(snapshot, tree.folder, running.environment.metadata)
-    omitted = Vault(Workspace(snapshot.interpreter.prefix)).omitted(found, tree.folder)
+    omitted = snapshot.vault.omitted(found, tree.folder)
     for gone in intruders.leaving:
         if found.get(gone.name) is not None:
             message = f"{gone.name} is still in the new tree. Try again."

@@ -14,7 +14,7 @@ from packaging.version import Version
 from reconciler.state.holds import Held
 from reconciler.state.installed import Distribution, Installed, RecordedFile
 from reconciler.vault.copies import Vault, digest_of
-from reconciler.vault.manifest import VaultFile
+from reconciler.vault.manifest import SeenFile
 
 _SHOWN = 3
 
@@ -118,25 +118,24 @@ def find_breaks(
             version = versions[0] if versions else None
             found[name] = Break(name, expected, version, pinned_by=manifest.pinned_by)
             continue
-        copy = vault.folder(manifest)
         changed = list(unlike(vault.files(manifest), prefix))
         paths = (*(f.path for f in changed), *_changed_links(manifest.links, prefix))
         if paths or name in installed.duplicates:
-            in_place = any(_is_one(prefix / f.path, copy / f.path) for f in changed)
+            in_place = any(_is_one(prefix / f.path, vault.content(manifest, f)) for f in changed)
             emptied = any(file.size and _is_empty(prefix / file.path) for file in changed)
             found[name] = Break(name, expected, expected, paths, in_place=in_place, emptied=emptied)
     return found
 
 
-def unlike(files: Iterable[VaultFile], folder: Path) -> Iterator[VaultFile]:
+def unlike(files: Iterable[SeenFile], folder: Path) -> Iterator[SeenFile]:
     """The files of a copy that are gone or have another content in this tree."""
     return (file for file in files if not _is_same(folder / file.path, file))
 
 
-def _is_same(path: Path, file: VaultFile) -> bool:
+def _is_same(path: Path, file: SeenFile) -> bool:
     try:
         stat = os.stat(path)  # noqa: PTH116 -- 14,600 files of torch
-        if (stat.st_ino, stat.st_size, stat.st_mtime_ns) == (file.inode, file.size, file.mtime):
+        if (stat.st_ino, stat.st_size, stat.st_mtime_ns) in file.identities:
             return True
         return stat.st_size == file.size and digest_of(path) == file.sha256
     except OSError:

@@ -146,8 +146,15 @@ pillow==10.0 --hash=sha256:abc \\
 """
 MANIFEST = json.dumps(
     {
-        "name": "torch", "version": "2.3.1", "pinned_by": None, "links": {}, "number": 1,
-        "slim": True, "files": [["lib/torch.py", "ab" * 32, 2, 1, 1]], "omitted": ["lib/x.py"],
+        "name": "torch", "version": "2.3.1", "copy": "ab" * 16, "pinned_by": None, "links": {},
+        "number": 1, "slim": True, "seen": [[1, 1]], "omitted": ["lib/x.py"],
+    }
+).encode()  # fmt: skip
+COPY = json.dumps(
+    {
+        "id": "ab" * 16, "name": "torch", "version": "2.3.1", "tags": ["cp311-cp311-linux_x86_64"],
+        "target": {"python": "3.11", "library": "lib/python3.11/site-packages"}, "links": {},
+        "files": [["lib/torch.py", "ab" * 32, 2, 1, 1, 420]], "omitted": ["lib/x.py"],
     }
 ).encode()  # fmt: skip
 LABEL = (
@@ -210,7 +217,8 @@ class Studio:
             "an egg-link": (site / "linked.egg-link", (f"{self.project}\n.\n".encode(),)),
             "PKG-INFO": (site / "torch.egg/EGG-INFO/PKG-INFO", (METADATA,)),
             "an egg-info": (site / "old-1.0.egg-info", (METADATA.replace(b"numpy", b"old"),)),
-            "the manifest": (root / "vault/torch/1/manifest.json", (MANIFEST,)),
+            "the manifest": (store.environment(root.parent) / "torch/1.json", (MANIFEST,)),
+            "a copy": (store.copy_folder("torch", "ab" * 16) / "copy.json", (COPY,)),
             "live.json": (root / "live.json", (LABEL,)),
             "generation.json": (root / "generations/2/generation.json", (LABEL,)),
             "the last good file": (root / "last-good-pyproject.toml", (PROJECT,)),
