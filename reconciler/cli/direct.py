@@ -133,8 +133,11 @@ class Direct:
     def restore(
         self, name: NormalizedName, follower: Follower, reason: str | None = None
     ) -> Recorded:
-        """Restore a broken hold from the vault."""
-        return self.run(lambda running: restore(running, name), Trigger.RESTORE, follower, reason)
+        """Restore a hold from the vault, in an environment that may not exist yet."""
+        return self.run(
+            lambda running: restore(running, name), Trigger.RESTORE, follower, reason,
+            may_create=True,
+        )  # fmt: skip
 
     def accept(
         self, name: NormalizedName, follower: Follower, reason: str | None = None

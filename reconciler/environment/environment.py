@@ -314,7 +314,7 @@ class Environment:
         drift = (
             diff(
                 desired, installed, holds, broken, interpreter.markers, Adjustments.of(settings),
-                local,
+                local, vault.version_to_restore,
             )
             if desired
             else Drift(())

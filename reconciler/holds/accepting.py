@@ -10,6 +10,7 @@ from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from reconciler.environment.snapshot import Snapshot
+from reconciler.holds.standing import INSTALL_IT
 from reconciler.holds.strays import strays
 from reconciler.holds.unrecorded import files_without_record
 from reconciler.state.holds import Held, HoldSet, companions_of, hold_set
@@ -87,12 +88,14 @@ class Acceptance(msgspec.Struct, frozen=True):
         vault: Its copies.
         writer: Makes others.
         slimmed: Whether files may be missing, since someone says that they deleted them.
+        remembered: What was held here before, though neither it nor a copy may be left.
     """
 
     snapshot: Snapshot
     vault: Vault
     writer: VaultWriter
     slimmed: bool
+    remembered: frozenset[str] = frozenset()
 
     def accept(self, name: NormalizedName) -> NowHeld:
         """Hold what is installed of a package, and of what is held with it.
@@ -122,6 +125,8 @@ class Acceptance(msgspec.Struct, frozen=True):
 
     def _accept_gone(self, name: NormalizedName, fresh: HoldSet) -> NowHeld:
         known = self.vault.current()
+        if name not in known and name not in self.remembered:
+            raise NothingToAccept(name, "has never been held here", INSTALL_IT.rstrip("."))
         holder = known[name].pinned_by if name in known else None
         if holder is not None:
             needs = fresh.held.get(NormalizedName(holder))

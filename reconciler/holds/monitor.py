@@ -210,7 +210,8 @@ class HoldMonitor:
     ) -> NowHeld:
         """The same; files may only be missing if it was `slimmed` on purpose."""
         vault = self.vault(snapshot)
-        acceptance = Acceptance(snapshot, vault, VaultWriter(vault, lock), slimmed)
+        remembered = frozenset(one.name for one in self.before)
+        acceptance = Acceptance(snapshot, vault, VaultWriter(vault, lock), slimmed, remembered)
         accepted = acceptance.accept(name)
         self._compared = None
         version = str(accepted.version) if accepted.version else None
@@ -297,7 +298,7 @@ class HoldMonitor:
     def first_broken(self, snapshot: Snapshot) -> NormalizedName | None:
         """The broken hold to restore first: what it pins is restored with it."""
         known = self.vault(snapshot).current()
-        kept = [name for name in self._breaks if name in known]
+        kept = [n for n, broken in self._breaks.items() if n in known and broken.restorable]
         return next((n for n in kept if known[n].pinned_by not in kept), None)
 
     def holds(self, snapshot: Snapshot) -> tuple[Hold, ...]:

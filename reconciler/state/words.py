@@ -49,6 +49,11 @@ def _held(row: Row, cause: Cause) -> str:
             declared = f"; {by} {in_places(address)}, which is not asked for it" if address else ""
             where = f" ({unseen})" if unseen else ""
             return f"held: never installed, replaced or removed{where}{declared}"
+        case HeldMissing(wanted, copied) if copied is not None:
+            return (
+                f"held but not installed, though {by} {wanted}. A copy of {copied} is in the "
+                f"vault: `reconciler hold restore {row.name}` restores it, offline."
+            )
         case HeldMissing(wanted):
             return (
                 f"held but not installed, though {by} {wanted}. A held package is never installed "

@@ -22,8 +22,8 @@ from tests.support.environments import (
     snapshot,
 )
 from tests.support.passes import environment_for, locked, reconcile
-from tests.support.wheels import make_wheel
 from tests.support.vaults import description_of, record_of
+from tests.support.wheels import make_wheel
 
 DATA = (
     ".reconciler/intent.json", ".reconciler/in-place.json", ".reconciler/live.json",
