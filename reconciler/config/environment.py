@@ -15,6 +15,7 @@ from reconciler.config.choices import Build, Mode, Occasion, OnError, OnHoldBrok
 from reconciler.config.forms import key
 from reconciler.config.paths import require_plain_paths
 from reconciler.config.problem import Unfit
+from reconciler.state.holds import HoldClosure
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,16 +183,25 @@ class EnvironmentConfig(msgspec.Struct, frozen=True, kw_only=True):
             "Packages that are never installed, upgraded, reinstalled or removed, by name or "
             "glob. [] holds nothing.",
             example=("torch", "torchvision", "torchaudio", "xformers", "nvidia-*"),
-            note="What an installed held package pins exactly is held with it and needs no entry: "
-            "for torch, that is its triton (triton, pytorch-triton-rocm, pytorch-triton-xpu) and "
-            "its nvidia-* libraries. Add anything else that was built for your GPU and that "
+            note="What an installed held package needs to run on the GPU is held with it and needs "
+            "no entry: for torch, that is its triton (triton, pytorch-triton-rocm, "
+            "pytorch-triton-xpu) and its libraries from NVIDIA, AMD or Intel. Add anything else "
+            "that was built for your GPU and that "
             "another build from an index would replace: torchaudio, xformers, flash-attn, "
             "bitsandbytes, onnxruntime-gpu, deepspeed, vllm, torchao, cupy-*, jaxlib. A triton "
-            "or nvidia-* that you installed by hand, and that no held package pins, needs an "
+            "or nvidia-* that you installed by hand, and that no held package requires, needs an "
             "entry too. A held package that is not installed is never pulled in. An "
             "environment's list replaces the one in [defaults].",
         ),
     ] = ("torch", "torchvision")
+    hold_closure: Annotated[
+        HoldClosure,
+        key(
+            forms.one_of(HoldClosure),
+            "What is held together with a held package: runtime is all that it needs to run on the "
+            "GPU; pins is only what it requires in one exact version.",
+        ),
+    ] = HoldClosure.RUNTIME
     update: Annotated[
         Update,
         key(

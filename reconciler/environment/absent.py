@@ -32,7 +32,7 @@ def snapshot_of_nothing(config: EnvironmentConfig, environ: Mapping[str, str]) -
     """
     interpreter = _to_be(config)
     markers, installed = interpreter.markers, Installed({})
-    holds = hold_set(config.hold, installed, markers)
+    holds = hold_set(config.hold, installed, markers, config.hold_closure)
     try:
         desired = declared_by(config, markers, environ)
         settings = settings_for(*desired.configured, holds, environ)

@@ -263,7 +263,8 @@ class Environment:
             self._reader = InstalledReader(own, self.metadata)
             self._unseen = UnseenReader(own, base)
         found = self._reader.read(check)
-        return self._unseen.with_held(found, self.config.hold, interpreter.markers)
+        config = self.config
+        return self._unseen.with_held(found, config.hold, interpreter.markers, config.hold_closure)
 
     def _same(self, key: tuple[object, ...]) -> bool:
         if len(self._last_key) != len(key):
@@ -293,7 +294,8 @@ class Environment:
     ) -> Snapshot:
         vault = vault_of(interpreter, self.store)
         patterns = self.config.hold
-        holds = hold_set(patterns, expected(installed, patterns, vault), interpreter.markers)
+        there = expected(installed, patterns, vault)
+        holds = hold_set(patterns, there, interpreter.markers, self.config.hold_closure)
         defects = vault.defects(installed)
         doubled = dict.fromkeys(installed.duplicates, "it has a second dist-info folder")
         stale = {n: why for n, why in self._stale.broken.items() if not holds.covers(n)}

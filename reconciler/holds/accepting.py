@@ -105,7 +105,8 @@ class Acceptance(msgspec.Struct, frozen=True):
             OSError: A copy cannot be made.
         """
         snapshot = self.snapshot
-        fresh = hold_set(snapshot.holds.patterns, snapshot.installed, snapshot.markers)
+        before = snapshot.holds
+        fresh = hold_set(before.patterns, snapshot.installed, snapshot.markers, before.closure)
         if snapshot.installed.get(name) is None:
             return self._accept_gone(name, fresh)
         held = self._acceptable(name, fresh)

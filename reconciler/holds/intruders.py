@@ -133,12 +133,14 @@ def beside_restored(snapshot: Snapshot, vault: Vault, wanted: Iterable[Manifest]
 def _rest(
     found: Intruders, snapshot: Snapshot, wanted: list[Manifest], needs: Needs
 ) -> tuple[Distribution, ...]:
-    """What else an intruder pins exactly, and so brought along, if nothing requires it then."""
+    """What else belongs to an intruder, and so came with it, if nothing requires it then."""
     leaving = {distribution.name for distribution in found.leaving}
     names: set[NormalizedName] = set()
     for manifest in wanted:
         if str(snapshot.installed.version(manifest.name)) != manifest.version:
-            pins = hold_set((manifest.name,), snapshot.installed, snapshot.markers).held
+            pins = hold_set(
+                (manifest.name,), snapshot.installed, snapshot.markers, snapshot.holds.closure
+            ).held
             names |= pins.keys() - {manifest.name}
     needed = needs.without(leaving | names)
     known = {*leaving, *found.staying, *snapshot.holds.held, *needed}

@@ -47,7 +47,7 @@ def _breaks_found(snapshot: Snapshot, vault: Vault) -> Breaks:
 
 
 def rows(snapshot: Snapshot, vault: Vault, breaks: Breaks) -> tuple[Hold, ...]:
-    """One row for each hold: the configured ones first, then what they pin."""
+    """One row for each hold: the configured ones first, then what belongs to them."""
     found = [_row(held, snapshot, vault, breaks) for held in snapshot.holds.held.values()]
     return tuple(sorted(found, key=lambda row: (row.pinned_by is not None, row.name)))
 
@@ -60,6 +60,7 @@ def _row(held: Held, snapshot: Snapshot, vault: Vault, breaks: Breaks) -> Hold:
         version=str(held.version),
         intact=notice is None,
         pinned_by=held.pinned_by,
+        because=held.because,
         message=str(notice) if notice else None,
         vaulted=held.name in vault.current(),
         found=str(found) if found is not None and notice else None,
@@ -104,11 +105,11 @@ def _is_from_lock(broken: Break, snapshot: Snapshot) -> bool:
 
 
 def _brought_along(broken: Break, snapshot: Snapshot, vault: Vault) -> list[str]:
-    """What the intruder pins, and what was not there for the held build."""
+    """What the intruder needs to run, and what was not there for the held build."""
     if broken.found is None or broken.found == broken.expected:
         return []
     known = vault.current()
-    fresh = hold_set((broken.name,), snapshot.installed, snapshot.markers)
+    fresh = hold_set((broken.name,), snapshot.installed, snapshot.markers, snapshot.holds.closure)
     return sorted(
         held.pin
         for name, held in fresh.held.items()

@@ -199,7 +199,8 @@ def staged_drift(
     """How the stage differs from what is declared."""
     if snapshot.desired is None:
         return Drift(())
-    holds = hold_set(snapshot.holds.patterns, staged, snapshot.markers)
+    held = snapshot.holds
+    holds = hold_set(held.patterns, staged, snapshot.markers, held.closure)
     adjustments = Adjustments.of(snapshot.settings)
     return diff(snapshot.desired, staged, holds, broken, snapshot.markers, adjustments)
 

@@ -1,10 +1,11 @@
-"""Which packages are held: the configured names, and what those pin exactly.
+"""Which packages are held: the configured names, and what those need to run.
 
 Pure: from the configured patterns and the installed state to the set of names that no
 reconciliation may install, upgrade, reinstall or remove.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
 from fnmatch import fnmatchcase
 from urllib.parse import unquote
 
@@ -13,30 +14,36 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import (
     NormalizedName,
-    canonicalize_name,
     parse_sdist_filename,
     parse_wheel_filename,
 )
 from packaging.version import Version
 
-from reconciler.state.bounds import version_in
+from reconciler.state.closure import Closure, closure_of, closure_of_pins
 from reconciler.state.installed import Distribution, Installed
 from reconciler.state.locations import parts_of
+from reconciler.status import Because
 
-_FULL_RELEASE = 3
-"""With at least this many numbers, a version before `.*` may be a complete one."""
+
+class HoldClosure(StrEnum):
+    """How much is held with a hold: what it needs to run, or only what it pins exactly."""
+
+    RUNTIME = "runtime"
+    PINS = "pins"
 
 
 class Held(msgspec.Struct, frozen=True):
     """An installed package that is held.
 
-    `pinned_by` is the hold that needs just this version; `extras` are those of its extras
-    that other holds ask for.
+    `pinned_by` is the held package through which it is reached, and `because` is why it belongs
+    to that one: both are None for a package that the configuration names. `extras` are those of
+    its extras that other holds ask for.
     """
 
     distribution: Distribution
     pinned_by: NormalizedName | None = None
     extras: frozenset[NormalizedName] = frozenset()
+    because: Because | None = None
 
     @property
     def name(self) -> NormalizedName:
@@ -63,6 +70,7 @@ class HoldSet(msgspec.Struct, frozen=True):
 
     patterns: tuple[str, ...]
     held: Mapping[NormalizedName, Held]
+    closure: HoldClosure = HoldClosure.RUNTIME
 
     def covers(self, name: NormalizedName) -> bool:
         """Whether the package of that name must not be changed."""
@@ -83,46 +91,35 @@ def matches(name: NormalizedName, patterns: Iterable[str]) -> bool:
     return any(name == p or (_is_glob(p) and fnmatchcase(name, p)) for p in patterns)
 
 
-def hold_set(patterns: Sequence[str], installed: Installed, markers: Mapping[str, str]) -> HoldSet:
-    """The hold set: what `patterns` match and, transitively, what held packages pin exactly.
+def hold_set(
+    patterns: Sequence[str],
+    installed: Installed,
+    markers: Mapping[str, str],
+    closure: HoldClosure = HoldClosure.RUNTIME,
+) -> HoldSet:
+    """The hold set: what `patterns` match and, transitively, what belongs to that.
 
     Args:
         patterns: Names and globs, already normalized by PEP 503.
         installed: The environment.
         markers: The target's PEP 508 environment.
+        closure: How much belongs to a hold.
     """
     names = [name for name in installed.distributions if matches(name, patterns)]
-    pinned_by: dict[NormalizedName, NormalizedName | None] = dict.fromkeys(names)
-    extras: dict[NormalizedName, set[NormalizedName]] = {name: set() for name in names}
-    asked: dict[NormalizedName, set[NormalizedName]] = {}
-    waiting = names
-    while waiting:
-        holder = installed.distributions[waiting.pop()]
-        first = holder.name not in asked
-        fresh = extras[holder.name] - asked.setdefault(holder.name, set())
-        if not first and not fresh:
-            continue
-        asked[holder.name] |= fresh
-        for requirement in requires_of(holder, markers, sorted(fresh), first=first):
-            pinned = installed.get(requirement.name)
-            if pinned is None:
-                continue
-            if pinned.name not in pinned_by:
-                if not _pins(requirement, pinned.version):
-                    continue
-                pinned_by[pinned.name] = holder.name
-                waiting.append(pinned.name)
-            # torch requires `cuda-toolkit[cublas]==13.0.3`, which pins the library.
-            more = {canonicalize_name(e) for e in requirement.extras}
-            known = extras.setdefault(pinned.name, set())
-            if not more <= known:
-                known |= more
-                waiting.append(pinned.name)
-    held = {
-        name: Held(installed.distributions[name], by, frozenset(extras[name]))
-        for name, by in pinned_by.items()
-    }
-    return HoldSet(tuple(patterns), held)
+    find = closure_of if closure is HoldClosure.RUNTIME else closure_of_pins
+    found = find(names, installed, markers)
+    held = {name: _held(name, found, installed) for name in (*names, *found.members)}
+    return HoldSet(tuple(patterns), held, closure)
+
+
+def _held(name: NormalizedName, closure: Closure, installed: Installed) -> Held:
+    member = closure.members.get(name)
+    return Held(
+        installed.distributions[name],
+        member.through if member else None,
+        closure.extras.get(name, frozenset()),
+        member.because if member else None,
+    )
 
 
 def version_at(url: str) -> Version | None:
@@ -143,7 +140,7 @@ def is_build_at(version: Version, url: str) -> bool:
 
 
 def companions_of(name: NormalizedName, holds: Iterable[Held]) -> list[Held]:
-    """What is held because of one hold: what it pins, and what that pins in turn."""
+    """What is held because of one hold: what belongs to it, and what belongs to that in turn."""
     by_holder: dict[NormalizedName | None, list[Held]] = {}
     for hold in holds:
         by_holder.setdefault(hold.pinned_by, []).append(hold)
@@ -175,22 +172,3 @@ def requires_of(
             comes to know the extras one by one is not given the same requirements each time.
     """
     return distribution.requires.applying(markers, extras, first=first)
-
-
-def _pins(requirement: Requirement, version: Version) -> bool:
-    """Whether `requirement` is an exact pin that `version` satisfies (PEP 440, `==` and `===`).
-
-    `==13.1.1.3.*` is one for 13.1.1.3, as in NVIDIA's metadata; `==2.3.*` for 2.3.1 is not.
-    """
-    clauses = list(requirement.specifier)
-    if len(clauses) != 1 or clauses[0].operator not in ("==", "==="):
-        return False
-    text = clauses[0].version
-    pinned = version_in(text.removesuffix(".*"))
-    if pinned is None:
-        return False
-    if text.endswith(".*") and not (
-        len(pinned.release) >= _FULL_RELEASE and pinned.release == version.release
-    ):
-        return False
-    return clauses[0].contains(version, prereleases=True)

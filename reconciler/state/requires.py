@@ -4,7 +4,7 @@ Most of them belong to an extra that nobody requests, and parsing those was two 
 work of reading an environment. They stay text until they are needed.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -94,6 +94,25 @@ class Requires:
                 if applies(requirement.marker, markers, extra=by_line[number])
             )  # fmt: skip
         return applying
+
+    def of_any_extra(
+        self, names: Container[NormalizedName], markers: Mapping[str, str]
+    ) -> Iterator[Requirement]:
+        """What its extras may bring on the target, of the packages with these names only."""
+        for extra, line in self.for_extras:
+            matched = _NAME.match(line)
+            if matched and canonicalize_name(matched["name"]) in names:
+                for requirement in _parsed([line]):
+                    if applies(requirement.marker, markers, extra=extra):
+                        yield requirement
+        for extra, numbers in self._index().named.items():
+            for requirement in (self.always[number] for number in numbers):
+                if (
+                    canonicalize_name(requirement.name) in names
+                    and not applies(requirement.marker, markers)
+                    and applies(requirement.marker, markers, extra=extra)
+                ):
+                    yield requirement
 
     def _index(self) -> "_Index":
         """Built when an extra is requested for the first time."""

@@ -13,7 +13,7 @@ from packaging.utils import NormalizedName
 
 from reconciler.files.bounded import open_regular, read_bytes, read_text
 from reconciler.state.distribution import Distribution, Unseen, read_egg
-from reconciler.state.holds import hold_set
+from reconciler.state.holds import HoldClosure, hold_set
 from reconciler.state.installed import Installed, InstalledReader
 
 _EGG = ".egg"
@@ -37,7 +37,11 @@ class UnseenReader:
         self._counted: Installed | None = None
 
     def with_held(
-        self, installed: Installed, patterns: Sequence[str], markers: Mapping[str, str]
+        self,
+        installed: Installed,
+        patterns: Sequence[str],
+        markers: Mapping[str, str],
+        closure: HoldClosure = HoldClosure.RUNTIME,
     ) -> Installed:
         """The installed state with the held packages that uv does not see.
 
@@ -47,7 +51,7 @@ class UnseenReader:
         unseen = {d.name: d for d in self._read()}
         if self._last is None or self._last[0] is not installed or self._last[1] != unseen:
             self._last = installed, unseen
-            self._counted = with_held(installed, unseen, patterns, markers)
+            self._counted = with_held(installed, unseen, patterns, markers, closure)
         return self._counted or installed
 
     def _read(self) -> Iterator[Distribution]:
@@ -64,12 +68,13 @@ def with_held(
     unseen: Mapping[NormalizedName, Distribution],
     patterns: Sequence[str],
     markers: Mapping[str, str],
+    closure: HoldClosure = HoldClosure.RUNTIME,
 ) -> Installed:
-    """The same, of what has been read: what the patterns match, and what that pins."""
+    """The same, of what has been read: what the patterns match, and what belongs to that."""
     if not unseen:
         return installed
     everything = Installed({**unseen, **installed.distributions}, installed.duplicates)
-    names = hold_set(patterns, everything, markers).held
+    names = hold_set(patterns, everything, markers, closure).held
     held = {n: d for n, d in unseen.items() if n in names and n not in installed.distributions}
     if not held:
         return installed

@@ -108,6 +108,19 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
         _shorten(self, "message", MESSAGE)
 
 
+class Because(StrEnum):
+    """Why a package that the configuration does not name is held."""
+
+    PINNED = "pinned"
+    """A hold requires just this release of it, and it has compiled code."""
+    COMPATIBLE = "compatible"
+    """A hold requires this line of releases (`triton~=3.8.0`), and it has compiled code."""
+    LINKED = "linked"
+    """A library of a hold loads one of its libraries."""
+    DEVICE = "device"
+    """It has the code for one kind of GPU, and nothing else needs it."""
+
+
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
     """A package that is never changed by a pass."""
 
@@ -115,6 +128,9 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     version: str | None
     intact: bool
     pinned_by: str | None = None
+    """The held package that requires it; None if the configuration names it."""
+    because: Because | None = None
+    """Why it belongs to that one; None if the configuration names it."""
     message: str | None = None
     vaulted: bool = False
     """Whether the vault has a copy that can be restored offline."""

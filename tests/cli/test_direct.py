@@ -255,7 +255,6 @@ def test_that_a_hold_is_gone_is_accepted(applied: Studio) -> None:
     ran = applied.run("hold", "accept", "torchaudio")
     assert ran.returncode == 1
     assert "torchaudio is not held" in ran.stderr
-    applied.ok("hold", "restore", "torchvision")
 
 
 def test_an_unknown_hold_is_answered_with_the_nearest(applied: Studio) -> None:

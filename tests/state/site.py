@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.wheels import compiled
+
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -34,13 +36,17 @@ class Site:
             version: Its version.
             requires: Requires-Dist.
             extras: Provides-Extra.
-            files: Path to content; by default one module.
+            files: Path to content; by default one module, and a library where the real one has it.
             record: Whether there is a RECORD, or its very content.
             metadata: The very bytes of METADATA.
             direct_url: What direct_url.json holds.
             info: The folder's name, if not the usual one.
         """
-        files = {f"{name.replace('-', '_')}.py": "1\n"} if files is None else files
+        if files is None:
+            module = name.replace("-", "_")
+            files = {f"{module}.py": "1\n"}
+            if compiled(name):
+                files[f"{module}.so"] = "1\n"
         folder = self.folder / (info or f"{name.replace('-', '_')}-{version}.dist-info")
         folder.mkdir(parents=True)
         lines = [f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"]

@@ -1,9 +1,16 @@
-"""Which packages are held: the configured ones, what those pin, and nothing else."""
+"""Which packages are held: the configured ones, and what `hold_closure = "pins"` adds."""
 
 import pytest
 from packaging.version import Version
 
-from reconciler.state.holds import HoldSet, companions_of, hold_set, matches, requires_of
+from reconciler.state.holds import (
+    HoldClosure,
+    HoldSet,
+    companions_of,
+    hold_set,
+    matches,
+    requires_of,
+)
 from reconciler.state.installed import Installed, InstalledReader
 from tests.state.markers import LINUX_39
 from tests.state.site import Site
@@ -19,8 +26,8 @@ def installed(site: Site) -> Installed:
 
 
 def held(site: Site, *patterns: str) -> dict[str, str | None]:
-    """The names held, each with what pins it."""
-    found = hold_set(patterns, installed(site), LINUX_39).held
+    """The names held where only exact pins count, each with what pins it."""
+    found = hold_set(patterns, installed(site), LINUX_39, HoldClosure.PINS).held
     return {name: hold.pinned_by for name, hold in found.items()}
 
 
@@ -129,7 +136,7 @@ def test_what_a_pinned_package_pins_by_an_extra_that_was_asked_for_is_held(site)
         "nvidia-cublas": "cuda-toolkit",
         "nvidia-nvtx": "cuda-toolkit",
     }
-    everything = hold_set(("torch",), installed(site), LINUX_39).held
+    everything = hold_set(("torch",), installed(site), LINUX_39, HoldClosure.PINS).held
     assert {h.name for h in companions_of("torch", everything.values())} == {
         "cuda-toolkit", "nvidia-cublas", "nvidia-nvtx"
     }  # fmt: skip

@@ -99,9 +99,10 @@ def fake_torchvision(
 
 def fake_triton(directory: Path, name: str = "triton", version: str = TRITON_ROCM) -> Path:
     """Build a triton: `triton` and `pytorch-triton-rocm` own the same files, as in life."""
-    files = {
+    files: dict[str, str | bytes] = {
         "triton/__init__.py": f'__version__ = "{version}"\nBUILD = "{name}"\n',
         "triton/language.py": f'BUILD = "{name}"\n',
+        "triton/_C/libtriton.so": b"\x7fELF, the same in every build here",
     }
     return make_wheel(directory, name, version, files=files)
 

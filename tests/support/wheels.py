@@ -137,7 +137,13 @@ def module_name(name: str) -> str:
 def default_files(name: str, version: str) -> dict[str, str]:
     """Return the one module that a package has when a test does not care; it has a `main`."""
     text = f'__version__ = "{version}"\n\n\ndef main():\n    print(__version__)\n'
-    return {f"{module_name(name)}/__init__.py": text}
+    library = {f"{module_name(name)}/lib{module_name(name)}.so": version} if compiled(name) else {}
+    return {f"{module_name(name)}/__init__.py": text, **library}
+
+
+def compiled(name: str) -> bool:
+    """Whether the real package of that name has compiled code for an accelerator."""
+    return canonicalize_name(name).startswith(("triton", "pytorch-triton", "nvidia-"))
 
 
 def bulk_files(package: str, count: int, *, mark: str = "", size: int = 0) -> dict[str, str]:
