@@ -1,10 +1,11 @@
 """A hold is restored where it is gone altogether, and only what differs is checked and changed."""
 
-import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from packaging.utils import NormalizedName
 
@@ -19,7 +20,6 @@ from reconciler.passes.outcome import Outcome
 from reconciler.passes.restore import restore
 from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
-from reconciler.status import Result, Trigger
 from reconciler.vault.copies import CopyDamaged
 from tests.holds.stand import BESIDE, HELD, Stand
 from tests.holds.test_intruders import changes, command, verdicts
@@ -35,7 +35,6 @@ from tests.support.environments import (
     uninstall,
 )
 from tests.support.passes import Follower
-from tests.support.processes import wait_until
 from tests.support.torch import TORCH, fake_torch
 from tests.support.vaults import content_of
 
@@ -126,37 +125,74 @@ def test_it_comes_back_before_anything_else_is_installed(kept: Stand) -> None:
     assert contents(kept) == before
     assert kept.packages()["accelerate"] == "0.9"
     passes = command(kept, "history")[1]["passes"]
-    assert [{c["name"] for c in it["changes"]} >= {"accelerate"} for it in passes[:3]] == [
-        True,
-        False,
-        False,
-    ]
+    changed = [{change["name"] for change in it["changes"]} for it in passes]
+    assert changed[0].isdisjoint(HELD), "what else there is comes last"
+    assert set().union(*changed[1:3]) == HELD.keys()
     assert verdicts(kept) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("what", ["moved", "another project"])
+@pytest.mark.parametrize("what", ["the project was moved", "another environment"])
 def test_an_environment_that_never_held_it_gets_the_copy(
     kept: Stand, what: str, tmp_path: Path
 ) -> None:
     before = contents(kept)
-    fresh = tmp_path / "fresh"
-    if what == "moved":
-        kept.project.directory.rename(fresh)
-        shutil.rmtree(fresh / ".venv")
-    else:
-        fresh.mkdir()
-        shutil.copy(kept.project.path, fresh)
-        (fresh / ".reconciler-vault").symlink_to(kept.store)
-        (fresh / ".reconciler-vault").unlink()
-        shutil.copytree(kept.store, fresh / ".reconciler-vault")
-    kept.project.directory, kept.venv = fresh, fresh / ".venv"
+    kept.venv = kept.project.directory / "other"
+    if what == "the project was moved":
+        moved = kept.project.directory.rename(tmp_path / "moved")
+        shutil.rmtree(moved / ".venv")
+        kept.project, kept.venv = replace(kept.project, directory=moved), moved / ".venv"
     make_venv(kept.venv)
     [torch] = [r for r in command(kept, "check")[1]["packages"] if r["name"] == "torch"]
     assert torch["status"] == "held-missing"
     assert f"A copy of {TORCH} is in the vault" in torch["message"]
     kept.index.down()
 
-    assert changes(restored(kept, "torchvision")).keys() >= {"torchvision", "torch", ROCM}
+    status, said = command(kept, "hold", "restore", "torchvision")
 
+    assert (status, said["result"]) == (0, "changed")
+    assert {change["name"] for change in said["changes"]} == HELD.keys()
     assert contents(kept) == before
     assert_whole(kept.venv)
+    assert all(hold.intact and hold.vaulted for hold in keep(kept).values())
+
+
+def test_a_copy_for_another_python_is_refused_with_the_reason(kept: Stand) -> None:
+    kept.settings["on_hold_broken"] = "restore"
+    shutil.rmtree(kept.venv)
+    other = next(short for short in pythons() if not sys.version.startswith(f"{short}."))
+    make_venv(kept.venv, other)
+
+    status, said = command(kept, "hold", "restore", "torch")
+
+    assert (status, said["result"]) == (1, "failed")
+    assert f"the vault's copy of torch {TORCH} is for cpython 3.11 on linux" in said["message"]
+    assert f"this environment has cpython {other} on linux" in said["message"]
+    assert "Install the build that you want by hand" in said["message"]
+    message = keep(kept)["torch"].message
+    assert "is for cpython 3.11 on linux" in message
+    assert "hold restore" not in message
+    status, said = command(kept, "apply")
+    assert said["result"] == "changed", "it is not in the way of everything else"
+    assert "numpy" in kept.packages()
+
+
+def test_a_service_that_has_not_looked_yet_takes_the_request(kept: Stand, tmp_path: Path) -> None:
+    kept.settings["hold"] = ("torch", "torchvision", "torchaudio")
+    environment = kept.environment()
+    journal = Journal(tmp_path / "journal.sqlite3")
+    worker = Worker(environment, journal, Claim(environment), *_IGNORED, Turns(1))
+    for name in ("torch", ROCM):
+        assert order_for(worker, Restore(package=name)).trigger == "restore"
+
+    snapshot = environment.look()
+    worker.knowledge.update(lambda known: msgspec.structs.replace(known, snapshot=snapshot))
+    uninstall(kept.venv, "torch")
+    assert order_for(worker, Restore(package="torch")), "the vault has a copy"
+    with pytest.raises(RequestRefused, match="never been installed"):
+        order_for(worker, Restore(package="torchaudio"))
+    with pytest.raises(RequestRefused, match="not held"):
+        order_for(worker, Restore(package="numpy"))
+    journal.close()
+
+
+_IGNORED = (lambda _: None, lambda *_: None)
