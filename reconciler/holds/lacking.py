@@ -12,6 +12,7 @@ from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from reconciler.environment.snapshot import Snapshot
+from reconciler.trees.real_folders import RealFolders
 from reconciler.vault.breaks import unlike
 from reconciler.vault.copies import Vault
 from reconciler.vault.manifest import Manifest, SeenFile
@@ -45,7 +46,9 @@ def copy_of(vault: Vault, manifest: Manifest, snapshot: Snapshot) -> CopyHere:
     found = list(snapshot.installed.copies(NormalizedName(manifest.name)))
     if len(found) != 1 or found[0].version != Version(manifest.version):
         return CopyHere(manifest, files, files, in_place=False)
-    lacking = tuple(unlike(files, prefix))
+    real = RealFolders(prefix)
+    changed = {file.path for file in unlike(files, prefix)}
+    lacking = tuple(f for f in files if f.path in changed or not real.has(_folder_of(f.path)))
     return CopyHere(manifest, files, lacking, not lacking and _has_links(manifest, prefix))
 
 
@@ -83,8 +86,12 @@ def take_out(vault: Vault, copy: CopyHere, prefix: Path, incoming: Path) -> None
         (incoming / path).symlink_to(target)
 
 
+def _folder_of(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
 def _make_folder(incoming: Path, path: str, known: set[str]) -> None:
-    folder = path.rpartition("/")[0]
+    folder = _folder_of(path)
     if folder not in known:
         (incoming / folder).mkdir(parents=True, exist_ok=True)
         known.add(folder)

@@ -29,6 +29,7 @@ from reconciler.trees.generations import kept, listed, live
 from reconciler.trees.workspace import Workspace
 from reconciler.uv.discovery import sources_of_projects
 from reconciler.uv.effective import EffectiveProject, items_of, items_of_holds
+from reconciler.vault.store import Store
 from tests.state.site import Site
 from tests.support.environments import make_venv, site_packages
 
@@ -189,6 +190,7 @@ class Studio:
 
     def _write_files(self, site: Path, numpy: Path, thing: Path) -> None:
         root, bin_ = self.venv / ".reconciler", self.venv / "bin"
+        store = Store(self.project / ".reconciler-vault")
         here = DIRECT_URL.replace(b"file:///srv", self.project.as_uri().encode())
         here = here.replace(b', "commit_id": "abc"', b"").replace(b'"subdirectory": "sub",', b"")
         member = b'[project]\nname = "local-thing"\nversion = "1"\ndependencies = ["numpy<2"]\n'
