@@ -307,6 +307,7 @@ OPENS_OTHERWISE = {
     "reconciler.environment.creation": "a folder, to sync it",
     "reconciler.trees.tree": "compares two regular files of equal size",
     "reconciler.vault.copies": "hashes what bounded opened",
+    "reconciler.vault.whereabouts": "a folder, to name it to the kernel",
     "reconciler.uv.cached": "hashes what bounded opened",
     "reconciler.state.unseen": "unzips what bounded opened",
     "reconciler.web.security.token": "reads the beginning of what bounded opened",

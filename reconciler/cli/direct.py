@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from msgspec.structs import replace
 from packaging.utils import NormalizedName
 
 from reconciler.cli.interruptible import cancellable
@@ -37,6 +38,7 @@ from reconciler.processes import Cancellation
 from reconciler.status import ExpectedEnd, PassDetail, Reason, Result, Trigger
 from reconciler.trees.interruption import interruption_of
 from reconciler.trees.workspace import Busy
+from reconciler.vault.whereabouts import places_of
 
 
 @dataclass
@@ -131,8 +133,11 @@ class Direct:
     def restore(
         self, name: NormalizedName, follower: Follower, reason: str | None = None
     ) -> Recorded:
-        """Restore a broken hold from the vault."""
-        return self.run(lambda running: restore(running, name), Trigger.RESTORE, follower, reason)
+        """Restore a hold from the vault, in an environment that may not exist yet."""
+        return self.run(
+            lambda running: restore(running, name), Trigger.RESTORE, follower, reason,
+            may_create=True,
+        )  # fmt: skip
 
     def accept(
         self, name: NormalizedName, follower: Follower, reason: str | None = None
@@ -140,8 +145,9 @@ class Direct:
         """Make the installed build the held one."""
 
         def work(running: Pass) -> Outcome:
-            self.monitor.accept(running.look(audit=True), name, running.lock)
-            return observe(self.environment.look(refresh=True))
+            accepted = self.monitor.accept(running.look(audit=True), name, running.lock)
+            seen = observe(self.environment.look(refresh=True))
+            return replace(seen, message=str(accepted))
 
         return self.run(work, Trigger.ACCEPT, follower, reason)
 
@@ -263,7 +269,7 @@ def recovered(config: Config, target: EnvironmentConfig) -> None:
         Insecure: As root: others may write something that decides.
         KeyboardInterrupt: it was stopped while it waited for another pass.
     """
-    environment = Environment(target, os.environ, config.service.uv)
+    environment = Environment(target, os.environ, config.service.uv, places_of(config.service))
     if interruption_of(environment.place) is None:
         return
     problem = environment.insecure
@@ -283,7 +289,7 @@ def direct(config: Config, target: EnvironmentConfig) -> Iterator[Direct]:
     """
     journal = open_journal(config)
     try:
-        environment = Environment(target, os.environ, config.service.uv)
+        environment = Environment(target, os.environ, config.service.uv, places_of(config.service))
         yield Direct(environment, journal, HoldMonitor(environment))
     finally:
         journal.close()

@@ -13,11 +13,12 @@ from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.standing import holds_found
 from reconciler.status import Hold
 from reconciler.trees.interruption import interruption_of
+from reconciler.vault.whereabouts import places_of
 
 
 def opened(config: Config, target: EnvironmentConfig) -> Environment:
     """The environment, whether it exists or not."""
-    return Environment(target, os.environ, config.service.uv)
+    return Environment(target, os.environ, config.service.uv, places_of(config.service))
 
 
 def refuse_interrupted(environment: Environment) -> None:

@@ -13,6 +13,7 @@ from reconciler.environment.interpreter import InterpreterError
 from reconciler.files.trust import Insecure
 from reconciler.status import EnvironmentStatus, Status
 from reconciler.trees.workspace import Busy
+from reconciler.vault.whereabouts import places_of
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -85,7 +86,7 @@ def refuse_claimed(config: Config, target: EnvironmentConfig) -> None:
     Raises:
         click.ClickException: one manages this environment.
     """
-    environment = Environment(target, os.environ, config.service.uv)
+    environment = Environment(target, os.environ, config.service.uv, places_of(config.service))
     try:
         workspace = environment.workspace
         workspace.create()

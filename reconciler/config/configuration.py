@@ -52,6 +52,17 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
             example="/usr/local/bin/uv",
         ),
     ] = None
+    vault: Annotated[
+        Path | None,
+        key(
+            forms.PATH,
+            "The folder for the copies of held packages, shared by all environments. It should be "
+            "on their file system, so that copies are hard links.",
+            default="vault in state_dir if hard links from the environment to it work, else "
+            ".reconciler-vault beside the environment",
+            example="/srv/.reconciler-vault",
+        ),
+    ] = None
     max_passes: Annotated[
         int | None,
         key(
@@ -139,5 +150,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         """What decides what the service runs, who may ask it, and what it remembers."""
         notices = [it for each in self.environments.values() for it in each.notify]
         files = [file for it in notices for file in (it.url_file, it.token_file)]
-        paths = (self.path, self.service.uv, self.service.state_dir, self.http.token_file, *files)
+        service = self.service
+        own = (self.path, service.uv, service.state_dir, service.vault, self.http.token_file)
+        paths = (*own, *files)
         return tuple(it for it in paths if it is not None)

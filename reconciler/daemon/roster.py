@@ -26,6 +26,7 @@ from reconciler.journal.history import Journal
 from reconciler.log.logger import get_logger
 from reconciler.status import Trigger
 from reconciler.trees.workspace import Busy
+from reconciler.vault.whereabouts import places_of
 
 log = get_logger(__name__)
 
@@ -84,7 +85,8 @@ class Roster:
     def environment(self, config: EnvironmentConfig) -> Environment:
         """The environment that a configuration is about."""
         uv = self.config.service.uv
-        return Environment(config, self._around.environ, Path(uv) if uv else None)
+        places = places_of(self.config.service)
+        return Environment(config, self._around.environ, Path(uv) if uv else None, places)
 
     def claims(self, *, patient: bool) -> dict[str, Claim]:
         """The claims on all configured environments, before anything begins.
@@ -114,7 +116,8 @@ class Roster:
         """
         before, after = self.config.environments, config.environments
         gone = [n for n in before if n not in after]
-        changed = [n for n in after if n in before and after[n] != before[n]]
+        moved = places_of(config.service) != places_of(self.config.service)
+        changed = [n for n in after if n in before and (moved or after[n] != before[n])]
         fresh = [n for n in after if n not in before]
         claims = {n: self._claim(after[n]) for n in fresh if n not in self._managed}
         self.config = config

@@ -24,6 +24,7 @@ from reconciler.journal.peek import peek
 from reconciler.status import Status
 from reconciler.trees.interruption import interruption_of
 from reconciler.uv.program import UvError
+from reconciler.vault.whereabouts import places_of
 
 
 class WhoAnswers(msgspec.Struct, frozen=True):
@@ -99,7 +100,7 @@ def _environment(
     insecure = list(place.check_permissions(target, environ, uid))
     yield from insecure
     yield from place.check_space(target.root, "the environment")
-    environment = Environment(target, environ, config.service.uv)
+    environment = Environment(target, environ, config.service.uv, places_of(config.service))
     interrupted = interruption_of(environment.place)
     if interrupted is not None:
         yield problem("recovery", f"{interrupted.reason} ({interrupted.file})", interrupted.fix)

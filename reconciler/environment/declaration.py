@@ -1,5 +1,6 @@
 """Reads what the project declares: its file, and the files around it that decide what it means."""
 
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -69,3 +70,18 @@ def unreadable(file: Path, error: OSError) -> BadFile:
         return bad_file(file, "the file does not exist", fix)
     reason = f"the file cannot be read ({error.strerror})"
     return bad_file(file, reason, "Allow the service's user to read it.")
+
+
+def identity_of(file: Path) -> tuple[int, ...]:
+    """What stays the same while a file is unchanged; symbolic links are followed.
+
+    Raises:
+        BadFile: It does not exist, or it cannot be read.
+    """
+    try:
+        found = file.stat()
+    except OSError as error:
+        raise unreadable(file, error) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise bad_file(file, "it is not a regular file", "Point `pyproject` at the project's file.")
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size

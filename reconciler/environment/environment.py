@@ -5,7 +5,6 @@ the copy of the last good project file in its own workspace.
 """
 
 import os
-import stat
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -24,14 +23,14 @@ from reconciler.environment.deciding import (
     decided_by_project,
     trees_of,
 )
-from reconciler.environment.declaration import bad_file, declared_by, unreadable
+from reconciler.environment.declaration import declared_by, identity_of
 from reconciler.environment.elsewhere import declared_elsewhere
 from reconciler.environment.interpreter import Interpreter, InterpreterCache
 from reconciler.environment.last_good import keep_good, last_good
 from reconciler.environment.leads_out import refuse_packages_elsewhere
 from reconciler.environment.local_sources import LocalSources
 from reconciler.environment.secrets import register_effective, register_installed
-from reconciler.environment.snapshot import Snapshot
+from reconciler.environment.snapshot import Snapshot, vault_of
 from reconciler.environment.steadiness import Moment, moment_of
 from reconciler.files.deciding import noting
 from reconciler.files.trust import Insecure, Safe, problems_of
@@ -57,7 +56,8 @@ from reconciler.uv.settings import (
     stamp_of_file,
     without_holds,
 )
-from reconciler.vault.copies import Vault, expected
+from reconciler.vault.copies import expected
+from reconciler.vault.whereabouts import VaultPlaces, store_for
 
 
 class Environment:
@@ -67,6 +67,7 @@ class Environment:
         config: Its configuration.
         environ: The environment variables.
         uv: The configured uv; None means the one installed with this package.
+        places: Where the vault may be; by default it is beside the environment.
 
     As root, nothing is started and nothing is read that someone else could change.
     """
@@ -76,9 +77,12 @@ class Environment:
         config: EnvironmentConfig,
         environ: Mapping[str, str],
         uv: Path | None = None,
+        places: VaultPlaces = VaultPlaces(),  # noqa: B008 -- a value that does not change
     ) -> None:
         self.config = config
         self.environ = environ
+        self._places_of_vault = places
+        self._store: Path | None = None
         redact.register_environment(environ)
         for_uv = environ_for_uv(environ)
         self.uv = Uv(uv, for_uv)
@@ -145,6 +149,7 @@ class Environment:
         known = self._interpreter_seen
         deciding = (
             Deciding((*self._trusted_uv, *self._read_for_desired, *self._read_for_settings))
+            + Deciding((self.store,), (self.store,))
             + decided_by_place(self.config, self.environ)
             + (decided_by_interpreter(known) if known else Deciding())
             + self._decided_by_project
@@ -168,6 +173,13 @@ class Environment:
     def place(self) -> Workspace:
         """The same, found by its path alone: a crash may have left no interpreter."""
         return Workspace(Path(os.path.realpath(self.config.root)))
+
+    @property
+    def store(self) -> Path:
+        """The vault's folder; it stays the same once it was asked for."""
+        if self._store is None:
+            self._store = store_for(self.place.prefix, self._places_of_vault)
+        return self._store
 
     @property
     def saved_revision(self) -> str | None:
@@ -221,7 +233,7 @@ class Environment:
         if audit_files:
             self._audit(interpreter, installed, check)
         check()
-        vaulted = Vault(Workspace(interpreter.prefix)).stamp()
+        vaulted = vault_of(interpreter, self.store).stamp()
         local = self._local.read(installed)
         elsewhere = (dict(self._broken), self._stale, vaulted, around, local)
         key = (interpreter, desired, installed, elsewhere, problem)
@@ -268,7 +280,7 @@ class Environment:
         self, interpreter: Interpreter, installed: Installed, check: Callable[[], None]
     ) -> None:
         self._refuse(trees_of(self.config))
-        self._broken = audit(installed, Vault(self.workspace).omitted(installed), check)
+        self._broken = audit(installed, vault_of(interpreter, self.store).omitted(installed), check)
         self._stale = stale_scripts(installed, interpreter.scripts, interpreter.prefix)
         self.audited_at = time.monotonic()
 
@@ -280,11 +292,11 @@ class Environment:
         installed: Installed,
         local: Mapping[NormalizedName, LocalSource],
     ) -> Snapshot:
-        vault = Vault(Workspace(interpreter.prefix))
+        vault = vault_of(interpreter, self.store)
         patterns = self.config.hold
         there = expected(installed, patterns, vault)
         holds = hold_set(patterns, there, interpreter.markers, self.config.hold_closure)
-        defects = {n: d.defect for n, d in installed.distributions.items() if d.defect}
+        defects = vault.defects(installed)
         doubled = dict.fromkeys(installed.duplicates, "it has a second dist-info folder")
         stale = {n: why for n, why in self._stale.broken.items() if not holds.covers(n)}
         broken = {**stale, **doubled, **defects, **self._broken}
@@ -304,7 +316,7 @@ class Environment:
         drift = (
             diff(
                 desired, installed, holds, broken, interpreter.markers, Adjustments.of(settings),
-                local,
+                local, vault.version_to_restore,
             )
             if desired
             else Drift(())
@@ -313,7 +325,7 @@ class Environment:
         cautions = tuple(cautions_of(desired, interpreter, self.environ)) if desired else ()
         return Snapshot(
             interpreter, desired, problem, installed, holds, broken, drift, settings, shared,
-            local=local, cautions=cautions, stale=self._stale,
+            store=self.store, local=local, cautions=cautions, stale=self._stale,
             elsewhere=declared_elsewhere(self.config, desired) if problem is None else None,
         )  # fmt: skip
 
@@ -335,7 +347,7 @@ class Environment:
         file = self.config.pyproject
         known, last = self._desired or ((), None)
         try:
-            identity = (*_identity(file), id(interpreter), around)
+            identity = (*identity_of(file), id(interpreter), around)
             if last is not None and known == (*identity, _stamp_of_workspace(last)):
                 return last, None
             desired = self._parse(None, interpreter)
@@ -367,21 +379,6 @@ class Environment:
     def remember_good(self, snapshot: Snapshot) -> None:
         """Keep a copy of the project's file, in case the file is bad at the next start."""
         keep_good(self.workspace, self.config.pyproject, snapshot)
-
-
-def _identity(file: Path) -> tuple[int, ...]:
-    """What stays the same while a file is unchanged; symbolic links are followed.
-
-    Raises:
-        BadFile: It does not exist, or it cannot be read.
-    """
-    try:
-        found = file.stat()
-    except OSError as error:
-        raise unreadable(file, error) from error
-    if not stat.S_ISREG(found.st_mode):
-        raise bad_file(file, "it is not a regular file", "Point `pyproject` at the project's file.")
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _stamp_of_workspace(desired: Desired) -> object:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from packaging.utils import NormalizedName
@@ -16,6 +17,10 @@ from reconciler.state.rows import Drift
 from reconciler.state.shared_files import SharedFiles
 from reconciler.state.stale_scripts import StaleScripts
 from reconciler.status import Problem
+from reconciler.vault.copies import Vault
+from reconciler.vault.manifest import Target
+from reconciler.vault.store import Store
+from reconciler.vault.whereabouts import BESIDE
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +49,8 @@ class Snapshot:
     """What the project or uv's settings say that does not count or does not fit."""
     elsewhere: Problem | None = None
     """Set if nothing is declared here but in another place: then there is nothing to judge by."""
+    store: Path = Path(BESIDE)
+    """The vault's folder."""
 
     @property
     def unclear(self) -> Problem | None:
@@ -59,3 +66,22 @@ class Snapshot:
     def markers(self) -> Mapping[str, str]:
         """The target's PEP 508 environment."""
         return self.interpreter.markers
+
+    @property
+    def vault(self) -> Vault:
+        """The copies of its held packages."""
+        return vault_of(self.interpreter, self.store)
+
+
+def vault_of(interpreter: Interpreter, store: Path) -> Vault:
+    """The copies that an environment holds, in a vault."""
+    markers = interpreter.markers
+    library = interpreter.purelib
+    if library.is_relative_to(interpreter.prefix):
+        library = library.relative_to(interpreter.prefix)
+    target = Target(
+        python=markers["python_version"], library=str(library),
+        implementation=markers["implementation_name"], machine=markers["platform_machine"],
+        platform=markers["sys_platform"],
+    )  # fmt: skip
+    return Vault(Store(store), interpreter.prefix, target)

@@ -21,8 +21,7 @@ from reconciler.log.logger import get_logger
 from reconciler.status import ExpectedEnd, Reason
 from reconciler.trees.stage import Link
 from reconciler.trees.tree import Tree
-from reconciler.trees.workspace import Workspace
-from reconciler.vault.copies import CopyDamaged, Vault, digest_of
+from reconciler.vault.copies import CopyDamaged, digest_of
 
 log = get_logger(__name__)
 
@@ -134,26 +133,27 @@ class Expected(NamedTuple):
     Attributes:
         path: Absolute.
         sha256: In hexadecimal.
-        kept: Its inode, size and modification time when it was vaulted; None: it was not.
+        kept: Inode, size and modification time of it when it was vaulted, and of the vault's own
+            file; None: it was not vaulted.
         recorded: Without a copy: when its RECORD was written, in nanoseconds.
     """
 
     path: str
     sha256: str
-    kept: tuple[int, int, int] | None = None
+    kept: tuple[tuple[int, int, int], ...] | None = None
     recorded: int = 0
 
     def is_compared(self, found: _Moment) -> bool:
         """Whether each comparison reads this file (`vault/breaks.py`): then no edit is hidden."""
         if self.kept is not None:
-            return (found.inode, found.size, found.modified) != self.kept
+            return (found.inode, found.size, found.modified) not in self.kept
         return found.modified > self.recorded
 
 
 def contents(snapshot: Snapshot) -> Iterator[Expected]:
     """What each held file must contain: as in the vault, otherwise as in its RECORD."""
     prefix = snapshot.interpreter.prefix
-    vault = Vault(Workspace(prefix))
+    vault = snapshot.vault
     for name in snapshot.holds.held:
         found = snapshot.installed.get(name)
         manifest = vault.current().get(name)
@@ -162,8 +162,7 @@ def contents(snapshot: Snapshot) -> Iterator[Expected]:
         if manifest is not None and Version(manifest.version) == found.version:
             with suppress(CopyDamaged):
                 for kept in vault.files(manifest):
-                    seen = (kept.inode, kept.size, kept.mtime)
-                    yield Expected(f"{prefix}/{kept.path}", kept.sha256, seen)
+                    yield Expected(f"{prefix}/{kept.path}", kept.sha256, kept.identities)
             continue
         with suppress(OSError, ValueError):
             recorded = (found.info / "RECORD").stat().st_mtime_ns

@@ -3,7 +3,6 @@
 Reports the state of each hold. Restoring is another module's job; nothing live changes here.
 """
 
-import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,34 +13,26 @@ from packaging.version import Version
 
 from reconciler.config import Mode
 from reconciler.environment.environment import Environment
-from reconciler.environment.snapshot import Snapshot
-from reconciler.holds.missed import Before, missed
+from reconciler.environment.interpreter import InterpreterError
+from reconciler.environment.snapshot import Snapshot, vault_of
+from reconciler.files.trust import Insecure
+from reconciler.holds.accepting import Acceptance, NothingToAccept, NowHeld
+from reconciler.holds.missed import Before, missed, without
 from reconciler.holds.sampling import Sampling
 from reconciler.holds.standing import notice_of, rows
-from reconciler.holds.strays import strays, with_strays
+from reconciler.holds.strays import with_strays
 from reconciler.log.logger import get_logger
 from reconciler.processes import Cancellation, Cancelled
-from reconciler.state.holds import Held, HoldSet, companions_of, hold_set, matches
-from reconciler.state.installed import Distribution, Installed, defect_of, deleted_files
-from reconciler.status import ExpectedEnd, Hold, Reason
-from reconciler.trees.workspace import PassLock, Workspace
+from reconciler.state.holds import Held, matches
+from reconciler.state.installed import Distribution, Installed, defect_of
+from reconciler.status import Hold
+from reconciler.trees.workspace import Busy, PassLock
 from reconciler.vault.breaks import Break, differs_from_record, find_breaks
 from reconciler.vault.copies import Vault
+from reconciler.vault.former import take_over
 from reconciler.vault.writer import Unkept, VaultWriter
 
 log = get_logger(__name__)
-
-
-class NothingToAccept(ExpectedEnd):
-    """What should be accepted is not installed, not whole, or not what the other holds pin."""
-
-    reason = Reason.NOTHING_TO_ACCEPT
-
-    def __init__(self, name: str, why: str, else_: str = "") -> None:
-        super().__init__(
-            f"{name} {why}, so there is nothing to accept. "
-            f"`reconciler hold restore {name}` restores the held build{else_}."
-        )
 
 
 @dataclass
@@ -67,10 +58,26 @@ class HoldMonitor:
 
     def vault(self, snapshot: Snapshot) -> Vault:
         """The environment's vault."""
-        workspace = Workspace(snapshot.interpreter.prefix)
-        if self._vault is None or self._vault.prefix != workspace.prefix:
-            self._vault = Vault(workspace)
-        return self._vault
+        vault = snapshot.vault
+        known = self._vault
+        if known is None or (known.records, known.target) != (vault.records, vault.target):
+            self._vault = known = vault
+        return known
+
+    def take_over(self, lock: PassLock) -> None:
+        """Move the copies that an earlier version kept in the environment to the vault.
+
+        Costs one `stat` if there are none. If they cannot be moved, the next pass tries again.
+        """
+        former = self.environment.place.former_vault
+        if not former.is_dir():
+            return
+        with suppress(InterpreterError, Insecure):  # the look reports it
+            vault = vault_of(self.environment.interpreters.get(), self.environment.store)
+            try:
+                take_over(former, vault, VaultWriter(vault, lock))
+            except (OSError, Busy) as error:
+                log.warning("vault.failed", package="*", version=None, error=str(error))
 
     def keep(
         self,
@@ -115,7 +122,7 @@ class HoldMonitor:
         else:  # by now the project may declare what is already there
             accepted = self._accept_declared(snapshot, vault, lock)
         if changing and not accepted:  # else the snapshot still has the previous holds
-            self._put(self._worth_keeping(snapshot, vault, compared=compared), vault, writer)
+            self._put(self._worth_keeping(snapshot, vault, compared=compared), writer)
             writer.prune(self.environment.config.keep_generations)
         found = rows(snapshot, vault, self._breaks)
         gone = missed(self.before, found, snapshot)
@@ -151,25 +158,26 @@ class HoldMonitor:
         self._breaks = with_strays(unlike | breaks, snapshot, vault)
         self._compared = snapshot.installed
 
-    def _put(self, held: Iterable[Held], vault: Vault, writer: VaultWriter) -> None:
+    def _put(self, held: Iterable[Held], writer: VaultWriter) -> None:
         """Make copies; without one a package is held anyway, and the pass goes on."""
-        copies = [copy for one in held if (copy := self._copy(one, writer)) is not None]
+        wanted = [one for one in held if one.pin not in self._unkept]
+        if not wanted:
+            return
         try:
-            writer.keep(copies)
-        except OSError as error:
-            for copy in copies:
-                self._tell_unkept(copy.manifest.name, copy.manifest.version, error)
+            with writer.alone():
+                copies = [copy for one in wanted if (copy := self._copy(one, writer)) is not None]
+                writer.keep(copies)
+        except (OSError, Busy) as error:
+            for one in wanted:
+                self._tell_unkept(one.name, str(one.version), error)
             return
         except Cancelled:  # the next pass makes them; what this one has done is done
             return
         for copy in copies:
-            name, version = copy.manifest.name, copy.manifest.version
-            count = sum(len(names) for _, _, names in os.walk(vault.folder(copy.manifest)))
-            log.info("hold.vaulted", package=name, version=version, files=count)
+            log.info("hold.vaulted", package=copy.copy.name, version=copy.copy.version,
+                     files=len(copy.copy.files))  # fmt: skip
 
     def _copy(self, held: Held, writer: VaultWriter) -> Unkept | None:
-        if held.pin in self._unkept:
-            return None
         try:
             return writer.copy(held)
         except (OSError, ValueError) as error:
@@ -180,8 +188,8 @@ class HoldMonitor:
         self._unkept.add(f"{name}=={version}")
         log.warning("vault.failed", package=name, version=version, error=str(error))
 
-    def accept(self, snapshot: Snapshot, name: NormalizedName, lock: PassLock) -> None:
-        """Hold the build that is installed now, from now on, without the files it is without.
+    def accept(self, snapshot: Snapshot, name: NormalizedName, lock: PassLock) -> NowHeld:
+        """Hold what is installed now, from now on, without the files it is without.
 
         Args:
             snapshot: The environment as it is.
@@ -189,33 +197,26 @@ class HoldMonitor:
             lock: The pass lock, which is held.
 
         Raises:
-            NothingToAccept: It is not installed, or damaged.
+            NothingToAccept: It is damaged, or part of a hold that it does not fit.
             OSError: A copy cannot be made.
         """
-        self._accept(snapshot, name, lock, slimmed=True)
-        self.environment.forget_broken((name,))
+        accepted = self._accept(snapshot, name, lock, slimmed=True)
+        self.before = without(self.before, name) if accepted.version is None else self.before
+        self.environment.forget_broken(accepted.names)
+        return accepted
 
     def _accept(
         self, snapshot: Snapshot, name: NormalizedName, lock: PassLock, *, slimmed: bool = False
-    ) -> None:
+    ) -> NowHeld:
         """The same; files may only be missing if it was `slimmed` on purpose."""
         vault = self.vault(snapshot)
-        writer = VaultWriter(vault, lock)
-        config = self.environment.config
-        fresh = hold_set(config.hold, snapshot.installed, snapshot.markers, config.hold_closure)
-        held = _acceptable(name, fresh, snapshot, slimmed=slimmed)
-        for copy in vault.companions(name):
-            if copy.name not in fresh.held:
-                writer.forget(NormalizedName(copy.name))
-        added, copies = strays(snapshot, vault), []
-        for one in (held, *companions_of(name, fresh.held.values())):
-            if one.distribution.legacy:
-                writer.forget(one.name)  # it has no RECORD, so there can be no copy
-            elif one is held or defect_of(one.distribution, snapshot.installed) is None:
-                copies.append(writer.copy(one, as_found=True, added=added.get(one.name, ())))
-        writer.keep(copies)
+        remembered = frozenset(one.name for one in self.before)
+        acceptance = Acceptance(snapshot, vault, VaultWriter(vault, lock), slimmed, remembered)
+        accepted = acceptance.accept(name)
         self._compared = None
-        log.info("hold.accepted", package=name, version=str(held.version))
+        version = str(accepted.version) if accepted.version else None
+        log.info("hold.accepted", package=name, version=version)
+        return accepted
 
     def accept_what_is(self, snapshot: Snapshot, lock: PassLock) -> None:
         """After a rollback: the builds in that tree are the held ones again.
@@ -297,7 +298,7 @@ class HoldMonitor:
     def first_broken(self, snapshot: Snapshot) -> NormalizedName | None:
         """The broken hold to restore first: what it pins is restored with it."""
         known = self.vault(snapshot).current()
-        kept = [name for name in self._breaks if name in known]
+        kept = [n for n, broken in self._breaks.items() if n in known and broken.restorable]
         return next((n for n in kept if known[n].pinned_by not in kept), None)
 
     def holds(self, snapshot: Snapshot) -> tuple[Hold, ...]:
@@ -309,30 +310,6 @@ class HoldMonitor:
     def breaks(self) -> dict[NormalizedName, Break]:
         """The holds that have changed."""
         return self._breaks
-
-
-def _acceptable(name: NormalizedName, fresh: HoldSet, snapshot: Snapshot, *, slimmed: bool) -> Held:
-    """The installed package of that name, if it can be the held build.
-
-    If it was slimmed, files may be missing, but not all, and none may be damaged.
-
-    Raises:
-        NothingToAccept: It cannot.
-    """
-    found = snapshot.installed.get(name)
-    if found is None:
-        raise NothingToAccept(name, "is not installed", "; to do without it, take it out of `hold`")
-    omitted = deleted_files(found) if slimmed else ()
-    defect = defect_of(found, snapshot.installed, omitted)
-    if defect is not None:
-        raise NothingToAccept(name, f"{found.version} is not whole ({defect})")
-    held = fresh.held.get(name)
-    if held is None:
-        before = snapshot.holds.held.get(name)
-        holder = before.pinned_by if before else None
-        why = f"{found.version} is not what {holder} pins" if holder else "is no longer held"
-        raise NothingToAccept(name, why, "; to hold it by itself, add it to `hold`")
-    return held
 
 
 def _all_admit(bounds: Iterable[SpecifierSet], version: Version) -> bool:

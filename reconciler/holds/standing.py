@@ -14,7 +14,6 @@ from reconciler.state.holds import Held, hold_set
 from reconciler.state.notice import Notice
 from reconciler.state.words import if_on_purpose
 from reconciler.status import Hold
-from reconciler.trees.workspace import Workspace
 from reconciler.vault.breaks import Break, differs_from_record, find_breaks
 from reconciler.vault.copies import Vault
 
@@ -32,7 +31,7 @@ def holds_found(snapshot: Snapshot) -> tuple[Hold, ...]:
 
 def holds_and_notices(snapshot: Snapshot) -> tuple[tuple[Hold, ...], tuple[Notice, ...]]:
     """The same, and what is wrong with each that is not intact, with what to do."""
-    vault = Vault(Workspace(snapshot.interpreter.prefix))
+    vault = snapshot.vault
     breaks = _breaks_found(snapshot, vault)
     found = (_notice(held, snapshot, vault, breaks) for held in snapshot.holds.held.values())
     notices = tuple(notice for notice in found if notice is not None)

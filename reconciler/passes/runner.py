@@ -36,6 +36,7 @@ from reconciler.planning.counterfactual import still_held_back
 from reconciler.processes import Cancellation
 from reconciler.status import HeldBack, Hold, PassDetail, Reason, Result
 from reconciler.trees import generations
+from reconciler.trees.workspace import Busy
 from reconciler.vault.copies import CopyDamaged
 
 log = get_logger(__name__)
@@ -161,6 +162,7 @@ class PassRunner:
             with workspace.pass_lock(cancel, self.environment.config.timeout) as running.lock:
                 _tell_recovered(running, recover(self.environment))
                 self._recall()
+                self.monitor.take_over(running.lock)
                 return self._finish(work(running), running)
         except Exception as error:  # noqa: BLE001 -- one of the two places that keep the service alive
             if isinstance(error, HoldEdited):
@@ -193,7 +195,7 @@ class PassRunner:
             )  # fmt: skip
         except LiveTreeChanged:  # the next pass sees what someone has made of it
             return _Ended(outcome)
-        except (OSError, CopyDamaged) as error:  # the work is done, even if the vault failed
+        except (OSError, CopyDamaged, Busy) as error:  # the work is done, even if the vault failed
             return _Ended(outcome, trouble_of(error))
         return _Ended(outcome, holds=holds)
 

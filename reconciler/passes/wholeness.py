@@ -17,7 +17,6 @@ from reconciler.environment.snapshot import Snapshot
 from reconciler.processes import NotStarted, Program, TookTooLong, run
 from reconciler.state.installed import Distribution, Installed, defect_of, missing_files
 from reconciler.trees.generations import Generation, is_half
-from reconciler.trees.workspace import Workspace
 from reconciler.vault.breaks import unlike
 from reconciler.vault.copies import CopyDamaged, Vault
 from reconciler.vault.manifest import Manifest
@@ -83,8 +82,7 @@ def _missing(distribution: Distribution) -> frozenset[str]:
 
 def _defects_of_holds(snapshot: Snapshot, folder: Path, found: Installed) -> Iterator[str]:
     """The held files must be those of some copy of the same version in the vault."""
-    prefix = snapshot.interpreter.prefix
-    vault = Vault(Workspace(prefix))
+    prefix, vault = snapshot.interpreter.prefix, snapshot.vault
     for name, copies in _copies_of(vault, found).items():
         differing = [_first_unlike(vault, copy, folder, prefix) for copy in copies]
         if copies and all(differing):
@@ -94,7 +92,7 @@ def _defects_of_holds(snapshot: Snapshot, folder: Path, found: Installed) -> Ite
 def _copies_of(vault: Vault, found: Installed) -> dict[NormalizedName, list[Manifest]]:
     return {
         name: [copy for copy in vault.copies(name) if Version(copy.version) == found.version(name)]
-        for name, _ in vault.folders()
+        for name, _ in vault.listed()
     }
 
 

@@ -16,6 +16,7 @@ from reconciler.confinement import Confinement, Means, best_means
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
 from reconciler.files.bounded import read_text
+from reconciler.files.trust import Insecure
 from reconciler.state.locations import local_path
 from reconciler.state.sources import Source
 from reconciler.trees.stage import STAGE
@@ -44,7 +45,9 @@ def confinement_of_builds(
     prefix = snapshot.interpreter.prefix
     means = _means(sources, prefix)
     cache = cache_folder(environment.environ, snapshot.settings)
-    kept = (*_live(snapshot), *_ours(prefix, work))
+    with suppress(OSError, Insecure):  # a build must not make it in our place
+        snapshot.vault.store.create()
+    kept = (*_live(snapshot), *_ours(prefix, work), snapshot.store)
     if means is Means.NONE:
         return None
     if means is Means.MOUNTS and cache:
@@ -105,7 +108,7 @@ def _outside_site(info: Path, prefix: Path) -> Iterator[str]:
 
 
 def _ours(prefix: Path, work: Path) -> Iterator[Path]:
-    """The vault, the generations, our records, and the stage; not the folder that uv works in."""
+    """The generations, our records, and the stage; not the folder that uv works in."""
     root = Workspace(prefix).root
     if root.is_dir():
         yield from (path for path in sorted(root.iterdir()) if path != work)

@@ -87,8 +87,8 @@ class Workspace(msgspec.Struct, frozen=True):
         return self.root / "generations"
 
     @property
-    def vault(self) -> Path:
-        """The copies of held packages."""
+    def former_vault(self) -> Path:
+        """Where the copies of held packages were before they had a place outside."""
         return self.root / "vault"
 
     @property
@@ -127,7 +127,7 @@ class Workspace(msgspec.Struct, frozen=True):
         Raises:
             OSError: It cannot be made, or a symbolic link is in its place.
         """
-        for folder in (self.root, self.generations, self.vault, self._kept_aside):
+        for folder in (self.root, self.generations, self.former_vault, self._kept_aside):
             if folder.is_symlink():
                 raise NotADirectoryError(errno.ENOTDIR, _NOT_OURS, str(folder))
         self.root.mkdir(mode=0o700, exist_ok=True)
@@ -233,7 +233,7 @@ class Workspace(msgspec.Struct, frozen=True):
             Busy: It was not free within `timeout` seconds.
             Cancelled: The pass was asked to end while it waited.
         """
-        with _waited(self.pass_lock_file, cancel, timeout):
+        with lock_file(self.pass_lock_file, cancel, timeout):
             held = PassLock(self.prefix, cancel)
             try:
                 yield held
@@ -248,21 +248,24 @@ class Workspace(msgspec.Struct, frozen=True):
             Busy: Another uv was running for longer than `timeout` seconds.
             Cancelled: The pass was asked to end while it waited.
         """
-        with _waited(self.prefix / ".lock", cancel, timeout):
+        with lock_file(self.prefix / ".lock", cancel, timeout):
             yield
 
 
 @contextmanager
-def _locked(path: Path, holder: Callable[[int], str] = holder_of) -> Iterator[None]:
+def _locked(
+    path: Path, holder: Callable[[int], str] = holder_of, *, shared: bool = False
+) -> Iterator[None]:
     # A link would let us write into a file elsewhere.
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     descriptor = os.open(path, flags, 0o666)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Busy(path, holder(descriptor)) from None
-        if path.name != ".lock":  # uv's lock file is uv's
+        if path.name != ".lock" and not shared:  # uv's lock file is uv's
             _sign(descriptor)
         yield
     finally:
@@ -278,13 +281,27 @@ def _sign(descriptor: int) -> None:
 
 
 @contextmanager
-def _waited(path: Path, cancel: Cancellation, timeout: float | None) -> Iterator[None]:
+def lock_file(
+    path: Path, cancel: Cancellation, timeout: float | None, *, shared: bool = False
+) -> Iterator[None]:
+    """Hold the lock of a file, which is made if there is none.
+
+    Args:
+        path: The file; a symbolic link is not followed.
+        cancel: Ends the wait.
+        timeout: How long to wait, in seconds; None: as long as it takes.
+        shared: Others may share it (flock(2)).
+
+    Raises:
+        Busy: It was not free within that time.
+        Cancelled: `cancel` asked it to end.
+    """
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
         late = deadline is not None and time.monotonic() >= deadline
         try:
             # To find out who holds it may take a while: once, at the end.
-            with _locked(path, holder_of if late else lambda _: ""):
+            with _locked(path, holder_of if late else lambda _: "", shared=shared):
                 yield
                 return
         except Busy as busy:

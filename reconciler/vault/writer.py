@@ -1,38 +1,39 @@
-"""Makes and removes the vault's copies, under the pass lock only.
+"""Makes and removes an environment's copies, under its pass lock and the vault's own lock.
 
-Copies are hard links beside the environment: they take no data blocks while the originals
-exist. A copy is complete and on the disk, or it is not there: it is written to a folder of its
-own (`.new-*`), synced, and renamed.
+Copies are hard links: they take no data blocks while the originals exist. A copy is complete and
+on the disk, or it is not there: its description is written to a folder of its own (`.new-*`),
+synced, and renamed. The environment's record of it comes last.
 """
 
-import errno
 import os
-import shutil
-from collections.abc import Iterable
-from contextlib import suppress
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 from packaging.utils import NormalizedName
 
-from reconciler.files.naming import naming
 from reconciler.state.holds import Held
-from reconciler.state.installed import Distribution
+from reconciler.state.installed import Distribution, is_unrecorded, record_of
 from reconciler.trees.durability import FileSystem
 from reconciler.trees.real_folders import RealFolders
 from reconciler.trees.tree import recorded_paths
-from reconciler.trees.workspace import PassLock, remove_tree, sync_folder
-from reconciler.vault.copies import MANIFEST, TREE, Vault, digest_of
-from reconciler.vault.manifest import Manifest, VaultFile, WholeManifest
-
-_UNFINISHED = ".new-"
-_NO_LINK = frozenset({
-    errno.EPERM, errno.EACCES, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP,
-    errno.ENOSYS,
-})  # fmt: skip
-"""Another user's file, another file system, or one without hard links: then the file itself is
-copied, which takes space."""
+from reconciler.trees.workspace import PassLock, remove_tree, sync_folder, write_durably
+from reconciler.vault.adding import (
+    begin,
+    describe,
+    make_folder,
+    settle,
+    shelf_of,
+    tags_in,
+    unfinished,
+)
+from reconciler.vault.clearing import clear
+from reconciler.vault.copies import Vault, digest_of
+from reconciler.vault.manifest import VaultFile, WholeCopy, WholeManifest, id_of
+from reconciler.vault.store import Owner, numbered, owner_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +41,49 @@ class Unkept:
     """A copy that is complete, but perhaps not yet on the disk."""
 
     fresh: Path
-    """Where it is."""
-    folder: Path
-    """Where it will count."""
-    manifest: Manifest
+    """Where its description is."""
+    copy: WholeCopy
+    manifest: WholeManifest
+    """What the environment will record."""
 
 
 class VaultWriter:
-    """The only object that changes a vault.
+    """The only object that changes what an environment has in the vault.
 
-    Every method needs the pass lock. So no two processes ever write to one vault, and an
-    unfinished copy that a method finds was left behind by a process that has died.
+    Every method needs the pass lock, so no two processes change the records of one environment.
+    The copies, which others use as well, are only changed `alone`.
     """
 
     def __init__(self, vault: Vault, lock: PassLock) -> None:
         lock.require(vault.prefix)
         self._vault = vault
+        self._store = vault.store
         self._lock = lock
+        self._depth = 0
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep every other environment's pass out of the vault; may be nested.
+
+        Raises:
+            OSError: The vault cannot be made.
+            Busy: Another process used it for too long.
+            Cancelled: The pass was asked to end.
+        """
+        self._lock.require(self._vault.prefix)
+        if self._depth:
+            yield
+            return
+        self._store.create()
+        with self._store.alone(self._lock.cancel):
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
 
     def copy(self, held: Held, *, as_found: bool = False, added: Iterable[str] = ()) -> Unkept:
-        """Copy an installed package; the copy does not count before `keep`.
+        """Copy an installed package; the copy does not count before `keep`. Needs `alone`.
 
         Args:
             held: The package.
@@ -71,36 +95,29 @@ class VaultWriter:
             ValueError: Its RECORD is malformed.
         """
         self._lock.require(self._vault.prefix)
-        if (self._vault.root / held.name).is_symlink():
-            remove_tree(self._vault.root / held.name)
-        number = self._newest_number(held.name) + 1
-        folder = self._vault.root / held.name / str(number)
-        fresh = folder.with_name(f"{_UNFINISHED}{number}-{os.getpid()}")
-        if fresh.exists():
-            remove_tree(fresh)
-        (fresh / TREE).mkdir(parents=True)
-        try:
-            links, originals = self._take(held.distribution, fresh / TREE, added)
-        except OSError:
-            remove_tree(fresh)  # what has been copied already takes space
-            raise
+        name = held.name
         recorded = {} if as_found else self._recorded_hashes(held.distribution)
-        omitted = self._omitted(held.distribution) if as_found else ()
-        files = tuple(
-            VaultFile(
-                path, recorded.get(path) or digest_of(fresh / TREE / path),
-                found.st_size, found.st_ino, found.st_mtime_ns,
-            )
-            for path, found in originals.items()
-        )  # fmt: skip
+        begin(self._store, name)
+        try:
+            links, files, seen = self._take(held.distribution, added, recorded)
+            omitted = self._omitted(held.distribution) if as_found else ()
+            version = str(held.version)
+            copy = WholeCopy(
+                id=id_of(name, version, files, links, omitted), name=name, version=version,
+                target=self._vault.target, tags=tags_in(held.distribution.info),
+                pinned_by=held.pinned_by, links=links, omitted=omitted, made=time.time(),
+                files=files,
+            )  # fmt: skip
+            fresh = describe(self._store, copy)
+        except OSError:
+            clear(self._store, name)  # what has been copied already takes space
+            raise
+        number = self._newest_number(name) + 1
         manifest = WholeManifest(
-            name=held.name, version=str(held.version), pinned_by=held.pinned_by,
-            files=files, links=links, number=number, slim=bool(omitted), omitted=omitted,
+            name=name, version=version, copy=copy.id, pinned_by=held.pinned_by, links=links,
+            number=number, slim=bool(omitted), seen=seen, omitted=omitted,
         )  # fmt: skip
-        with naming(fresh / MANIFEST):
-            (fresh / MANIFEST).write_bytes(msgspec.json.encode(manifest))
-        fields = {name: getattr(manifest, name) for name in Manifest.__struct_fields__}
-        return Unkept(fresh, folder, Manifest(**fields))
+        return Unkept(fresh, copy, manifest)
 
     def keep(self, copies: Iterable[Unkept]) -> None:
         """Make copies durable; each counts as the held build of its package from now on.
@@ -111,76 +128,102 @@ class VaultWriter:
         """
         self._lock.require(self._vault.prefix)
         copies = tuple(copies)
+        records = [self._file_of(one.manifest) for one in copies]
         try:
             if copies:
-                with FileSystem(self._vault.root) as disk:
+                with FileSystem(self._store.root) as disk:
                     disk.sync(self._lock.cancel)
-            for copy in copies:
-                copy.fresh.rename(copy.folder)
-                sync_folder(copy.folder.parent)
+            for one in copies:
+                settle(self._store, one.fresh, one.copy)
+            for one in copies:
+                self._record(one.manifest)
         except BaseException:
-            for copy in copies:
-                for folder in (copy.folder, copy.fresh):
-                    with suppress(OSError):  # else `prune` removes it
-                        self._discard(folder)
+            for record in records:
+                with suppress(OSError):
+                    record.unlink(missing_ok=True)
             raise
+        finally:
+            for one in copies:
+                with suppress(OSError):  # else `prune` does it
+                    clear(self._store, one.copy.name)
+
+    def _file_of(self, manifest: WholeManifest) -> Path:
+        return self._vault.records / manifest.name / f"{manifest.number}.json"
+
+    def _record(self, manifest: WholeManifest) -> None:
+        folder = self._vault.records
+        made = make_folder(self._store, folder)
+        if not owner_file(folder).exists():
+            owner = Owner(str(self._vault.prefix))
+            write_durably(owner_file(folder), msgspec.json.encode(owner).decode())
+        package = folder / manifest.name
+        made |= make_folder(self._store, package)
+        write_durably(self._file_of(manifest), msgspec.json.encode(manifest).decode())
+        if made:
+            for new in (package, folder, folder.parent):
+                sync_folder(new.parent)
 
     def prune(self, keep: int) -> None:
-        """Remove copies of builds that are no longer held, except the newest `keep`.
+        """Forget builds that are no longer held, except the newest `keep`.
 
-        Also removes the unfinished copies of processes that have died: nobody else can be
-        writing one while we hold the lock.
+        Also removes what processes that have died left unfinished. Costs a few listings if there
+        is nothing to do.
 
         Raises:
-            OSError: One cannot be removed.
+            OSError: Something cannot be removed.
+            Busy: Another process used the vault for too long.
         """
         self._lock.require(self._vault.prefix)
-        for _, folders in self._vault.folders():
-            for folder in folders[: -(keep + 1)]:
-                self._discard(folder)
-        with suppress(FileNotFoundError):
-            for package in (p for p in self._vault.root.iterdir() if not p.is_symlink()):
-                for leftover in package.glob(f"{_UNFINISHED}*"):
-                    remove_tree(leftover)
-
-    def _discard(self, folder: Path) -> None:
-        """Remove a copy, so that half of it never counts as one."""
-        leaving = folder.with_name(f"{_UNFINISHED}gone-{folder.name}")
-        with suppress(FileNotFoundError):
-            if os.path.lexists(leaving):
-                remove_tree(leaving)
-            folder.rename(leaving)
-            remove_tree(leaving)
+        old = {name: files[: -(keep + 1)] for name, files in self._vault.listed()}
+        names = {name for name, files in old.items() if files}
+        if not names and not unfinished(self._store):
+            return
+        with self.alone():
+            for name in names:
+                begin(self._store, name)
+                for file in old[name]:
+                    file.unlink(missing_ok=True)
+            for changing in unfinished(self._store):
+                clear(self._store, changing)
 
     def forget(self, name: NormalizedName) -> None:
-        """Remove every copy of a package that is no longer held.
+        """Forget every copy of a package that is no longer held.
 
         Raises:
             OSError: One cannot be removed.
+            Busy: Another process used the vault for too long.
         """
         self._lock.require(self._vault.prefix)
-        for folder in next((found for known, found in self._vault.folders() if known == name), []):
-            self._discard(folder)  # the one that counts comes last
-        with suppress(FileNotFoundError):
-            remove_tree(self._vault.root / name)
+        package = self._vault.records / name
+        if not os.path.lexists(package):
+            return
+        with self.alone():
+            begin(self._store, name)
+            if not package.is_symlink():
+                for file in numbered(package):
+                    file.unlink(missing_ok=True)  # the one that counts comes last
+            remove_tree(package)
+            clear(self._store, name)
 
     def _take(
-        self, distribution: Distribution, tree: Path, added: Iterable[str]
-    ) -> tuple[dict[str, str], dict[str, os.stat_result]]:
-        """Link or copy a distribution's files into `tree`.
+        self, distribution: Distribution, added: Iterable[str], recorded: dict[str, str]
+    ) -> tuple[dict[str, str], tuple[VaultFile, ...], tuple[tuple[int, int], ...]]:
+        """Link or copy a distribution's files into the vault.
 
         A symbolic link that leads out of the environment (into uv's cache, with
         `link-mode = "symlink"`) is kept by content. Files in a folder that is a link are copied:
         they may be someone's checkout, which the environment must not share files with.
 
         Returns:
-            Where its links within the environment lead, and each file's original identity.
+            Where its links within the environment lead, the files as they are in the vault, and
+            each original's inode and modification time.
         """
         links: dict[str, str] = {}
-        originals: dict[str, os.stat_result] = {}
-        folders: set[str] = set()
+        files: list[VaultFile] = []
+        seen: list[tuple[int, int]] = []
         prefix = self._vault.prefix
         real = RealFolders(prefix)
+        shelf = shelf_of(self._store, distribution.name)
         own = filter(_counts, recorded_paths(distribution, prefix))
         for path in dict.fromkeys((*own, *added)):
             source = f"{prefix}/{path}"
@@ -194,20 +237,21 @@ class VaultWriter:
                 source = target
             if not os.path.isfile(source):  # noqa: PTH113
                 continue
-            folder = path.rpartition("/")[0]
-            if folder not in folders:
-                (tree / folder).mkdir(parents=True, exist_ok=True)
-                folders.add(folder)
-            if real.has(folder):
-                _link_or_copy(source, f"{tree}/{path}")
-            else:
-                shutil.copy2(source, f"{tree}/{path}")
-            originals[path] = os.stat(source)  # noqa: PTH116
-        return links, originals
+            found = os.stat(source)  # noqa: PTH116
+            digest = recorded.get(path) or digest_of(Path(source))
+            file = VaultFile(
+                path, digest, found.st_size, found.st_ino, found.st_mtime_ns,
+                found.st_mode & 0o7777,
+            )  # fmt: skip
+            files.append(shelf.put(source, file, may_link=real.has(path.rpartition("/")[0])))
+            seen.append((found.st_ino, found.st_mtime_ns))
+        return links, tuple(files), tuple(seen)
 
     def _omitted(self, distribution: Distribution) -> tuple[str, ...]:
-        """The files that its RECORD lists and that are not there."""
+        """The files that its RECORD lists and that are not there, or RECORD itself."""
         prefix = self._vault.prefix
+        if is_unrecorded(distribution):
+            return (record_of(distribution).removeprefix(f"{prefix}/"),)
         paths = filter(_counts, recorded_paths(distribution, prefix))
         return tuple(path for path in paths if not os.path.lexists(f"{prefix}/{path}"))
 
@@ -221,20 +265,8 @@ class VaultWriter:
         }
 
     def _newest_number(self, name: str) -> int:
-        with suppress(FileNotFoundError):
-            folder = self._vault.root / name
-            return max((int(p.name) for p in folder.iterdir() if p.name.isdigit()), default=0)
-        return 0
+        return max((int(file.stem) for file in numbered(self._vault.records / name)), default=0)
 
 
 def _counts(path: str) -> bool:
     return not path.endswith((".pyc", ".pyo"))
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in _NO_LINK:
-            raise
-        shutil.copy2(source, target)

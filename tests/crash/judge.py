@@ -1,6 +1,7 @@
 """Judges a world after a fault, and again after the next start. Shares no code with the product."""
 
 import hashlib
+import json
 import re
 import subprocess
 from collections import Counter
@@ -10,11 +11,12 @@ from pathlib import Path
 from tests.crash.scenarios import Packages, Scenario
 from tests.crash.worlds import World
 from tests.support.environments import damage, snapshot, strays, tree_fingerprint
+from tests.support.vaults import contents_in
 
 _DEFECT = re.compile(r"Traceback|bug in Reconciler|UnexpectedError")
 _RANDOM = re.compile(r"(?<=-)[a-z0-9_]{8}$|[0-9]+")
 _PASSED_OVER = frozenset({
-    "cache", "wheels", "site-packages", "__pycache__", "tree", "service.lock", "service.sock",
+    "cache", "wheels", "site-packages", "__pycache__", "service.lock", "service.sock",
 })  # fmt: skip
 """What an interrupted uv leaves in its own cache is uv's. The lock of the service stays once it is
 there; its socket is replaced by the next service."""
@@ -179,17 +181,19 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _is_empty_shelf(path: Path) -> bool:
     """Whether this was the place of a package's copies; it takes no space, and nobody reads it."""
-    return path.parent.name == "vault" and path.is_dir() and not any(path.iterdir())
+    return path.parents[1].name == "environments" and path.is_dir() and not any(path.iterdir())
 
 
 def _vault_bytes(world: World) -> Bytes:
-    """The files of each package's newest copy."""
+    """The files of each package's newest copy, as they are; nothing else may be there."""
     found = {}
-    for package in sorted((world.workspace / "vault").glob("*")):
-        copies = [path for path in package.iterdir() if path.name.isdigit()]
-        newest = max(copies, key=lambda path: int(path.name), default=package)
-        for file in sorted(newest.rglob("tree/**/*")):
-            if file.is_file():
-                name = f"{package.name}/{file.relative_to(newest)}"
-                found[name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    vault = world.root / "state" / "vault"
+    contents = {hashlib.sha256(p.read_bytes()).hexdigest() for p in contents_in(vault)}
+    for package in sorted(vault.glob("environments/*/*/")):
+        newest = max(package.glob("*.json"), key=lambda path: int(path.stem), default=None)
+        if newest is not None:
+            copy = json.loads(newest.read_text())["copy"]
+            described = vault / "packages" / package.name / "copies" / copy / "copy.json"
+            for path, digest, *_ in json.loads(described.read_text())["files"]:
+                found[f"{package.name}/{path}"] = digest if digest in contents else "gone"
     return found

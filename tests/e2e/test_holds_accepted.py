@@ -19,6 +19,7 @@ from tests.support.projects import Project
 from tests.support.service import Json, ServiceFactory, ServiceProcess
 from tests.support.thorough import only
 from tests.support.torch import TORCH, fake_torch
+from tests.support.vaults import held_in
 
 pytestmark = only
 
@@ -45,9 +46,8 @@ def by_hand(venv: Path, index: PackageIndex, *requirements: str) -> None:
            *requirements)  # fmt: skip
 
 
-def vaulted(venv: Path) -> set[str]:
-    folder = venv / ".reconciler" / "vault"
-    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+def vaulted(process: ServiceProcess, venv: Path) -> set[str]:
+    return set(held_in(process.vault, venv))
 
 
 def test_the_new_build_is_accepted_and_held_from_then_on(
@@ -78,7 +78,7 @@ def test_the_new_build_is_accepted_and_held_from_then_on(
     assert snapshot(project.venv)["torch"] == "2.4.0"
 
 
-def test_what_is_not_there_cannot_be_accepted(
+def test_that_it_is_gone_can_be_accepted(
     held: ServiceProcess, project: Project, universe: PackageIndex
 ) -> None:
     uninstall(project.venv, "torch")
@@ -86,13 +86,11 @@ def test_what_is_not_there_cannot_be_accepted(
 
     entry = ask(held, "holds/torch/accept")
 
-    assert entry["result"] == "failed"
-    assert "NothingToAccept" in entry["message"]
-    assert "not installed" in entry["message"]
-    assert "defect" not in entry["message"]
-    assert "pass.unexpected" not in {e["event"] for e in held.events()}
-    assert "torch" in vaulted(project.venv)
-    held.wait_for_environment(broken)
+    assert entry["result"] == "unchanged"
+    assert "torch is gone on purpose" in entry["message"]
+    row = held.wait_for_environment(lambda row: not broken(row) and "torch" not in holds(row))
+    assert statuses(row)["torch"] == "held-missing"
+    assert "torch" not in snapshot(project.venv)
 
 
 def test_a_declared_requirement_that_only_the_new_build_meets_accepts_it(
@@ -125,7 +123,7 @@ def test_the_declaration_may_follow_the_deed(
 def test_a_package_that_is_no_longer_configured_is_forgotten(
     held: ServiceProcess, project: Project
 ) -> None:
-    assert vaulted(project.venv) == {"torch", "torchvision", "pytorch-triton-rocm"}
+    assert vaulted(held, project.venv) == {"torch", "torchvision", "pytorch-triton-rocm"}
     # torchvision pins torch, so to forget one is to forget both.
     held.environments["studio"] = {**held.environments["studio"], "hold": ["xformers"]}
     held.write_config()
@@ -134,7 +132,7 @@ def test_a_package_that_is_no_longer_configured_is_forgotten(
 
     held.wait_for_environment(lambda row: row["holds"] == [] and row["phase"] == "InSync")
 
-    assert vaulted(project.venv) == set()
+    assert vaulted(held, project.venv) == set()
     assert snapshot(project.venv)["torch"] == TORCH, "to forget is not to change"
 
 
@@ -153,28 +151,30 @@ def test_old_copies_are_pruned(
         ask(process, "holds/torch/accept")
         process.wait_for_environment(lambda row: intact_at(version, row))  # noqa: B023
 
-    kept = studio / ".reconciler" / "vault" / "torch"
-    wait_until(lambda: len(list(kept.iterdir())) == 2, what="the held copy and one before it")
+    def kept() -> list[Path]:
+        return list((process.vault / "packages" / "torch" / "copies").iterdir())
+
+    assert len(held_in(process.vault, studio)["torch"]) == 2
+    wait_until(lambda: len(kept()) == 2, what="the held copy and one before it")
 
 
-def test_with_the_environment_its_vault_is_gone_and_nothing_is_called_broken(
+def test_with_the_environment_its_copies_are_not_gone(
     held: ServiceProcess, project: Project, gpu_wheels: list[Path]
 ) -> None:
     delete(project.venv)
-    row = held.wait_for_environment(
-        lambda row: statuses(row).get("torch") == "held-missing" and row["current_pass"] is None
-    )
+    row = held.wait_for_environment(lambda row: broken(row) and row["current_pass"] is None)
 
-    assert condition(row, "HoldsIntact")["status"] == "True"
-    assert row["holds"] == []
-    assert held.events("hold.broken") == []
-    message = next(p["message"] for p in row["packages"] if p["name"] == "torch")
-    assert "install" in message
+    assert condition(row, "HoldsIntact")["status"] == "False"
+    assert all(hold["vaulted"] and not hold["intact"] for hold in row["holds"])
+    assert ask(held, "holds/torch/restore")["result"] == "changed"
+    held.wait_for_environment(lambda row: intact_at(TORCH, row))
 
+    delete(project.venv)
+    held.wait_for_environment(broken)
     install(project.venv, *gpu_wheels)
     held.wait_for_environment(lambda row: intact_at(TORCH, row))
     row = held.wait_for_environment(lambda row: all(h["vaulted"] for h in row["holds"]))
-    assert vaulted(project.venv) == {"torch", "torchvision", "pytorch-triton-rocm"}
+    assert vaulted(held, project.venv) == {"torch", "torchvision", "pytorch-triton-rocm"}
 
 
 def test_an_empty_list_holds_nothing(
@@ -187,7 +187,7 @@ def test_an_empty_list_holds_nothing(
 
     assert row["holds"] == []
     assert snapshot(studio)["torch"] == "2.8.0"
-    assert not vaulted(studio)
+    assert not vaulted(process, studio)
 
 
 def test_a_restore_asked_twice_is_done_once(

@@ -75,7 +75,7 @@ def defect(folder: Path) -> str | None:
         return "another prefix"
     beside = [p.name for p in folder.parent.iterdir() if p.name.startswith(f"{folder.name}.")]
     ours = [p.name for p in (folder / ".reconciler").iterdir()]
-    left = [n for n in ours if not re.fullmatch(r".*\.lock|vault|last-good.*|kept", n)] + beside
+    left = [n for n in ours if not re.fullmatch(r".*\.lock|last-good.*|kept", n)] + beside
     within = [str(p) for p in (folder / "bin").iterdir() if b".reconciler" in p.read_bytes()]
     return str(left + within) if left + within else None
 
@@ -87,7 +87,7 @@ def missing(folder: Path) -> None:
 def emptied(folder: Path) -> None:
     """What `rm -rf .venv/*` leaves of an environment that we managed."""
     (folder / ".reconciler").mkdir(parents=True)
-    (folder / ".reconciler" / "kept").write_text("the vault, say")
+    (folder / ".reconciler" / "kept").write_text("a note, say")
 
 
 STATES: tuple[Callable[[Path], None], ...] = (missing, emptied)

@@ -29,6 +29,7 @@ from reconciler.trees.generations import kept, listed, live
 from reconciler.trees.workspace import Workspace
 from reconciler.uv.discovery import sources_of_projects
 from reconciler.uv.effective import EffectiveProject, items_of, items_of_holds
+from reconciler.vault.store import Store
 from tests.state.site import Site
 from tests.support.environments import make_venv, site_packages
 
@@ -146,8 +147,15 @@ pillow==10.0 --hash=sha256:abc \\
 """
 MANIFEST = json.dumps(
     {
-        "name": "torch", "version": "2.3.1", "pinned_by": None, "links": {}, "number": 1,
-        "slim": True, "files": [["lib/torch.py", "ab" * 32, 2, 1, 1]], "omitted": ["lib/x.py"],
+        "name": "torch", "version": "2.3.1", "copy": "ab" * 16, "pinned_by": None, "links": {},
+        "number": 1, "slim": True, "seen": [[1, 1]], "omitted": ["lib/x.py"],
+    }
+).encode()  # fmt: skip
+COPY = json.dumps(
+    {
+        "id": "ab" * 16, "name": "torch", "version": "2.3.1", "tags": ["cp311-cp311-linux_x86_64"],
+        "target": {"python": "3.11", "library": "lib/python3.11/site-packages"}, "links": {},
+        "files": [["lib/torch.py", "ab" * 32, 2, 1, 1, 420]], "omitted": ["lib/x.py"],
     }
 ).encode()  # fmt: skip
 LABEL = (
@@ -182,6 +190,7 @@ class Studio:
 
     def _write_files(self, site: Path, numpy: Path, thing: Path) -> None:
         root, bin_ = self.venv / ".reconciler", self.venv / "bin"
+        store = Store(self.project / ".reconciler-vault")
         here = DIRECT_URL.replace(b"file:///srv", self.project.as_uri().encode())
         here = here.replace(b', "commit_id": "abc"', b"").replace(b'"subdirectory": "sub",', b"")
         member = b'[project]\nname = "local-thing"\nversion = "1"\ndependencies = ["numpy<2"]\n'
@@ -210,7 +219,8 @@ class Studio:
             "an egg-link": (site / "linked.egg-link", (f"{self.project}\n.\n".encode(),)),
             "PKG-INFO": (site / "torch.egg/EGG-INFO/PKG-INFO", (METADATA,)),
             "an egg-info": (site / "old-1.0.egg-info", (METADATA.replace(b"numpy", b"old"),)),
-            "the manifest": (root / "vault/torch/1/manifest.json", (MANIFEST,)),
+            "the manifest": (store.environment(root.parent) / "torch/1.json", (MANIFEST,)),
+            "a copy": (store.copy_folder("torch", "ab" * 16) / "copy.json", (COPY,)),
             "live.json": (root / "live.json", (LABEL,)),
             "generation.json": (root / "generations/2/generation.json", (LABEL,)),
             "the last good file": (root / "last-good-pyproject.toml", (PROJECT,)),

@@ -75,6 +75,11 @@ class Stand:
     log: str = ""
 
     @property
+    def store(self) -> Path:
+        """Its vault."""
+        return self.project.directory / ".reconciler-vault"
+
+    @property
     def user_file(self) -> Path:
         """The user's uv.toml."""
         return self.home / "config" / "uv" / "uv.toml"

@@ -1,4 +1,4 @@
-"""The environment is recreated, and its vault is gone with it: the holds are missed, and named."""
+"""The environment is recreated: its copies are still in the vault, and come back from there."""
 
 import shutil
 
@@ -56,10 +56,16 @@ def test_it_happened_while_no_service_ran(project, venv, journal, torch):
     for _ in range(2):  # it stays known
         gone = holds(environment_for(project), journal)
         assert gone.keys() == before.keys()
-        assert not any(hold.intact or hold.vaulted for hold in gone.values())
-        assert f"torch {TORCH} was held here and is gone" in gone["torch"].message
-        assert "the vault with its copy was inside it" in gone["torch"].message
+        assert not any(hold.intact for hold in gone.values())
+        assert all(hold.vaulted for hold in gone.values())
+        assert f"torch {TORCH} has been removed" in gone["torch"].message
+        assert "hold restore torch" in gone["torch"].message
         assert "take it out of `hold`" in gone["torch"].message
+
+    shutil.rmtree(project.directory / ".reconciler-vault")
+    gone = holds(environment_for(project), journal)
+    assert f"torch {TORCH} was held here and is gone" in gone["torch"].message
+    assert "its copy is no longer in the vault" in gone["torch"].message
     assert holds(environment_for(project, hold=("other",)), journal) == {}
 
     shutil.rmtree(venv)
@@ -91,5 +97,5 @@ def test_a_running_service_says_so_and_sends_a_notice(project, venv, journal, to
     assert "torch" in shown[-1].conditions[-1].message
     [row] = [package for package in shown[-1].packages if package.name == "torch"]
     assert row.status == "held-missing"
-    assert f"{TORCH} was held here and is gone" in row.message
-    assert f"{TORCH} was held here and is gone" in notice.read_text()
+    assert f"{TORCH} has been removed" in row.message
+    assert f"{TORCH} has been removed" in notice.read_text()

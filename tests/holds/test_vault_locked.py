@@ -18,13 +18,13 @@ from reconciler.passes.runner import PassRunner
 from reconciler.processes import Cancellation
 from reconciler.status import Result
 from reconciler.trees.workspace import PassLock
-from reconciler.vault.copies import Vault
 from reconciler.vault.writer import VaultWriter
 from tests.holds.stand import BESIDE, Stand
 from tests.support.environments import tree_fingerprint, uninstall
 from tests.support.passes import Follower, locked
 from tests.support.processes import Mark, reconciler_command, wait_until
 from tests.support.thorough import sample
+from tests.support.vaults import held_in
 
 PAUSING = Path(__file__).parents[1] / "support" / "pausing.py"
 LATE = "pytorch-triton-rocm"
@@ -59,7 +59,7 @@ class Commands:
 
     @property
     def vault(self) -> Path:
-        return self.stand.venv / ".reconciler" / "vault"
+        return self.home / "state" / "vault"
 
     def start(self, *words: str, waits: str = "1m") -> Command:
         """Start a command; it waits for others for as long as it says."""
@@ -67,7 +67,7 @@ class Commands:
 
     def start_paused(self, *words: str, copying: str) -> Command:
         """Start one, and return once it has stopped in the middle of that package's copy."""
-        running = self._start([sys.executable, str(PAUSING), f"/vault/{copying}/", *words], "1m")
+        running = self._start([sys.executable, str(PAUSING), f"/packages/{copying}/", *words], "1m")
         _, status = os.waitpid(running.process.pid, os.WUNTRACED)
         assert os.WIFSTOPPED(status), running.said()
         return running
@@ -92,11 +92,12 @@ class Commands:
 
     def unfinished(self) -> list[Path]:
         """The copies that somebody is writing."""
-        return list(self.vault.glob("*/.new-*"))
+        return list(self.vault.glob("packages/*/unfinished"))
 
     def copies(self) -> dict[str, list[str]]:
-        """Of each package, the numbers of its copies, and whatever else is beside them."""
-        return {p.name: sorted(c.name for c in p.iterdir()) for p in self.vault.iterdir()}
+        """Of each package, the numbers of its copies."""
+        assert self.unfinished() == []
+        return held_in(self.vault, self.stand.venv)
 
 
 @pytest.fixture
@@ -168,7 +169,7 @@ def test_who_waits_goes_on_when_the_copy_is_complete(commands: Commands, paused:
 
 def test_without_the_lock_nothing_is_written(stand: Stand) -> None:
     environment = stand.environment()
-    vault = Vault(environment.workspace)
+    vault = environment.look().vault
     with locked(environment) as lock:
         writer = VaultWriter(vault, lock)
 
@@ -185,12 +186,13 @@ def test_a_vault_that_cannot_be_pruned_hides_nothing_of_what_a_pass_did(
     stand.project.write(BESIDE)
     environment = stand.environment()
     environment.workspace.create()
-    (environment.workspace.vault / "torch" / ".new-1-1").mkdir(parents=True)
+    (stand.store / "packages/torch/copies/.new-1-1").mkdir(parents=True)
+    (stand.store / "packages/torch/unfinished").touch()
 
     def fail(_path: Path) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr("reconciler.vault.writer.remove_tree", fail)
+    monkeypatch.setattr("reconciler.vault.clearing.remove_tree", fail)
     journal = Journal(tmp_path / "journal.sqlite")
     recorded = PassRunner(environment, journal, HoldMonitor(environment)).run(
         lambda running: reconcile(running, audit=True),

@@ -105,7 +105,6 @@ class Door:
         left = {path.name for path in (self.venv / ".reconciler").iterdir()}
         assert left <= {
             "generations",
-            "vault",
             "live.json",
             "pass.lock",
             "last-good-pyproject.toml",

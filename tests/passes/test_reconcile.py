@@ -39,7 +39,7 @@ def changes(outcome) -> dict[str, str]:
 
 def left_over(venv: Path) -> set[str]:
     """What of ours lies in the environment beside what is to be kept."""
-    kept = {"generations", "vault", "live.json", "pass.lock", "last-good-pyproject.toml"}
+    kept = {"generations", "live.json", "pass.lock", "last-good-pyproject.toml"}
     folder = venv / ".reconciler"
     return {p.name for p in folder.iterdir()} - kept if folder.exists() else set()
 

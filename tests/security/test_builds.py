@@ -200,7 +200,8 @@ def test_a_build_reads_held_files_and_cannot_edit_them(
         "data": str(stand.venv / "opt/of/its/own"),
         "configuration": str(stand.venv / "pyvenv.cfg"),
         "stage": f"{ours}/work-*/stage/{inside}/{init}",
-        "vault": f"{ours}/vault/torch/*/*/{inside}/{init}",
+        "vault": f"{stand.store}/packages/torch/files/*",
+        "vault's record": f"{stand.store}/environments/*/torch/1.json",
         "generation": f"{ours}/generations/*/{inside}/{init}",
         "record": f"{ours}/live.json",
     }

@@ -18,6 +18,7 @@ from reconciler.passes.rollback import roll_back
 from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
 from reconciler.status import Reason, Result
+from reconciler.vault.store import Store
 from tests.support.attacks import Attacks
 from tests.support.environments import (
     install,
@@ -263,7 +264,13 @@ def test_our_own_folder_is_no_way_out(attacks: Attacks, project, venv, index, tm
     (tmp_path / "out" / "file").write_text("mine")
     (tmp_path / "out" / "1" / "keep").write_text("mine")
     kept = contents(tmp_path / "out")
-    for name in ("stage-x", "work-x", "aside", "generations", "vault", "vault/torch",
+    vault, known = "../../.reconciler-vault", workspace.prefix
+    store = Store(known.parent / ".reconciler-vault")
+    record = store.environment(known).relative_to(store.root)
+    for name in ("stage-x", "work-x", "aside", "generations", "vault", vault, f"{vault}/packages",
+                 f"{vault}/packages/torch", f"{vault}/packages/torch/files", f"{vault}/lock",
+                 f"{vault}/packages/torch/copies", f"{vault}/packages/torch/unfinished",
+                 f"{vault}/environments", f"{vault}/{record}", f"{vault}/{record}/torch",
                  "generations/1", "live.json", "live.json.new", "intent.json.new",
                  "in-place.json.new", "pass.lock", "../.lock", ".", "generations/2"):  # fmt: skip
         path = workspace.root / name

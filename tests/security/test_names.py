@@ -22,6 +22,7 @@ from tests.support.environments import (
     snapshot,
 )
 from tests.support.passes import environment_for, locked, reconcile
+from tests.support.vaults import description_of, record_of
 from tests.support.wheels import make_wheel
 
 DATA = (
@@ -264,35 +265,47 @@ def test_a_forged_copy_in_the_vault_leads_nowhere(
             HoldMonitor(environment).keep(environment.look(audit_files=True), lock, compare=True)
 
     keep()
-    manifest = environment.workspace.vault / "torch" / "1" / "manifest.json"
-    good = json.loads(manifest.read_bytes())
+    store = project.directory / ".reconciler-vault"
+    manifest, copy = record_of(store, "torch"), description_of(store, "torch")
+    good, described = (json.loads(file.read_bytes()) for file in (manifest, copy))
     outside = tmp_path / "out"
     outside.mkdir()
     (outside / "file").write_text("mine")
     kept = contents(outside)
-    first = good["files"][0]
+    first = described["files"][0]
     paths = ("../../out/file", str(outside / "file"), "a/../../../out", "pyvenv.cfg", "bin/python",
              ".reconciler/live.json", "", "x\0")  # fmt: skip
     forgeries = [
-        *DAMAGED,
-        *({**good, "files": [[path, *first[1:]]]} for path in paths),
-        *({**good, "links": {path: "x"}} for path in paths),
-        *({**good, "links": {"lib/x": to}} for to in ("../../out/file", "../..", "", "/etc")),
-        {**good, "version": "not a version"}, {**good, "version": 5}, {**good, "name": "../numpy"},
-        {**good, "number": 7}, {**good, "number": -1}, {**good, "files": [[1, 2]]},
+        *((manifest, good, forged) for forged in (
+            *DAMAGED,
+            *({**good, "links": {path: "x"}} for path in paths),
+            *({**good, "links": {"lib/x": to}} for to in ("../../out/file", "../..", "", "/etc")),
+            {**good, "version": "not a version"}, {**good, "version": 5},
+            {**good, "name": "../numpy"}, {**good, "number": 7}, {**good, "number": -1},
+            *({**good, "copy": id_} for id_ in ("../../../../out", "0" * 32, "", "x" * 32)),
+            {**good, "seen": [[1, 2]]}, {**good, "seen": 5},
+        )),
+        *((copy, described, forged) for forged in (
+            *DAMAGED,
+            *({**described, "files": [[path, *first[1:]]]} for path in paths),
+            *({**described, "files": [[first[0], sha, *first[2:]]]} for sha in ("", "../../x")),
+            {**described, "name": "../numpy"}, {**described, "id": "0" * 32},
+            {**described, "version": "not a version"}, {**described, "files": [[1, 2]]},
+            {**described, "links": {"lib/x": "/etc"}},
+        )),
     ]  # fmt: skip
     module = site_packages(venv) / "torch" / "version.py"
     text = module.read_text()
-    for forged in forgeries:
-        manifest.unlink()
-        manifest.write_bytes(as_bytes(forged))
+    for file, before, forged in forgeries:
+        file.unlink()
+        file.write_bytes(as_bytes(forged))
         module.unlink()
         module.write_text(text + "# edited\n")
         found = run(environment, lambda running: restore(running, "torch"))
         expected = (Reason.NO_COPY, Reason.VAULT_DAMAGED, Result.CHANGED)
         refused = contents(outside) == kept and found in expected
-        attacks.tried(f"a manifest {str(forged)[:120]}", refused=refused, found=found)
-    manifest.write_text(json.dumps(good))
+        attacks.tried(f"{file.name} {str(forged)[:120]}", refused=refused, found=found)
+        file.write_text(json.dumps(before))
     assert run(environment, lambda running: restore(running, "torch")) == Result.CHANGED
     assert module.read_text() == text
 

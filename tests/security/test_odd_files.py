@@ -35,6 +35,7 @@ from reconciler.trees import generations
 from reconciler.trees.exchange import finish_interrupted
 from reconciler.trees.in_place import undo_interrupted
 from reconciler.uv.discovery import sources_of_projects
+from reconciler.vault.store import Store
 from reconciler.web.api.parameters import body_of
 from reconciler.web.api.problems import HttpProblem
 from reconciler.web.api.schemas import RestoreBody
@@ -158,6 +159,7 @@ def test_what_lies_in_the_environment_or_beside_the_project(
     (local / "pyproject.toml").write_text(text + keys)
     project.write([])  # then requirements that are declared elsewhere are looked for
     (site / "odd.pth").write_text("odd.egg\n")
+    store = Store(project.directory / ".reconciler-vault")
     files = [
         info / "uv_cache.json",
         info / "entry_points.txt",
@@ -172,7 +174,9 @@ def test_what_lies_in_the_environment_or_beside_the_project(
         local / ".git/refs/tags/v1",
         local / "odd.c",
         venv / ".reconciler/last-good-pyproject.toml",
-        venv / ".reconciler/vault/alpha/manifest.json",
+        store.environment(venv) / "alpha/1.json",
+        store.environment(venv) / "environment.json",
+        store.copy_folder("alpha", "0" * 32) / "copy.json",
     ]
     for file in files:
         for kind in KINDS:

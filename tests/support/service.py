@@ -69,6 +69,11 @@ class ServiceProcess:
         """The service's process id."""
         return self._running().pid
 
+    @property
+    def vault(self) -> Path:
+        """Where its copies are: in its data folder, as that is on the same file system."""
+        return Path(str(self._service["state_dir"])) / "vault"
+
     def write_config(self, text: str | None = None) -> None:
         """Write the configuration from what was given, or this text."""
         tables: dict[str, Table] = {"service": self._service, "http": self._http}

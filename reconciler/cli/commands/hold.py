@@ -136,6 +136,28 @@ def accept(options: Options, *, name: str, reason: str | None) -> int:
     return _act(options, name, asked, Direct.accept)
 
 
+def _refuse_unheld(
+    config: Config, target: EnvironmentConfig, name: str, asked: Restore | Accept
+) -> None:
+    """Refuse what can come to nothing, before a pass begins; what is not clear, the pass finds out.
+
+    Raises:
+        click.ClickException: It is not held, or there is nothing to restore.
+    """
+    environment, package = opened(config, target), canonicalize_name(name)
+    covered = matches(package, target.hold)
+    if covered and not (environment.exists and isinstance(asked, Restore)):
+        return
+    known = {it.name for it in _holds(config, target, None)} if environment.exists else set()
+    if package in known:
+        return
+    if not covered:
+        near = nearest(name, sorted(known))
+        raise click.ClickException(f"{name} is not held in {target.name}. {near}")
+    if not environment.look().vault.offered(package):
+        raise click.ClickException(f"{name} {NEVER_INSTALLED} in {target.name}. {INSTALL_IT}")
+
+
 _Act = Callable[[Direct, NormalizedName, Follower, str | None], Recorded]
 
 
@@ -150,11 +172,8 @@ def _act(
     if service is None:
         recovered(config, target)
     package = canonicalize_name(name)
-    known = [it.name for it in _holds(config, target, service)]
-    if package not in known and matches(package, target.hold):
-        raise click.ClickException(f"{name} {NEVER_INSTALLED} in {target.name}. {INSTALL_IT}")
-    if package not in known:
-        raise click.ClickException(f"{name} is not held in {target.name}. {nearest(name, known)}")
+    if service is None:
+        _refuse_unheld(config, target, name, asked)
     if not force:
         refuse_observed(target, service)
     if service is not None:
