@@ -97,7 +97,8 @@ def _holds(config: Config, target: EnvironmentConfig, service: Served | None) ->
     environment = opened(config, target)
     refuse_interrupted(environment)
     if not environment.exists:
-        return holds_seen(config, environment, snapshot_of_nothing(target, os.environ))
+        nothing = snapshot_of_nothing(target, os.environ, environment.store)
+        return holds_seen(config, environment, nothing)
     return holds_seen(config, environment, environment.look(audit_files=True))
 
 
