@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from msgspec.structs import replace
 from packaging.utils import NormalizedName
 
 from reconciler.cli.interruptible import cancellable
@@ -133,8 +134,11 @@ class Direct:
     def restore(
         self, name: NormalizedName, follower: Follower, reason: str | None = None
     ) -> Recorded:
-        """Restore a broken hold from the vault."""
-        return self.run(lambda running: restore(running, name), Trigger.RESTORE, follower, reason)
+        """Restore a hold from the vault, in an environment that may not exist yet."""
+        return self.run(
+            lambda running: restore(running, name), Trigger.RESTORE, follower, reason,
+            may_create=True,
+        )  # fmt: skip
 
     def accept(
         self, name: NormalizedName, follower: Follower, reason: str | None = None
@@ -142,8 +146,9 @@ class Direct:
         """Make the installed build the held one."""
 
         def work(running: Pass) -> Outcome:
-            self.monitor.accept(running.look(audit=True), name, running.lock)
-            return observe(self.environment.look(refresh=True))
+            accepted = self.monitor.accept(running.look(audit=True), name, running.lock)
+            seen = observe(self.environment.look(refresh=True))
+            return replace(seen, message=str(accepted))
 
         return self.run(work, Trigger.ACCEPT, follower, reason)
 

@@ -1,5 +1,6 @@
 """Carries out, within a pass, the requests that are more than a look: one function for each."""
 
+from msgspec.structs import replace
 from packaging.utils import canonicalize_name
 
 from reconciler.daemon.knowledge import Knowledge
@@ -35,8 +36,9 @@ def carry_out(
             return restore(running, canonicalize_name(request.package))
         case Accept():
             name = canonicalize_name(request.package)
-            monitor.accept(running.look(audit=True), name, running.lock)
-            return observe(running.environment.look(refresh=True))
+            accepted = monitor.accept(running.look(audit=True), name, running.lock)
+            seen = observe(running.environment.look(refresh=True))
+            return replace(seen, message=str(accepted))
 
 
 def generations_of(environment: Environment) -> tuple[GenerationStatus, ...]:

@@ -44,7 +44,8 @@ def order_for(worker: Worker, request: Request) -> Order:
             return Order(Trigger.ROLLBACK, _with_generation(worker, request))
         case Restore():
             _refuse_observed(worker, apply=request.apply)
-            _refuse_unheld(worker, request.package)
+            if not _is_copied(worker, request.package):
+                _refuse_unheld(worker, request.package)
             return Order(Trigger.RESTORE, request)
         case Accept():
             _refuse_unheld(worker, request.package)
@@ -77,8 +78,18 @@ def _with_generation(worker: Worker, request: Rollback) -> Rollback:
     return Rollback(generation=target.number, reason=request.reason, apply=request.apply)
 
 
+def _is_copied(worker: Worker, package: str) -> bool:
+    """Whether it is to be held, and the vault has a copy from before, or of another environment."""
+    name, seen = canonicalize_name(package), worker.known.snapshot
+    covered = matches(name, worker.environment.config.hold)
+    return covered and seen is not None and bool(seen.vault.offered(name))
+
+
 def _refuse_unheld(worker: Worker, package: str) -> None:
+    """Refuse what is not held; before the first look, only the pass can tell."""
     name = canonicalize_name(package)
+    if worker.known.snapshot is None:
+        return
     known = {hold.name for hold in worker.known.holds}
     if name not in known and matches(name, worker.environment.config.hold):
         raise RequestRefused(

@@ -25,6 +25,7 @@ from reconciler.daemon.inbox import Inbox, Order
 from reconciler.daemon.knowledge import Knowledge, Publish
 from reconciler.daemon.known import Known, after_failure, after_outcome, idle
 from reconciler.daemon.notifications import Notices
+from reconciler.daemon.requests import Restore
 from reconciler.daemon.steady import SteadyTimes
 from reconciler.daemon.timetable import Timetable
 from reconciler.daemon.turns import Turns
@@ -286,7 +287,7 @@ class Worker:
     def _may_create(self, order: Order) -> bool:
         """Whether to make the environment if there is none: a change like any other."""
         if order.special is not None:
-            return False
+            return isinstance(order.special, Restore)
         if not self.environment.exists:  # nothing to look at, but an edit ends a rollback
             self.knowledge.settle(self.environment.saved_revision)
         return order.forced or self._may_apply

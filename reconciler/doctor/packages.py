@@ -101,13 +101,7 @@ def _check_held(
             continue
         if row.name in snapshot.holds.held and row.status is not PackageStatus.HELD_MISMATCH:
             continue  # intact, or reported above
-        if row.status is PackageStatus.HELD_MISSING:
-            yield warning(
-                "holds",
-                f"{row.name} is declared and held, but not installed",
-                "Install the build for your GPU by hand, or remove it from `hold`.",
-            )
-        elif row.status is PackageStatus.HELD_MISMATCH:
+        if row.status is PackageStatus.HELD_MISSING or row.status is PackageStatus.HELD_MISMATCH:
             message, _, fix = (message_of(row) or row.name).partition(". ")
             yield warning("holds", f"{row.name}: {message}", fix)
     for notice in companions(snapshot):

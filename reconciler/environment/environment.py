@@ -291,7 +291,7 @@ class Environment:
         patterns = self.config.hold
         there = expected(installed, patterns, vault)
         holds = hold_set(patterns, there, interpreter.markers, self.config.hold_closure)
-        defects = {n: d.defect for n, d in installed.distributions.items() if d.defect}
+        defects = vault.defects(installed)
         doubled = dict.fromkeys(installed.duplicates, "it has a second dist-info folder")
         stale = {n: why for n, why in self._stale.broken.items() if not holds.covers(n)}
         broken = {**stale, **doubled, **defects, **self._broken}
@@ -311,7 +311,7 @@ class Environment:
         drift = (
             diff(
                 desired, installed, holds, broken, interpreter.markers, Adjustments.of(settings),
-                local,
+                local, vault.version_to_restore,
             )
             if desired
             else Drift(())

@@ -1,6 +1,7 @@
 """Accelerator packages that another build left behind.
 
-Pure: decides from values. Names only packages that are not held and that nothing requires.
+Only decides. Names packages that are not held, that nothing requires, and whose libraries no
+package loads that stays.
 """
 
 from collections.abc import Collection, Iterable
@@ -10,7 +11,9 @@ from msgspec.structs import replace
 from packaging.utils import NormalizedName
 
 from reconciler.environment.snapshot import Snapshot
+from reconciler.files.shared_objects import read_shared_object
 from reconciler.holds.intruders import Needs, needs_of
+from reconciler.state.payload import payload_of
 from reconciler.state.requires import NOTHING
 from reconciler.state.runtimes import Kin, generation_of, kind_of_build, relatives
 from reconciler.status import Change
@@ -69,6 +72,7 @@ def leftovers(snapshot: Snapshot, except_for: Collection[NormalizedName] = ()) -
     more = frozenset(n for n in known if generation_of(n) is not None and _is_ours(n, snapshot))
     needs = needs_of(snapshot, {})
     unneeded = _unneeded(loose | more, needs)
+    unneeded = _unneeded(unneeded - _loaded(unneeded, snapshot), needs)
     going = _unneeded(_left(unneeded, kin, kinds, snapshot), needs)
     rest = going - set(except_for)
     instead = {near for name in rest or going for near in kin.get(name, ())} - unneeded
@@ -166,6 +170,33 @@ def _unneeded(names: Names, needs: Needs) -> Names:
     while kept := names & needs.without(names).keys():
         names -= kept
     return names
+
+
+def _loaded(names: Names, snapshot: Snapshot) -> Names:
+    """Those that have a library which another package needs, and which nothing else has.
+
+    onnxruntime-gpu, for one, does not require cuDNN, but loads it (`DT_NEEDED`). What is held
+    brings its own libraries.
+    """
+    known = snapshot.installed.distributions
+    others = [d for n, d in known.items() if n not in names]
+    theirs = {_file(path) for d in others for path in payload_of(d).public}
+    needed = {
+        name
+        for d in others
+        if d.name not in snapshot.holds.held
+        for path in payload_of(d).shared
+        if (library := read_shared_object(f"{d.info.parent}/{path}")) is not None
+        for name in library.needed
+        if name not in theirs
+    }
+    return frozenset(
+        name for name in names if any(_file(p) in needed for p in payload_of(known[name]).public)
+    )
+
+
+def _file(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _pins(names: Iterable[NormalizedName], snapshot: Snapshot) -> tuple[str, ...]:

@@ -37,6 +37,14 @@ def missed(before: Before, found: Collection[Hold], snapshot: Snapshot) -> tuple
     )
 
 
+def without(before: Before, name: str) -> Before:
+    """The same without a hold, and without what was held because of it."""
+    gone = {name}
+    while more := {one.name for one in before if one.pinned_by in gone} - gone:
+        gone |= more
+    return tuple(one for one in before if one.name not in gone)
+
+
 def _row(one: HeldBefore) -> Hold:
     copy = "its copy is no longer in the vault" if one.vaulted else "the vault has no copy of it"
     fix = (

@@ -16,15 +16,16 @@ from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
 from reconciler.environment.snapshot import Snapshot, vault_of
 from reconciler.files.trust import Insecure
-from reconciler.holds.missed import Before, missed
+from reconciler.holds.accepting import Acceptance, NothingToAccept, NowHeld
+from reconciler.holds.missed import Before, missed, without
 from reconciler.holds.sampling import Sampling
 from reconciler.holds.standing import kept_of, notice_of, rows
-from reconciler.holds.strays import strays, with_strays
+from reconciler.holds.strays import with_strays
 from reconciler.log.logger import get_logger
 from reconciler.processes import Cancellation, Cancelled
-from reconciler.state.holds import Held, HoldSet, companions_of, hold_set, matches
-from reconciler.state.installed import Distribution, Installed, defect_of, deleted_files
-from reconciler.status import ExpectedEnd, Hold, Reason
+from reconciler.state.holds import Held, matches
+from reconciler.state.installed import Distribution, Installed, defect_of
+from reconciler.status import Hold
 from reconciler.trees.workspace import Busy, PassLock
 from reconciler.vault.breaks import Break, differs_from_record, find_breaks
 from reconciler.vault.copies import Vault
@@ -32,18 +33,6 @@ from reconciler.vault.former import take_over
 from reconciler.vault.writer import Unkept, VaultWriter
 
 log = get_logger(__name__)
-
-
-class NothingToAccept(ExpectedEnd):
-    """What should be accepted is not installed, not whole, or not what the other holds require."""
-
-    reason = Reason.NOTHING_TO_ACCEPT
-
-    def __init__(self, name: str, why: str, else_: str = "") -> None:
-        super().__init__(
-            f"{name} {why}, so there is nothing to accept. "
-            f"`reconciler hold restore {name}` restores the held build{else_}."
-        )
 
 
 @dataclass
@@ -199,8 +188,8 @@ class HoldMonitor:
         self._unkept.add(f"{name}=={version}")
         log.warning("vault.failed", package=name, version=version, error=str(error))
 
-    def accept(self, snapshot: Snapshot, name: NormalizedName, lock: PassLock) -> None:
-        """Hold the build that is installed now, from now on, without the files it is without.
+    def accept(self, snapshot: Snapshot, name: NormalizedName, lock: PassLock) -> NowHeld:
+        """Hold what is installed now, from now on, without the files it is without.
 
         Args:
             snapshot: The environment as it is.
@@ -208,34 +197,26 @@ class HoldMonitor:
             lock: The pass lock, which is held.
 
         Raises:
-            NothingToAccept: It is not installed, or damaged.
+            NothingToAccept: It is damaged, or part of a hold that it does not fit.
             OSError: A copy cannot be made.
         """
-        self._accept(snapshot, name, lock, slimmed=True)
-        self.environment.forget_broken((name,))
+        accepted = self._accept(snapshot, name, lock, slimmed=True)
+        self.before = without(self.before, name) if accepted.version is None else self.before
+        self.environment.forget_broken(accepted.names)
+        return accepted
 
     def _accept(
         self, snapshot: Snapshot, name: NormalizedName, lock: PassLock, *, slimmed: bool = False
-    ) -> None:
+    ) -> NowHeld:
         """The same; files may only be missing if it was `slimmed` on purpose."""
         vault = self.vault(snapshot)
-        writer = VaultWriter(vault, lock)
-        config = self.environment.config
-        fresh = hold_set(config.hold, snapshot.installed, snapshot.markers, config.hold_closure)
-        held = _acceptable(name, fresh, snapshot, slimmed=slimmed)
-        for copy in vault.companions(name):
-            if copy.name not in fresh.held:
-                writer.forget(NormalizedName(copy.name))
-        added, copies = strays(snapshot, vault), []
-        with writer.alone():
-            for one in (held, *companions_of(name, fresh.held.values())):
-                if one.distribution.legacy:
-                    writer.forget(one.name)  # it has no RECORD, so there can be no copy
-                elif one is held or defect_of(one.distribution, snapshot.installed) is None:
-                    copies.append(writer.copy(one, as_found=True, added=added.get(one.name, ())))
-            writer.keep(copies)
+        remembered = frozenset(one.name for one in self.before)
+        acceptance = Acceptance(snapshot, vault, VaultWriter(vault, lock), slimmed, remembered)
+        accepted = acceptance.accept(name)
         self._compared = None
-        log.info("hold.accepted", package=name, version=str(held.version))
+        version = str(accepted.version) if accepted.version else None
+        log.info("hold.accepted", package=name, version=version)
+        return accepted
 
     def accept_what_is(self, snapshot: Snapshot, lock: PassLock) -> None:
         """After a rollback: the builds in that tree are the held ones again.
@@ -319,7 +300,7 @@ class HoldMonitor:
     def first_broken(self, snapshot: Snapshot) -> NormalizedName | None:
         """The broken hold to restore first: what belongs to it is restored with it."""
         known = self.vault(snapshot).current()
-        kept = [name for name in self._breaks if name in known]
+        kept = [n for n, broken in self._breaks.items() if n in known and broken.restorable]
         return next((n for n in kept if known[n].pinned_by not in kept), None)
 
     def holds(self, snapshot: Snapshot) -> tuple[Hold, ...]:
@@ -331,30 +312,6 @@ class HoldMonitor:
     def breaks(self) -> dict[NormalizedName, Break]:
         """The holds that have changed."""
         return self._breaks
-
-
-def _acceptable(name: NormalizedName, fresh: HoldSet, snapshot: Snapshot, *, slimmed: bool) -> Held:
-    """The installed package of that name, if it can be the held build.
-
-    If it was slimmed, files may be missing, but not all, and none may be damaged.
-
-    Raises:
-        NothingToAccept: It cannot.
-    """
-    found = snapshot.installed.get(name)
-    if found is None:
-        raise NothingToAccept(name, "is not installed", "; to do without it, take it out of `hold`")
-    omitted = deleted_files(found) if slimmed else ()
-    defect = defect_of(found, snapshot.installed, omitted)
-    if defect is not None:
-        raise NothingToAccept(name, f"{found.version} is not whole ({defect})")
-    held = fresh.held.get(name)
-    if held is None:
-        before = snapshot.holds.held.get(name)
-        holder = before.pinned_by if before else None
-        why = f"{found.version} is not what {holder} requires" if holder else "is no longer held"
-        raise NothingToAccept(name, why, "; to hold it by itself, add it to `hold`")
-    return held
 
 
 def _all_admit(bounds: Iterable[SpecifierSet], version: Version) -> bool:

@@ -1,20 +1,19 @@
-"""Restores a broken hold from the vault: offline, checked, and through `publish`.
+"""Restores a hold from the vault: offline, checked, and through `publish`.
 
-Changes the hold and what it pins. A package that claims the same files goes if nothing
-requires it; whatever else came with an intruder stays, and is named.
+Changes the hold and what is held with it, and of these only what differs. A package that claims
+the same files goes if nothing requires it; whatever else came with an intruder stays, and is named.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
-from stat import S_ISREG
 
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.intruders import Intruders, beside_restored, words_of_rest
+from reconciler.holds.lacking import CopyHere, check, copy_of, take_out
+from reconciler.holds.offers import offered_with
 from reconciler.holds.strays import strays
 from reconciler.log.logger import get_logger
 from reconciler.passes.outcome import Outcome
@@ -27,25 +26,26 @@ from reconciler.state.holds import HoldSet
 from reconciler.state.installed import Installed, defect_of
 from reconciler.status import Change, ExpectedEnd, Reason, Result
 from reconciler.trees.arrivals import Arrivals, CannotMoveIn
-from reconciler.trees.real_folders import RealFolders
 from reconciler.trees.tree import Tree
-from reconciler.vault.copies import Vault, digest_of
-from reconciler.vault.manifest import Manifest, VaultFile
-from reconciler.vault.shelf import link_or_copy
+from reconciler.vault.copies import Vault
+from reconciler.vault.manifest import Manifest
 
 log = get_logger(__name__)
 
 
 class NothingToRestore(ExpectedEnd):
-    """The vault has no copy of that package."""
+    """The vault has no copy of that package that fits here."""
 
     reason = Reason.NO_COPY
 
-    def __init__(self, name: str, known: list[str]) -> None:
-        listed = ", ".join(known) or "none"
+    def __init__(self, name: str, unfit: str | None, known: list[str]) -> None:
+        if unfit is None:
+            why = f"the vault has no copy of {name}; it has: {', '.join(known) or 'none'}"
+        else:
+            why = unfit
         super().__init__(
-            f"the vault has no copy of {name}; it has: {listed}. A copy is made when a held "
-            "package is first seen complete; install that build by hand again."
+            f"{why}. Install the build that you want by hand: it is copied when it is first seen "
+            f"complete. If another one was held before, `reconciler hold accept {name}` accepts it."
         )
         self.name = name
 
@@ -55,11 +55,11 @@ class CannotRestore(ExpectedEnd):
 
 
 def restore(running: Pass, name: NormalizedName) -> Outcome:
-    """Restore the held build of a package, and of everything that it pins.
+    """Restore the held build of a package, and of everything that is held with it.
 
     Raises:
-        NothingToRestore: The vault has no copy of it.
-        CopyUnfit: Its copy is for another Python.
+        NothingToRestore: The vault has no copy of it that fits this environment.
+        CopyUnfit: A copy of what is held with it is for another Python.
         CopyDamaged: The copy in the vault has changed.
         VerifyFailed: The changed tree failed a check.
         Exception: As for `publish`.
@@ -71,45 +71,41 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
     """Check the copy, stage it, and publish it: all based on one snapshot of the environment."""
     snapshot = running.look(audit=True)
     vault = snapshot.vault
-    wanted = vault.companions(name)
-    if name not in vault.current():
-        raise NothingToRestore(name, sorted(vault.current()))
-    for manifest in wanted:
-        vault.refuse_unfit(manifest)
+    copies = [copy_of(vault, manifest, snapshot) for manifest in _wanted(snapshot, vault, name)]
     running.wait_until_open()  # checked again in `publish`; here it saves the work
     with running.work_folder(snapshot) as work, ThreadPoolExecutor(1, "check") as pool:
-        checking = [pool.submit(vault.check, manifest) for manifest in wanted]
+        checking = pool.submit(check, vault, copies)
         staging = clone_live(running, snapshot, work)
         with running.step("check"):
-            for checked in checking:
-                checked.result()
-        found = beside_restored(snapshot, vault, wanted)
+            checking.result()
+        found = beside_restored(snapshot, vault, [copy.manifest for copy in copies])
         added = strays(snapshot, vault)
-        changed = [m for m in wanted if m.name in added or not _is_in_place(snapshot, vault, m)]
+        changed = [one for one in copies if one.manifest.name in added or not one.in_place]
         if not changed and not found.leaving:
-            changed = _whole_copies(vault, wanted)
+            changed = _whole_copies(snapshot, vault, copies)
         if not changed and not found.leaving:
             return observe(snapshot)
         incoming = work / "incoming"
         incoming.mkdir()
-        for manifest in changed:
-            _take_out(vault, manifest, incoming)
-        going = {NormalizedName(m.name) for m in changed} | {gone.name for gone in found.leaving}
-        others = _others(snapshot, changed)
+        for one in changed:
+            take_out(vault, one, snapshot.interpreter.prefix, incoming)
+        manifests = [one.manifest for one in changed]
+        going = {NormalizedName(m.name) for m in manifests} | {gone.name for gone in found.leaving}
+        others = _others(snapshot, manifests)
         _refuse_obstacles(snapshot, incoming, frozenset(going))
         published = make_live(
             running,
             Replacement(snapshot, frozenset(going), incoming, others, added),
             staging,
-            lambda tree, _: _prove(running, snapshot, tree, changed, found),
+            lambda tree, _: _prove(running, snapshot, tree, manifests, found),
         )
-    restored = tuple(_change(m, snapshot.installed) for m in changed)
+    restored = tuple(_change(m, snapshot.installed) for m in manifests)
     for change in restored:
         log.info("hold.restored", package=change.name, version=change.to, found=change.from_)
     message = words_of_rest(found, snapshot)
     if message:
         log.warning("intruder.stays", message=message)
-    running.environment.forget_broken(NormalizedName(m.name) for m in wanted)
+    running.environment.forget_broken(NormalizedName(one.manifest.name) for one in copies)
     return Outcome(
         result=Result.CHANGED,
         snapshot=running.environment.look(audit_files=True),
@@ -122,45 +118,33 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
     )
 
 
-def _is_in_place(snapshot: Snapshot, vault: Vault, manifest: Manifest) -> bool:
-    """Whether what would be restored is already there: the same files, and no other copy."""
-    prefix = snapshot.interpreter.prefix
-    real = RealFolders(prefix)
-    copies = list(snapshot.installed.copies(NormalizedName(manifest.name)))
-    try:
-        same = all(
-            real.has(file.path.rpartition("/")[0])
-            and _is_same(prefix / file.path, vault.content(manifest, file), file)
-            for file in vault.files(manifest)
-        )
-        linked = all((prefix / path).readlink() == Path(to) for path, to in manifest.links.items())
-    except OSError:  # a file is missing, or is not a link
-        return False
-    return len(copies) == 1 and same and linked
-
-
-def _is_same(path: Path, content: Path, file: VaultFile) -> bool:
-    """Whether a file is that of the vault, or another one with the same bytes.
+def _wanted(snapshot: Snapshot, vault: Vault, name: NormalizedName) -> list[Manifest]:
+    """What is to be there: the hold and what it needs, as held here before, or as in the vault.
 
     Raises:
-        OSError: There is none.
+        NothingToRestore: There is no copy that fits this environment.
     """
-    found = path.lstat()
-    if not S_ISREG(found.st_mode) or found.st_size != file.size:
-        return False
-    return os.path.samestat(found, content.lstat()) or digest_of(path) == file.sha256
+    held = vault.current().get(name)
+    unfit = vault.unfit(held) if held is not None else None
+    wanted = vault.companions(name) if unfit is None else []
+    wanted = wanted or offered_with(snapshot, vault, name)
+    if not wanted:
+        unfit = unfit or next((why for _, why in vault.offered(name) if why), None)
+        raise NothingToRestore(name, unfit, sorted(vault.store.names()))
+    for manifest in wanted:
+        vault.refuse_unfit(manifest)
+    return wanted
 
 
-def _whole_copies(vault: Vault, wanted: list[Manifest]) -> list[Manifest]:
+def _whole_copies(snapshot: Snapshot, vault: Vault, copies: list[CopyHere]) -> list[CopyHere]:
     """The copies with all files of what was accepted without some of them, checked.
 
     Raises:
         CopyDamaged: One has changed.
     """
-    copies = [vault.whole(manifest) for manifest in wanted if manifest.slim]
-    found = [copy for copy in copies if copy is not None]
-    for copy in found:
-        vault.check(copy)
+    older = [vault.whole(copy.manifest) for copy in copies if copy.manifest.slim]
+    found = [copy_of(vault, manifest, snapshot) for manifest in older if manifest is not None]
+    check(vault, found)
     return found
 
 
@@ -180,25 +164,6 @@ def _removals(found: Intruders) -> tuple[Change, ...]:
         log.info("package.changed", package=change.name, action=change.action,
                  **{"from": change.from_, "to": None})  # fmt: skip
     return removed
-
-
-def _take_out(vault: Vault, manifest: Manifest, incoming: Path) -> None:
-    """Hard-link a copy into the folder of incoming packages."""
-    folders: set[str] = set()
-    for file in vault.files(manifest):
-        _make_folder(incoming, file.path, folders)
-        with suppress(FileExistsError):  # another copy has it, too: `nvidia/__init__.py`
-            link_or_copy(vault.content(manifest, file), incoming / file.path)
-    for path, target in manifest.links.items():
-        _make_folder(incoming, path, folders)
-        (incoming / path).symlink_to(target)
-
-
-def _make_folder(incoming: Path, path: str, known: set[str]) -> None:
-    folder = path.rpartition("/")[0]
-    if folder not in known:
-        (incoming / folder).mkdir(parents=True, exist_ok=True)
-        known.add(folder)
 
 
 def _refuse_obstacles(snapshot: Snapshot, incoming: Path, going: frozenset[NormalizedName]) -> None:

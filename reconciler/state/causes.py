@@ -150,6 +150,8 @@ class HeldMissing(msgspec.Struct, frozen=True):
 
     status: ClassVar = PackageStatus.HELD_MISSING
     wanted: str
+    copied: Version | None = None
+    """The version of the vault's copy that can be restored here."""
 
 
 class HeldBroken(msgspec.Struct, frozen=True):

@@ -6,11 +6,12 @@ uninstalled is drift too.
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from msgspec.structs import replace
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
+from packaging.version import Version
 
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.build_stamp import LocalSource, Stale
@@ -50,6 +51,7 @@ def diff(
     markers: Mapping[str, str],
     adjustments: Adjustments | None = None,
     local: Mapping[NormalizedName, LocalSource] | None = None,
+    copied: Callable[[NormalizedName], Version | None] = lambda _: None,
 ) -> Drift:
     """Compare what is declared with what is installed.
 
@@ -61,9 +63,10 @@ def diff(
         markers: The target's PEP 508 environment.
         adjustments: The changes to requirements from the user's uv settings.
         local: The folders and files that installed packages came from, as they are now.
+        copied: The version of a hold that the vault has a copy of; asked if it is not installed.
     """
     comparison = _Comparison(
-        installed, holds, broken, markers, adjustments or Adjustments(), local or {}
+        installed, holds, broken, markers, adjustments or Adjustments(), local or {}, copied
     )
     return comparison.run(desired)
 
@@ -77,7 +80,9 @@ class _Comparison:
         markers: Mapping[str, str],
         adjustments: Adjustments,
         local: Mapping[NormalizedName, LocalSource],
+        copied: Callable[[NormalizedName], Version | None],
     ) -> None:
+        self.copied = copied
         self.adjustments = adjustments
         self.local = local
         self.installed = installed
@@ -165,7 +170,7 @@ class _Comparison:
     ) -> Cause:
         name = canonicalize_name(requirement.name)
         if found is None:
-            return HeldMissing(_bare(requirement))
+            return HeldMissing(_bare(requirement), self.copied(name))
         if name in self.broken:
             return HeldBroken(self.broken[name])
         held = self.holds.held.get(name)

@@ -15,6 +15,7 @@ from packaging.version import Version
 
 from reconciler.state.distribution import (
     EGG_LINK,
+    INTERRUPTED,
     Distribution,
     RecordedFile,
     read_distribution,
@@ -25,8 +26,8 @@ from reconciler.state.distribution import (
 
 __all__ = [
     "FILES_GONE", "Distribution", "Installed", "InstalledReader", "MetadataCache", "RecordedFile",
-    "audit", "collect", "defect_of", "deleted_files", "missing_files", "read_distribution",
-    "read_record", "read_recorded_paths",
+    "audit", "collect", "defect_of", "deleted_files", "is_unrecorded", "missing_files",
+    "read_distribution", "read_record", "read_recorded_paths", "record_of",
 ]  # fmt: skip
 
 _FORMS = (".dist-info", ".egg-info", EGG_LINK)
@@ -255,6 +256,16 @@ def deleted_files(distribution: Distribution) -> frozenset[str]:
     return frozenset() if gone.issuperset(code) else gone
 
 
+def is_unrecorded(distribution: Distribution) -> bool:
+    """Whether it only lacks its RECORD, and no other tool is known to have installed it."""
+    return distribution.defect == INTERRUPTED
+
+
+def record_of(distribution: Distribution) -> str:
+    """The full path of its RECORD."""
+    return f"{distribution.info}/RECORD"
+
+
 def _is_there(file: RecordedFile) -> bool:
     try:
         found = os.stat(file.path)  # noqa: PTH116 -- 46,000 times
@@ -297,6 +308,8 @@ def defect_of(
     if distribution.name in installed.duplicates:
         others = ", ".join(d.info.name for d in installed.duplicates[distribution.name])
         return f"there is a second dist-info folder beside {distribution.info.name}: {others}"
+    if is_unrecorded(distribution) and record_of(distribution) in omitted:
+        return None
     if distribution.defect:
         return distribution.defect
     gone = missing_files(distribution, omitted)

@@ -19,17 +19,17 @@ _LOCAL = regex(r"(?P<kind>cu|rocm|xpu)[\d.]*")
 _CUDA = "cuda"
 
 
-class Generation(msgspec.Struct, frozen=True):
+class RuntimeGeneration(msgspec.Struct, frozen=True):
     """A generation of an accelerator's runtime: CUDA 12, ROCm 7."""
 
     kind: str
     number: str
 
 
-def generation_of(name: NormalizedName) -> Generation | None:
+def generation_of(name: NormalizedName) -> RuntimeGeneration | None:
     """The generation that a name ends with, or has in it; None if it names none."""
     found = _GENERATION.search(name)
-    return Generation(_kind(found["kind"]), found["number"]) if found else None
+    return RuntimeGeneration(_kind(found["kind"]), found["number"]) if found else None
 
 
 def kind_of_build(version: Version) -> str | None:

@@ -26,6 +26,7 @@ from reconciler.state.causes import (
     WrongRevision,
     WrongSource,
 )
+from reconciler.state.distribution import INTERRUPTED
 from reconciler.state.installed import FILES_GONE
 from reconciler.state.rows import Row
 
@@ -48,6 +49,11 @@ def _held(row: Row, cause: Cause) -> str:
             declared = f"; {by} {in_places(address)}, which is not asked for it" if address else ""
             where = f" ({unseen})" if unseen else ""
             return f"held: never installed, replaced or removed{where}{declared}"
+        case HeldMissing(wanted, copied) if copied is not None:
+            return (
+                f"held but not installed, though {by} {wanted}. A copy of {copied} is in the "
+                f"vault: `reconciler hold restore {row.name}` restores it, offline."
+            )
         case HeldMissing(wanted):
             return (
                 f"held but not installed, though {by} {wanted}. A held package is never installed "
@@ -82,6 +88,8 @@ def _held(row: Row, cause: Cause) -> str:
 
 def if_on_purpose(name: str, defect: str) -> str:
     """What else to do about a hold, if its only defect is that files are gone."""
+    if defect == INTERRUPTED:
+        return f"; if it works without, `reconciler hold accept {name}` keeps it as it is"
     if not defect.startswith(FILES_GONE):
         return ""
     return f"; if they were deleted on purpose, `reconciler hold accept {name}` keeps it as it is"

@@ -13,10 +13,11 @@ from packaging.version import Version
 
 from reconciler.state.holds import Held
 from reconciler.state.installed import Distribution, Installed, RecordedFile
-from reconciler.vault.copies import Vault, digest_of
-from reconciler.vault.manifest import SeenFile
+from reconciler.vault.copies import CopyDamaged, Vault, digest_of
+from reconciler.vault.manifest import Manifest, SeenFile
 
 _SHOWN = 3
+INSTALL_FOR_THIS = "Install a build for this Python by hand"
 
 
 class Break(msgspec.Struct, frozen=True):
@@ -33,17 +34,26 @@ class Break(msgspec.Struct, frozen=True):
     in_place: bool = False
     """Whether a file was edited in place: the copy is the same file and has changed with it."""
 
+    emptied: bool = False
+    """Whether one of the files is empty, as a power cut leaves it: nobody wants that."""
+    unfit: str | None = None
+    """Why the copy cannot be restored here: it is for another Python."""
     added: tuple[str, ...] = ()
     """Files that are not its own, and that Python may import in place of its modules."""
     pinned_by: str | None = None
     """The hold that needs just the expected version."""
 
     @property
+    def restorable(self) -> bool:
+        """Whether there is a copy that fits and has not changed with the original."""
+        return self.kept and not self.in_place and self.unfit is None
+
+    @property
     def what(self) -> str:
         """What happened, without a full stop."""
         held = f"{self.name} {self.expected}"
         if self.found is None:
-            return f"{held} has been removed by someone else"
+            return f"{held} has been removed by someone else, or the environment was recreated"
         if self.found != self.expected:
             return f"{held} has been replaced by {self.found} by someone else"
         if not self.files and self.added:
@@ -68,14 +78,20 @@ class Break(msgspec.Struct, frozen=True):
         """What to do."""
         restore = f"`reconciler hold restore {self.name}` restores {self.expected}, offline"
         accept = f"`reconciler hold accept {self.name}` holds what is installed as it is."
+        if self.unfit is not None:
+            return f"It cannot be restored, since {self.unfit}. {INSTALL_FOR_THIS}."
         if self.found is None and self.pinned_by is None:
-            return f"{restore}. To do without it, take it out of `hold`."
+            without = f"To do without it: `reconciler hold accept {self.name}`"
+            return f"A copy of {self.expected} is in the vault: {restore}. {without}."
         if self.found != self.expected and self.pinned_by is not None:
             return f"{restore}. {self.pinned_by} needs just that version."
         if self.added and not (self.files or self.kept):
             return f"Remove what was added, or {accept}"
         if self.files and (self.in_place or not self.kept):
-            return f"Install that build by hand again, or {accept}"
+            again = "Install that build by hand again"
+            return f"{again}." if self.emptied else f"{again}, or {accept}"
+        if self.found == self.expected and (self.emptied or not (self.files or self.added)):
+            return f"{restore}."  # a second dist-info folder
         return f"{restore}; {accept}"
 
 
@@ -111,14 +127,25 @@ def find_breaks(
         versions = [d.version for d in installed.copies(name)]
         if expected not in versions:
             version = versions[0] if versions else None
-            found[name] = Break(name, expected, version, pinned_by=manifest.pinned_by)
+            found[name] = Break(
+                name, expected, version, pinned_by=manifest.pinned_by,
+                unfit=_unfit(vault, manifest),
+            )  # fmt: skip
             continue
         changed = list(unlike(vault.files(manifest), prefix))
         paths = (*(f.path for f in changed), *_changed_links(manifest.links, prefix))
         if paths or name in installed.duplicates:
             in_place = any(_is_one(prefix / f.path, vault.content(manifest, f)) for f in changed)
-            found[name] = Break(name, expected, expected, paths, in_place=in_place)
+            emptied = any(file.size and _is_empty(prefix / file.path) for file in changed)
+            found[name] = Break(name, expected, expected, paths, in_place=in_place, emptied=emptied)
     return found
+
+
+def _unfit(vault: Vault, manifest: Manifest) -> str | None:
+    try:
+        return vault.unfit(manifest)
+    except CopyDamaged:  # a restore says it
+        return None
 
 
 def unlike(files: Iterable[SeenFile], folder: Path) -> Iterator[SeenFile]:
@@ -132,6 +159,13 @@ def _is_same(path: Path, file: SeenFile) -> bool:
         if (stat.st_ino, stat.st_size, stat.st_mtime_ns) in file.identities:
             return True
         return stat.st_size == file.size and digest_of(path) == file.sha256
+    except OSError:
+        return False
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.stat().st_size == 0
     except OSError:
         return False
 
@@ -167,7 +201,10 @@ def differs_from_record(held: Iterable[Held], prefix: Path) -> dict[NormalizedNa
     for one in held:
         paths = tuple(file.path.removeprefix(f"{prefix}/") for file in _unlike(one.distribution))
         if paths:
-            found[one.name] = Break(one.name, one.version, one.version, paths, kept=False)
+            emptied = any(_is_empty(prefix / path) for path in paths)
+            found[one.name] = Break(
+                one.name, one.version, one.version, paths, kept=False, emptied=emptied
+            )
     return found
 
 

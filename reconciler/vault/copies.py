@@ -6,7 +6,7 @@ only if every file still has the SHA-256 that was recorded when it was whole.
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +15,13 @@ from packaging.version import Version
 
 from reconciler.files.bounded import open_regular
 from reconciler.state.holds import matches
-from reconciler.state.installed import Distribution, Installed, read_distribution
+from reconciler.state.installed import (
+    Distribution,
+    Installed,
+    is_unrecorded,
+    read_distribution,
+    record_of,
+)
 from reconciler.status import ExpectedEnd, Reason
 from reconciler.trees.own_files import NotOurs
 from reconciler.vault.manifest import (
@@ -145,6 +151,21 @@ class Vault:
         """
         return [(manifest_of(copy), copy.unfit(self.target)) for copy in self.store.copies(name)]
 
+    def best(self, name: NormalizedName) -> Manifest | None:
+        """The copy to restore here: the held one, else the newest in the whole vault that fits."""
+        held = self.current().get(name)
+        if held is not None and self.unfit(held) is None:
+            return held
+        fitting = (manifest for manifest, why in self.offered(name) if why is None)
+        return next(fitting, None)
+
+    def version_to_restore(self, name: NormalizedName) -> Version | None:
+        """The version of that copy, or None if there is none."""
+        with suppress(CopyDamaged):
+            found = self.best(name)
+            return Version(found.version) if found is not None else None
+        return None
+
     def unfit(self, manifest: Manifest) -> str | None:
         """Why a copy is of no use for this environment, or None: it was recreated, say.
 
@@ -191,13 +212,17 @@ class Vault:
         except (OSError, ValueError) as error:
             raise CopyDamaged(manifest.name, manifest.version, COPY) from error
 
-    def check(self, manifest: Manifest) -> None:
-        """Compare every file of a copy with what was recorded when the copy was made.
+    def check(self, manifest: Manifest, files: Sequence[VaultFile] | None = None) -> None:
+        """Compare files of a copy with what was recorded when the copy was made.
+
+        Args:
+            manifest: The copy.
+            files: Which of its files; by default all.
 
         Raises:
             CopyDamaged: A file has changed or is gone.
         """
-        files = self.files(manifest)
+        files = self.files(manifest) if files is None else files
 
         def is_bad(file: VaultFile) -> bool:
             path = self.content(manifest, file)
@@ -219,7 +244,7 @@ class Vault:
         with suppress(OSError):
             for folder in filter(_is_folder, info.iterdir()):
                 found = read_distribution(folder)
-                if found.defect is None:
+                if found.defect is None or (manifest.slim and is_unrecorded(found)):
                     return found
         return None
 
@@ -248,6 +273,17 @@ class Vault:
             for name, manifest in self.current().items()
             if manifest.slim and installed.version(name) == Version(manifest.version)
         }
+
+    def defects(self, installed: Installed) -> dict[NormalizedName, str]:
+        """What the metadata alone shows, except a RECORD that was removed on purpose."""
+        found = {name: d.defect for name, d in installed.distributions.items() if d.defect}
+        if not any(is_unrecorded(installed.distributions[name]) for name in found):
+            return found
+        for name, paths in self.omitted(installed).items():
+            distribution = installed.distributions[name]
+            if is_unrecorded(distribution) and record_of(distribution) in paths:
+                del found[name]
+        return found
 
     def companions(self, name: NormalizedName) -> list[Manifest]:
         """A package and, transitively, what it pins: everything that is restored together."""

@@ -16,7 +16,7 @@ import msgspec
 from packaging.utils import NormalizedName
 
 from reconciler.state.holds import Held
-from reconciler.state.installed import Distribution
+from reconciler.state.installed import Distribution, is_unrecorded, record_of
 from reconciler.trees.durability import FileSystem
 from reconciler.trees.own_files import NotOurs
 from reconciler.trees.real_folders import RealFolders
@@ -262,8 +262,10 @@ class VaultWriter:
         return links, tuple(files), tuple(seen)
 
     def _omitted(self, distribution: Distribution) -> tuple[str, ...]:
-        """The files that its RECORD lists and that are not there."""
+        """The files that its RECORD lists and that are not there, or RECORD itself."""
         prefix = self._vault.prefix
+        if is_unrecorded(distribution):
+            return (record_of(distribution).removeprefix(f"{prefix}/"),)
         paths = filter(_counts, recorded_paths(distribution, prefix))
         return tuple(path for path in paths if not os.path.lexists(f"{prefix}/{path}"))
 

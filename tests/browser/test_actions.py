@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import DECLARED, Opener
 from tests.browser.test_table import row, times_shown
-from tests.support.environments import install, snapshot, tree_fingerprint, uninstall
+from tests.support.environments import delete, install, make_venv, snapshot, tree_fingerprint
 from tests.support.projects import Project
 from tests.support.service import ServiceProcess
 from tests.support.thorough import only
@@ -156,7 +156,7 @@ def test_restore_a_broken_hold(
     assert restored == contents
 
 
-def test_a_hold_that_is_gone_is_restored_with_one_click(
+def test_after_a_recreation_a_hold_is_restored_with_one_click(
     steady: ServiceProcess, studio: Project, open_page: Opener, shoot: Shoot
 ) -> None:
     page = open_page(steady)
@@ -164,9 +164,11 @@ def test_a_hold_that_is_gone_is_restored_with_one_click(
     expect(torch).to_contain_text("copy in the vault")
     torch.locator("summary").click()
 
-    uninstall(studio.venv, "torch", "pytorch-triton-rocm")
+    delete(studio.venv)
+    make_venv(studio.venv)
 
     notice = page.locator(".notice.holds")
+    expect(row(page, "torch").locator(".status")).to_have_text("Held, not installed")
     expect(notice.locator("summary")).to_have_text("1 package held with it is broken, too")
     member = notice.locator(".members li", has_text="pytorch-triton-rocm 2.3.1")
     expect(member).to_be_hidden()
@@ -181,7 +183,7 @@ def test_a_hold_that_is_gone_is_restored_with_one_click(
 
     expect(page.locator("dialog .sentence")).to_have_text("✅ torch 2.3.1+rocm5.7 is restored")
     page.get_by_role("dialog").get_by_role("button", name="Close").click()
-    expect(notice).to_have_count(0)
+    expect(notice).to_contain_text("1 held package is broken")  # torchvision
     expect(torch.locator(".members")).to_be_visible()
     assert snapshot(studio.venv)["pytorch-triton-rocm"] == "2.3.1"
 

@@ -246,14 +246,18 @@ def test_another_build_can_be_accepted(applied: Studio, tmp_path: Path) -> None:
     assert holds["torch"]["intact"] is True
 
 
-def test_nothing_is_accepted_where_nothing_is_installed(applied: Studio) -> None:
+def test_that_a_hold_is_gone_is_accepted(applied: Studio) -> None:
     uninstall(applied.venv, "torchvision")
 
-    ran = applied.run("hold", "accept", "torchvision")
+    said = applied.ok("hold", "accept", "torchvision")
 
+    assert "torchvision is gone on purpose" in said
+    holds = {h["name"]: h for h in applied.json("hold", "list")["holds"]}
+    assert "torchvision" not in holds
+    assert holds["torch"]["intact"] is True
+    ran = applied.run("hold", "accept", "torchaudio")
     assert ran.returncode == 1
-    assert "there is nothing to accept" in ran.stderr
-    applied.ok("hold", "restore", "torchvision")
+    assert "torchaudio is not held" in ran.stderr
 
 
 def test_an_unknown_hold_is_answered_with_the_nearest(applied: Studio) -> None:

@@ -78,7 +78,7 @@ def test_the_new_build_is_accepted_and_held_from_then_on(
     assert snapshot(project.venv)["torch"] == "2.4.0"
 
 
-def test_what_is_not_there_cannot_be_accepted(
+def test_that_it_is_gone_can_be_accepted(
     held: ServiceProcess, project: Project, universe: PackageIndex
 ) -> None:
     uninstall(project.venv, "torch")
@@ -86,13 +86,11 @@ def test_what_is_not_there_cannot_be_accepted(
 
     entry = ask(held, "holds/torch/accept")
 
-    assert entry["result"] == "failed"
-    assert "NothingToAccept" in entry["message"]
-    assert "not installed" in entry["message"]
-    assert "defect" not in entry["message"]
-    assert "pass.unexpected" not in {e["event"] for e in held.events()}
-    assert "torch" in vaulted(held, project.venv)
-    held.wait_for_environment(broken)
+    assert entry["result"] == "unchanged"
+    assert "torch is gone on purpose" in entry["message"]
+    row = held.wait_for_environment(lambda row: not broken(row) and "torch" not in holds(row))
+    assert statuses(row)["torch"] == "held-missing"
+    assert "torch" not in snapshot(project.venv)
 
 
 def test_a_declared_requirement_that_only_the_new_build_meets_accepts_it(

@@ -61,6 +61,7 @@ def command(stand: Stand, *words: str) -> tuple[int, dict]:
     config.write_text(
         f'[service]\nstate_dir = "{stand.home}/state"\n[environments.studio]\n'
         f'pyproject = "{stand.project.path}"\npython = "{stand.venv}"\nhold = {hold}\n'
+        f'on_hold_broken = "{stand.settings.get("on_hold_broken", "report")}"\n'
     )
     ran = run_cli(*words, "--json", "--config", config, cwd=stand.project.directory)
     return ran.returncode, json.loads(ran.stdout)

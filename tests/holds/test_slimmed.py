@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 
-from reconciler.holds.monitor import HoldMonitor, NothingToAccept
+from reconciler.holds.accepting import NothingToAccept
+from reconciler.holds.monitor import HoldMonitor
 from reconciler.holds.standing import holds_and_notices, holds_found
 from reconciler.passes.restore import restore
 from reconciler.passes.running import Pass

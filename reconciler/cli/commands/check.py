@@ -51,7 +51,7 @@ def check(options: Options) -> int:
     if environment.exists:
         snapshot = environment.look(audit_files=True)
     else:
-        snapshot = snapshot_of_nothing(target, os.environ)
+        snapshot = snapshot_of_nothing(target, os.environ, environment.store)
         output.say(
             f"{target.name}: there is no environment at {target.python} yet. Compared for Python "
             f"{snapshot.interpreter.version}, which runs this command."

@@ -17,7 +17,7 @@ from reconciler.cli.opening import holds_seen, opened, refuse_interrupted
 from reconciler.cli.options import Options
 from reconciler.cli.reach import Served, refuse_claimed, refuse_observed, served
 from reconciler.cli.targets import chosen, configuration
-from reconciler.cli.terminal.holds import show_holds
+from reconciler.cli.terminal.hold_table import show_holds
 from reconciler.cli.terminal.output import Output
 from reconciler.cli.terminal.passes import show_pass
 from reconciler.cli.terminal.progress import Follower, following
@@ -97,7 +97,8 @@ def _holds(config: Config, target: EnvironmentConfig, service: Served | None) ->
     environment = opened(config, target)
     refuse_interrupted(environment)
     if not environment.exists:
-        return holds_seen(config, environment, snapshot_of_nothing(target, os.environ))
+        nothing = snapshot_of_nothing(target, os.environ, environment.store)
+        return holds_seen(config, environment, nothing)
     return holds_seen(config, environment, environment.look(audit_files=True))
 
 
@@ -136,6 +137,28 @@ def accept(options: Options, *, name: str, reason: str | None) -> int:
     return _act(options, name, asked, Direct.accept)
 
 
+def _refuse_unheld(
+    config: Config, target: EnvironmentConfig, name: str, asked: Restore | Accept
+) -> None:
+    """Refuse what can come to nothing, before a pass begins; what is not clear, the pass finds out.
+
+    Raises:
+        click.ClickException: It is not held, or there is nothing to restore.
+    """
+    environment, package = opened(config, target), canonicalize_name(name)
+    covered = matches(package, target.hold)
+    if covered and not (environment.exists and isinstance(asked, Restore)):
+        return
+    known = {it.name for it in _holds(config, target, None)} if environment.exists else set()
+    if package in known:
+        return
+    if not covered:
+        near = nearest(name, sorted(known))
+        raise click.ClickException(f"{name} is not held in {target.name}. {near}")
+    if not environment.look().vault.offered(package):
+        raise click.ClickException(f"{name} {NEVER_INSTALLED} in {target.name}. {INSTALL_IT}")
+
+
 _Act = Callable[[Direct, NormalizedName, Follower, str | None], Recorded]
 
 
@@ -150,11 +173,8 @@ def _act(
     if service is None:
         recovered(config, target)
     package = canonicalize_name(name)
-    known = [it.name for it in _holds(config, target, service)]
-    if package not in known and matches(package, target.hold):
-        raise click.ClickException(f"{name} {NEVER_INSTALLED} in {target.name}. {INSTALL_IT}")
-    if package not in known:
-        raise click.ClickException(f"{name} is not held in {target.name}. {nearest(name, known)}")
+    if service is None:
+        _refuse_unheld(config, target, name, asked)
     if not force:
         refuse_observed(target, service)
     if service is not None:

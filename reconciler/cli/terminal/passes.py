@@ -22,8 +22,8 @@ def show_pass(detail: PassDetail, name: str, output: Output) -> None:
         return
     color = MARKS.get(detail.result, "") if detail.result else ""
     output.say(f"{name}: {summary(detail)}.", color or GOOD, bold=True)
-    if detail.message and detail.trigger == Trigger.RESTORE:
-        output.say(detail.message, DOUBT)
+    if detail.message and detail.trigger in (Trigger.RESTORE, Trigger.ACCEPT):
+        output.say(detail.message, DOUBT if detail.trigger == Trigger.RESTORE else "")
 
 
 def summary(detail: PassDetail) -> str:

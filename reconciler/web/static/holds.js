@@ -5,7 +5,7 @@ import { confirm } from "./dialogs.js";
 import { button, fill, h, keyed, prose, set } from "./dom.js";
 import { icon } from "./icons.js";
 import { watchPass } from "./watch.js";
-import { count } from "./words.js";
+import { because, count } from "./words.js";
 
 /** The holds of an environment: what is held because of another one is folded below that one. */
 export function holdList() {
@@ -92,8 +92,6 @@ const mark = ({ intact, found }) =>
     icon(intact ? "check" : "cross"),
     intact ? "intact" : found === null ? "missing" : "broken",
   );
-
-const because = ({ pinned_by: by }) => by && `pinned by ${by}`;
 
 const copied = ({ vaulted }) => (vaulted ? "copy in the vault" : "no copy");
 

@@ -4,9 +4,15 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from reconciler.cli.terminal.output import BAD, GOOD, Output
-from reconciler.status import Hold
+from reconciler.status import Because, Hold
 
 _INDENT = "  "
+_BECAUSE = {
+    Because.PINNED: "pinned by",
+    Because.COMPATIBLE: "compatible with",
+    Because.LINKED: "loaded by",
+    Because.DEVICE: "GPU code of",
+}
 
 
 def show_holds(holds: Sequence[Hold], output: Output) -> None:
@@ -39,7 +45,8 @@ def _grouped(holds: Sequence[Hold]) -> Iterator[tuple[int, Hold]]:
 
 
 def _row(depth: int, hold: Hold) -> tuple[str | None, ...]:
-    because = f"pinned by {hold.pinned_by}" if hold.pinned_by else "in `hold`"
+    why = _BECAUSE[hold.because] if hold.because else "held with"
+    because = f"{why} {hold.pinned_by}" if hold.pinned_by else "in `hold`"
     name = f"{_INDENT * depth}{hold.name}"
     return name, hold.version, _state(hold), because, "yes" if hold.vaulted else "no"
 
