@@ -258,8 +258,7 @@ class Worker:
         self.beat = time.monotonic()
 
     def _pass(self, order: Order) -> None:
-        by_hand = order.forced or order.special is not None
-        gate = None if by_hand else self._gate
+        gate = None if order.forced or order.special is not None else self._gate
         recorder = PassRunner(
             self.environment, self.journal, self.monitor, gate, self._clock,
             unrecorded=self._unrecorded,
@@ -305,18 +304,15 @@ class Worker:
         compare = audit or order.compare
         snapshot, holds = until_unchanged(running, lambda: self._see(running, audit, compare))
         before = self.known.snapshot
-        edited = before is not None and before.local != snapshot.local
+        source_changed = before is not None and before.local != snapshot.local
         self.knowledge.update(lambda known: replace(known, snapshot=snapshot, holds=holds))
         broken = self._to_restore(snapshot, order)
         if broken is not None:
             self.inbox.wake(Trigger.ENVIRONMENT)
             return restore(running, broken)
         # A failed build of a local project is worth another try as soon as someone edits it.
-        if (
-            order.forced
-            or (edited and self._may_apply)
-            or self._may_change(snapshot, order.trigger)
-        ):
+        at_once = source_changed and self._may_apply
+        if order.forced or at_once or self._may_change(snapshot, order.trigger):
             return reconcile(running, audit=False)
         return self._only_look(running, snapshot)
 
