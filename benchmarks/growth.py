@@ -115,8 +115,10 @@ def _edit(folder: Path, rounds: int, ours: Side, theirs: Side, after: Side) -> N
         changed(lambda: ours.run(lambda: _changed(environment)))
         after.run(lambda: sweep(environment))
 
+    found = ("--no-index", "--find-links", str(folder / "wheels"))
+
     def by_uv() -> None:
-        changed(lambda: theirs.run(lambda: run_uv("pip", "install", *_asked(folder))))
+        changed(lambda: theirs.run(lambda: run_uv("pip", "install", *found, *_asked(folder))))
 
     in_turn(rounds, by_us, by_uv)
 

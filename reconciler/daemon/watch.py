@@ -157,35 +157,43 @@ class Watcher:
             await _readable(watches)
             found: set[str] = set()
             until = loop.time() + _NEVER_QUIET_SECONDS
-            while True:
-                changed, fresh = watches.read()
-                for folder in fresh:
-                    await loop.run_in_executor(_LOOKING, partial(watches.add, folder, deep=True))
-                new = set(filter(targets.matters, changed))
-                if watches.overflowed:
-                    new |= targets.files | targets.places
-                    watches.overflowed = False
-                quiet = not new
+            while (new := await _news(watches, targets)) and loop.time() < until:
+                if found:  # it goes on, so the worker goes on waiting
+                    self._wake_for(new, targets, quiet=0.0)
                 found |= new
-                if quiet or loop.time() > until:
-                    break
                 await asyncio.sleep(_QUIET_SECONDS)
             if found:
-                self._tell(found, targets, quiet=_QUIET_SECONDS if quiet else 0.0)
+                self._tell(found | new, targets, quiet=0.0 if new else _QUIET_SECONDS)
             else:
                 await asyncio.sleep(_QUIET_SECONDS)  # a busy folder may wake us only so often
 
     def _tell(self, changed: set[str], targets: Targets, quiet: float) -> None:
-        paths = sorted(changed)
-        in_project = [p for p in paths if p in targets.files]
+        name, in_project = self._config.name, sorted(changed & targets.files)
         if in_project:
             self._edited(targets)
-            log.info("file.changed", environment=self._config.name, files=in_project[:5])
-            self._wake(Trigger.FILE, quiet)
-        if len(in_project) < len(paths):
-            log.info("environment.changed", environment=self._config.name, paths=len(paths))
-            self._wake(Trigger.ENVIRONMENT, quiet)
+            log.info("file.changed", environment=name, files=in_project[:5])
+        if len(in_project) < len(changed):
+            log.info("environment.changed", environment=name, paths=len(changed))
+        self._wake_for(changed, targets, quiet)
         self._changed.set()
+
+    def _wake_for(self, changed: set[str], targets: Targets, quiet: float) -> None:
+        if changed & targets.files:
+            self._wake(Trigger.FILE, quiet)
+        if changed - targets.files:
+            self._wake(Trigger.ENVIRONMENT, quiet)
+
+
+async def _news(watches: Watches, targets: Targets) -> set[str]:
+    """What has changed and matters; new folders of trees are watched as well."""
+    changed, fresh = watches.read()
+    for folder in fresh:
+        look = partial(watches.add, folder, deep=True)
+        await asyncio.get_running_loop().run_in_executor(_LOOKING, look)
+    if watches.overflowed:  # anything may have
+        watches.overflowed = False
+        changed |= targets.files | targets.places
+    return set(filter(targets.matters, changed))
 
 
 async def _readable(watches: Watches) -> None:

@@ -259,8 +259,7 @@ class Worker:
         self.beat = time.monotonic()
 
     def _pass(self, order: Order) -> None:
-        by_hand = order.forced or order.special is not None
-        gate = None if by_hand else self._gate
+        gate = None if order.forced or order.special is not None else self._gate
         recorder = PassRunner(
             self.environment, self.journal, self.monitor, gate, self._clock,
             unrecorded=self._unrecorded,

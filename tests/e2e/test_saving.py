@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.asking import finished, in_sync_with, passes, post
-from tests.support.environments import assert_whole, make_venv, snapshot
+from tests.support.environments import assert_whole, make_venv, site_packages, snapshot
 from tests.support.index import PackageIndex
 from tests.support.projects import Project
 from tests.support.service import ServiceFactory, ServiceProcess
@@ -209,6 +209,24 @@ def test_a_burst_of_saves_makes_one_or_two_passes(
 
     # A pass that is under way already may have seen the first saves.
     assert 1 <= len(passes(process, "file")) <= 3
+
+
+def test_ten_thousand_changes_in_the_environment_make_one_or_two_passes(
+    small: PackageIndex, project: Project, service: ServiceFactory
+) -> None:
+    project.write(["alpha"])
+    process = service(interval="1h", debounce="1s")
+    process.wait_for_phase("InSync")
+
+    site = site_packages(project.venv)
+    for number in range(10_000):
+        (site / f"file-{number}.txt").touch()
+    process.wait_for_event("environment.changed")
+    last = process.environment()["revision"]
+    project.save(["alpha"], extra="# what came before has been seen by now")
+    process.wait_for_environment(lambda row: row["revision"] != last)
+
+    assert len(passes(process, "environment")) <= 2
 
 
 def test_a_save_during_a_pass_makes_one_more_pass_after_it(
