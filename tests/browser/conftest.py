@@ -1,5 +1,6 @@
 """A Chromium, pages that complain when something is refused, axe-core, and a studio to look at."""
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from importlib.resources import files
@@ -9,7 +10,7 @@ from typing import Any, TypeAlias
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
-from tests.support.environments import install
+from tests.support.environments import install, make_venv
 from tests.support.index import PackageIndex
 from tests.support.projects import Project
 from tests.support.service import ServiceFactory, ServiceProcess
@@ -133,3 +134,41 @@ def steady(studio: Project, service: ServiceFactory) -> ServiceProcess:
     process = service()
     process.wait_for_phase("InSync")
     return process
+
+
+@pytest.fixture(scope="session")
+def waiting(
+    tmp_path_factory: pytest.TempPathFactory, universe_wheels: list[Path], gpu_wheels: list[Path]
+) -> Iterator[ServiceProcess]:
+    """As `drifted`, for all tests that change nothing."""
+    with _shared_studio(tmp_path_factory.mktemp("waiting"), universe_wheels, gpu_wheels) as service:
+        process = service(mode="observe")
+        process.wait_for_environment(lambda one: one["phase"] == "Drifted" and one["planned"])
+        yield process
+
+
+@pytest.fixture(scope="session")
+def settled(
+    tmp_path_factory: pytest.TempPathFactory, universe_wheels: list[Path], gpu_wheels: list[Path]
+) -> Iterator[ServiceProcess]:
+    """As `steady`, for all tests that change nothing."""
+    with _shared_studio(tmp_path_factory.mktemp("settled"), universe_wheels, gpu_wheels) as service:
+        process = service()
+        process.wait_for_phase("InSync")
+        yield process
+
+
+@contextlib.contextmanager
+def _shared_studio(
+    folder: Path, universe: list[Path], gpu_wheels: list[Path]
+) -> Iterator[ServiceFactory]:
+    with contextlib.closing(PackageIndex()) as index:
+        index.add(*universe)
+        project = Project(folder / "project", index.url)
+        project.write(DECLARED)
+        install(make_venv(project.venv), *gpu_wheels)
+        service = ServiceFactory(project, folder / "services")
+        try:
+            yield service
+        finally:
+            service.close()

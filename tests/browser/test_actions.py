@@ -68,9 +68,9 @@ def test_the_gpu_is_checked_again(steady: ServiceProcess, open_page: Opener) -> 
 
 
 def test_history_shows_changes_and_log(
-    steady: ServiceProcess, open_page: Opener, shoot: Shoot
+    settled: ServiceProcess, open_page: Opener, shoot: Shoot
 ) -> None:
-    page = open_page(steady)
+    page = open_page(settled)
     changed = page.locator(".passes button", has_text="Changed").last
 
     changed.click()

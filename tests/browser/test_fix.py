@@ -36,10 +36,10 @@ def result_of(page: Page) -> str:
 
 
 def test_confirmation_says_what_changes_and_what_is_kept(
-    drifted: ServiceProcess, open_page: Opener, shoot: Shoot
+    waiting: ServiceProcess, open_page: Opener, shoot: Shoot
 ) -> None:
-    planned = drifted.wait_for_environment(lambda one: one["planned"])["planned"]
-    page = open_page(drifted)
+    planned = waiting.wait_for_environment(lambda one: one["planned"])["planned"]
+    page = open_page(waiting)
 
     page.get_by_role("button", name="Fix Dependencies").click()
 
@@ -52,7 +52,7 @@ def test_confirmation_says_what_changes_and_what_is_kept(
     shoot(page, "fix-asks")
     dialog.get_by_role("button", name="Cancel").click()
     expect(dialog).to_have_count(0)
-    assert drifted.environment()["phase"] == "Drifted"
+    assert waiting.environment()["phase"] == "Drifted"
 
 
 def test_from_drift_to_in_sync_with_torch_untouched(
@@ -149,30 +149,6 @@ def test_a_package_that_cannot_be_built(
     assert snapshot(studio.venv)["numpy"] == "1.26.4"
 
 
-def test_a_token_opens_what_was_refused(
-    studio: Project, service: ServiceFactory, open_page: Opener, tmp_path: Path
-) -> None:
-    secret = tmp_path / "token"
-    secret.write_text("a-token-of-this-test-alone\n")
-    secret.chmod(0o600)
-    process = service(mode="observe", http={"token_file": str(secret)})
-    page = open_page(process)
-    # As for somebody whom the service does not know: without a good token it refuses.
-    page.route(
-        "**/reconcile",
-        lambda route: route.continue_(
-            headers={"authorization": "Bearer of-somebody-else", **route.request.headers}
-        ),
-    )
-
-    start_fix(page)
-    page.get_by_label("Access token").fill("a-token-of-this-test-alone")
-    page.get_by_label("Access token").press("Enter")
-
-    assert result_of(page).startswith("✅ ")
-    page.unroute_all(behavior="ignoreErrors")
-
-
 @only
 def test_hidden_progress_goes_on_and_can_be_shown_again(
     drifted: ServiceProcess, universe: PackageIndex, open_page: Opener
@@ -192,8 +168,8 @@ def test_hidden_progress_goes_on_and_can_be_shown_again(
     expect(page.locator(".pill")).to_have_text("In sync")
 
 
-def test_nothing_to_do(steady: ServiceProcess, open_page: Opener) -> None:
-    page = open_page(steady)
+def test_nothing_to_do(settled: ServiceProcess, open_page: Opener) -> None:
+    page = open_page(settled)
 
     start_fix(page)
 
@@ -281,24 +257,29 @@ def test_an_index_that_is_down(
     assert drifted.environment()["last_pass"]["message"].startswith("NetworkTrouble: ")
 
 
-def test_a_refused_request_is_explained_and_can_be_tried_again(
-    drifted: ServiceProcess, open_page: Opener, shoot: Shoot
+def test_a_refused_request_is_explained_and_a_token_opens_it(
+    studio: Project, service: ServiceFactory, open_page: Opener, shoot: Shoot, tmp_path: Path
 ) -> None:
-    page = open_page(drifted)
-    # The service itself refuses: the request reaches it with a token that is not the right one.
+    secret = tmp_path / "token"
+    secret.write_text("a-token-of-this-test-alone\n")
+    secret.chmod(0o600)
+    process = service(mode="observe", http={"token_file": str(secret)})
+    page = open_page(process)
+    # As for somebody whom the service does not know: without a good token it refuses.
     page.route(
         "**/reconcile",
         lambda route: route.continue_(
-            headers={**route.request.headers, "authorization": "Bearer not-the-right-one"}
+            headers={"authorization": "Bearer of-somebody-else", **route.request.headers}
         ),
     )
 
     start_fix(page)
 
-    refusal = page.get_by_role("alert")
-    expect(refusal).to_have_text(re.compile("^Not allowed: The token is wrong"))
-    expect(page.get_by_label("Access token")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_text(re.compile("^Not allowed: The token is wrong"))
     shoot(page, "refused")
-    page.unroute("**/reconcile")
     page.get_by_role("button", name="Install/update").click()
+    expect(page.get_by_role("alert")).to_have_text(re.compile("^Not allowed: The token is wrong"))
+    page.get_by_label("Access token").fill("a-token-of-this-test-alone")
+    page.get_by_label("Access token").press("Enter")
     assert result_of(page).startswith("✅ ")
+    page.unroute_all(behavior="ignoreErrors")

@@ -19,8 +19,8 @@ def press_until(page: Page, key: str, name: str, most: int = 40) -> None:
     pytest.fail(f"{name!r} is not reached with {most} times {key}")
 
 
-def test_skip_link_comes_first(steady: ServiceProcess, open_page: Opener) -> None:
-    page = open_page(steady)
+def test_skip_link_comes_first(settled: ServiceProcess, open_page: Opener) -> None:
+    page = open_page(settled)
 
     page.keyboard.press("Tab")
 
@@ -31,9 +31,12 @@ def test_skip_link_comes_first(steady: ServiceProcess, open_page: Opener) -> Non
     expect(page.locator("#main")).to_be_focused()
 
 
-def test_fix_with_keys_alone(drifted: ServiceProcess, open_page: Opener) -> None:
+def test_fix_with_keys_alone_and_changes_are_announced(
+    drifted: ServiceProcess, open_page: Opener
+) -> None:
     page = open_page(drifted)
     button = page.get_by_role("button", name="Fix Dependencies")
+    expect(page.get_by_role("status").filter(has_text="Drifted")).to_have_count(1)
 
     press_until(page, "Tab", "Fix Dependencies")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
@@ -58,6 +61,7 @@ def test_fix_with_keys_alone(drifted: ServiceProcess, open_page: Opener) -> None
     page.keyboard.press("Enter")
     expect(page.get_by_role("dialog")).to_have_count(0)
     expect(page.locator(".pill")).to_have_text("In sync")
+    expect(page.get_by_role("status").filter(has_text="In sync")).to_have_count(1)
 
 
 @only
@@ -70,12 +74,3 @@ def test_sorting_keeps_the_focus(drifted: ServiceProcess, open_page: Opener) -> 
     header = page.get_by_role("columnheader", name="Status")
     expect(header).to_have_attribute("aria-sort", "ascending")
     expect(header.get_by_role("button")).to_be_focused()
-
-
-def test_changes_of_state_are_announced(drifted: ServiceProcess, open_page: Opener) -> None:
-    page = open_page(drifted)
-
-    expect(page.get_by_role("status").filter(has_text="Drifted")).to_have_count(1)
-    drifted.client.post("/environments/studio/reconcile", json={"apply": True})
-
-    expect(page.get_by_role("status").filter(has_text="In sync")).to_have_count(1)

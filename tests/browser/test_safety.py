@@ -73,11 +73,11 @@ def test_only_pairs_of_backticks_on_one_line_are_code(
     assert page.evaluate("window.hacked") is None
 
 
-def test_policy_refuses_an_inline_script(steady: ServiceProcess, chromium: Browser) -> None:
+def test_policy_refuses_an_inline_script(settled: ServiceProcess, chromium: Browser) -> None:
     page = chromium.new_page()
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
-    page.goto(steady.url)
+    page.goto(settled.url)
 
     page.evaluate("""() => {
         const script = document.createElement("script");
@@ -90,8 +90,8 @@ def test_policy_refuses_an_inline_script(steady: ServiceProcess, chromium: Brows
     page.close()
 
 
-def test_only_the_service_is_asked(steady: ServiceProcess, open_page: Opener) -> None:
-    page = open_page(steady)
+def test_only_the_service_is_asked(settled: ServiceProcess, open_page: Opener) -> None:
+    page = open_page(settled)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
 
@@ -99,7 +99,7 @@ def test_only_the_service_is_asked(steady: ServiceProcess, open_page: Opener) ->
     expect(page.locator("#connection")).to_have_text("Live")
 
     assert asked
-    assert [url for url in asked if not url.startswith(f"{steady.url}/")] == []
+    assert [url for url in asked if not url.startswith(f"{settled.url}/")] == []
 
 
 def test_files_are_small_and_their_own() -> None:

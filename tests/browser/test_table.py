@@ -36,14 +36,14 @@ def times_shown(page: Page, message: str) -> int:
     return shown.count(wanted)
 
 
-def test_guides_facts_and_columns(drifted: ServiceProcess, open_page: Opener) -> None:
-    page = open_page(drifted, path="/ai-models-setup")
+def test_guides_facts_and_columns(waiting: ServiceProcess, open_page: Opener) -> None:
+    page = open_page(waiting, path="/ai-models-setup")
 
     facts = page.locator(".facts")
     expect(facts).to_contain_text("GPU Status")
     expect(facts).to_contain_text("✓ GPU Available (Radeon Instinct MI25)")
     expect(facts).to_contain_text("Python Version")
-    expect(facts).to_contain_text(drifted.environment()["python"]["version"])
+    expect(facts).to_contain_text(waiting.environment()["python"]["version"])
     expect(facts).to_contain_text("PyTorch Version")
     expect(facts).to_contain_text("2.3.1+rocm5.7")
     expect(facts).to_contain_text("Platform")
@@ -59,9 +59,9 @@ def test_guides_facts_and_columns(drifted: ServiceProcess, open_page: Opener) ->
 
 
 def test_rows_say_what_is_installed_required_and_held(
-    drifted: ServiceProcess, open_page: Opener
+    waiting: ServiceProcess, open_page: Opener
 ) -> None:
-    page = open_page(drifted)
+    page = open_page(waiting)
 
     assert cells(page, "torch") == ["2.3.1+rocm5.7", "==2.3.1+rocm5.7", "Held"]
     expect(row(page, "torch").locator(".badge")).to_have_text("held")
@@ -100,20 +100,20 @@ def test_a_dependency_of_a_dependency_is_labelled(
     expect(names).to_have_text(list(steady.packages()))
 
 
-def test_filters_and_sorting(drifted: ServiceProcess, open_page: Opener) -> None:
-    page = open_page(drifted)
+def test_filters_and_sorting(waiting: ServiceProcess, open_page: Opener) -> None:
+    page = open_page(waiting)
     visible = page.locator("tbody tr:visible .package")
-    total = len(drifted.packages())
+    total = len(waiting.packages())
 
     page.get_by_label("Filter packages by name").fill("TORCH")
-    expect(visible).to_have_count(sum("torch" in name for name in drifted.packages()))
+    expect(visible).to_have_count(sum("torch" in name for name in waiting.packages()))
     expect(page.locator(".shown")).to_have_text(re.compile(rf"^\d+ of {total} packages$"))
     page.get_by_label("Filter packages by name").fill("no such package")
     expect(page.get_by_text("No package matches the filter.")).to_be_visible()
     page.get_by_label("Filter packages by name").fill("")
 
     page.get_by_label("Filter packages by status").select_option("attention")
-    wrong = {name for name, package in drifted.packages().items() if not package["ok"]}
+    wrong = {name for name, package in waiting.packages().items() if not package["ok"]}
     expect(visible).to_have_count(len(wrong))
     assert set(visible.all_inner_texts()) == wrong
     page.get_by_label("Filter packages by status").select_option("all")
@@ -132,9 +132,9 @@ def test_filters_and_sorting(drifted: ServiceProcess, open_page: Opener) -> None
 
 
 def test_what_drifted_and_what_is_held_back_is_said_above(
-    steady: ServiceProcess, studio: Project, open_page: Opener, shoot: Callable[..., object]
+    settled: ServiceProcess, open_page: Opener, shoot: Callable[..., object]
 ) -> None:
-    page = open_page(steady)
+    page = open_page(settled)
 
     # accelerate 1.0 needs torch>=2.4.
     expect(page.locator(".notice.held-back")).to_contain_text("accelerate stays at 0.9")
