@@ -6,7 +6,6 @@ do harm, says nothing. Nothing is loaded or run.
 
 import os
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from io import SEEK_CUR, SEEK_END, SEEK_SET
 from itertools import islice
 from pathlib import Path
@@ -22,6 +21,8 @@ _MOST_READ = 4 * 1024 * 1024
 _MOST_READS = 50_000
 _MOST_TAGS = 2_000
 _MOST_KNOWN = 4_096
+_known: "dict[tuple[int, ...], SharedObject | None]" = {}
+"""What was read of each file, whatever its path: a stage has the same files as the live tree."""
 
 
 class SharedObject(msgspec.Struct, frozen=True):
@@ -44,11 +45,14 @@ def read_shared_object(path: str | Path) -> SharedObject | None:
     except OSError:
         return None
     stamp = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
-    return _known(stamp, str(path))
+    if stamp not in _known:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        _known[stamp] = _read(path)
+    return _known[stamp]
 
 
-@lru_cache(_MOST_KNOWN)
-def _known(_stamp: tuple[int, ...], path: str) -> SharedObject | None:
+def _read(path: str | Path) -> SharedObject | None:
     try:
         descriptor = open_regular(path)
     except OSError:
