@@ -298,7 +298,12 @@ class TestCompanions:
         assert cuda.packages()["nvidia-nvjitlink"] == "13.2"
         assert "tqdm" not in cuda.packages()
         pinned = {n: h.pinned_by for n, h in keep(cuda).items()}
-        assert pinned == {"torch": None, "cuda-toolkit": "torch", "nvidia-cublas": "cuda-toolkit"}
+        assert pinned == {
+            "torch": None,
+            "cuda-toolkit": "torch",
+            "nvidia-cublas": "cuda-toolkit",
+            "nvidia-nvjitlink": "cuda-toolkit",
+        }
 
     def test_another_build_takes_them_along_and_all_come_back(self, cuda, tmp_path):
         keep(cuda)
