@@ -16,7 +16,7 @@ from reconciler.files.naming import naming
 from reconciler.trees.exchange import rename_exchange
 from reconciler.trees.own_files import NotOurs
 from reconciler.trees.workspace import remove_tree, sync_folder
-from reconciler.vault.clearing import discard
+from reconciler.vault.clearing import discard, is_imported
 from reconciler.vault.manifest import VaultFile, WholeCopy, is_id, read_copied_files
 from reconciler.vault.shelf import UNFINISHED, Shelf, known_contents, link_or_copy
 from reconciler.vault.store import COPY, INFO, MARK, Store, folders_in
@@ -102,7 +102,8 @@ def settle(store: Store, fresh: Path, copy: WholeCopy) -> None:
 
 def _is_same(folder: Path, copy: WholeCopy) -> bool:
     try:
-        return read_copied_files(folder / COPY) == copy.files
+        same = read_copied_files(folder / COPY) == copy.files
+        return same and (is_imported(folder) or not copy.imported)
     except (OSError, NotOurs):
         return False
 

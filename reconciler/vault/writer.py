@@ -18,6 +18,7 @@ from packaging.utils import NormalizedName
 from reconciler.state.holds import Held
 from reconciler.state.installed import Distribution, is_unrecorded, record_of
 from reconciler.trees.durability import FileSystem
+from reconciler.trees.own_files import NotOurs
 from reconciler.trees.real_folders import RealFolders
 from reconciler.trees.tree import recorded_paths
 from reconciler.trees.workspace import PassLock, remove_tree, sync_folder, write_durably
@@ -30,9 +31,9 @@ from reconciler.vault.adding import (
     tags_in,
     unfinished,
 )
-from reconciler.vault.clearing import clear
+from reconciler.vault.clearing import clear, is_imported
 from reconciler.vault.copies import Vault, digest_of
-from reconciler.vault.manifest import VaultFile, WholeCopy, WholeManifest, id_of
+from reconciler.vault.manifest import VaultFile, WholeCopy, WholeManifest, id_of, read_manifest
 from reconciler.vault.store import Owner, numbered, owner_file
 
 
@@ -102,8 +103,10 @@ class VaultWriter:
             links, files, seen = self._take(held.distribution, added, recorded)
             omitted = self._omitted(held.distribution) if as_found else ()
             version = str(held.version)
+            id_ = id_of(name, version, files, links, omitted)
             copy = WholeCopy(
-                id=id_of(name, version, files, links, omitted), name=name, version=version,
+                id=id_, name=name, version=version,
+                imported=is_imported(self._store.copy_folder(name, id_)),
                 target=self._vault.target, tags=tags_in(held.distribution.info),
                 pinned_by=held.pinned_by, links=links, omitted=omitted, made=time.time(),
                 files=files,
@@ -142,6 +145,9 @@ class VaultWriter:
                 with suppress(OSError):
                     record.unlink(missing_ok=True)
             raise
+        else:
+            for one in copies:
+                self._forget_earlier(one.manifest)
         finally:
             for one in copies:
                 with suppress(OSError):  # else `prune` does it
@@ -162,6 +168,14 @@ class VaultWriter:
         if made:
             for new in (package, folder, folder.parent):
                 sync_folder(new.parent)
+
+    def _forget_earlier(self, manifest: WholeManifest) -> None:
+        """Remove earlier records of the same copy: what is kept are different builds."""
+        for file in numbered(self._vault.records / manifest.name):
+            with suppress(OSError, NotOurs):
+                earlier = read_manifest(file, self._vault.prefix)
+                if earlier.copy == manifest.copy and earlier.number < manifest.number:
+                    file.unlink()
 
     def prune(self, keep: int) -> None:
         """Forget builds that are no longer held, except the newest `keep`.
