@@ -19,7 +19,7 @@ from reconciler.files.trust import Insecure
 from reconciler.holds.accepting import Acceptance, NothingToAccept, NowHeld
 from reconciler.holds.missed import Before, missed, without
 from reconciler.holds.sampling import Sampling
-from reconciler.holds.standing import notice_of, rows
+from reconciler.holds.standing import kept_of, notice_of, rows
 from reconciler.holds.strays import with_strays
 from reconciler.log.logger import get_logger
 from reconciler.processes import Cancellation, Cancelled
@@ -154,7 +154,7 @@ class HoldMonitor:
         ]
         unlike = differs_from_record(unkept, prefix)
         self._as_recorded = seen | {h.name: h.distribution for h in unkept if h.name not in unlike}
-        breaks = find_breaks(vault, snapshot.installed, prefix, list(known))
+        breaks = find_breaks(vault, snapshot.installed, prefix, kept_of(snapshot, vault))
         self._breaks = with_strays(unlike | breaks, snapshot, vault)
         self._compared = snapshot.installed
 
@@ -241,9 +241,11 @@ class HoldMonitor:
     def _release(self, snapshot: Snapshot, vault: Vault, writer: VaultWriter) -> None:
         """Forget the copies of what the configuration no longer holds."""
         patterns = snapshot.holds.patterns
+        counting = kept_of(snapshot, vault)
         for name, manifest in list(vault.current().items()):
             root = manifest.pinned_by or name
-            if not matches(NormalizedName(root), patterns) and root not in snapshot.holds.held:
+            covered = matches(NormalizedName(root), patterns) or root in snapshot.holds.held
+            if name not in counting or not covered:
                 writer.forget(name)
 
     def _accept_declared(self, snapshot: Snapshot, vault: Vault, lock: PassLock) -> bool:
@@ -276,7 +278,7 @@ class HoldMonitor:
         ]
 
     def _belongs_to_broken(self, held: Held) -> bool:
-        """What an intruder pins is not held: it came with the intruder."""
+        """What belongs to an intruder is not held: it came with the intruder."""
         broken = self._breaks.get(held.pinned_by) if held.pinned_by else None
         return broken is not None and broken.found != broken.expected
 
@@ -296,7 +298,7 @@ class HoldMonitor:
         self._told = frozenset(row.name for row in gone)
 
     def first_broken(self, snapshot: Snapshot) -> NormalizedName | None:
-        """The broken hold to restore first: what it pins is restored with it."""
+        """The broken hold to restore first: what belongs to it is restored with it."""
         known = self.vault(snapshot).current()
         kept = [n for n, broken in self._breaks.items() if n in known and broken.restorable]
         return next((n for n in kept if known[n].pinned_by not in kept), None)

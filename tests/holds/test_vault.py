@@ -218,9 +218,9 @@ class TestBroken:
         install(stand.venv, make_wheel(tmp_path, "pytorch-triton-rocm", "9.0"))
         triton = keep(stand)["pytorch-triton-rocm"]
         assert (triton.intact, triton.found) == (False, "9.0")
-        assert "torch needs just that version" in triton.message
+        assert "torch requires just this release of it" in triton.message
         assert "accept" not in triton.message
-        with pytest.raises(NothingToAccept, match=r"9\.0 is not what torch pins"):
+        with pytest.raises(NothingToAccept, match=r"9\.0 is not what torch requires"):
             accept(stand, "pytorch-triton-rocm")
 
     def test_what_is_gone_says_how_to_do_without(self, stand):

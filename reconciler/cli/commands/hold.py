@@ -81,7 +81,7 @@ def list_(options: Options) -> int:
         output.say(f"Nothing is held in {target.name}: none of {_names(target)} is installed.")
     else:
         output.table(
-            ("Package", "Version", "State", "Pinned by", "Copy"),
+            ("Package", "Version", "State", "Held with", "Because", "Copy"),
             [_row(it) for it in holds],
             [GOOD if it.intact else BAD for it in holds],
         )
@@ -96,7 +96,8 @@ def _names(target: EnvironmentConfig) -> str:
 
 
 def _row(it: Hold) -> tuple[str | None, ...]:
-    return it.name, it.version, _state(it), it.pinned_by, "yes" if it.vaulted else "no"
+    kept = "yes" if it.vaulted else "no"
+    return it.name, it.version, _state(it), it.pinned_by, it.because, kept
 
 
 def _state(it: Hold) -> str:
