@@ -108,7 +108,8 @@ class HoldMonitor:
         writer = VaultWriter(vault, lock)
         changing = self.environment.config.mode is Mode.APPLY
         if changing:
-            self._release(snapshot, vault, writer)
+            with suppress(Cancelled):
+                self._release(snapshot, vault, writer)
         compared = compare or self._compared is not snapshot.installed
         if compared:
             before = self._breaks
@@ -127,7 +128,8 @@ class HoldMonitor:
             accepted = self._accept_declared(snapshot, vault, lock)
         if changing and not accepted:  # else the snapshot still has the previous holds
             self._put(self._worth_keeping(snapshot, vault, compared=compared), writer)
-            writer.prune(self.environment.config.keep_generations)
+            with suppress(Cancelled):  # the next pass does it; what this one has done is done
+                writer.prune(self.environment.config.keep_generations)
             remember_home(vault, self.environment.config.pyproject)
         found = rows(snapshot, vault, self._breaks)
         gone = missed(self.before, found, snapshot)

@@ -21,7 +21,7 @@ from reconciler.trees.durability import FileSystem
 from reconciler.trees.own_files import NotOurs
 from reconciler.trees.real_folders import RealFolders
 from reconciler.trees.tree import recorded_paths
-from reconciler.trees.workspace import PassLock, remove_tree, sync_folder, write_durably
+from reconciler.trees.workspace import PassLock, remove_tree, write_durably
 from reconciler.vault.adding import (
     begin,
     describe,
@@ -95,11 +95,13 @@ class VaultWriter:
             OSError: It can be neither linked nor copied.
             ValueError: Its RECORD is malformed.
         """
-        self._lock.require(self._vault.prefix)
+        if not self._depth:
+            raise RuntimeError("the vault may be in use by another process")
         name = held.name
         recorded = {} if as_found else self._recorded_hashes(held.distribution)
         begin(self._store, name)
         try:
+            self.make_place_for(name)
             links, files, seen = self._take(held.distribution, added, recorded)
             omitted = self._omitted(held.distribution) if as_found else ()
             version = str(held.version)
@@ -157,17 +159,15 @@ class VaultWriter:
         return self._vault.records / manifest.name / f"{manifest.number}.json"
 
     def _record(self, manifest: WholeManifest) -> None:
+        write_durably(self._file_of(manifest), msgspec.json.encode(manifest).decode())
+
+    def make_place_for(self, name: str) -> None:
+        """The folder of the records of a package; on the disk before the first of them."""
         folder = self._vault.records
-        made = make_folder(self._store, folder)
+        make_folder(self._store, folder / name)
         if not owner_file(folder).exists():
             owner = Owner(str(self._vault.prefix))
             write_durably(owner_file(folder), msgspec.json.encode(owner).decode())
-        package = folder / manifest.name
-        made |= make_folder(self._store, package)
-        write_durably(self._file_of(manifest), msgspec.json.encode(manifest).decode())
-        if made:
-            for new in (package, folder, folder.parent):
-                sync_folder(new.parent)
 
     def _forget_earlier(self, manifest: WholeManifest) -> None:
         """Remove earlier records of the same copy: what is kept are different builds."""
