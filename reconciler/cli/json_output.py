@@ -8,7 +8,6 @@ import msgspec
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.conflicts import warnings_of
-from reconciler.holds.standing import holds_found
 from reconciler.log.redact import in_places
 from reconciler.state.rows import Row
 from reconciler.state.words import message_of
@@ -57,6 +56,8 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     problem: Problem | None
     unknown: tuple[str, ...] = ()
     """What only `apply` finds out, in sentences."""
+    warnings: tuple[str, ...] = ()
+    """What the changes would leave behind, in sentences."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,10 +150,9 @@ def package_of(row: Row) -> Package:
     )
 
 
-def check_of(target: EnvironmentConfig, snapshot: Snapshot) -> Check:
-    """The document for a snapshot."""
+def check_of(target: EnvironmentConfig, snapshot: Snapshot, holds: tuple[Hold, ...]) -> Check:
+    """The document for a snapshot, with the state of each hold."""
     packages = tuple(package_of(row) for row in snapshot.drift.rows)
-    holds = holds_found(snapshot)
     well = all(p.ok for p in packages) and all(h.intact for h in holds)
     return Check(
         environment=target.name,
@@ -162,6 +162,6 @@ def check_of(target: EnvironmentConfig, snapshot: Snapshot) -> Check:
         in_sync=well and snapshot.unclear is None,
         packages=packages,
         holds=holds,
-        warnings=warnings_of(snapshot),
+        warnings=warnings_of(snapshot, holds),
         problem=snapshot.unclear,
     )

@@ -9,6 +9,9 @@ import click
 from reconciler.cli.options import Options
 from reconciler.config import Config, EnvironmentConfig
 from reconciler.environment.environment import Environment
+from reconciler.environment.snapshot import Snapshot
+from reconciler.holds.standing import holds_found
+from reconciler.status import Hold
 from reconciler.trees.interruption import interruption_of
 from reconciler.vault.whereabouts import places_of
 
@@ -27,6 +30,17 @@ def refuse_interrupted(environment: Environment) -> None:
     problem = interruption_of(environment.place)
     if problem is not None:
         raise click.ClickException(str(problem))
+
+
+def holds_seen(config: Config, environment: Environment, snapshot: Snapshot) -> tuple[Hold, ...]:
+    """The state of each hold, and those that are missed: the environment was recreated, say."""
+    from reconciler.holds.missed import missed  # noqa: PLC0415 -- slow to import
+    from reconciler.journal.history import JOURNAL  # noqa: PLC0415
+    from reconciler.journal.peek import peek  # noqa: PLC0415
+
+    found = holds_found(snapshot)
+    before = peek(config.service.state_dir / JOURNAL, environment.key).held
+    return (*found, *missed(before, found, snapshot))
 
 
 @contextmanager

@@ -71,7 +71,7 @@ def environment_status(
         planned=known.planned,
         warnings=(
             *((known.polled,) if known.polled else ()),
-            *(warnings_of(snapshot) if snapshot else ()),
+            *(warnings_of(snapshot, known.holds) if snapshot else ()),
         ),
         gpu=known.gpu,
         last_pass=known.last_pass,

@@ -20,6 +20,8 @@ from reconciler.environment.interpreter import InterpreterError
 from reconciler.environment.leads_out import LeadsOut
 from reconciler.environment.snapshot import Snapshot
 from reconciler.files.trust import Insecure
+from reconciler.journal.history import JOURNAL
+from reconciler.journal.peek import peek
 from reconciler.status import Status
 from reconciler.trees.interruption import interruption_of
 from reconciler.uv.program import UvError
@@ -133,9 +135,8 @@ def _environment(
     yield from packages.check_settings(snapshot)
     yield from packages.check_whole(snapshot)
     yield from packages.check_scripts(snapshot)
-    yield from packages.check_holds(snapshot)
-    yield from packages.check_lock(snapshot)
-    yield from packages.check_shared_files(snapshot)
+    before = peek(config.service.state_dir / JOURNAL, environment.key).held
+    yield from packages.check_holds(snapshot, before)
     if installer.verdict is Verdict.OK:  # uv would wait for the other one (uv-facts 17)
         yield from _indexes(environment, snapshot)
 

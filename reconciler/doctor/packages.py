@@ -3,16 +3,18 @@
 The findings about holds come from `reconciler.holds`, as they do in `/status`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from reconciler.doctor.finding import Finding, fine, problem, warning
 from reconciler.environment.snapshot import Snapshot
 from reconciler.environment.uv_lock import HOW_TO_STOP_UV, uv_lock_of
-from reconciler.holds.conflicts import companions, conflicts
+from reconciler.holds.conflicts import Conflict, companions, conflicts, left_behind
+from reconciler.holds.missed import Before, missed
 from reconciler.holds.stale import stale
-from reconciler.holds.standing import notices_found
+from reconciler.holds.standing import holds_and_notices
+from reconciler.state.notice import Notice
 from reconciler.state.words import message_of
-from reconciler.status import PackageStatus, Problem
+from reconciler.status import Hold, PackageStatus, Problem
 
 
 def check_project(snapshot: Snapshot) -> Finding:
@@ -64,12 +66,39 @@ def check_scripts(snapshot: Snapshot) -> Iterator[Finding]:
         yield fine("scripts", "each one starts a Python that exists")
 
 
-def check_holds(snapshot: Snapshot) -> Iterator[Finding]:
+def check_holds(snapshot: Snapshot, before: Before) -> Iterator[Finding]:
+    """Every hold is intact, and no other package claims its files or was left over beside it.
+
+    Args:
+        snapshot: The environment.
+        before: The holds that the journal remembers.
+    """
+    holds, broken = holds_and_notices(snapshot)
+    gone = missed(before, holds, snapshot)
+    yield from _check_held(snapshot, broken, gone)
+    yield from check_lock(snapshot)
+    found = conflicts(snapshot, holds)
+    yield from _check_shared_files(found)
+    left = left_behind(snapshot, holds, found)
+    for notice in left:
+        yield warning("leftovers", notice.message, notice.fix)
+    if not left:
+        yield fine("leftovers", "no accelerator package of another build is left over")
+
+
+def _check_held(
+    snapshot: Snapshot, broken: Collection[Notice], gone: Collection[Hold]
+) -> Iterator[Finding]:
     """Every hold is intact, every declared one is installed, companions are held too."""
-    broken = notices_found(snapshot)
     for notice in broken:
         yield problem("holds", notice.message, notice.fix)
+    for hold in gone:
+        message, _, fix = (hold.message or hold.name).partition(". ")
+        yield problem("holds", message, fix)
+    missing = {hold.name for hold in gone}
     for row in snapshot.drift.rows:
+        if row.name in missing:
+            continue
         if row.name in snapshot.holds.held and row.status is not PackageStatus.HELD_MISMATCH:
             continue  # intact, or reported above
         if row.status is PackageStatus.HELD_MISSING or row.status is PackageStatus.HELD_MISMATCH:
@@ -77,7 +106,7 @@ def check_holds(snapshot: Snapshot) -> Iterator[Finding]:
             yield warning("holds", f"{row.name}: {message}", fix)
     for notice in companions(snapshot):
         yield warning("companions", notice.message, notice.fix)
-    if not broken:
+    if not broken and not gone:
         held = snapshot.holds.held.values()
         listed = ", ".join(f"{h.name} {h.version}" for h in held)
         yield fine("holds", listed or "none installed")
@@ -103,13 +132,12 @@ def check_lock(snapshot: Snapshot) -> Iterator[Finding]:
         yield fine("uv.lock", f"{lock.file} would not replace or remove a held package")
 
 
-def check_shared_files(snapshot: Snapshot) -> Iterator[Finding]:
+def _check_shared_files(found: Collection[Conflict]) -> Iterator[Finding]:
     """No two packages claim one file with different contents: the last one written has won.
 
     With a held package it is a warning, as in `/status`: the held files are checked and restored
     separately.
     """
-    found = conflicts(snapshot)
     for conflict in found:
         kind = problem if conflict.code and not conflict.held else warning
         yield kind("shared files", conflict.message, conflict.fix)

@@ -5,6 +5,7 @@ and creates nothing.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from packaging.markers import default_environment
 
@@ -12,7 +13,7 @@ from reconciler.config import EnvironmentConfig
 from reconciler.environment.declaration import declared_by
 from reconciler.environment.elsewhere import declared_elsewhere
 from reconciler.environment.interpreter import Interpreter
-from reconciler.environment.snapshot import Snapshot
+from reconciler.environment.snapshot import Snapshot, vault_of
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.desired import BadFile
 from reconciler.state.drift import diff
@@ -21,25 +22,36 @@ from reconciler.state.installed import Installed
 from reconciler.state.rows import Drift
 from reconciler.uv.settings import settings_for
 from reconciler.uv.unsupported import unsupported
+from reconciler.vault.copies import expected
 
 
-def snapshot_of_nothing(config: EnvironmentConfig, environ: Mapping[str, str]) -> Snapshot:
+def snapshot_of_nothing(
+    config: EnvironmentConfig, environ: Mapping[str, str], store: Path
+) -> Snapshot:
     """What a look would find if the environment existed and were empty.
 
     Args:
         config: Its configuration.
         environ: The environment variables.
+        store: The vault's folder: it may have what was held in an earlier environment.
     """
     interpreter = _to_be(config)
     markers, installed = interpreter.markers, Installed({})
-    holds = hold_set(config.hold, installed, markers, config.hold_closure)
+    vault = vault_of(interpreter, store)
+    before = expected(installed, config.hold, vault)
+    holds = hold_set(config.hold, before, markers, config.hold_closure)
     try:
         desired = declared_by(config, markers, environ)
         settings = settings_for(*desired.configured, holds, environ)
     except BadFile as bad:
-        return Snapshot(interpreter, None, bad.problem, installed, holds, {}, Drift(()))
+        return Snapshot(
+            interpreter, None, bad.problem, installed, holds, {}, Drift(()), store=store
+        )
     cautions = tuple(unsupported(*desired.configured, environ))
-    drift = diff(desired, installed, holds, {}, markers, Adjustments.of(settings))
+    drift = diff(
+        desired, installed, holds, {}, markers, Adjustments.of(settings),
+        copied=vault.version_to_restore,
+    )  # fmt: skip
     elsewhere = declared_elsewhere(config, desired)
     return Snapshot(
         interpreter,
@@ -52,6 +64,7 @@ def snapshot_of_nothing(config: EnvironmentConfig, environ: Mapping[str, str]) -
         settings,
         cautions=cautions,
         elsewhere=elsewhere,
+        store=store,
     )
 
 

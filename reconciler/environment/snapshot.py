@@ -23,9 +23,9 @@ from reconciler.vault.store import Store
 from reconciler.vault.whereabouts import BESIDE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Snapshot:
-    """Everything that one look found.
+    """Everything that one look found; equal only to itself.
 
     `problem` says what is wrong with the project's file now. `desired` is then its last good
     state, or None if it has never been good.

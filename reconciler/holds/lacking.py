@@ -5,6 +5,7 @@ Everything else is as it was when it was copied. Changes nothing in the vault or
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -91,7 +92,8 @@ def take_out(vault: Vault, copy: CopyHere, prefix: Path, incoming: Path) -> None
     for file in copy.files:
         _make_folder(incoming, file.path, folders)
         content = vault.content(copy.manifest, file) if file.path in lacking else prefix / file.path
-        link_or_copy(content, incoming / file.path)
+        with suppress(FileExistsError):  # another copy has it, too: `nvidia/__init__.py`
+            link_or_copy(content, incoming / file.path)
     for path, target in copy.manifest.links.items():
         _make_folder(incoming, path, folders)
         (incoming / path).symlink_to(target)

@@ -26,16 +26,16 @@ Breaks = Mapping[NormalizedName, Break]
 
 def holds_found(snapshot: Snapshot) -> tuple[Hold, ...]:
     """The state of each hold, compared file by file with the vault's copies."""
-    vault = snapshot.vault
-    return rows(snapshot, vault, _breaks_found(snapshot, vault))
+    return holds_and_notices(snapshot)[0]
 
 
-def notices_found(snapshot: Snapshot) -> tuple[Notice, ...]:
-    """What is wrong with each hold that is not intact, and what to do."""
+def holds_and_notices(snapshot: Snapshot) -> tuple[tuple[Hold, ...], tuple[Notice, ...]]:
+    """The same, and what is wrong with each that is not intact, with what to do."""
     vault = snapshot.vault
     breaks = _breaks_found(snapshot, vault)
     found = (_notice(held, snapshot, vault, breaks) for held in snapshot.holds.held.values())
-    return tuple(notice for notice in found if notice is not None)
+    notices = tuple(notice for notice in found if notice is not None)
+    return rows(snapshot, vault, breaks), notices
 
 
 def _breaks_found(snapshot: Snapshot, vault: Vault) -> Breaks:

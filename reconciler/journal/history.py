@@ -248,7 +248,7 @@ class Journal:
 
     def state(self, environment: str) -> State:
         """The lasting state of an environment; the default if it is unknown."""
-        state = self._states[environment] = _state(self._database.read(_STATE, environment))
+        state = self._states[environment] = state_of(self._database.read(STATE, environment))
         return state
 
     def update_state(
@@ -263,7 +263,7 @@ class Journal:
         """
 
         def update(connection: sqlite3.Connection) -> State:
-            before = _state(connection.execute(_STATE, (environment,)).fetchall())
+            before = state_of(connection.execute(STATE, (environment,)).fetchall())
             state = without_secrets(change(before))
             connection.execute(_SAVE, (environment, msgspec.json.encode(state)))
             return state
@@ -276,10 +276,12 @@ _SAVE = (
     "INSERT INTO environments VALUES (?, ?) "
     "ON CONFLICT (environment) DO UPDATE SET state = excluded.state"
 )
-_STATE = "SELECT state FROM environments WHERE environment = ?"
+STATE = "SELECT state FROM environments WHERE environment = ?"
+"""The query for the lasting state of an environment."""
 
 
-def _state(rows: list[Any]) -> State:
+def state_of(rows: list[Any]) -> State:
+    """The state in the rows of that query."""
     # SQLite does not notice a flipped bit. An unreadable state counts as none.
     with suppress(msgspec.DecodeError):
         return json_as(rows[0][0], State) if rows else State()

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from reconciler.config import Update
 from reconciler.environment.creation import create_environment
 from reconciler.environment.snapshot import Snapshot
+from reconciler.holds.leftovers import left_by, newly_left
 from reconciler.log.logger import get_logger
 from reconciler.passes.agreement import disagreements
 from reconciler.passes.incoming import Incoming, prepare, tell_plan
@@ -102,7 +103,8 @@ def plan(running: Pass, *, audit: bool = True) -> Outcome:
             incoming = replace(incoming, held_back=unheld.held_back(incoming.decision))
     changes = incoming.decision.changes(snapshot.installed)
     running.listener.planned(changes)
-    return replace(_only_failures(snapshot, incoming), plan=changes, attempted=False)
+    left = None if running.environment.config.prune else left_by(snapshot, changes)
+    return replace(_only_failures(snapshot, incoming), plan=changes, message=left, attempted=False)
 
 
 def observe(snapshot: Snapshot) -> Outcome:
@@ -202,6 +204,7 @@ def _changed(
         generation=published.generation,
         atomic=published.atomic,
         atomic_reason=published.reason,
+        message=newly_left(snapshot, after),
     )
 
 

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import DECLARED, Opener
 from tests.browser.test_table import row, times_shown
-from tests.support.environments import install, snapshot, tree_fingerprint
+from tests.support.environments import delete, install, make_venv, snapshot, tree_fingerprint
 from tests.support.projects import Project
 from tests.support.service import ServiceProcess
 from tests.support.thorough import only
@@ -154,6 +154,38 @@ def test_restore_a_broken_hold(
         path: state.sha256 for path, state in tree_fingerprint(studio.venv, "torch").items()
     }
     assert restored == contents
+
+
+def test_after_a_recreation_a_hold_is_restored_with_one_click(
+    steady: ServiceProcess, studio: Project, open_page: Opener, shoot: Shoot
+) -> None:
+    page = open_page(steady)
+    torch = page.locator(".holds > li", has_text="torch 2.3.1+rocm5.7").first
+    expect(torch).to_contain_text("copy in the vault")
+    torch.locator("summary").click()
+
+    delete(studio.venv)
+    make_venv(studio.venv)
+
+    notice = page.locator(".notice.holds")
+    expect(row(page, "torch").locator(".status")).to_have_text("Held, not installed")
+    expect(notice.locator("summary")).to_have_text("1 package held with it is broken, too")
+    member = notice.locator(".members li", has_text="pytorch-triton-rocm 2.3.1")
+    expect(member).to_be_hidden()
+    notice.locator("summary").press("Enter")
+    expect(member).to_be_visible()
+    expect(torch).to_contain_text("missing")
+    expect(torch.locator(".members")).to_be_visible()  # still open, and says the same
+    expect(torch.locator("summary .bad")).to_have_text(" · 1 broken")
+    expect(notice.get_by_role("button", name="Accept")).to_have_count(0)
+    shoot(page, "hold-gone", full_page=True)
+    notice.get_by_role("button", name="Restore torch 2.3.1+rocm5.7").click()
+
+    expect(page.locator("dialog .sentence")).to_have_text("✅ torch 2.3.1+rocm5.7 is restored")
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    expect(notice).to_contain_text("1 held package is broken")  # torchvision
+    expect(torch.locator(".members")).to_be_visible()
+    assert snapshot(studio.venv)["pytorch-triton-rocm"] == "2.3.1"
 
 
 @only

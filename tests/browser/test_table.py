@@ -65,9 +65,17 @@ def test_rows_say_what_is_installed_required_and_held(
 
     assert cells(page, "torch") == ["2.3.1+rocm5.7", "==2.3.1+rocm5.7", "Held"]
     expect(row(page, "torch").locator(".badge")).to_have_text("held")
-    triton = page.locator(".holds li", has_text="pytorch-triton-rocm")
-    expect(triton).to_contain_text("pinned by torch")
-    expect(triton).to_contain_text("intact")
+    torch, torchvision = page.locator(".holds > li").all()
+    expect(torch).to_contain_text("intact")
+    expect(torchvision.locator("details")).to_be_hidden()
+    triton = torch.locator(".members li", has_text="pytorch-triton-rocm")
+    expect(triton).to_be_hidden()
+    fold = torch.locator("summary", has_text="1 package held with it")
+    fold.press("Enter")
+    expect(triton).to_be_visible()
+    expect(triton).to_contain_text("pinned by torch · no copy")  # a service that only observes
+    fold.press("Enter")
+    expect(triton).to_be_hidden()
     installed, required, status = cells(page, "numpy")
     assert (installed, status) == ("Not installed", "Missing")
     assert set(required.split(",")) == {">=1.24.0", "<2.0"}

@@ -1,12 +1,13 @@
 """`check` says whether the environment is as declared, and changes nothing."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.cli.conftest import Studio
-from tests.support.environments import install, site_packages, uninstall
+from tests.support.environments import install, make_venv, site_packages, uninstall
 from tests.support.index import PackageIndex
 from tests.support.torch import fake_torch
 
@@ -31,6 +32,36 @@ def test_in_sync_is_0(applied: Studio) -> None:
     assert ran.returncode == 0
     assert ran.stdout == "studio is in sync: 3 of 3 requirements satisfied, 3 held.\n"
     assert ran.stderr == ""
+
+
+def test_holds_that_were_there_are_missed_without_a_service(applied: Studio) -> None:
+    """All commands that only look say so, and leave the journal as it is."""
+    studio = applied
+    gone = "torch 2.3.1+rocm5.7 has been removed"
+    before = everything(studio.home)
+
+    def unsaid() -> dict[tuple[str, ...], str]:
+        words = {("check",): 2, ("hold", "list"): 2, ("doctor",): 1}
+        ran = {command: studio.run(*command) for command in words}
+        return {
+            command: f"{it.returncode} {it.stdout}"
+            for command, it in ran.items()
+            if it.returncode != words[command] or gone not in " ".join(it.stdout.split())
+        }
+
+    shutil.rmtree(studio.venv)
+    missed = unsaid()
+    missed.pop(("doctor",))  # it says that there is no environment
+    assert missed == {}
+    make_venv(studio.venv)
+    assert unsaid() == {}
+    assert studio.json("check", status=2)["in_sync"] is False
+    assert everything(studio.home) == before
+    shutil.rmtree(studio.home / "state" / "vault")
+    gone = "torch 2.3.1+rocm5.7 was held here and is gone"  # the journal still remembers it
+    assert unsaid() == {}
+    studio.configure(hold=["numpy"])
+    assert gone not in studio.run("check").stdout
 
 
 def test_nothing_declared_is_in_sync_only_if_nothing_is_declared_elsewhere(

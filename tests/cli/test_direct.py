@@ -189,9 +189,12 @@ def test_holds_are_listed(applied: Studio) -> None:
     assert [h["name"] for h in document["holds"]] == [
         "torch", "torchvision", "pytorch-triton-rocm",
     ]  # fmt: skip
-    assert "torch                2.3.1+rocm5.7   intact  -          yes" in applied.ok(
-        "hold", "list"
-    )
+    assert applied.ok("hold", "list").splitlines() == [
+        "Package                Version         State   Because          Copy",
+        "torch                  2.3.1+rocm5.7   intact  in `hold`        yes",
+        "  pytorch-triton-rocm  2.3.1           intact  pinned by torch  yes",
+        "torchvision            0.18.1+rocm5.7  intact  in `hold`        yes",
+    ]
 
 
 def test_a_replaced_hold_is_shown_and_restored_offline(

@@ -20,7 +20,7 @@ from reconciler.daemon.view import environment_status
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterCache
 from reconciler.environment.snapshot import Snapshot
-from reconciler.holds.standing import holds_found, notices_found
+from reconciler.holds.standing import holds_and_notices, holds_found
 from reconciler.log.redact import without_secrets
 from reconciler.planning.addressed import metadata_without_addresses
 from reconciler.state.holds import HoldSet
@@ -263,7 +263,7 @@ class Studio:
         holds = holds_found(snapshot)
         known = Known(config, snapshot=snapshot, holds=holds, generations=listed(workspace))
         status = environment_status(known, None, time.time())
-        said = (status, notices_found(snapshot))
+        said = (status, holds_and_notices(snapshot))
         msgspec.json.encode(without_secrets(said))
         self._ask_uv(environment, snapshot)
 

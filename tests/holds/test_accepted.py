@@ -9,7 +9,7 @@ from packaging.utils import NormalizedName
 
 from reconciler.holds.accepting import NothingToAccept
 from reconciler.holds.monitor import HoldMonitor
-from reconciler.holds.standing import holds_found, notices_found
+from reconciler.holds.standing import holds_and_notices, holds_found
 from reconciler.passes.restore import restore
 from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
@@ -38,7 +38,7 @@ def keep(stand: Stand) -> dict[str, Hold]:
     snapshot = stand.environment().look(audit_files=True)
     listed = {hold.name: hold.message for hold in holds_found(snapshot)}
     assert listed == {hold.name: hold.message for hold in holds}
-    assert len(notices_found(snapshot)) == sum(1 for hold in holds if not hold.intact)
+    assert len(holds_and_notices(snapshot)[1]) == sum(1 for hold in holds if not hold.intact)
     return {hold.name: hold for hold in holds}
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.holds.accepting import NothingToAccept
 from reconciler.holds.monitor import HoldMonitor
-from reconciler.holds.standing import holds_found, notices_found
+from reconciler.holds.standing import holds_and_notices, holds_found
 from reconciler.passes.restore import restore
 from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
@@ -67,7 +67,7 @@ def test_it_is_accepted_as_it_is_and_later_losses_count_again(stand, copied):
     assert not torch.intact
     told = [
         torch.message,
-        *(str(notice) for notice in notices_found(snapshot)),
+        *(str(notice) for notice in holds_and_notices(snapshot)[1]),
         *(message_of(row) for row in snapshot.drift.rows if row.name == "torch"),
     ]
     assert [text for text in told if "hold accept torch" not in text] == []
@@ -76,7 +76,7 @@ def test_it_is_accepted_as_it_is_and_later_losses_count_again(stand, copied):
     accept(stand)
     torch, snapshot = keep(stand)
     assert (torch.intact, torch.version, torch.message) == (True, TORCH, None)
-    assert notices_found(snapshot) == ()
+    assert holds_and_notices(snapshot)[1] == ()
     assert stand.reconcile().snapshot.drift.unfit == ()
     assert left(stand) == slimmed
 

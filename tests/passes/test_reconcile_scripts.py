@@ -129,7 +129,7 @@ def test_a_script_that_does_not_start_is_repaired_but_a_held_one_is_only_named(
     project.write(["tool", "torch"])
     environment = environment_for(project)
     assert reconcile(environment).result is Result.CHANGED
-    assert warnings_of(environment.look(audit_files=True)) == ()
+    assert warnings_of(environment.look(audit_files=True), ()) == ()
     say, torchrun = project.venv / "bin" / "say", project.venv / "bin" / "torchrun"
     before = restart(say, "/gone/bin/python")
     restart(torchrun, "/gone/bin/python")
@@ -143,7 +143,7 @@ def test_a_script_that_does_not_start_is_repaired_but_a_held_one_is_only_named(
     assert say.read_bytes() == before
     assert tree_fingerprint(project.venv, "torch") == held
     assert reconcile(environment).result is Result.UNCHANGED
-    (warning,) = warnings_of(environment.look(audit_files=True))
+    (warning,) = warnings_of(environment.look(audit_files=True), ())
     assert "torch is held, but its script torchrun starts /gone/bin/python" in warning
 
 
@@ -161,5 +161,5 @@ def test_a_moved_environment_is_named_and_no_package_is_installed_again(tool, pr
 
     assert outcome.result is Result.UNCHANGED
     assert tree_fingerprint(project.venv) == before
-    (warning,) = warnings_of(outcome.snapshot)
+    (warning,) = warnings_of(outcome.snapshot, ())
     assert f"this environment was moved from {origin}, and 8 of its 8 scripts" in warning

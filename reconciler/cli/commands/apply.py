@@ -74,6 +74,8 @@ def _show_rest(recorded: Recorded, output: Output) -> None:
     for row in outcome.snapshot.drift.rows:
         if not row.ok and row.name not in failed:
             output.say(f"{row.name}: {message_of(row)}", DOUBT)
+    if outcome.message:
+        output.say(outcome.message, DOUBT)
     if outcome.changes and outcome.atomic_reason:
         output.say(f"Changed in place, not atomically: {outcome.atomic_reason}.", DOUBT)
 

@@ -7,7 +7,7 @@ import click
 
 from reconciler.cli.command import Command
 from reconciler.cli.json_output import Check, check_of
-from reconciler.cli.opening import opened, refuse_interrupted
+from reconciler.cli.opening import holds_seen, opened, refuse_interrupted
 from reconciler.cli.options import Options
 from reconciler.cli.targets import chosen, configuration
 from reconciler.cli.terminal.changes import places_shown
@@ -51,12 +51,12 @@ def check(options: Options) -> int:
     if environment.exists:
         snapshot = environment.look(audit_files=True)
     else:
-        snapshot = snapshot_of_nothing(target, os.environ)
+        snapshot = snapshot_of_nothing(target, os.environ, environment.store)
         output.say(
             f"{target.name}: there is no environment at {target.python} yet. Compared for Python "
             f"{snapshot.interpreter.version}, which runs this command."
         )
-    document = check_of(target, snapshot)
+    document = check_of(target, snapshot, holds_seen(config, environment, snapshot))
     output.json(document)
     _show(document, output)
     if document.problem is not None:

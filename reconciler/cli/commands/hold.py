@@ -1,5 +1,6 @@
 """`reconciler hold`: shows held packages, restores a broken one, or accepts what is installed."""
 
+import os
 from collections.abc import Callable
 
 import click
@@ -12,16 +13,20 @@ from reconciler.cli.direct import Direct, direct, recovered
 from reconciler.cli.json_output import Holds
 from reconciler.cli.logs import configure_log
 from reconciler.cli.nearest import nearest
-from reconciler.cli.opening import opened, refuse_interrupted
+from reconciler.cli.opening import holds_seen, opened, refuse_interrupted
 from reconciler.cli.options import Options
 from reconciler.cli.reach import Served, refuse_claimed, refuse_observed, served
 from reconciler.cli.targets import chosen, configuration
-from reconciler.cli.terminal.output import BAD, GOOD, Output
+from reconciler.cli.terminal.hold_table import show_holds
+from reconciler.cli.terminal.output import Output
 from reconciler.cli.terminal.passes import show_pass
 from reconciler.cli.terminal.progress import Follower, following
 from reconciler.config import Config, EnvironmentConfig
 from reconciler.daemon.requests import Accept, Restore
-from reconciler.holds.standing import INSTALL_IT, NEVER_INSTALLED, holds_found
+from reconciler.environment.absent import snapshot_of_nothing
+from reconciler.environment.environment import Environment
+from reconciler.environment.snapshot import Snapshot
+from reconciler.holds.standing import INSTALL_IT, NEVER_INSTALLED
 from reconciler.passes.runner import Recorded
 from reconciler.state.holds import matches
 from reconciler.status import Hold
@@ -80,14 +85,7 @@ def list_(options: Options) -> int:
     if not holds:
         output.say(f"Nothing is held in {target.name}: none of {_names(target)} is installed.")
     else:
-        output.table(
-            ("Package", "Version", "State", "Held with", "Because", "Copy"),
-            [_row(it) for it in holds],
-            [GOOD if it.intact else BAD for it in holds],
-        )
-    for it in holds:
-        if not it.intact:
-            output.say(f"{it.name}: {it.message}", BAD)
+        show_holds(holds, output)
     return 0 if all(it.intact for it in holds) else 2
 
 
@@ -95,25 +93,12 @@ def _names(target: EnvironmentConfig) -> str:
     return ", ".join(target.hold) or "no names"
 
 
-def _row(it: Hold) -> tuple[str | None, ...]:
-    kept = "yes" if it.vaulted else "no"
-    return it.name, it.version, _state(it), it.pinned_by, it.because, kept
-
-
-def _state(it: Hold) -> str:
-    if it.intact:
-        return "intact"
-    if it.found == it.version:
-        return "broken: its files"
-    return f"broken: {it.found or 'gone'}"
-
-
 def _holds(config: Config, target: EnvironmentConfig, service: Served | None) -> tuple[Hold, ...]:
     if service is not None:
         return service.environment.holds
     environment = opened(config, target)
     refuse_interrupted(environment)
-    return holds_found(environment.look(audit_files=True))
+    return holds_seen(config, environment, _seen(environment, target))
 
 
 @hold.command(
@@ -159,23 +144,27 @@ def accept(options: Options, *, name: str, reason: str | None) -> int:
 def _refuse_unheld(
     config: Config, target: EnvironmentConfig, name: str, asked: Restore | Accept
 ) -> None:
-    """Refuse what can come to nothing, before a pass begins; what is not clear, the pass finds out.
+    """Refuse what can come to nothing, before a pass begins.
 
     Raises:
         click.ClickException: It is not held, or there is nothing to restore.
     """
-    environment, package = opened(config, target), canonicalize_name(name)
-    covered = matches(package, target.hold)
-    if covered and not (environment.exists and isinstance(asked, Restore)):
-        return
-    known = {it.name for it in _holds(config, target, None)} if environment.exists else set()
+    package = canonicalize_name(name)
+    known = [it.name for it in _holds(config, target, None)]
     if package in known:
         return
-    if not covered:
-        near = nearest(name, sorted(known))
+    if not matches(package, target.hold):
+        near = nearest(name, known)
         raise click.ClickException(f"{name} is not held in {target.name}. {near}")
-    if not environment.look().vault.offered(package):
+    restoring = isinstance(asked, Restore)
+    if not (restoring and _seen(opened(config, target), target).vault.offered(package)):
         raise click.ClickException(f"{name} {NEVER_INSTALLED} in {target.name}. {INSTALL_IT}")
+
+
+def _seen(environment: Environment, target: EnvironmentConfig) -> Snapshot:
+    if environment.exists:
+        return environment.look(audit_files=True)
+    return snapshot_of_nothing(target, os.environ, environment.store)
 
 
 _Act = Callable[[Direct, NormalizedName, Follower, str | None], Recorded]
@@ -191,8 +180,6 @@ def _act(
     service = served(config, target)
     if service is None:
         recovered(config, target)
-    package = canonicalize_name(name)
-    if service is None:
         _refuse_unheld(config, target, name, asked)
     if not force:
         refuse_observed(target, service)
@@ -200,7 +187,7 @@ def _act(
         return show_outcome(service, service.client.ask(service.name, asked), output)
     refuse_claimed(config, target)
     with direct(config, target) as local, following(output, target.name) as follower:
-        recorded = act(local, package, follower, asked.reason)
+        recorded = act(local, canonicalize_name(name), follower, asked.reason)
     output.json(recorded.detail)
     show_pass(recorded.detail, target.name, output)
     return exit_status(recorded.detail)

@@ -12,7 +12,7 @@ from reconciler.cli.opening import opened_or_blank, refuse_interrupted
 from reconciler.cli.options import Options
 from reconciler.cli.targets import chosen, configuration
 from reconciler.cli.terminal.changes import show_changes, show_failures, show_held_back
-from reconciler.cli.terminal.output import BAD, GOOD, QUIET, Output, complain
+from reconciler.cli.terminal.output import BAD, DOUBT, GOOD, QUIET, Output, complain
 from reconciler.cli.terminal.progress import following
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.environment import Environment
@@ -80,6 +80,7 @@ def _document(target: EnvironmentConfig, outcome: Outcome) -> PlanDocument:
         holds=holds_found(snapshot),
         problem=snapshot.unclear,
         unknown=tuple(_unknown(target, outcome)),
+        warnings=(outcome.message,) if outcome.message else (),
     )
 
 
@@ -103,6 +104,8 @@ def _show(document: PlanDocument, output: Output) -> None:
     show_changes(document.changes, output)
     show_held_back(document.held_back, output)
     show_failures(document.failed, output)
+    for warning in document.warnings:
+        output.say(warning, DOUBT)
     held = ", ".join(f"{hold.name} {hold.version}" for hold in document.holds)
     if held:
         output.say(f"Held, and never touched: {held}.")

@@ -3,7 +3,7 @@
 
 import { button, fill, h, keyed, prose } from "./dom.js";
 import { driftLine } from "./fix.js";
-import { brokenHold } from "./holds.js";
+import { brokenHold, grouped } from "./holds.js";
 import { icon } from "./icons.js";
 import { failureList } from "./passes.js";
 import { inFull, stamp } from "./times.js";
@@ -195,7 +195,7 @@ function holdNotice(page, environment, broken) {
     body: () =>
       h(
         "ul.plain",
-        broken.map((hold) => brokenHold(page, environment, hold)),
+        grouped(broken).map((group) => brokenHold(page, environment, group)),
       ),
   };
 }

@@ -87,7 +87,7 @@ export function packageTable() {
   return {
     node,
     update(environment, told) {
-      const pins = new Map(environment.holds.map((hold) => [hold.name, hold.pinned_by]));
+      const reasons = new Map(environment.holds.map((hold) => [hold.name, words.because(hold)]));
       // A broken hold has a notice with the two ways to fix it.
       const explained = new Set(
         environment.holds.filter((hold) => !hold.intact && hold.message).map((hold) => hold.name),
@@ -95,7 +95,7 @@ export function packageTable() {
       view.rows = environment.packages.map((row) => ({
         ...row,
         held: words.isHeld(environment, row),
-        pin: pins.get(row.name),
+        because: reasons.get(row.name),
         said: messageOf(row, explained.has(row.name), told),
       }));
       FILTERS.forEach(([, label, matches], at) => text(options[at], `${label} (${view.rows.filter(matches).length})`));
@@ -127,8 +127,8 @@ function mark(cell, down) {
 function explain(legend, environment) {
   const names = words.heldNames(environment);
   set(legend, "hidden", names.length === 0);
-  const pinned = environment.holds.length - names.length;
-  const more = pinned ? `, and ${words.count(pinned, "package")} that they pin` : "";
+  const others = environment.holds.length - names.length;
+  const more = others ? `, and ${words.count(others, "package")} that they need to run` : "";
   text(
     legend,
     names.length
@@ -182,7 +182,7 @@ function tableRow() {
 }
 
 function originOf(row) {
-  if (row.pin) return `pinned by ${row.pin}`;
+  if (row.because) return row.because;
   return row.required_by ? `required by ${row.required_by}` : "";
 }
 

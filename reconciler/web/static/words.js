@@ -95,6 +95,17 @@ export function bytes(value) {
   return `${size < 10 && unit > 0 ? size.toFixed(1) : Math.round(size)} ${units[unit]}`;
 }
 
+const reasons = {
+  pinned: "pinned by",
+  compatible: "compatible with",
+  linked: "loaded by",
+  device: "GPU code of",
+};
+
+/** "pinned by torch": why a hold belongs to another one; "" where the configuration names it. */
+export const because = ({ pinned_by: by, because: why }) =>
+  by ? `${Object.hasOwn(reasons, why) ? reasons[why] : "held with"} ${by}` : "";
+
 /** Whether a row is of a held package. */
 export const isHeld = (environment, row) =>
   row.status.startsWith("held") || environment.holds.some((hold) => hold.name === row.name);
@@ -123,7 +134,7 @@ export function satisfied({ packages, holds }) {
   return `${met} of ${count(declared.length, "requirement")} satisfied, ${holds.length} held`;
 }
 
-/** The names that are held for their own sake, without what they pin. */
+/** The names that are held for their own sake, without what is held with them. */
 export const heldNames = (environment) => environment.holds.filter((hold) => !hold.pinned_by).map((hold) => hold.name);
 
 /** "torch/torchvision", shortened where many are held; "" where none is. */
