@@ -30,6 +30,7 @@ from reconciler.trees.workspace import Busy, PassLock
 from reconciler.vault.breaks import Break, differs_from_record, find_breaks
 from reconciler.vault.copies import Vault
 from reconciler.vault.former import take_over
+from reconciler.vault.moving import adopt, remember_home
 from reconciler.vault.writer import Unkept, VaultWriter
 
 log = get_logger(__name__)
@@ -65,17 +66,20 @@ class HoldMonitor:
         return known
 
     def take_over(self, lock: PassLock) -> None:
-        """Move the copies that an earlier version kept in the environment to the vault.
+        """Take over what was held at another path, and copies that an earlier version made.
 
-        Costs one `stat` if there are none. If they cannot be moved, the next pass tries again.
+        Those were in the environment. If this does not work, the next pass tries again.
         """
         former = self.environment.place.former_vault
-        if not former.is_dir():
-            return
         with suppress(InterpreterError, Insecure):  # the look reports it
             vault = vault_of(self.environment.interpreters.get(), self.environment.store)
+            writer = VaultWriter(vault, lock)
             try:
-                take_over(former, vault, VaultWriter(vault, lock))
+                moved = adopt(vault, self.environment.config.pyproject, writer)
+                if moved is not None:
+                    log.info("vault.adopted", path=str(moved))
+                if former.is_dir():
+                    take_over(former, vault, writer)
             except (OSError, Busy) as error:
                 log.warning("vault.failed", package="*", version=None, error=str(error))
 
@@ -126,6 +130,7 @@ class HoldMonitor:
             self._put(self._worth_keeping(snapshot, vault, compared=compared), writer)
             with suppress(Cancelled):  # the next pass does it; what this one has done is done
                 writer.prune(self.environment.config.keep_generations)
+            remember_home(vault, self.environment.config.pyproject)
         found = rows(snapshot, vault, self._breaks)
         gone = missed(self.before, found, snapshot)
         self._tell_missed(gone)

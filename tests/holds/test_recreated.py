@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from packaging.utils import NormalizedName
 
 from reconciler.config import Notify, Occasion
 from reconciler.daemon.claim import Claim
@@ -11,8 +12,10 @@ from reconciler.daemon.worker import Worker
 from reconciler.environment.environment import Environment
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal
-from reconciler.passes.reconcile import reconcile
+from reconciler.passes.outcome import Outcome
+from reconciler.passes.reconcile import observe, reconcile
 from reconciler.passes.runner import PassRunner
+from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
 from reconciler.status import EnvironmentStatus, Hold, Trigger
 from tests.support.environments import delete, install, make_venv
@@ -33,10 +36,20 @@ def torch(tmp_path):
     return gpu_stack(tmp_path / "torch", files=3)
 
 
-def holds(environment: Environment, journal: Journal) -> dict[str, Hold]:
+def holds(
+    environment: Environment, journal: Journal, accepted: str | None = None
+) -> dict[str, Hold]:
     """The holds after a pass of a process that has just started."""
-    recorded = PassRunner(environment, journal, HoldMonitor(environment)).run(
-        lambda running: reconcile(running, audit=True),
+    monitor = HoldMonitor(environment)
+
+    def work(running: Pass) -> Outcome:
+        if accepted is None:
+            return reconcile(running, audit=True)
+        monitor.accept(running.look(audit=True), NormalizedName(accepted), running.lock)
+        return observe(environment.look(refresh=True))
+
+    recorded = PassRunner(environment, journal, monitor).run(
+        work,
         trigger="manual", pass_id=None, cancel=Cancellation(), listener=Follower(),
     )  # fmt: skip
     assert recorded.holds is not None, recorded.trouble
@@ -60,13 +73,24 @@ def test_it_happened_while_no_service_ran(project, venv, journal, torch):
         assert all(hold.vaulted for hold in gone.values())
         assert f"torch {TORCH} has been removed" in gone["torch"].message
         assert "hold restore torch" in gone["torch"].message
-        assert "take it out of `hold`" in gone["torch"].message
+        assert "hold accept torch" in gone["torch"].message
 
     shutil.rmtree(project.directory / ".reconciler-vault")
     gone = holds(environment_for(project), journal)
     assert f"torch {TORCH} was held here and is gone" in gone["torch"].message
     assert "its copy is no longer in the vault" in gone["torch"].message
+    assert "hold accept torch" in gone["torch"].message
     assert holds(environment_for(project, hold=("other",)), journal) == {}
+    holds(environment_for(project), journal)  # which takes nothing back
+    install(venv, *torch)
+    assert holds(environment_for(project), journal)["torch"].intact
+
+    shutil.rmtree(venv)
+    make_venv(venv)
+    shutil.rmtree(project.directory / ".reconciler-vault")
+    assert holds(environment_for(project), journal)
+    assert holds(environment_for(project), journal, accepted="torch").keys() == {"torchvision"}
+    assert holds(environment_for(project), journal).keys() == {"torchvision"}
 
     shutil.rmtree(venv)
     make_venv(venv)
