@@ -308,6 +308,7 @@ OPENS_OTHERWISE = {
     "reconciler.trees.tree": "compares two regular files of equal size",
     "reconciler.vault.copies": "hashes what bounded opened",
     "reconciler.vault.whereabouts": "a folder, to name it to the kernel",
+    "reconciler.vault.archive": "what bounded opened, and new files of its own",
     "reconciler.uv.cached": "hashes what bounded opened",
     "reconciler.state.unseen": "unzips what bounded opened",
     "reconciler.web.security.token": "reads the beginning of what bounded opened",

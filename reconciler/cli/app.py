@@ -31,6 +31,7 @@ COMMANDS = {
     "resume": "Manage the environment again, after a pause or a rollback.",
     "trigger": "Ask the service for a pass now.",
     "hold": "Show held packages, restore a broken one, or accept what is installed.",
+    "vault": "List, export, import and prune the copies of held packages.",
     "doctor": "Find anything that could get in the way, and say how to fix it.",
     "demo": "Show what Reconciler is for, on a throw-away environment.",
     "service": "Install, remove or show the systemd service.",

@@ -75,6 +75,57 @@ class Holds(msgspec.Struct, frozen=True, kw_only=True):
     holds: tuple[Hold, ...]
 
 
+class VaultUse(msgspec.Struct, frozen=True, kw_only=True):
+    """An environment that a copy in the vault is for."""
+
+    environment: str
+    """Its folder."""
+    held: bool
+    """Whether this is the build that it holds now, and not one that it held before."""
+
+
+class VaultCopy(msgspec.Struct, frozen=True, kw_only=True):
+    """A copy in the vault."""
+
+    package: str
+    version: str
+    build: str
+    """The tags of its wheel; empty if they are not known."""
+    target: str
+    """The Python and the platform that it is for, in words."""
+    made_at: str
+    size: int
+    """What it takes on the disk, in bytes, shared with environments or not."""
+    frees: int
+    """What removing it would free, in bytes."""
+    imported: bool
+    uses: tuple[VaultUse, ...]
+
+
+class VaultDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """One vault."""
+
+    path: str
+    copies: tuple[VaultCopy, ...]
+
+
+class VaultList(msgspec.Struct, frozen=True, kw_only=True):
+    """What `vault list` and `vault prune` print: for `prune`, what was removed."""
+
+    vaults: tuple[VaultDocument, ...]
+
+
+class VaultFileDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What `vault export` and `vault import` print."""
+
+    file: str
+    vault: str
+    packages: tuple[str, ...]
+    """As in `torch==2.3.1`."""
+    size: int
+    """Of the file, in bytes."""
+
+
 class HistoryDocument(msgspec.Struct, frozen=True, kw_only=True):
     """What `history` prints."""
 

@@ -13,6 +13,7 @@ from reconciler.config.locate import xdg_folder
 from reconciler.doctor import machine, packages, place
 from reconciler.doctor.finding import Finding, Verdict, fine, problem, warning
 from reconciler.doctor.index import check_indexes
+from reconciler.doctor.vaults import check_vault
 from reconciler.environment.creation import obstacle_to
 from reconciler.environment.environment import Environment
 from reconciler.environment.interpreter import InterpreterError
@@ -126,6 +127,8 @@ def _environment(
                       "Run as the environment's owner.")  # fmt: skip
         return
     yield from _place(snapshot)
+    if target.hold:
+        yield check_vault(environment.store, snapshot.interpreter.prefix, uid)
     installer = place.check_other_installers(snapshot.interpreter)
     yield installer
     yield packages.check_project(snapshot)

@@ -167,7 +167,9 @@ class Acceptance(msgspec.Struct, frozen=True):
         if held is None:
             before = self.snapshot.holds.held.get(name)
             holder = before.pinned_by if before else None
-            why = f"{found.version} is not what {holder} pins" if holder else "is no longer held"
+            why = (
+                f"{found.version} is not what {holder} requires" if holder else "is no longer held"
+            )
             alone = "To hold it by itself, add it to `hold`"
             raise NothingToAccept(
                 name, why, f"{self._restore(name)}. {alone}" if self._has(name) else alone

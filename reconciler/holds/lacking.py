@@ -25,7 +25,7 @@ class CopyHere(msgspec.Struct, frozen=True):
 
     Attributes:
         files: All its files.
-        lacking: Those that are gone or different.
+        lacking: Those that are gone or not the same files; if not one byte differs, none.
         in_place: Whether nothing is to be done: all of it is there, once, and nothing else.
     """
 
@@ -48,9 +48,20 @@ def copy_of(vault: Vault, manifest: Manifest, snapshot: Snapshot) -> CopyHere:
     if len(found) != 1 or found[0].version != Version(manifest.version):
         return CopyHere(manifest, files, files, in_place=False)
     real = RealFolders(prefix)
-    changed = {file.path for file in unlike(files, prefix)}
-    lacking = tuple(f for f in files if f.path in changed or not real.has(_folder_of(f.path)))
+    elsewhere = {file.path for file in files if not real.has(_folder_of(file.path))}
+    lacking = tuple(f for f in files if f.path in elsewhere or not _is_known(prefix / f.path, f))
+    if not elsewhere and next(unlike(lacking, prefix), None) is None:
+        lacking = ()  # other files with the same bytes: where the vault cannot share them, say
     return CopyHere(manifest, files, lacking, not lacking and _has_links(manifest, prefix))
+
+
+def _is_known(path: Path, file: SeenFile) -> bool:
+    """Whether it is the file that was copied, or the vault's; it is not opened."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 -- 14,600 files of torch
+    except OSError:
+        return False
+    return (found.st_ino, found.st_size, found.st_mtime_ns) in file.identities
 
 
 def _has_links(manifest: Manifest, prefix: Path) -> bool:

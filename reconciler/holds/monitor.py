@@ -19,7 +19,7 @@ from reconciler.files.trust import Insecure
 from reconciler.holds.accepting import Acceptance, NothingToAccept, NowHeld
 from reconciler.holds.missed import Before, missed, without
 from reconciler.holds.sampling import Sampling
-from reconciler.holds.standing import notice_of, rows
+from reconciler.holds.standing import kept_of, notice_of, rows
 from reconciler.holds.strays import with_strays
 from reconciler.log.logger import get_logger
 from reconciler.processes import Cancellation, Cancelled
@@ -30,6 +30,7 @@ from reconciler.trees.workspace import Busy, PassLock
 from reconciler.vault.breaks import Break, differs_from_record, find_breaks
 from reconciler.vault.copies import Vault
 from reconciler.vault.former import take_over
+from reconciler.vault.moving import adopt, remember_home
 from reconciler.vault.writer import Unkept, VaultWriter
 
 log = get_logger(__name__)
@@ -65,17 +66,20 @@ class HoldMonitor:
         return known
 
     def take_over(self, lock: PassLock) -> None:
-        """Move the copies that an earlier version kept in the environment to the vault.
+        """Take over what was held at another path, and copies that an earlier version made.
 
-        Costs one `stat` if there are none. If they cannot be moved, the next pass tries again.
+        Those were in the environment. If this does not work, the next pass tries again.
         """
         former = self.environment.place.former_vault
-        if not former.is_dir():
-            return
         with suppress(InterpreterError, Insecure):  # the look reports it
             vault = vault_of(self.environment.interpreters.get(), self.environment.store)
+            writer = VaultWriter(vault, lock)
             try:
-                take_over(former, vault, VaultWriter(vault, lock))
+                moved = adopt(vault, self.environment.config.pyproject, writer)
+                if moved is not None:
+                    log.info("vault.adopted", path=str(moved))
+                if former.is_dir():
+                    take_over(former, vault, writer)
             except (OSError, Busy) as error:
                 log.warning("vault.failed", package="*", version=None, error=str(error))
 
@@ -104,7 +108,8 @@ class HoldMonitor:
         writer = VaultWriter(vault, lock)
         changing = self.environment.config.mode is Mode.APPLY
         if changing:
-            self._release(snapshot, vault, writer)
+            with suppress(Cancelled):
+                self._release(snapshot, vault, writer)
         compared = compare or self._compared is not snapshot.installed
         if compared:
             before = self._breaks
@@ -123,7 +128,9 @@ class HoldMonitor:
             accepted = self._accept_declared(snapshot, vault, lock)
         if changing and not accepted:  # else the snapshot still has the previous holds
             self._put(self._worth_keeping(snapshot, vault, compared=compared), writer)
-            writer.prune(self.environment.config.keep_generations)
+            with suppress(Cancelled):  # the next pass does it; what this one has done is done
+                writer.prune(self.environment.config.keep_generations)
+            remember_home(vault, self.environment.config.pyproject)
         found = rows(snapshot, vault, self._breaks)
         gone = missed(self.before, found, snapshot)
         self._tell_missed(gone)
@@ -154,7 +161,7 @@ class HoldMonitor:
         ]
         unlike = differs_from_record(unkept, prefix)
         self._as_recorded = seen | {h.name: h.distribution for h in unkept if h.name not in unlike}
-        breaks = find_breaks(vault, snapshot.installed, prefix, list(known))
+        breaks = find_breaks(vault, snapshot.installed, prefix, kept_of(snapshot, vault))
         self._breaks = with_strays(unlike | breaks, snapshot, vault)
         self._compared = snapshot.installed
 
@@ -241,9 +248,11 @@ class HoldMonitor:
     def _release(self, snapshot: Snapshot, vault: Vault, writer: VaultWriter) -> None:
         """Forget the copies of what the configuration no longer holds."""
         patterns = snapshot.holds.patterns
+        counting = kept_of(snapshot, vault)
         for name, manifest in list(vault.current().items()):
             root = manifest.pinned_by or name
-            if not matches(NormalizedName(root), patterns) and root not in snapshot.holds.held:
+            covered = matches(NormalizedName(root), patterns) or root in snapshot.holds.held
+            if name not in counting or not covered:
                 writer.forget(name)
 
     def _accept_declared(self, snapshot: Snapshot, vault: Vault, lock: PassLock) -> bool:
@@ -276,7 +285,7 @@ class HoldMonitor:
         ]
 
     def _belongs_to_broken(self, held: Held) -> bool:
-        """What an intruder pins is not held: it came with the intruder."""
+        """What belongs to an intruder is not held: it came with the intruder."""
         broken = self._breaks.get(held.pinned_by) if held.pinned_by else None
         return broken is not None and broken.found != broken.expected
 
@@ -296,7 +305,7 @@ class HoldMonitor:
         self._told = frozenset(row.name for row in gone)
 
     def first_broken(self, snapshot: Snapshot) -> NormalizedName | None:
-        """The broken hold to restore first: what it pins is restored with it."""
+        """The broken hold to restore first: what belongs to it is restored with it."""
         known = self.vault(snapshot).current()
         kept = [n for n, broken in self._breaks.items() if n in known and broken.restorable]
         return next((n for n in kept if known[n].pinned_by not in kept), None)

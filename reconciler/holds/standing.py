@@ -41,9 +41,23 @@ def holds_and_notices(snapshot: Snapshot) -> tuple[tuple[Hold, ...], tuple[Notic
 def _breaks_found(snapshot: Snapshot, vault: Vault) -> Breaks:
     known = vault.current()
     prefix = snapshot.interpreter.prefix
-    breaks = find_breaks(vault, snapshot.installed, prefix, list(known))
+    breaks = find_breaks(vault, snapshot.installed, prefix, kept_of(snapshot, vault))
     unkept = [held for name, held in snapshot.holds.held.items() if name not in known]
     return with_strays({**differs_from_record(unkept, prefix), **breaks}, snapshot, vault)
+
+
+def kept_of(snapshot: Snapshot, vault: Vault) -> list[NormalizedName]:
+    """The packages of which the vault has a copy that counts.
+
+    The copy of what once belonged to a hold, and does not any more, does not count: the hold is of
+    another build, or `hold_closure` is another one.
+    """
+    held = snapshot.holds.held
+    return [
+        name
+        for name, manifest in vault.current().items()
+        if name in held or manifest.pinned_by is None or manifest.pinned_by not in held
+    ]
 
 
 def rows(snapshot: Snapshot, vault: Vault, breaks: Breaks) -> tuple[Hold, ...]:
@@ -87,13 +101,26 @@ def notice_of(broken: Break, snapshot: Snapshot, vault: Vault) -> Notice:
     """What happened to a hold, what came with it, and what to do."""
     brought = _brought_along(broken, snapshot, vault)
     also = f". It brought along {', '.join(brought)}" if brought else ""
+    fix = _fix(broken, snapshot)
     if not _is_from_lock(broken, snapshot):
-        return Notice(broken.what + also, broken.fix)
+        return Notice(broken.what + also, fix)
     locked = f"uv.lock has {broken.name} {broken.found}"
     probably = f". {locked}, so this was probably `uv sync` or `uv run`"
-    return Notice(
-        broken.what + also + probably, f"{broken.fix.removesuffix('.')}. {HOW_TO_STOP_UV}."
-    )
+    return Notice(broken.what + also + probably, f"{fix.removesuffix('.')}. {HOW_TO_STOP_UV}.")
+
+
+def _fix(broken: Break, snapshot: Snapshot) -> str:
+    """What to do; another release of what belongs to a hold is only accepted if it still does."""
+    held = snapshot.holds.held.get(broken.name)
+    if held is None or held.why is None or broken.found == broken.expected:
+        return broken.fix
+    holds = snapshot.holds
+    fresh = hold_set(holds.patterns, snapshot.installed, snapshot.markers, holds.closure)
+    restore = f"`reconciler hold restore {broken.name}` restores {broken.expected}, offline"
+    if broken.name in fresh.held:
+        accept = f"`reconciler hold accept {broken.name}` holds what is installed as it is"
+        return f"{restore}; {accept}."
+    return f"{restore}. It is held because {held.why}."
 
 
 def _is_from_lock(broken: Break, snapshot: Snapshot) -> bool:

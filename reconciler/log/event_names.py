@@ -86,6 +86,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "intruder.stays": "What another installer put beside a restored package stays, and why.",
         "hold.accepted": "The installed build is the held one from now on.",
         "hold.vaulted": "A held package was copied to the vault.",
+        "vault.adopted": "The project was moved: what was held in its old place counts here.",
         "vault.moved": "Copies that an earlier version kept in the environment are in the vault.",
         "vault.failed": "A held package could not be copied to the vault; it is held anyway.",
         "gpu.checked": "torch was asked whether it sees the GPU.",

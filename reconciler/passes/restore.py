@@ -73,7 +73,11 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
     vault = snapshot.vault
     copies = [copy_of(vault, manifest, snapshot) for manifest in _wanted(snapshot, vault, name)]
     running.wait_until_open()  # checked again in `publish`; here it saves the work
-    with running.work_folder(snapshot) as work, ThreadPoolExecutor(1, "check") as pool:
+    with (
+        running.work_folder(snapshot) as work,
+        vault.store.in_use(running.cancel),
+        ThreadPoolExecutor(1, "check") as pool,
+    ):
         checking = pool.submit(check, vault, copies)
         staging = clone_live(running, snapshot, work)
         with running.step("check"):

@@ -14,7 +14,7 @@ from packaging.version import Version
 
 from reconciler.environment.snapshot import Snapshot
 from reconciler.planning.decision import Decision
-from reconciler.planning.failures import mentions
+from reconciler.planning.failures import mentions, why_held
 from reconciler.planning.planner import Planner
 from reconciler.state.declared import Declared
 from reconciler.state.holds import requires_of
@@ -141,7 +141,9 @@ class Unheld:
         holds = [h for h in held if mentions(reason, h.name)]
         holds = holds or [h for h in held if h.pinned_by is None]
         because = tuple(h.pin for h in holds)
-        message = f"{name} {newest} is available, but {listed(because)} is held. {reason}".strip()
+        also = why_held(reason, self.planner.snapshot.holds)
+        sentences = (f"{name} {newest} is available, but {listed(because)} is held.", reason, *also)
+        message = " ".join(filter(None, sentences))
         return Withheld(name, chosen, newest, because, message)
 
     def bounds(self, name: NormalizedName, version: Version) -> str:

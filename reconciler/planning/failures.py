@@ -4,7 +4,7 @@ Pure: takes uv's output and the requested items, and returns values.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from packaging.utils import NormalizedName
 
@@ -37,7 +37,11 @@ def _named_in(text: str) -> frozenset[str]:
 
 
 def failure_of(
-    item: Item, core: Core, items: Sequence[Item], excluded: Mapping[NormalizedName, Failure]
+    item: Item,
+    core: Core,
+    items: Sequence[Item],
+    excluded: Mapping[NormalizedName, Failure],
+    holds: HoldSet | None = None,
 ) -> Failure:
     """Why this item is left out.
 
@@ -46,6 +50,7 @@ def failure_of(
         core: The items that it conflicts with, and uv's reason.
         items: All requested items.
         excluded: Packages that were left out earlier; it may need them.
+        holds: What is held.
     """
     named = _named_in(core.reason)
     causes = [failure for name, failure in excluded.items() if name in named]
@@ -60,6 +65,7 @@ def failure_of(
     others = [items[i] for i in sorted(core.items) if items[i] != item]
     beside = ", ".join(f"{redact(o.text)} ({o.origin})" for o in others)
     message = core.reason + (f" It conflicts with {beside}." if beside else "")
+    message += "".join(f" {sentence}" for sentence in why_held(core.reason, holds))
     return Failure(
         name=item.name,
         requirement=redact(item.text),
@@ -67,6 +73,13 @@ def failure_of(
         message=message,
         origins=item.origins,
     )
+
+
+def why_held(reason: str, holds: HoldSet | None) -> Iterator[str]:
+    """A sentence for each package that uv's output mentions and that no configuration names."""
+    for held in holds.held.values() if holds else ():
+        if held.why and mentions(reason, held.name):
+            yield f"{held.name} {held.version} is held, because {held.why}."
 
 
 def failures_of_sources(desired: Desired | None, holds: HoldSet) -> dict[NormalizedName, Failure]:

@@ -45,8 +45,9 @@ def confinement_of_builds(
     prefix = snapshot.interpreter.prefix
     means = _means(sources, prefix)
     cache = cache_folder(environment.environ, snapshot.settings)
-    with suppress(OSError, Insecure):  # a build must not make it in our place
-        snapshot.vault.store.create()
+    if snapshot.holds.held:
+        with suppress(OSError, Insecure):  # a build must not make it in our place
+            snapshot.vault.store.create()
     kept = (*_live(snapshot), *_ours(prefix, work), snapshot.store)
     if means is Means.NONE:
         return None

@@ -111,7 +111,9 @@ class Planner:
         items = self._items()
         failed = failures_of_excluded(self.excluded, self._declared())
         plan, kept, cores = self._largest_plan(items)
-        failed += [failure_of(items[i], c, items, self.excluded) for i, c in cores.items()]
+        failed += [
+            failure_of(items[i], c, items, self.excluded, snapshot.holds) for i, c in cores.items()
+        ]
         install = without_stubs(plan, snapshot.holds)
         self._refuse_irreplaceable(install)
         return Decision(

@@ -131,6 +131,8 @@ class NeedsAnotherHeld(msgspec.Struct, frozen=True):
     """What it requires, as in `torch>=2.4`."""
     held: NormalizedName
     held_version: Version
+    why: str | None = None
+    """Why that one is held, if the configuration does not name it."""
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -165,7 +167,8 @@ class HeldReplaced(msgspec.Struct, frozen=True):
     status: ClassVar = PackageStatus.BROKEN
     found: Version
     held: Version
-    pinned_by: NormalizedName | None
+    why: str | None = None
+    """Why it is held, if the configuration does not name it."""
 
 
 class HeldMismatch(msgspec.Struct, frozen=True):
@@ -174,6 +177,8 @@ class HeldMismatch(msgspec.Struct, frozen=True):
     status: ClassVar = PackageStatus.HELD_MISMATCH
     found: Version
     wanted: str
+    why: str | None = None
+    """Why it is held, if the configuration does not name it."""
 
 
 Cause = (

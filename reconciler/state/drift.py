@@ -175,12 +175,13 @@ class _Comparison:
             return HeldBroken(self.broken[name])
         held = self.holds.held.get(name)
         if held is not None and held.version != found.version:
-            return HeldReplaced(found.version, held.version, held.pinned_by)
+            return HeldReplaced(found.version, held.version, held.why)
         address = requirement.url or (source.url if source is not None else None)
+        why = held.why if held is not None else None
         if not requirement.specifier.contains(found.version, prereleases=True):
-            return HeldMismatch(found.version, _bare(requirement))
+            return HeldMismatch(found.version, _bare(requirement), why)
         if address is not None and not is_build_at(found.version, address):
-            return HeldMismatch(found.version, f"{name} @ {address}")
+            return HeldMismatch(found.version, f"{name} @ {address}", why)
         return Kept(address, found.unseen)
 
     def _transitive(self, desired: Desired, reachable: set[NormalizedName]) -> Iterator[Row]:
@@ -223,7 +224,7 @@ class _Comparison:
             return None
         if isinstance(cause, HeldMismatch) and parent.name not in self.holds.held:
             # The hold stays, so the dependent has to change.
-            conflict = NeedsAnotherHeld(parent.version, cause.wanted, name, cause.found)
+            conflict = NeedsAnotherHeld(parent.version, cause.wanted, name, cause.found, cause.why)
             row = Row(parent.name, None, str(parent.version), conflict)
             by = self.needed_by.get(parent.name)
             if by is None or parent.name in self.declared:

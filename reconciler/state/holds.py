@@ -24,6 +24,13 @@ from reconciler.state.installed import Distribution, Installed
 from reconciler.state.locations import parts_of
 from reconciler.status import Because
 
+_WHY = {
+    Because.PINNED: "requires just this release of it",
+    Because.COMPATIBLE: "requires this line of releases of it",
+    Because.LINKED: "has a library that loads one of it",
+    Because.DEVICE: "has its code for the GPU in it",
+}
+
 
 class HoldClosure(StrEnum):
     """How much is held with a hold: what it needs to run, or only what it pins exactly."""
@@ -59,6 +66,11 @@ class Held(msgspec.Struct, frozen=True):
     def pin(self) -> str:
         """The requirement that only this version satisfies."""
         return f"{self.name}=={self.version}"
+
+    @property
+    def why(self) -> str | None:
+        """Why it is held, if the configuration does not name it: `torch requires ...`."""
+        return f"{self.pinned_by} {_WHY[self.because]}" if self.because else None
 
 
 class HoldSet(msgspec.Struct, frozen=True):

@@ -37,7 +37,7 @@ class Payload(msgspec.Struct, frozen=True):
     modules: bool = False
     """Whether there is Python code."""
     for_devices: bool = False
-    """Whether there is code that only a GPU runs, and nothing for the processor."""
+    """Whether there is code that only a GPU runs, and none for the processor."""
 
     @property
     def for_others(self) -> bool:
@@ -80,7 +80,7 @@ def _read(_stamp: tuple[int, ...], info: str) -> Payload:
         public=frozenset(filter(_is_public, shared)),
         native=bool(shared) or for_gpu or any(name.endswith(_OTHER_CODE) for name in names),
         modules=modules,
-        for_devices=for_gpu and not shared and not modules,
+        for_devices=for_gpu and not shared,
     )
 
 

@@ -66,18 +66,20 @@ def _held(row: Row, cause: Cause) -> str:
                 f"hold restore {row.name}`, or install that build by hand again"
                 f"{if_on_purpose(row.name, defect)}."
             )
-        case HeldReplaced(found, held, pinned_by):
+        case HeldReplaced(found, held, why):
             keep = f", `reconciler hold accept {row.name}` keeps the new one"
-            if pinned_by is not None:
-                keep = f"; {pinned_by} needs exactly that version"
+            if why is not None:
+                keep = f"; {why}"
             return (
                 f"{found} is installed instead of {held}, which is held: someone else replaced "
                 f"it. `reconciler hold restore {row.name}` restores it{keep}."
             )
-        case HeldMismatch(found, wanted):
+        case HeldMismatch(found, wanted, why):
+            kept = f"{found} is held and kept, though {by} {in_places(wanted)}. "
+            if why is not None:
+                return f"{kept}It is held because {why}. Change the requirement."
             return (
-                f"{found} is held and kept, though {by} {in_places(wanted)}. Change the "
-                "requirement, or install the build you want by hand and "
+                f"{kept}Change the requirement, or install the build you want by hand and "
                 f"`reconciler hold accept {row.name}`."
             )
         case _:
@@ -118,9 +120,9 @@ def _free(
             return f"{found} is installed, but constraint-dependencies requires {bound}"
         case NoUsableSource(problem):
             return str(problem)
-        case NeedsAnotherHeld(version, needs, held, held_version):
-            asked = in_places(needs)
-            return f"{row.name} {version} needs {asked}, but {held} {held_version} is held"
+        case NeedsAnotherHeld(version, needs, held, held_version, why):
+            asked, because = in_places(needs), f", because {why}" if why else ""
+            return f"{row.name} {version} needs {asked}, but {held} {held_version} is held{because}"
         case _:
             return _of_source(cause)
 

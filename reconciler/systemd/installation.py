@@ -163,9 +163,11 @@ def _project(wanted: Wanted, environ: Mapping[str, str]) -> tuple[Config, tuple[
 
 
 def _writable(config: Config, wanted: Wanted) -> tuple[Path, ...]:
-    """The environments, and the other folders that the service has to write."""
+    """The environments, the vault, and the other folders that the service has to write."""
     paths = [_existing(it.root) for it in config.environments.values()]
     paths += [config.service.state_dir]
+    if config.service.vault is not None:
+        paths += [_existing(config.service.vault)]
     if isinstance(config.http.listen, UnixAddress) and not wanted.socket:
         paths += [config.http.listen.path.parent]
     return tuple(

@@ -16,7 +16,7 @@ from reconciler.files.naming import naming
 from reconciler.trees.exchange import rename_exchange
 from reconciler.trees.own_files import NotOurs
 from reconciler.trees.workspace import remove_tree, sync_folder
-from reconciler.vault.clearing import discard
+from reconciler.vault.clearing import discard, is_imported
 from reconciler.vault.manifest import VaultFile, WholeCopy, is_id, read_copied_files
 from reconciler.vault.shelf import UNFINISHED, Shelf, known_contents, link_or_copy
 from reconciler.vault.store import COPY, INFO, MARK, Store, folders_in
@@ -96,13 +96,13 @@ def settle(store: Store, fresh: Path, copy: WholeCopy) -> None:
         if error.errno not in _EXISTS:
             raise
         _replace(folder, fresh)
-    for made in (folder, folder.parent.parent, folder.parent.parent.parent):
-        sync_folder(made.parent)
+    sync_folder(folder.parent)
 
 
 def _is_same(folder: Path, copy: WholeCopy) -> bool:
     try:
-        return read_copied_files(folder / COPY) == copy.files
+        same = read_copied_files(folder / COPY) == copy.files
+        return same and (is_imported(folder) or not copy.imported)
     except (OSError, NotOurs):
         return False
 
@@ -124,21 +124,18 @@ def _info_in(files: tuple[VaultFile, ...]) -> str | None:
     return next((dirname(path) for path in found), None)
 
 
-def make_folder(store: Store, folder: Path) -> bool:
-    """Make a folder in the vault, through no symbolic link; whether there was none.
+def make_folder(store: Store, folder: Path) -> None:
+    """Make a folder in the vault, through no symbolic link.
 
     Raises:
         OSError: It cannot be made.
     """
-    made = False
     for path in reversed([folder, *folder.parents]):
         if path != store.root and path.is_relative_to(store.root):
             if path.is_symlink():
                 path.unlink()
             if not path.is_dir():
-                path.mkdir()
-                made = True
-    return made
+                path.mkdir(mode=0o700)
 
 
 def tags_in(info: Path) -> tuple[str, ...]:

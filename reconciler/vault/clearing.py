@@ -28,7 +28,7 @@ def clear(store: Store, name: str) -> None:
     for folder in _entries(package / "copies"):
         if folder.name.startswith(UNFINISHED):
             remove_tree(folder)
-        elif used is not None and folder.name not in used and not _stays(folder):
+        elif used is not None and folder.name not in used and not is_imported(folder):
             discard(folder)
     needed = _needed(package / "copies")
     for path in _entries(package / "files"):
@@ -50,6 +50,14 @@ def discard(path: Path) -> None:
         remove_tree(leaving)
 
 
+def is_imported(folder: Path) -> bool:
+    """Whether a copy came from a file: it stays though no environment has it."""
+    try:
+        return read_copy(folder / COPY).imported
+    except (OSError, NotOurs):
+        return False
+
+
 def _entries(folder: Path) -> list[Path]:
     with suppress(FileNotFoundError, NotADirectoryError):
         return list(folder.iterdir())
@@ -62,14 +70,6 @@ def _used(store: Store, name: str) -> set[str] | None:
         return {use.manifest.copy for use in store.uses(name)}
     except (OSError, NotOurs):
         return None
-
-
-def _stays(folder: Path) -> bool:
-    """Whether a copy stays though nobody has it: it was brought from elsewhere."""
-    try:
-        return read_copy(folder / COPY).imported
-    except (OSError, NotOurs):
-        return False
 
 
 def _needed(copies: Path) -> set[str] | None:

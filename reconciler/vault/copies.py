@@ -125,9 +125,9 @@ class Vault:
 
     def listed(self) -> Iterator[tuple[NormalizedName, list[Path]]]:
         """Each package with the records of its copies, oldest first."""
-        if self.records.is_symlink():
-            return
         with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            if self.records.is_symlink():
+                return
             for package in filter(_is_folder, self.records.iterdir()):
                 files = numbered(package)
                 if files:

@@ -65,6 +65,8 @@ def take_over(former: Path, vault: Vault, writer: VaultWriter) -> None:
     if packages:
         with writer.alone():
             copies = [copy for package in packages for copy in _copies(package, vault)]
+            for copy in copies:
+                writer.make_place_for(copy.copy.name)
             writer.keep(copies)
         log.info("vault.moved", path=str(vault.store.root), copies=len(copies))
     remove_tree(former)

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
 
+from msgspec.structs import replace
+
 from reconciler.vault.copies import digest_of
 from reconciler.vault.manifest import VaultFile
 
@@ -59,9 +61,22 @@ class Shelf:
         if found is None:
             self._bring(source, target, may_link=may_link)
             found = os.lstat(target)
-        return VaultFile(
-            file.path, file.sha256, file.size, found.st_ino, found.st_mtime_ns, file.mode
-        )
+        return replace(file, inode=found.st_ino, mtime=found.st_mtime_ns)
+
+    def adopt(self, fresh: Path, file: VaultFile) -> VaultFile:
+        """The same for a new file in the folder, which is moved or, if not needed, removed.
+
+        Raises:
+            OSError: It cannot be moved.
+        """
+        target = f"{self._folder}/{file.key}"
+        found = self._usable(target, replace(file, inode=-1))
+        if found is None:
+            fresh.rename(target)
+            found = os.lstat(target)
+        else:
+            fresh.unlink()
+        return replace(file, inode=found.st_ino, mtime=found.st_mtime_ns)
 
     def _usable(self, target: str, file: VaultFile) -> os.stat_result | None:
         """What is there already, if it is right; one that was edited in place is not."""

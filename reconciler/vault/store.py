@@ -38,6 +38,7 @@ from reconciler.vault.whereabouts import BESIDE
 COPY, INFO, MARK = "copy.json", "info", "unfinished"
 _OWNER = "environment.json"
 _WAIT_SECONDS = 120.0
+_OTHERS = "it belongs to another user, and every user has a vault of their own"
 _LINK = "it is a symbolic link, and Reconciler writes nothing through one; remove the link"
 
 
@@ -79,6 +80,8 @@ class Store:
             raise NotADirectoryError(errno.ENOTDIR, _LINK, str(self.root))
         if os.geteuid() == 0:
             refuse_insecure(self.root)
+        if self.root.is_dir() and self.root.stat().st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, _OTHERS, str(self.root))
         if not self.root.is_dir():
             self.root.parent.mkdir(parents=True, exist_ok=True)
             self.root.mkdir(mode=0o700, exist_ok=True)

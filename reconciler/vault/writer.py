@@ -18,9 +18,10 @@ from packaging.utils import NormalizedName
 from reconciler.state.holds import Held
 from reconciler.state.installed import Distribution, is_unrecorded, record_of
 from reconciler.trees.durability import FileSystem
+from reconciler.trees.own_files import NotOurs
 from reconciler.trees.real_folders import RealFolders
 from reconciler.trees.tree import recorded_paths
-from reconciler.trees.workspace import PassLock, remove_tree, sync_folder, write_durably
+from reconciler.trees.workspace import PassLock, remove_tree, write_durably
 from reconciler.vault.adding import (
     begin,
     describe,
@@ -30,9 +31,9 @@ from reconciler.vault.adding import (
     tags_in,
     unfinished,
 )
-from reconciler.vault.clearing import clear
+from reconciler.vault.clearing import clear, is_imported
 from reconciler.vault.copies import Vault, digest_of
-from reconciler.vault.manifest import VaultFile, WholeCopy, WholeManifest, id_of
+from reconciler.vault.manifest import VaultFile, WholeCopy, WholeManifest, id_of, read_manifest
 from reconciler.vault.store import Owner, numbered, owner_file
 
 
@@ -94,16 +95,20 @@ class VaultWriter:
             OSError: It can be neither linked nor copied.
             ValueError: Its RECORD is malformed.
         """
-        self._lock.require(self._vault.prefix)
+        if not self._depth:
+            raise RuntimeError("the vault may be in use by another process")
         name = held.name
         recorded = {} if as_found else self._recorded_hashes(held.distribution)
         begin(self._store, name)
         try:
+            self.make_place_for(name)
             links, files, seen = self._take(held.distribution, added, recorded)
             omitted = self._omitted(held.distribution) if as_found else ()
             version = str(held.version)
+            id_ = id_of(name, version, files, links, omitted)
             copy = WholeCopy(
-                id=id_of(name, version, files, links, omitted), name=name, version=version,
+                id=id_, name=name, version=version,
+                imported=is_imported(self._store.copy_folder(name, id_)),
                 target=self._vault.target, tags=tags_in(held.distribution.info),
                 pinned_by=held.pinned_by, links=links, omitted=omitted, made=time.time(),
                 files=files,
@@ -142,6 +147,9 @@ class VaultWriter:
                 with suppress(OSError):
                     record.unlink(missing_ok=True)
             raise
+        else:
+            for one in copies:
+                self._forget_earlier(one.manifest)
         finally:
             for one in copies:
                 with suppress(OSError):  # else `prune` does it
@@ -151,17 +159,23 @@ class VaultWriter:
         return self._vault.records / manifest.name / f"{manifest.number}.json"
 
     def _record(self, manifest: WholeManifest) -> None:
+        write_durably(self._file_of(manifest), msgspec.json.encode(manifest).decode())
+
+    def make_place_for(self, name: str) -> None:
+        """The folder of the records of a package; on the disk before the first of them."""
         folder = self._vault.records
-        made = make_folder(self._store, folder)
+        make_folder(self._store, folder / name)
         if not owner_file(folder).exists():
             owner = Owner(str(self._vault.prefix))
             write_durably(owner_file(folder), msgspec.json.encode(owner).decode())
-        package = folder / manifest.name
-        made |= make_folder(self._store, package)
-        write_durably(self._file_of(manifest), msgspec.json.encode(manifest).decode())
-        if made:
-            for new in (package, folder, folder.parent):
-                sync_folder(new.parent)
+
+    def _forget_earlier(self, manifest: WholeManifest) -> None:
+        """Remove earlier records of the same copy: what is kept are different builds."""
+        for file in numbered(self._vault.records / manifest.name):
+            with suppress(OSError, NotOurs):
+                earlier = read_manifest(file, self._vault.prefix)
+                if earlier.copy == manifest.copy and earlier.number < manifest.number:
+                    file.unlink()
 
     def prune(self, keep: int) -> None:
         """Forget builds that are no longer held, except the newest `keep`.

@@ -60,7 +60,7 @@ def test_it_happened_while_no_service_ran(project, venv, journal, torch):
         assert all(hold.vaulted for hold in gone.values())
         assert f"torch {TORCH} has been removed" in gone["torch"].message
         assert "hold restore torch" in gone["torch"].message
-        assert "take it out of `hold`" in gone["torch"].message
+        assert "hold accept torch" in gone["torch"].message
 
     shutil.rmtree(project.directory / ".reconciler-vault")
     gone = holds(environment_for(project), journal)

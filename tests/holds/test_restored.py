@@ -30,13 +30,14 @@ from tests.support.environments import (
     make_venv,
     pythons,
     run_python,
+    run_uv,
     site_packages,
     tree_fingerprint,
     uninstall,
 )
 from tests.support.passes import Follower
 from tests.support.torch import TORCH, fake_torch
-from tests.support.vaults import content_of
+from tests.support.vaults import content_of, held_in
 
 ROCM = "pytorch-triton-rocm"
 
@@ -111,6 +112,66 @@ def test_it_comes_back_with_what_it_needs_in_a_recreated_environment(kept: Stand
     assert verdicts(kept) == (0, 0, 0)
 
 
+def test_it_comes_back_byte_for_byte_however_the_environment_was_lost(
+    stand: Stand, stack: list[Path], tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UV_CACHE_DIR", str(cache))
+        uninstall(stand.venv, *HELD)
+        install(stand.venv, *stack)  # so that uv's cache, which shares the files, can be cleaned
+        stand.project.write(["torch", "torchvision"])
+        assert all(hold.vaulted for hold in keep(stand).values())
+        before = contents(stand)
+        for how, lose in _WAYS.items():
+            lose(stand)
+            assert contents(stand) != before, how
+            for name in ("torch", "torchvision"):
+                restored(stand, name)
+            assert contents(stand) == before, how
+            assert_whole(stand.venv)
+            holds = keep(stand)
+            assert all(holds[name].intact and holds[name].vaulted for name in HELD), how
+
+
+def _clear(stand: Stand) -> None:
+    run_uv(
+        "venv", "--quiet", "--no-project", "--clear", "--python", sys.executable, str(stand.venv)
+    )
+
+
+def _remove(stand: Stand) -> None:
+    shutil.rmtree(stand.venv)
+    make_venv(stand.venv)
+
+
+def _sync(stand: Stand) -> None:
+    """`uv sync` makes the environment again, with what the index has."""
+    shutil.rmtree(stand.venv)
+    run_uv("sync", "--quiet", "--no-config", "--project", str(stand.project.directory),
+           "--default-index", stand.index.url, "--python", sys.executable)  # fmt: skip
+    assert stand.packages()["torch"] != TORCH
+
+
+def _prune(stand: Stand) -> None:
+    shutil.rmtree(stand.venv)
+    run_uv("cache", "prune", "--quiet")
+    run_uv("cache", "clean", "--quiet")
+    make_venv(stand.venv)
+
+
+def _move(stand: Stand) -> None:
+    moved = stand.project.directory.rename(stand.project.directory.with_name("moved"))
+    stand.project, stand.venv = replace(stand.project, directory=moved), moved / ".venv"
+    _remove(stand)
+
+
+_WAYS = {
+    "rm -rf .venv": _remove, "uv venv --clear": _clear, "uv sync": _sync,
+    "uv cache prune": _prune, "mv": _move,
+}  # fmt: skip
+
+
 def test_it_comes_back_before_anything_else_is_installed(kept: Stand) -> None:
     """Else uv would install what fits another torch, or none."""
     kept.settings["on_hold_broken"] = "restore"
@@ -154,6 +215,23 @@ def test_an_environment_that_never_held_it_gets_the_copy(
     assert contents(kept) == before
     assert_whole(kept.venv)
     assert all(hold.intact and hold.vaulted for hold in keep(kept).values())
+
+
+def test_what_a_moved_project_held_is_known_and_comes_back_by_itself(
+    kept: Stand, tmp_path: Path
+) -> None:
+    before = contents(kept)
+    kept.settings["on_hold_broken"] = "restore"
+    moved = kept.project.directory.rename(tmp_path / "moved")
+    shutil.rmtree(moved / ".venv")
+    kept.project, kept.venv = replace(kept.project, directory=moved), moved / ".venv"
+
+    status, said = command(kept, "apply")
+
+    assert (status, said["result"]) == (0, "changed")
+    assert contents(kept) == before
+    assert held_in(kept.store, kept.venv).keys() == HELD.keys()
+    assert len(list(kept.store.glob("environments/*"))) == 1
 
 
 def test_a_copy_for_another_python_is_refused_with_the_reason(kept: Stand) -> None:

@@ -218,9 +218,9 @@ class TestBroken:
         install(stand.venv, make_wheel(tmp_path, "pytorch-triton-rocm", "9.0"))
         triton = keep(stand)["pytorch-triton-rocm"]
         assert (triton.intact, triton.found) == (False, "9.0")
-        assert "torch needs just that version" in triton.message
+        assert "torch requires just this release of it" in triton.message
         assert "accept" not in triton.message
-        with pytest.raises(NothingToAccept, match=r"9\.0 is not what torch pins"):
+        with pytest.raises(NothingToAccept, match=r"9\.0 is not what torch requires"):
             accept(stand, "pytorch-triton-rocm")
 
     def test_what_is_gone_says_how_to_do_without(self, stand):
@@ -298,7 +298,12 @@ class TestCompanions:
         assert cuda.packages()["nvidia-nvjitlink"] == "13.2"
         assert "tqdm" not in cuda.packages()
         pinned = {n: h.pinned_by for n, h in keep(cuda).items()}
-        assert pinned == {"torch": None, "cuda-toolkit": "torch", "nvidia-cublas": "cuda-toolkit"}
+        assert pinned == {
+            "torch": None,
+            "cuda-toolkit": "torch",
+            "nvidia-cublas": "cuda-toolkit",
+            "nvidia-nvjitlink": "cuda-toolkit",
+        }
 
     def test_another_build_takes_them_along_and_all_come_back(self, cuda, tmp_path):
         keep(cuda)

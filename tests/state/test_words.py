@@ -58,6 +58,10 @@ SENTENCES = [
         causes.NeedsAnotherHeld(V2, "torch>=2", TORCH, V1),
         "numpy 2.0 needs torch>=2, but torch 1.0 is held",
     ),
+    (
+        causes.NeedsAnotherHeld(V2, "triton>=2", TORCH, V1, "a hold requires it"),
+        "numpy 2.0 needs triton>=2, but torch 1.0 is held, because a hold requires it",
+    ),
     (causes.Kept(), "held: never installed, replaced or removed"),
     (
         causes.HeldMissing("numpy>=2"),
@@ -65,13 +69,20 @@ SENTENCES = [
     ),
     (causes.HeldBroken("its RECORD is gone"), "its RECORD is gone. It is held, so it is not"),
     (
-        causes.HeldReplaced(V2, V1, None),
+        causes.HeldReplaced(V2, V1),
         REPLACED
         + "`reconciler hold restore numpy` restores it, `reconciler hold accept numpy` keeps",
     ),
     (
-        causes.HeldReplaced(V2, V1, TORCH),
-        REPLACED + "`reconciler hold restore numpy` restores it; torch needs exactly that version.",
+        causes.HeldReplaced(V2, V1, "torch requires just this release of it"),
+        REPLACED + "`reconciler hold restore numpy` restores it; torch requires just this release",
+    ),
+    (
+        causes.HeldMismatch(V1, "numpy>=2", "torch requires this line of releases of it"),
+        (
+            "1.0 is held and kept, though the project declares numpy>=2. It is held because torch "
+            "requires this line of releases of it. Change the requirement."
+        ),
     ),
     (
         causes.HeldMismatch(V1, "numpy>=2"),

@@ -9,6 +9,7 @@ from reconciler.cli.json_output import HistoryDocument
 from reconciler.cli.opening import opened
 from reconciler.cli.options import Options
 from reconciler.cli.reach import served
+from reconciler.cli.sizes import size_of
 from reconciler.cli.targets import chosen, configuration
 from reconciler.cli.terminal.changes import show_changes
 from reconciler.cli.terminal.output import QUIET, Output, complain, harmless
@@ -142,17 +143,7 @@ def _row(it: PassStatus, when: str, *, reasons: bool) -> tuple[str | None, ...]:
 def _generation(it: GenerationStatus, *, now_text: str | None) -> tuple[str | None, ...]:
     number = f"{it.number} (live)" if it.live else str(it.number)
     packages = str(it.packages) if it.packages else None
-    return number, now_text, packages, size(it.bytes_own)
-
-
-def size(count: int | None) -> str | None:
-    """A number of bytes in a readable unit."""
-    if count is None:
-        return None
-    amount, units = float(count), ["B", "KiB", "MiB", "GiB"]
-    while amount >= 1024 and len(units) > 1:
-        amount, units = amount / 1024, units[1:]
-    return f"{amount:.0f} {units[0]}" if units[0] == "B" else f"{amount:.1f} {units[0]}"
+    return number, now_text, packages, size_of(it.bytes_own) if it.bytes_own is not None else None
 
 
 def _show_entry(detail: PassDetail, output: Output) -> None:

@@ -112,9 +112,10 @@ def _holds(config: Config, target: EnvironmentConfig, service: Served | None) ->
 @click.option("--force", is_flag=True, help="Even if the environment is only observed.")
 @click.pass_obj
 def restore(options: Options, *, name: str, reason: str | None, force: bool) -> int:
-    """Restore the held build of NAME from the vault, offline.
+    """Restore the held build of NAME from the vault, offline, with what it needs.
 
-    Every file of the copy is checked first. Another package that claims the same files is removed
+    Also in an environment that was recreated, moved, or does not exist yet. Only what differs is
+    checked and changed. Another package that claims the same files is removed
     if nothing requires it. Anything else that an intruder brought along stays, and is listed.
     """
     package = canonicalize_name(name)
@@ -132,7 +133,11 @@ def restore(options: Options, *, name: str, reason: str | None, force: bool) -> 
 @click.option("--reason", metavar="TEXT", help="Why, for the history and the log.")
 @click.pass_obj
 def accept(options: Options, *, name: str, reason: str | None) -> int:
-    """Hold the build of NAME that is installed now."""
+    """Hold NAME as it is now.
+
+    Another build, one without some of its files or without a RECORD, edited files, or that it is
+    gone: what counts from now on is said, and what it needs is accepted with it.
+    """
     asked = Accept(package=canonicalize_name(name), reason=reason)
     return _act(options, name, asked, Direct.accept)
 

@@ -23,7 +23,7 @@ def show_pass(detail: PassDetail, name: str, output: Output) -> None:
     color = MARKS.get(detail.result, "") if detail.result else ""
     output.say(f"{name}: {summary(detail)}.", color or GOOD, bold=True)
     if detail.message and detail.trigger in (Trigger.RESTORE, Trigger.ACCEPT):
-        output.say(detail.message, DOUBT if detail.trigger == Trigger.RESTORE else "")
+        output.say(detail.message, DOUBT if detail.trigger == Trigger.RESTORE else None)
 
 
 def summary(detail: PassDetail) -> str:
