@@ -37,7 +37,8 @@ def snapshot_of_nothing(
     """
     interpreter = _to_be(config)
     markers, installed = interpreter.markers, Installed({})
-    before = expected(installed, config.hold, vault_of(interpreter, store))
+    vault = vault_of(interpreter, store)
+    before = expected(installed, config.hold, vault)
     holds = hold_set(config.hold, before, markers, config.hold_closure)
     try:
         desired = declared_by(config, markers, environ)
@@ -47,7 +48,10 @@ def snapshot_of_nothing(
             interpreter, None, bad.problem, installed, holds, {}, Drift(()), store=store
         )
     cautions = tuple(unsupported(*desired.configured, environ))
-    drift = diff(desired, installed, holds, {}, markers, Adjustments.of(settings))
+    drift = diff(
+        desired, installed, holds, {}, markers, Adjustments.of(settings),
+        copied=vault.version_to_restore,
+    )  # fmt: skip
     elsewhere = declared_elsewhere(config, desired)
     return Snapshot(
         interpreter,

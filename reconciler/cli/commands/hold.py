@@ -24,6 +24,8 @@ from reconciler.cli.terminal.progress import Follower, following
 from reconciler.config import Config, EnvironmentConfig
 from reconciler.daemon.requests import Accept, Restore
 from reconciler.environment.absent import snapshot_of_nothing
+from reconciler.environment.environment import Environment
+from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.standing import INSTALL_IT, NEVER_INSTALLED
 from reconciler.passes.runner import Recorded
 from reconciler.state.holds import matches
@@ -96,10 +98,7 @@ def _holds(config: Config, target: EnvironmentConfig, service: Served | None) ->
         return service.environment.holds
     environment = opened(config, target)
     refuse_interrupted(environment)
-    if not environment.exists:
-        nothing = snapshot_of_nothing(target, os.environ, environment.store)
-        return holds_seen(config, environment, nothing)
-    return holds_seen(config, environment, environment.look(audit_files=True))
+    return holds_seen(config, environment, _seen(environment, target))
 
 
 @hold.command(
@@ -145,23 +144,27 @@ def accept(options: Options, *, name: str, reason: str | None) -> int:
 def _refuse_unheld(
     config: Config, target: EnvironmentConfig, name: str, asked: Restore | Accept
 ) -> None:
-    """Refuse what can come to nothing, before a pass begins; what is not clear, the pass finds out.
+    """Refuse what can come to nothing, before a pass begins.
 
     Raises:
         click.ClickException: It is not held, or there is nothing to restore.
     """
-    environment, package = opened(config, target), canonicalize_name(name)
-    covered = matches(package, target.hold)
-    if covered and not (environment.exists and isinstance(asked, Restore)):
-        return
-    known = {it.name for it in _holds(config, target, None)} if environment.exists else set()
+    package = canonicalize_name(name)
+    known = [it.name for it in _holds(config, target, None)]
     if package in known:
         return
-    if not covered:
-        near = nearest(name, sorted(known))
+    if not matches(package, target.hold):
+        near = nearest(name, known)
         raise click.ClickException(f"{name} is not held in {target.name}. {near}")
-    if not environment.look().vault.offered(package):
+    restoring = isinstance(asked, Restore)
+    if not (restoring and _seen(opened(config, target), target).vault.offered(package)):
         raise click.ClickException(f"{name} {NEVER_INSTALLED} in {target.name}. {INSTALL_IT}")
+
+
+def _seen(environment: Environment, target: EnvironmentConfig) -> Snapshot:
+    if environment.exists:
+        return environment.look(audit_files=True)
+    return snapshot_of_nothing(target, os.environ, environment.store)
 
 
 _Act = Callable[[Direct, NormalizedName, Follower, str | None], Recorded]
@@ -177,8 +180,6 @@ def _act(
     service = served(config, target)
     if service is None:
         recovered(config, target)
-    package = canonicalize_name(name)
-    if service is None:
         _refuse_unheld(config, target, name, asked)
     if not force:
         refuse_observed(target, service)
@@ -186,7 +187,7 @@ def _act(
         return show_outcome(service, service.client.ask(service.name, asked), output)
     refuse_claimed(config, target)
     with direct(config, target) as local, following(output, target.name) as follower:
-        recorded = act(local, package, follower, asked.reason)
+        recorded = act(local, canonicalize_name(name), follower, asked.reason)
     output.json(recorded.detail)
     show_pass(recorded.detail, target.name, output)
     return exit_status(recorded.detail)
