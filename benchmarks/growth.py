@@ -56,7 +56,8 @@ def growth(scene: Scene, rounds: int) -> list[Row]:
                 value += f", and {after.spent:.0f} ms after it"
             rows.append(Row(f"{what}, {count} packages, processor time", value, "", None))
         rows.append(_linear(what, found[ours.name]))
-        panels.append(Panel(what.replace("`", ""), [Curve(n, it) for n, it in found.items()]))
+        curves = [Curve(name.replace("`", ""), costs) for name, costs in found.items()]
+        panels.append(Panel(what.replace("`", ""), curves))
     PLOTS.write_text(draw(panels, "packages installed", "ms of processor time"))
     return rows
 

@@ -92,6 +92,7 @@ class _Comparison:
         self.declared: set[NormalizedName] = set()
         self.needed_by: dict[NormalizedName, Distribution] = {}
         """What requires a package, the first one that does."""
+        self._held: dict[NormalizedName, bool] = {}
 
     def run(self, desired: Desired) -> Drift:
         rows = one_each(self._declared(declared) for declared in desired.requirements)
@@ -114,7 +115,7 @@ class _Comparison:
         elif (
             declared.unusable is not None
             and asked is declared.requirement
-            and not self.holds.covers(declared.name)
+            and not self._is_held(declared.name)
         ):
             cause = NoUsableSource(declared.unusable)
         else:
@@ -124,7 +125,7 @@ class _Comparison:
             declared.requirement.url or (declared.source and declared.source.url) or specifier
         )
         installed = str(found.version) if found else None
-        held = self.holds.covers(declared.name)
+        held = self._is_held(declared.name)
         return Row(declared.name, required, installed, cause, held=held, origins=declared.origins)
 
     def _judge(
@@ -146,7 +147,7 @@ class _Comparison:
             placed: Whether the project that requires it takes it from a folder or a file.
         """
         name = canonicalize_name(requirement.name)
-        if self.holds.covers(name):
+        if self._is_held(name):
             return self._judge_held(requirement, source, found)
         if found is None:
             return Missing()
@@ -159,6 +160,13 @@ class _Comparison:
             or self.adjustments.out_of_bounds(found, self.markers)
             or Met()
         )
+
+    def _is_held(self, name: NormalizedName) -> bool:
+        """Whether a pattern covers it; asked for every edge, and there are twenty patterns."""
+        known = self._held.get(name)
+        if known is None:
+            known = self._held[name] = self.holds.covers(name)
+        return known
 
     def _stale(self, name: NormalizedName) -> Stale | None:
         """Why uv would install it again from the folder or file that it came from, or None."""
@@ -231,7 +239,7 @@ class _Comparison:
                 return row
             return replace(row, required_by=by.name, dependent_version=by.version)
         installed = str(found.version) if found else None
-        held = self.holds.covers(name)
+        held = self._is_held(name)
         return Row(name, _bare(requirement), installed, cause, parent.name, parent.version, held)
 
     def _held_but_broken(self, shown: set[NormalizedName]) -> Iterator[Row]:

@@ -83,11 +83,12 @@ class MetadataCache:
         """The distribution with the dist-info folder `path`."""
         key = path.rpartition("/")[2], stamp
         info = Path(path)
-        found = self._known.get(key) or read_distribution(info)
-        found = found if found.info == info else replace(found, info=info)
-        if found.defect is None:
-            self._known[key] = found
-        return found
+        found = self._known.get(key)
+        if found is None:
+            found = read_distribution(info)
+            if found.defect is None:
+                self._known[key] = found
+        return found if found.info == info else replace(found, info=info)
 
     def keep(self, distributions: Iterable[Distribution]) -> None:
         """Keep only these."""

@@ -182,7 +182,10 @@ class Workspace(msgspec.Struct, frozen=True):
         Raises:
             OSError: It cannot be moved.
         """
-        folder.rename(self._new_folder(_GONE) / folder.name)
+        target = self.root / f"{_GONE}{folder.name}"  # needs no space on a full disk
+        if os.path.lexists(target):
+            target = self._new_folder(_GONE) / folder.name
+        folder.rename(target)
 
     def discarded(self) -> list[Path]:
         """What waits to be removed. Nobody uses it, so no lock is needed."""

@@ -50,8 +50,8 @@ _IDLE_THREADS_STAY = 12.0
 _STEADY = 30
 _POOL = min(32, (os.cpu_count() or 1) + 4)
 """The most threads of asyncio's pool, which are made when they are first needed, and then stay."""
-_LINGERING = 9
-"""Descriptors of watches that were given up: each has up to three, and returns within a minute."""
+_LINGERING = 3
+"""Descriptors of watches that are just being given up: one each."""
 _SHOWN_EVERY = 20
 
 

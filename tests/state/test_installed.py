@@ -10,6 +10,7 @@ from packaging.version import Version
 from reconciler.environment.interpreter import inspect
 from reconciler.state.installed import (
     InstalledReader,
+    MetadataCache,
     audit,
     missing_files,
 )
@@ -160,6 +161,18 @@ def test_looking_opens_no_file_of_an_unchanged_environment(site, reader):
     info = site.add("one")
     reader.read()
     assert not was_opened(info / "METADATA", reader.read)
+
+
+def test_one_clone_after_another_is_read_from_what_is_known(site, tmp_path):
+    info = site.add("one")
+    metadata = MetadataCache()
+    live = InstalledReader([site.folder], metadata)
+    for number in range(3):  # passes, each with a stage of its own, and a change
+        site.add(f"new-{number}")
+        metadata.keep(live.read().all())
+        stage = tmp_path / str(number)
+        shutil.copytree(site.folder, stage, copy_function=os.link)
+        assert not was_opened(info / "METADATA", InstalledReader([stage], metadata).read), number
 
 
 def test_looking_opens_no_record_of_a_package_that_is_there_once(site, reader):
