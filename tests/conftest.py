@@ -1,5 +1,6 @@
 """Fixtures that every test may use: an index, wheels, environments, projects, services."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,13 @@ _FOREIGN_NAMES = frozenset(
     | {"TERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"}
 )
 _OPT_IN = "RECONCILER_TEST_"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Keep the collector off what stays to the end: each pass forks, and would copy its pages."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -12,6 +12,7 @@ import pytest
 
 from tests.cli.conftest import Studio
 from tests.support.processes import reconciler_command, run_cli, wait_until
+from tests.support.thorough import only
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy")
 NO_NETWORK = dict.fromkeys(_PROXIES, "http://127.0.0.1:9")
@@ -75,6 +76,7 @@ def test_whatever_ends_it_leaves_nothing_behind(
     assert list(folder.iterdir()) == []
 
 
+@only
 def test_the_picture_shows_the_terminal_and_fetches_nothing(tmp_path: Path, folder: Path) -> None:
     picture = tmp_path / "images" / "demo.svg"
 

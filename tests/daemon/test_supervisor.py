@@ -232,7 +232,7 @@ def test_no_thread_stays_behind_after_a_reload(folder) -> None:
         async with supervising(with_notice(1)) as supervisor:
             await until(lambda: len(tellers) == 1)
             before = threading.active_count()
-            for count in range(2, 22):
+            for count in range(2, 10):
                 supervisor.apply(with_notice(count))
                 await until(lambda told=count: len(tellers) == told)
             await until(lambda: alive() == 1)

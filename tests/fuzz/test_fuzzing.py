@@ -23,7 +23,7 @@ from tests.fuzz.mutations import grown, mutated
 from tests.fuzz.readers import Reader, readers
 from tests.support.attacks import COUNTED
 
-_ORDINARY = 30
+_ORDINARY = 15
 _INPUTS = int(os.environ.get("RECONCILER_TEST_FUZZ", _ORDINARY))
 _SEED = int(os.environ.get("RECONCILER_TEST_FUZZ_SEED", "1"))
 _SLOW = 3.0

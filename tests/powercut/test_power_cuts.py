@@ -1,6 +1,6 @@
 """Power cuts in the middle of a command, replayed from what it really wrote to its disk.
 
-An ordinary run tries a few hundred. As many as you like, here 10,000:
+An ordinary run tries a hundred. As many as you like, here 10,000:
 
     RECONCILER_TEST_POWER_CUTS=10000 uv run pytest -n 2 tests/powercut
 
@@ -22,7 +22,7 @@ from tests.powercut.recording import SCENARIOS, SIZES, fill, record
 from tests.support.attacks import COUNTED
 from tests.support.index import PackageIndex
 
-_ORDINARY = 180
+_ORDINARY = 108
 _STATES = int(os.environ.get("RECONCILER_TEST_POWER_CUTS", _ORDINARY))
 _SEED = int(os.environ.get("RECONCILER_TEST_POWER_CUT_SEED", "1"))
 _ONE = os.environ.get("RECONCILER_TEST_POWER_CUT", "")

@@ -278,10 +278,10 @@ def crowd(folder: Path, n: int) -> Installed:
     return InstalledReader([folder]).read()
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Processor time of the quickest of three runs; a refusal is as good as a result."""
+def seconds(work: Callable[[], object], runs: int) -> float:
+    """Processor time of the quickest of so many runs; a refusal is as good as a result."""
     spent = []
-    for _ in range(3):
+    for _ in range(runs):
         start = time.process_time()
         with suppress(ExpectedEnd, ValueError, OSError):
             work()
@@ -303,8 +303,8 @@ class Growth:
     def check(self, name: str, small: Callable[[], object], large: Callable[[], object]) -> float:
         """How long the larger one takes."""
         self.count += 1
-        for _ in range(3):  # a busy machine may be slow once
-            few, many = seconds(small), seconds(large)
+        for runs in (1, 3, 3):  # a busy machine may be slow once
+            few, many = seconds(small, runs), seconds(large, runs)
             if many <= self.most * max(few, FLOOR):
                 return many
             if many > 2:

@@ -23,6 +23,8 @@ from typing import NamedTuple
 import uv
 from packaging.utils import canonicalize_name
 
+from tests.support import ready_made
+
 SUPPORTED = tuple(f"3.{minor}" for minor in range(8, 14))
 
 
@@ -89,8 +91,15 @@ def make_venv(path: Path, python: str | Path | None = None, *options: str) -> Pa
         options: Further options of `uv venv`.
     """
     interpreter = pythons()[python] if isinstance(python, str) else python or sys.executable
-    made_by = ["venv", "--quiet", "--no-project", *options]
-    run_uv(*made_by, "--python", str(interpreter), str(path))
+    made_by = ["venv", "--quiet", "--no-project", *options, "--python", str(interpreter)]
+
+    def by_uv(path: Path) -> str:
+        return run_uv(*made_by, str(path))
+
+    if options:
+        by_uv(path)
+    else:
+        ready_made.make(path, str(interpreter), by_uv)
     return path
 
 
@@ -99,7 +108,8 @@ def install(venv: Path, *arguments: str | Path) -> None:
 
     Dependencies are left out: a test says what it wants installed.
     """
-    run_uv("pip", "install", *_offline(venv), "--no-deps", *map(str, arguments))
+    command = ["pip", "install", *_offline(venv), "--no-deps", *map(str, arguments)]
+    ready_made.install(venv, arguments, lambda: run_uv(*command))
 
 
 def uninstall(venv: Path, *names: str) -> None:

@@ -41,6 +41,46 @@ def test_every_python_of_this_machine_takes_a_wheel(short: str, tmp_path: Path) 
     assert_whole(venv)
 
 
+def written(root: Path) -> dict[str, tuple[int, object, bool]]:
+    """Everything in a folder: mode, contents, and whether uv's cache has it too."""
+    shown: dict[str, tuple[int, object, bool]] = {}
+    for path in root.rglob("*"):
+        one = path.lstat()
+        held: object = None
+        if path.is_symlink():
+            held = path.readlink()
+        elif path.is_file():
+            held = path.read_bytes().replace(bytes(root), b"HERE").splitlines()
+            if path.name == "RECORD":  # uv's order is no order; `assert_whole` sees to the scripts
+                held = sorted(line for line in held if not line.startswith(b"../../../bin/"))
+        shown[str(path.relative_to(root))] = (
+            one.st_mode,
+            held,
+            path.is_file() and one.st_nlink > 1,
+        )
+    return shown
+
+
+def test_what_is_ready_made_is_what_uv_makes(tmp_path: Path, gpu_wheels: list[Path]) -> None:
+    by_uv = tmp_path / "by-uv"
+    run_uv("venv", "--quiet", "--no-project", "--python", sys.executable, str(by_uv))
+    ready = [make_venv(tmp_path / f"ready-{number}") for number in range(4)]
+    assert [written(venv) for venv in ready] == [written(by_uv)] * 4
+
+    options = ["--no-config", "--offline", "--no-index", "--no-deps", "--python", str(by_uv)]
+    run_uv("pip", "install", *options, *map(str, gpu_wheels))
+    for venv in ready:
+        install(venv, *gpu_wheels)
+    expected = written(by_uv)
+    assert any(is_cached for _, _, is_cached in expected.values())
+    for venv in ready:
+        assert_whole(venv)
+        assert written(venv) == expected
+    modules = [site_packages(venv) / "torch/__init__.py" for venv in (by_uv, *ready)]
+    places = {module.stat().st_ino for module in modules}
+    assert len(places) == 1, "not the file of uv's cache"
+
+
 def test_fingerprint_tells_a_replaced_file_from_the_same_file(tmp_path: Path, venv: Path) -> None:
     install(venv, make_wheel(tmp_path, "thing", "1.0"), make_wheel(tmp_path, "other", "1.0"))
     before = tree_fingerprint(venv, "thing")
