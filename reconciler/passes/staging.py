@@ -22,6 +22,7 @@ from reconciler.trees.census import Census
 from reconciler.trees.fingerprints import Fingerprints, fingerprints
 from reconciler.trees.stage import STAGE, StagingImpossible, clone
 from reconciler.trees.tree import Tree
+from reconciler.trees.workspace import remove_tree
 
 log = get_logger(__name__)
 
@@ -75,6 +76,18 @@ def clone_live(running: Pass, snapshot: Snapshot, work: Path) -> Staging:
         return impossible
     running.spent("clone", time.monotonic() - started)
     return stage, census
+
+
+def clone_again(running: Pass, snapshot: Snapshot, work: Path) -> Staging:
+    """Clone the live tree once more, since the stage may not go live.
+
+    Raises:
+        Exception: As for `clone_live`.
+    """
+    stage = work / STAGE
+    remove_tree(stage)
+    stage.mkdir()
+    return clone_live(running, snapshot, work)
 
 
 def make_live(running: Pass, replacement: Replacement, staging: Staging, prove: Prove) -> Published:
