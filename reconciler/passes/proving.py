@@ -80,11 +80,12 @@ class ImportProof:
         """
         snapshot, layout = self._snapshot, self._snapshot.interpreter.layout
         going = {*decision.install, *decision.remove}
-        if self._mode is Proof.OFF or not going & snapshot.installed.distributions.keys():
+        full = self._mode is Proof.FULL
+        hurting = going if full else going & snapshot.installed.distributions.keys()
+        if self._mode is Proof.OFF or not hurting:
             return
         declared = snapshot.desired.requirements if snapshot.desired else ()
         needs = needs_of(after, (one.requirement for one in declared), snapshot.markers)
-        full = self._mode is Proof.FULL
         selection = select(snapshot.installed, after, going, needs, layout, everything=full)
         trial = self._try(tree.folder, selection.imports, selection.first)
         self._note(trial, selection, needs)

@@ -36,10 +36,15 @@ def modules_of(distribution: Distribution, layout: ImportLayout) -> tuple[str, .
     """
     if distribution.unseen is not None:
         return ()
+    recorded = _recorded(distribution, layout)
     stated = _stated(distribution)
     if stated is not None:
-        return stated[:MOST_MODULES]
-    found = tuple(_recorded(distribution, layout)) or _top_level(distribution)
+        there = recorded.has if recorded else _is_offered
+        found = tuple(name for name in stated if _is_offered(name) and there(name))
+    elif recorded:
+        found = tuple(recorded.offered(f"{distribution.info.parent}/"))
+    else:
+        found = _top_level(distribution)
     return found[:MOST_MODULES]
 
 
@@ -52,8 +57,7 @@ def _stated(distribution: Distribution) -> tuple[str, ...] | None:
     if b"\nimport-name" not in head.lower():
         return None
     stated = [line.partition(";") for line in headers_of(head)["import-name"]]
-    names = (name.strip() for name, _, kind in stated if kind.strip() != "private")
-    return tuple(filter(_is_offered, names))
+    return tuple(name.strip() for name, _, kind in stated if kind.strip() != "private")
 
 
 def _top_level(distribution: Distribution) -> tuple[str, ...]:
@@ -66,14 +70,16 @@ def _top_level(distribution: Distribution) -> tuple[str, ...]:
     return tuple(filter(_is_offered, names))
 
 
-def _recorded(distribution: Distribution, layout: ImportLayout) -> Iterator[str]:
+def _recorded(distribution: Distribution, layout: ImportLayout) -> "_Folder | None":
+    """The modules in its RECORD; None if it has none, as a project that is installed as a link."""
     try:
         paths = () if distribution.legacy else read_recorded_paths(distribution.info)
     except (OSError, ValueError):
-        return
+        return None
     site = f"{distribution.info.parent}/"
     inside = (path[len(site) :].split("/") for path in paths if path.startswith(site))
-    yield from _Folder.of(inside, layout).offered(site)
+    folder = _Folder.of(inside, layout)
+    return folder if folder.modules or folder.folders else None
 
 
 class _Folder(msgspec.Struct):
@@ -95,6 +101,14 @@ class _Folder(msgspec.Struct):
                 there = there.folders.setdefault(folder, cls())
             there.modules.add(module)
         return root
+
+    def has(self, dotted: str) -> bool:
+        """Whether there is a module, a package or a namespace of that name."""
+        name, _, rest = dotted.partition(".")
+        inside = self.folders.get(name)
+        if rest:
+            return inside is not None and inside.has(rest)
+        return inside is not None or name in self.modules
 
     def offered(self, path: str, dotted: str = "") -> Iterator[str]:
         """The modules in it; of a folder that is not a package itself, those in that one.

@@ -50,7 +50,7 @@ class Seed(NamedTuple):
         old = make_wheel(folder, self.lib, before, files=self._files(self.old, self.lib))
         new = make_wheel(
             folder, self.lib, after, files=self._files(self.new, self.lib),
-            metadata_extra=self.lines,
+            metadata_extra=[str(self._named(line)) for line in self.lines],
         )  # fmt: skip
         if self.user is None:
             return [old], [new]
@@ -78,7 +78,7 @@ def breaking(compiled: bytes) -> list[Seed]:
     Args:
         compiled: An extension that needs a symbol which nobody defines.
     """
-    big = "import sys\nfor _ in range(1024):\n    sys.stderr.write('x' * 2**20)\n"
+    big = "import os\nfor _ in range(1024):\n    os.write(2, b'x' * 2**20)\n"
     shadow = "import sys; sys.path.insert(0, sitedir + '/LIB_first')\n"
     return [
         Seed("removed-name", FINE, "gone = 1\n", USING_GONE, "cannot import name 'gone'"),
@@ -158,6 +158,7 @@ def harmless(compiled: bytes) -> list[Seed]:
              "threading.Thread(target=time.sleep, args=(600,)).start()\n", user="import LIB\n"),
         Seed("h-atexit", "import atexit, time\natexit.register(time.sleep, 600)\n"),
         Seed("h-optional", "try:\n    import cupy_is_not_there\nexcept ImportError:\n    pass\n"),
+        Seed("h-stated-nonsense", FINE, lines=["Import-Name: never_there"]),
         Seed("h-private", {"LIB/__init__.py": FINE, "_LIB_private.py": "raise OSError\n"}),
         Seed("h-private-part", {"LIB/__init__.py": "", "LIB/_part.py": "raise OSError\n"}),
         Seed("h-tests", {"LIB.py": FINE, "tests/__init__.py": "raise OSError\n",

@@ -26,7 +26,7 @@ def seeded(project, venv, index, tmp_path):
         index.add(first[0])
         install(venv, *first)
         project.write(wanted)
-        return environment_for(project, proof_budget=24.0)
+        return environment_for(project, proof_budget=32.0)
 
     return seed
 
