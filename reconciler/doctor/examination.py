@@ -12,6 +12,7 @@ from reconciler.config import Config, EnvironmentConfig
 from reconciler.config.locate import xdg_folder
 from reconciler.doctor import machine, packages, place
 from reconciler.doctor.finding import Finding, Verdict, fine, problem, warning
+from reconciler.doctor.imports import check_imports
 from reconciler.doctor.index import check_indexes
 from reconciler.environment.creation import obstacle_to
 from reconciler.environment.environment import Environment
@@ -132,6 +133,7 @@ def _environment(
     yield from packages.check_holds(snapshot)
     yield from packages.check_lock(snapshot)
     yield from packages.check_shared_files(snapshot)
+    yield check_imports(target, snapshot)
     if installer.verdict is Verdict.OK:  # uv would wait for the other one (uv-facts 17)
         yield from _indexes(environment, snapshot)
 

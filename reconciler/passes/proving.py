@@ -16,9 +16,9 @@ from reconciler.log.logger import get_logger
 from reconciler.passes.running import Pass
 from reconciler.planning.decision import Decision
 from reconciler.proof.blame import Suspects, found_by_undoing, words_of
-from reconciler.proof.dependents import Needs, needs_of
+from reconciler.proof.dependents import DependencyGraph, needs_of
 from reconciler.proof.selection import Selection, comparable, select
-from reconciler.proof.trial import Budget, Place, try_imports
+from reconciler.proof.trial import Budget, TrialPlace, try_imports
 from reconciler.proof.verdict import Import, Trial, Tried, packages_of
 from reconciler.state.installed import Installed
 from reconciler.status import FailedImport, Failure, PassProof, ProvenImport, Reason
@@ -28,7 +28,7 @@ from reconciler.trees.undoing import undo_in_stage
 log = get_logger(__name__)
 
 
-class Broken(msgspec.Struct, frozen=True):
+class BrokenImports(msgspec.Struct, frozen=True):
     """Imports that failed in a changed tree, and are not known to fail in the live one.
 
     `stage` is that tree, which never goes live now; None: the change was made in place.
@@ -36,7 +36,7 @@ class Broken(msgspec.Struct, frozen=True):
 
     failed: tuple[Tried, ...]
     after: Installed
-    needs: Needs
+    needs: DependencyGraph
     suspects: Suspects
     stage: Path | None
 
@@ -44,7 +44,7 @@ class Broken(msgspec.Struct, frozen=True):
 class ImportsBroken(Exception):
     """The changed tree must not go live as it is; `ImportProof.failures` says what to leave out."""
 
-    def __init__(self, broken: Broken) -> None:
+    def __init__(self, broken: BrokenImports) -> None:
         super().__init__(", ".join(one.what.module for one in broken.failed))
         self.broken = broken
 
@@ -93,12 +93,12 @@ class ImportProof:
         if failed:
             suspects = Suspects(sorted(going), snapshot.installed, after, layout)
             stage = tree.folder if tree.folder != tree.prefix else None
-            raise ImportsBroken(Broken(failed, after, needs, suspects, stage))
+            raise ImportsBroken(BrokenImports(failed, after, needs, suspects, stage))
         log.info("proof.passed", imports=len(trial.tried), seconds=round(self._budget.spent, 3))
         if trial.untried:
             log.warning("proof.incomplete", packages=packages_of(trial.untried))
 
-    def failures(self, broken: Broken) -> list[Failure]:
+    def failures(self, broken: BrokenImports) -> list[Failure]:
         """The changes to leave out; none if all of it fails in the live tree as well.
 
         Call when the live tree is the old one.
@@ -120,7 +120,7 @@ class ImportProof:
         self._report()
         return list(found.values())
 
-    def _regressions(self, broken: Broken) -> list[Tried]:
+    def _regressions(self, broken: BrokenImports) -> list[Tried]:
         """What works in the live tree; what does not is remembered."""
         before, layout = self._snapshot.installed, self._snapshot.interpreter.layout
         comparisons = {
@@ -137,7 +137,7 @@ class ImportProof:
         return regressions
 
     def _searched(
-        self, failed: Tried, broken: Broken, found: Mapping[NormalizedName, Failure]
+        self, failed: Tried, broken: BrokenImports, found: Mapping[NormalizedName, Failure]
     ) -> Sequence[NormalizedName]:
         """The responsible change, found by undoing one after another; if none alone, several."""
         changes = broken.suspects.changed
@@ -159,7 +159,7 @@ class ImportProof:
             return [culprit]
         return candidates if self._budget.left > 0 else needed or candidates
 
-    def _failure(self, failed: Tried, culprit: NormalizedName, broken: Broken) -> Failure:
+    def _failure(self, failed: Tried, culprit: NormalizedName, broken: BrokenImports) -> Failure:
         old = self._snapshot.installed.version(culprit)
         new = broken.after.version(culprit)
         message = words_of(failed, culprit, str(old or ""), str(new or ""))
@@ -177,12 +177,12 @@ class ImportProof:
         python = interpreter.executable
         if stage is not None:
             python = stage / python.parent.name / python.name
-        place = Place(python, interpreter.prefix, self._running.environment.environ)
+        place = TrialPlace(python, interpreter.prefix, self._running.environment.environ)
         trial = try_imports(place, imports, self._budget, self._running.cancel, first)
         self._running.spent("imports", self._budget.spent - spent)
         return trial
 
-    def _note(self, trial: Trial, selection: Selection, needs: Needs) -> None:
+    def _note(self, trial: Trial, selection: Selection, needs: DependencyGraph) -> None:
         for one in trial.tried:
             package = one.what.package
             needed = needs.nearest(package, selection.changed)

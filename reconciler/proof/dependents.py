@@ -14,7 +14,7 @@ from reconciler.state.installed import Installed
 Edges = Mapping[NormalizedName, frozenset[NormalizedName]]
 
 
-class Needs(msgspec.Struct, frozen=True):
+class DependencyGraph(msgspec.Struct, frozen=True):
     """What each installed package requires, and what requires it; directly."""
 
     required: Edges
@@ -43,7 +43,7 @@ class Needs(msgspec.Struct, frozen=True):
 
 def needs_of(
     installed: Installed, declared: Iterable[Requirement], markers: Mapping[str, str]
-) -> Needs:
+) -> DependencyGraph:
     """The requirements between installed packages.
 
     Args:
@@ -66,7 +66,7 @@ def needs_of(
             if not known.issuperset(requirement.extras):
                 known |= requirement.extras
                 waiting |= {other} & set(installed.distributions)
-    return Needs(required, _reversed(required))
+    return DependencyGraph(required, _reversed(required))
 
 
 def _reversed(edges: Edges) -> Edges:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 import msgspec
 from packaging.utils import NormalizedName
 
-from reconciler.proof.dependents import Needs
+from reconciler.proof.dependents import DependencyGraph
 from reconciler.proof.importable import modules_of
 from reconciler.proof.verdict import Import
 from reconciler.state.held_modules import ImportLayout
@@ -36,7 +36,7 @@ def select(
     before: Installed,
     after: Installed,
     going: Collection[NormalizedName],
-    needs: Needs,
+    needs: DependencyGraph,
     layout: ImportLayout,
     *,
     everything: bool = False,

@@ -72,7 +72,7 @@ class Budget:
             self._spent, self._since = self.spent, None
 
 
-class Place(msgspec.Struct, frozen=True):
+class TrialPlace(msgspec.Struct, frozen=True):
     """A tree whose modules can be imported.
 
     Attributes:
@@ -108,7 +108,7 @@ class _Round(msgspec.Struct, frozen=True):
 
 
 def try_imports(
-    place: Place,
+    place: TrialPlace,
     imports: Sequence[Import],
     budget: Budget,
     cancel: Cancellation,
@@ -143,7 +143,7 @@ class _Attempt:
     """The rounds that it takes until every module has been tried, or the time is over."""
 
     def __init__(
-        self, place: Place, imports: tuple[Import, ...], budget: Budget, cancel: Cancellation,
+        self, place: TrialPlace, imports: tuple[Import, ...], budget: Budget, cancel: Cancellation,
         home: Path,
     ) -> None:  # fmt: skip
         self._place, self._imports, self._budget = place, imports, budget
