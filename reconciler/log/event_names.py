@@ -66,6 +66,7 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "proof.passed": "What the change could break can be imported in the new tree.",
         "proof.failed": "An import no longer works; the change that is to blame is left out.",
         "proof.incomplete": "There was no time to import everything; these were not tried.",
+        "proof.new-failed": "What was installed for the first time cannot be imported; it stays.",
         "verify.passed": "The stage passed the `verify` commands.",
         "verify.failed": "The stage failed a check or a `verify` command.",
         "live-tree.changed": "Someone changed the environment during the pass; it starts over.",

@@ -15,8 +15,9 @@ from reconciler.environment.snapshot import Snapshot
 from reconciler.log.logger import get_logger
 from reconciler.passes.running import Pass
 from reconciler.planning.decision import Decision
-from reconciler.proof.blame import Suspects, found_by_undoing, words_of
+from reconciler.proof.blame import Suspects, found_by_undoing
 from reconciler.proof.dependents import DependencyGraph, needs_of
+from reconciler.proof.explained import words_of_regression
 from reconciler.proof.selection import Selection, comparable, select
 from reconciler.proof.trial import Budget, TrialPlace, try_imports
 from reconciler.proof.verdict import Import, Trial, Tried, packages_of
@@ -162,7 +163,7 @@ class ImportProof:
     def _failure(self, failed: Tried, culprit: NormalizedName, broken: BrokenImports) -> Failure:
         old = self._snapshot.installed.version(culprit)
         new = broken.after.version(culprit)
-        message = words_of(failed, culprit, str(old or ""), str(new or ""))
+        message = words_of_regression(failed, culprit, str(old or ""), str(new or ""))
         log.warning("proof.failed", package=failed.what.package, module=failed.what.module,
                     because=culprit, error=failed.error)  # fmt: skip
         return Failure(

@@ -67,28 +67,3 @@ def _paths(distribution: Distribution | None) -> tuple[str, ...]:
         return read_recorded_paths(distribution.info) if distribution and known else ()
     except (OSError, ValueError):
         return ()
-
-
-def words_of(failed: Tried, culprit: NormalizedName, old: str, new: str) -> str:
-    """What is wrong, and what to do.
-
-    Args:
-        failed: The import that no longer works.
-        culprit: The change that is left out.
-        old: Its installed version; "" if there is none.
-        new: Its new version; "" if it was to be removed.
-    """
-    package, module = failed.what.package, failed.what.module
-    where = "" if module == package.replace("-", "_") else f" (import {module})"
-    with_it = f"{culprit} {new}" if new else f"{culprit} removed"
-    without = f"{culprit} {old}" if old else f"{culprit} not installed"
-    if culprit == package:
-        return (
-            f"{with_it} cannot be imported{where}, but {old} can: {failed.error}. The change is "
-            f"left out. Limit the version of {culprit}, or install what it lacks."
-        )
-    return (
-        f"with {with_it}, {package} can no longer be imported{where}, but with {without} it can: "
-        f"{failed.error}. The change is left out. Require a version of {package} that works with "
-        f"it, or limit the version of {culprit}."
-    )
