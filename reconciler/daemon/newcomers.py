@@ -15,6 +15,7 @@ from reconciler.daemon.knowledge import Knowledge
 from reconciler.environment.environment import Environment
 from reconciler.environment.snapshot import Snapshot
 from reconciler.log.logger import context, get_logger
+from reconciler.planning.kept import confinement_of_imports
 from reconciler.processes import Cancellation, Cancelled
 from reconciler.proof.importable import modules_of
 from reconciler.proof.trial import Budget, TrialPlace, try_imports
@@ -105,5 +106,6 @@ class Newcomers:
             for name in sorted(names & found.keys())
             for module in modules_of(found[name], interpreter.layout)
         ]
-        place = TrialPlace(interpreter.executable, interpreter.prefix, self._environment.environ)
+        confined = confinement_of_imports(interpreter.prefix)
+        place = TrialPlace(interpreter.executable, self._environment.environ, confined)
         return try_imports(place, imports, Budget(config.proof_budget), self._cancel)

@@ -15,6 +15,7 @@ from reconciler.environment.snapshot import Snapshot
 from reconciler.log.logger import get_logger
 from reconciler.passes.running import Pass
 from reconciler.planning.decision import Decision
+from reconciler.planning.kept import confinement_of_imports
 from reconciler.proof.blame import Suspects, found_by_undoing
 from reconciler.proof.dependents import DependencyGraph, needs_of
 from reconciler.proof.explained import words_of_regression
@@ -56,11 +57,12 @@ class ImportProof:
     Args:
         running: The pass.
         snapshot: The environment before.
+        work: The folder of the attempt.
     """
 
-    def __init__(self, running: Pass, snapshot: Snapshot) -> None:
+    def __init__(self, running: Pass, snapshot: Snapshot, work: Path) -> None:
         config = running.environment.config
-        self._running, self._snapshot = running, snapshot
+        self._running, self._snapshot, self._work = running, snapshot, work
         self._mode = config.proof_in_effect
         self._budget = Budget(config.proof_budget)
         self._broken_before: set[Import] = set()
@@ -149,6 +151,8 @@ class ImportProof:
         if len(candidates) == 1 or broken.stage is None:
             return needed or candidates
         stage, prefix = broken.stage, self._snapshot.interpreter.prefix
+        if found and not self._try(stage, [failed.what]).failed:
+            return ()  # by what was undone for another one: it is tried again without that
 
         def works_without(name: NormalizedName) -> bool:
             old = self._snapshot.installed.get(name)
@@ -178,7 +182,8 @@ class ImportProof:
         python = interpreter.executable
         if stage is not None:
             python = stage / python.parent.name / python.name
-        place = TrialPlace(python, interpreter.prefix, self._running.environment.environ)
+        confined = confinement_of_imports(interpreter.prefix, self._work)
+        place = TrialPlace(python, self._running.environment.environ, confined, self._work)
         trial = try_imports(place, imports, self._budget, self._running.cancel, first)
         self._running.spent("imports", self._budget.spent - spent)
         return trial

@@ -149,7 +149,7 @@ def _attempt(running: Pass, snapshot: Snapshot) -> Outcome:
         if decision.is_empty:
             held_back = unheld.held_back(decision)
             return _only_failures(snapshot, Incoming(decision, work, held_back))
-        proof = ImportProof(running, snapshot)
+        proof = ImportProof(running, snapshot, work)
         for number in count():
             incoming = prepare(running, unheld, decision, _folder_of(work, number), pool)
             if incoming.decision.is_empty:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from reconciler.confinement import Confinement, Means, best_means
+from reconciler.confinement import Confinement
 from reconciler.files.parsing import json_as
 from reconciler.log.redact import redact
 from reconciler.processes import Cancellation, Ended, NotStarted, Program, TookTooLong, run
@@ -77,13 +77,15 @@ class TrialPlace(msgspec.Struct, frozen=True):
 
     Attributes:
         python: Its interpreter.
-        kept: What the imports may not change.
         environ: The variables to start from.
+        confined: What the imports may not change; None: they cannot be confined.
+        scratch: Where to make the home that is thrown away; None: in the system's place.
     """
 
     python: Path
-    kept: Path
     environ: Mapping[str, str]
+    confined: Confinement | None
+    scratch: Path | None = None
 
 
 class _Told(msgspec.Struct, frozen=True):
@@ -132,7 +134,9 @@ def try_imports(
         return Trial()
     with (
         budget.running(),
-        tempfile.TemporaryDirectory(prefix="reconciler-proof-", ignore_cleanup_errors=True) as home,
+        tempfile.TemporaryDirectory(
+            prefix="reconciler-proof-", dir=place.scratch, ignore_cleanup_errors=True
+        ) as home,
     ):
         attempt = _Attempt(place, tuple(imports), budget, cancel, Path(home))
         attempt.run([imports.index(one) for one in first])
@@ -199,7 +203,7 @@ class _Attempt:
             environ=_environ(self._place.environ, self._home),
             folder=self._home,
             given=msgspec.json.encode(asked).decode(),
-            confined=_confinement(self._place.kept),
+            confined=self._place.confined,
         )
         try:
             ended = run(program, limit=left, cancel=self._cancel, keep=_MOST_PRINTED,
@@ -233,11 +237,6 @@ def _read(ended: Ended, *, cut_short: bool) -> _Round:
 def _environ(environ: Mapping[str, str], home: Path) -> dict[str, str]:
     kept = {name: value for name, value in environ.items() if not name.startswith(_HIDDEN)}
     return {**kept, **_ADDED, "HOME": str(home), "TMPDIR": str(home)}
-
-
-def _confinement(kept: Path) -> Confinement | None:
-    means = best_means()
-    return None if means is Means.NONE else Confinement((kept,), means, offline=True)
 
 
 def _half_of_the_memory() -> int:
