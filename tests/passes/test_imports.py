@@ -1,6 +1,9 @@
 """A change that breaks imports is left out; of what, and what it costs, is told."""
 
 import os
+import subprocess
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -10,7 +13,8 @@ from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
 from reconciler.status import ExpectedEnd, Reason, Result
 from tests.support.environments import assert_whole, install, snapshot, tree_fingerprint
-from tests.support.passes import Follower, environment_for, reconcile
+from tests.support.passes import Follower, environment_for, reconcile, start
+from tests.support.processes import reconciler_command, wait_until
 from tests.support.world import World
 
 COMPARING = """\
@@ -175,11 +179,50 @@ def test_what_there_is_no_time_for_is_not_tried_and_told(project, venv, world):
     assert {*proof.not_tried, *(one.package for one in proof.imported)} == set(names)
 
 
-def test_an_import_that_writes_to_the_environment_changes_nothing(project, venv, world):
-    writing = "try:\n    open(__file__ + '.new', 'w').close()\nexcept OSError:\n    pass\n"
-    install(venv, world.wheel("writing", files=module("writing", writing)))
-    world.wheel("writing", "2.0", files=module("writing", writing))
-    project.write(["writing>=2"])
-    _, proof = run(environment_for(project))
-    assert [one.package for one in proof.imported] == ["writing"]
+REACHING = """\
+import socket
+try:
+    socket.create_connection(("127.0.0.1", PORT), 1).close()
+except OSError:
+    pass
+else:
+    raise RuntimeError("there is a network")
+try:
+    open(__file__ + ".new", "w").close()
+except OSError:
+    pass
+"""
+
+
+def test_an_import_reaches_neither_the_network_nor_the_environment(project, venv, world, index):
+    reaching = REACHING.replace("PORT", str(urlsplit(index.url).port))
+    install(venv, world.wheel("reaching", files=module("reaching", "")))
+    world.wheel("reaching", "2.0", files=module("reaching", reaching))
+    project.write(["reaching>=2"])
+    outcome, proof = run(environment_for(project))
+    assert failed(outcome) == {}
+    assert [one.package for one in proof.imported] == ["reaching"]
     assert list(venv.rglob("*.new")) == []
+
+
+def test_a_kill_in_the_middle_leaves_the_old_tree_and_nothing_else(project, venv, world, tmp_path):
+    began = tmp_path / "began"
+    hanging = (
+        f"import os, time\nwith open({str(began)!r}, 'w') as f:\n    f.write(str(os.getpid()))\n"
+        "time.sleep(600)\n"
+    )
+    install(venv, world.wheel("hanging", files=module("hanging", "")))
+    world.wheel("hanging", "2.0", files=module("hanging", hanging))
+    project.write(["hanging>=2"])
+    command = reconciler_command(["apply", "--pyproject", project.path, "--python", venv])
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as apply:
+        wait_until(lambda: began.exists() and began.read_text())
+        there = Path("/proc", began.read_text())
+        assert there.exists()
+        apply.kill()
+    wait_until(lambda: not there.exists())
+    assert snapshot(venv) == {"hanging": "1.0"}
+    environment = environment_for(project, proof=Proof.OFF)
+    start(environment)
+    assert snapshot(venv) == {"hanging": "2.0"}
+    assert list(environment.workspace.root.glob("work-*")) == []
