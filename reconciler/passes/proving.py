@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 from packaging.utils import NormalizedName
 
 from reconciler.config import Proof
@@ -188,7 +189,7 @@ class ImportProof:
         place = TrialPlace(python, self._running.environment.environ, confined, self._work)
         trial = try_imports(place, imports, self._budget, self._running.cancel, first)
         self._running.spent("imports", self._budget.spent - spent)
-        return trial
+        return trial if stage is None else _as_if_live(trial, stage, interpreter.prefix)
 
     def _note(self, trial: Trial, selection: Selection, needs: DependencyGraph) -> None:
         for one in trial.tried:
@@ -211,6 +212,16 @@ class ImportProof:
             failed=tuple(self._failed.values()),
             not_tried=before.not_tried if untried is None else tuple(untried),
         )
+
+
+def _as_if_live(trial: Trial, stage: Path, prefix: Path) -> Trial:
+    """With the names that the files will have: nobody will find them in the stage."""
+
+    def renamed(one: Tried) -> Tried:
+        error = one.error and one.error.replace(f"{stage}/", f"{prefix}/")
+        return replace(one, error=error)
+
+    return replace(trial, tried=tuple(map(renamed, trial.tried)))
 
 
 def _failed(one: Tried, culprit: str | None) -> FailedImport:

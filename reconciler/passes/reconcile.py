@@ -21,7 +21,7 @@ from reconciler.passes.prove import prove
 from reconciler.passes.proving import ImportProof, ImportsBroken
 from reconciler.passes.publish import Published, until_unchanged
 from reconciler.passes.running import Pass
-from reconciler.passes.staging import Replacement, Staging, clone_again, clone_live, make_live
+from reconciler.passes.staging import Replacement, Staging, clone_live, discard_stage, make_live
 from reconciler.planning.counterfactual import Unheld
 from reconciler.planning.decision import Decision
 from reconciler.planning.planner import Planner
@@ -161,7 +161,8 @@ def _attempt(running: Pass, snapshot: Snapshot) -> Outcome:
             except ImportsBroken as broken:
                 refused = proof.failures(broken.broken)
             decision = _decide_without(running, planner, refused, incoming.decision)
-            staging = pool.submit(clone_again, running, snapshot, work)
+            discard_stage(work)
+            staging = pool.submit(clone_live, running, snapshot, work)
     return _changed(running, snapshot, incoming, published)
 
 

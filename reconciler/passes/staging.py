@@ -78,16 +78,14 @@ def clone_live(running: Pass, snapshot: Snapshot, work: Path) -> Staging:
     return stage, census
 
 
-def clone_again(running: Pass, snapshot: Snapshot, work: Path) -> Staging:
-    """Clone the live tree once more, since the stage may not go live.
+def discard_stage(work: Path) -> None:
+    """Make room for another stage, since this one may not go live.
 
-    Raises:
-        Exception: As for `clone_live`.
+    Call before the next build starts: it may not write there.
     """
     stage = work / STAGE
     remove_tree(stage)
     stage.mkdir()
-    return clone_live(running, snapshot, work)
 
 
 def make_live(running: Pass, replacement: Replacement, staging: Staging, prove: Prove) -> Published:

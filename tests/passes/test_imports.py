@@ -12,7 +12,13 @@ from reconciler.passes import reconcile as passes
 from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
 from reconciler.status import ExpectedEnd, Reason, Result
-from tests.support.environments import assert_whole, install, snapshot, tree_fingerprint
+from tests.support.environments import (
+    assert_whole,
+    install,
+    site_packages,
+    snapshot,
+    tree_fingerprint,
+)
 from tests.support.passes import Follower, environment_for, reconcile, start
 from tests.support.processes import reconciler_command, wait_until
 from tests.support.world import World
@@ -59,7 +65,8 @@ def test_the_message_names_both_and_the_exception(project, venv, world):
     [failure] = outcome.failed
     assert (failure.name, failure.requirement) == ("lib", "lib>=2")
     assert "with lib 2.0, user can no longer be imported, but with lib 1.0" in failure.message
-    assert "ImportError: cannot import name 'gone' from 'lib'" in failure.message
+    lib = site_packages(venv) / "lib.py"
+    assert f"ImportError: cannot import name 'gone' from 'lib' ({lib})." in failure.message
     assert outcome.result is Result.PARTIAL
     assert [(one.module, one.because) for one in proof.imported] == [("lib", None), ("user", "lib")]
     assert [(one.package, one.because) for one in proof.failed] == [("user", "lib")]
