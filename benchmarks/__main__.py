@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.clone import cloning
 from benchmarks.growth import growth
 from benchmarks.idle import idle_service, nothing_to_do
+from benchmarks.imports import upgrading
 from benchmarks.install import against_pip, against_uv
 from benchmarks.many import many_at_once
 from benchmarks.measure import Row
@@ -19,7 +20,7 @@ from benchmarks.scene import Scene
 from reconciler.config import LogFormat, LogLevel
 from reconciler.log.logger import configure
 
-ALL = ("install", "nothing", "growth", "idle", "clone", "pip", "many")
+ALL = ("install", "nothing", "growth", "idle", "clone", "imports", "pip", "many")
 
 
 def main() -> int:
@@ -45,6 +46,7 @@ def _run(scene: Scene, which: tuple[str, ...], rounds: int, seconds: float) -> i
         "growth": lambda: growth(scene, rounds),
         "idle": lambda: idle_service(scene, seconds),
         "clone": lambda: cloning(scene, rounds),
+        "imports": lambda: upgrading(scene, rounds),
         "pip": lambda: against_pip(scene),
         "many": lambda: many_at_once(scene.work),
     }

@@ -1,5 +1,7 @@
 """Keeps a program, and everything that it starts, from changing some files and folders.
 
+If asked to, also from the network, as far as the kernel allows it.
+
 They are read-only in its own view of the file system (mount_namespaces(7)); nobody else sees a
 difference. Root gets that view directly, others in a user namespace; both lose what could undo it.
 Where that is forbidden, Landlock is second best.
@@ -20,6 +22,7 @@ from reconciler import landlock
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
+_CLONE_NEWNET = 0x40000000
 _MS_BIND, _MS_REC, _MS_SLAVE = 0x1000, 0x4000, 0x80000
 _MOUNT_SETATTR = 442
 """The same number on every architecture (Linux 5.12)."""
@@ -51,6 +54,8 @@ class Confinement:
     kept: tuple[Path, ...]
     """Existing files and folders, links resolved. Their names cannot be moved or removed either."""
     means: Means
+    offline: bool = False
+    """Whether it also gets no network, if the kernel can refuse it."""
 
     def enter(self) -> None:
         """Confine this process and what it starts; in the child, before exec.
@@ -61,7 +66,7 @@ class Confinement:
         if self.means is Means.MOUNTS:
             self._mount()
         elif self.means is Means.LANDLOCK:
-            landlock.may_write_only_to(landlock.beside(self.kept))
+            landlock.may_write_only_to(landlock.beside(self.kept), offline=self.offline)
 
     def closes(self, folder: Path) -> bool:
         """Whether no file can be made in a folder, though it is not kept."""
@@ -69,7 +74,7 @@ class Confinement:
         return self.means is Means.LANDLOCK and above
 
     def _mount(self) -> None:
-        _see_mounts_alone()
+        _see_mounts_alone(offline=self.offline)
         # Mounts of others still reach it, so it keeps no disk busy; nothing of its own gets out.
         _mount(b"none", b"/", _MS_REC | _MS_SLAVE)
         for path in map(os.fsencode, self.kept):
@@ -107,15 +112,22 @@ def _in_a_child(attempt: Callable[[], bool]) -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
-def _see_mounts_alone() -> None:
-    """Get a mount namespace, if necessary in a user namespace with the same user and group."""
+def _see_mounts_alone(*, offline: bool) -> None:
+    """Get a mount namespace, if necessary in a user namespace with the same user and group.
+
+    Args:
+        offline: Also get a network namespace without a network, if there can be one.
+    """
     user, group = os.getuid(), os.getgid()
-    if _libc.unshare(_CLONE_NEWNS) == 0:
-        return
-    _check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWUSER))
-    _write("/proc/self/setgroups", "deny")
-    _write("/proc/self/uid_map", f"{user} {user} 1")
-    _write("/proc/self/gid_map", f"{group} {group} 1")
+    for net in (_CLONE_NEWNET, 0) if offline else (0,):
+        if _libc.unshare(_CLONE_NEWNS | net) == 0:
+            return
+        if _libc.unshare(_CLONE_NEWNS | _CLONE_NEWUSER | net) == 0:
+            _write("/proc/self/setgroups", "deny")
+            _write("/proc/self/uid_map", f"{user} {user} 1")
+            _write("/proc/self/gid_map", f"{group} {group} 1")
+            return
+    _check(-1)
 
 
 def _write(path: str, text: str) -> None:

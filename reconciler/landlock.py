@@ -21,6 +21,9 @@ _PR_SET_NO_NEW_PRIVS = 38
 _REFERS = 2
 """The version from which a file may be linked or renamed into another folder at all."""
 _TRUNCATES = 3
+_KNOWS_TCP = 4
+_TCP = 0b11
+"""Bind and connect."""
 _WRITE_FILE, _TRUNCATE = 1 << 1, 1 << 14
 _CHANGE_FOLDER = sum(1 << bit for bit in range(4, 14))
 """Make, remove, link and rename what is in it."""
@@ -32,11 +35,12 @@ def is_supported() -> bool:
     return bool(_version() >= _REFERS)
 
 
-def may_write_only_to(places: Iterable[str]) -> None:
+def may_write_only_to(places: Iterable[str], *, offline: bool = False) -> None:
     """Confine this process and what it starts; in the child, before exec.
 
     Args:
         places: Existing files, and folders with everything below them.
+        offline: Also refuse TCP, where the kernel can (Linux 6.7).
 
     Raises:
         OSError: The kernel does not allow it.
@@ -44,6 +48,8 @@ def may_write_only_to(places: Iterable[str]) -> None:
     in_files = _WRITE_FILE | (_TRUNCATE if _version() >= _TRUNCATES else 0)
     handled = in_files | _CHANGE_FOLDER
     attributes = struct.pack("=Q", handled)
+    if offline and _version() >= _KNOWS_TCP:
+        attributes += struct.pack("=Q", _TCP)
     rules = _checked(_libc.syscall(_CREATE_RULESET, attributes, len(attributes), 0))
     for place in places:
         with suppress(OSError):  # gone, or nothing that is written to

@@ -23,7 +23,7 @@ LAYERS = (
     {"web", "demo", "doctor"},
     {"daemon"},
     {"passes"},
-    {"planning", "holds"},
+    {"planning", "holds", "proof"},
     {"systemd"},
     {"environment"},
     {"vault"},

@@ -5,7 +5,7 @@ is raised as one `ConfigRejected`.
 """
 
 from reconciler.config.address import Address, TcpAddress, UnixAddress
-from reconciler.config.choices import Build, Mode, Occasion, OnError, OnHoldBroken, Update
+from reconciler.config.choices import Build, Mode, Occasion, OnError, OnHoldBroken, Proof, Update
 from reconciler.config.configuration import Config, HttpConfig, ServiceConfig
 from reconciler.config.duration import format_duration, parse_duration
 from reconciler.config.environment import EnvironmentConfig, Notify, Window
@@ -28,6 +28,7 @@ __all__ = [
     "Occasion",
     "OnError",
     "OnHoldBroken",
+    "Proof",
     "ServiceConfig",
     "TcpAddress",
     "UnixAddress",

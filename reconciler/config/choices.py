@@ -32,6 +32,14 @@ class Build(StrEnum):
     NEVER = "never"
 
 
+class Proof(StrEnum):
+    """Which packages are imported in a new tree before it goes live."""
+
+    FULL = "full"
+    CHANGED = "changed"
+    OFF = "off"
+
+
 class Mode(StrEnum):
     """Whether drift is fixed or only reported."""
 

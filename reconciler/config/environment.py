@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 
 from reconciler.config import forms
-from reconciler.config.choices import Build, Mode, Occasion, OnError, OnHoldBroken, Update
+from reconciler.config.choices import Build, Mode, Occasion, OnError, OnHoldBroken, Proof, Update
 from reconciler.config.forms import key
 from reconciler.config.paths import require_plain_paths
 from reconciler.config.problem import Unfit
@@ -251,6 +251,25 @@ class EnvironmentConfig(msgspec.Struct, frozen=True, kw_only=True):
     verify_timeout: Annotated[
         float, key(forms.duration(minimum=1.0), "How long each verify command may take.")
     ] = 300.0
+    proof: Annotated[
+        Proof | None,
+        key(
+            forms.one_of(Proof),
+            "Which packages must still be importable in the new tree before it goes live: changed "
+            "tries what a pass upgrades, downgrades or removes, and what requires that; full also "
+            "tries all other packages that were there; off tries nothing.",
+            default='"changed", or "off" with build = "never"',
+            example=Proof.FULL,
+        ),
+    ] = None
+    proof_budget: Annotated[
+        float,
+        key(
+            forms.duration(minimum=1.0),
+            "How long all these imports of a pass may take together; a single one may take a "
+            "quarter of it. What there is no time for is not tried, and reported.",
+        ),
+    ] = 120.0
     interval: Annotated[
         float,
         key(
@@ -316,6 +335,12 @@ class EnvironmentConfig(msgspec.Struct, frozen=True, kw_only=True):
             Unfit: There is one.
         """
         require_plain_paths(self)
+
+    @property
+    def proof_in_effect(self) -> Proof:
+        """`proof`, or what it is by default: with `build = "never"` no package's code runs."""
+        default = Proof.OFF if self.build is Build.NEVER else Proof.CHANGED
+        return self.proof or default
 
     @property
     def root(self) -> Path:

@@ -97,7 +97,7 @@ class Knowledge:
                 self._known.config, state=old.state, last_pass=old.last_pass,
                 snapshot=old.snapshot, holds=old.holds, trouble=old.trouble, failed=old.failed,
                 gpu=old.gpu, atomic=old.atomic, atomic_reason=old.atomic_reason,
-                generations=old.generations,
+                generations=old.generations, unimportable=old.unimportable,
             )  # fmt: skip
 
     def mute(self) -> tuple[Known, EnvironmentStatus | None]:

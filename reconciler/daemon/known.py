@@ -10,7 +10,7 @@ from reconciler.environment.snapshot import Snapshot
 from reconciler.journal.history import State
 from reconciler.passes.endings import Trouble
 from reconciler.passes.outcome import Outcome
-from reconciler.status import Change, Failure, GenerationStatus, Gpu, Hold, PassStatus
+from reconciler.status import Change, FailedImport, Failure, GenerationStatus, Gpu, Hold, PassStatus
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -32,6 +32,8 @@ class Known(msgspec.Struct, frozen=True):
     waits_beside: int | None = None
     """How many passes run at once, if the next one has to wait for its turn."""
     gpu: Gpu | None = None
+    unimportable: tuple[FailedImport, ...] = ()
+    """What passes have installed for the first time, and what cannot be imported."""
     atomic: bool = True
     atomic_reason: str | None = None
     generations: tuple[GenerationStatus, ...] = ()

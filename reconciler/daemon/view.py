@@ -10,6 +10,7 @@ from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.conflicts import warnings_of
 from reconciler.journal.history import iso
 from reconciler.log.redact import in_places
+from reconciler.proof.explained import words_of_newcomer
 from reconciler.state.rows import Row
 from reconciler.state.words import message_of
 from reconciler.status import (
@@ -72,6 +73,11 @@ def environment_status(
         warnings=(
             *((known.polled,) if known.polled else ()),
             *(warnings_of(snapshot, known.holds) if snapshot else ()),
+            *(
+                words_of_newcomer(one.package, one.module, one.error)
+                for one in known.unimportable
+                if snapshot and snapshot.installed.get(one.package)
+            ),
         ),
         gpu=known.gpu,
         last_pass=known.last_pass,

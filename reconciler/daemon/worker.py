@@ -24,6 +24,7 @@ from reconciler.daemon.gpu_check import GpuCheck
 from reconciler.daemon.inbox import Inbox, Order
 from reconciler.daemon.knowledge import Knowledge, Publish
 from reconciler.daemon.known import Known, after_failure, after_outcome, idle
+from reconciler.daemon.newcomers import Newcomers
 from reconciler.daemon.notifications import Notices
 from reconciler.daemon.requests import Restore
 from reconciler.daemon.steady import SteadyTimes
@@ -86,12 +87,12 @@ class Worker:
         self._claim = claim
         self._emit = emit
         self._gate = Gates(suspension=lambda: self.known.state.suspension)
-        self._announcements = Announcements(
-            Notices(environment.config.name, environment.config.notify)
-        )
+        notices = Notices(environment.config.name, environment.config.notify)
+        self._announcements = Announcements(notices)
         self._cancel = Cancellation()
         self._departures = Departures(lambda: self.inbox.wake(Trigger.RETRY))
         self.gpu = GpuCheck(environment, self.knowledge, self._cancel)
+        self._newcomers = Newcomers(environment, self.knowledge, self._cancel)
         self._thread = threading.Thread(target=self._run, name=f"worker-{self.name}", daemon=True)
         self._planned_for: tuple[str | None, object] | None = None
         self._audit_due = True
@@ -381,6 +382,7 @@ class Worker:
         self._departures.of(self._gate.in_use_by if in_use else ())
         self._announcements.announce(shown, trouble, self.known.holds)
         self.gpu.start_if_changed(self.known, packages_changed=bool(detail.changes))
+        self._newcomers.start(detail.changes)
 
     def _ended(self, recorded: Recorded) -> Callable[[Known], Known]:
         """What the end of a pass changes in what is known."""

@@ -12,6 +12,7 @@ from reconciler.config import Config, EnvironmentConfig
 from reconciler.config.locate import xdg_folder
 from reconciler.doctor import machine, packages, place
 from reconciler.doctor.finding import Finding, Verdict, fine, problem, warning
+from reconciler.doctor.imports import check_imports
 from reconciler.doctor.index import check_indexes
 from reconciler.doctor.vaults import check_vault
 from reconciler.environment.creation import obstacle_to
@@ -137,6 +138,7 @@ def _environment(
     yield from packages.check_scripts(snapshot)
     before = peek(config.service.state_dir / JOURNAL, environment.key).held
     yield from packages.check_holds(snapshot, before)
+    yield check_imports(target, snapshot)
     if installer.verdict is Verdict.OK:  # uv would wait for the other one (uv-facts 17)
         yield from _indexes(environment, snapshot)
 

@@ -88,7 +88,7 @@ def prepare(
                 settled = planner.to_remove(decision, found) if fetch else decision
                 return Incoming(settled, folder, held_back)
         explaining.result()
-        decision = _decide_without(running, planner, refused, decision)
+        decision = decide_without(running, planner, refused, decision)
         if decision.is_empty:
             break
     return Incoming(decision, work / "nothing")
@@ -138,9 +138,10 @@ def _failure_to_move_in(refused: Refused) -> Failure:
     )  # fmt: skip
 
 
-def _decide_without(
+def decide_without(
     running: Pass, planner: Planner, refused: list[Failure], decision: Decision
 ) -> Decision:
+    """Decide again, and leave out what must not be installed."""
     for failure in refused:
         log.warning("requirement.failed", package=failure.name, reason=failure.reason)
         pushed = failure.reason in (Reason.WOULD_DOWNGRADE, Reason.HELD_BACK_TOO_FAR)

@@ -1,4 +1,4 @@
-"""Checks that a changed tree may go live: files, dependencies, holds, and verify commands.
+"""Checks that a changed tree may go live: files, dependencies, holds, imports, verify commands.
 
 Only looks, and runs the configured commands inside the tree: either a stage, which is a virtual
 environment itself (uv-facts 13b), or the live tree while its old files are still aside.
@@ -16,6 +16,7 @@ from reconciler.environment.interpreter import QUERY_TIMEOUT_SECONDS
 from reconciler.environment.snapshot import Snapshot
 from reconciler.log.logger import get_logger
 from reconciler.log.redact import redact
+from reconciler.passes.proving import ImportProof
 from reconciler.passes.running import Pass
 from reconciler.planning.decision import Decision
 from reconciler.processes import Cancellation, Ended, NotStarted, Program, TookTooLong, run
@@ -70,7 +71,12 @@ def read_folders(
 
 
 def prove(
-    running: Pass, snapshot: Snapshot, decision: Decision, tree: Tree, held: Fingerprints
+    running: Pass,
+    snapshot: Snapshot,
+    decision: Decision,
+    tree: Tree,
+    held: Fingerprints,
+    imports: ImportProof,
 ) -> Installed:
     """Check a changed tree, and return what is installed in it.
 
@@ -80,9 +86,11 @@ def prove(
         decision: The planned changes.
         tree: The changed tree.
         held: The fingerprints of the held files before.
+        imports: Tries what the change could break.
 
     Raises:
         VerifyFailed: It must not go live.
+        ImportsBroken: Something can no longer be imported.
         Cancelled: The pass was asked to end.
     """
     metadata = running.environment.metadata
@@ -92,6 +100,7 @@ def prove(
     failing = [NormalizedName(failure.name) for failure in decision.failed]
     drift = staged_drift(snapshot, found, broken)
     check_consistency(snapshot, drift, failing, decision.install)
+    imports.check(decision, tree, found)
     if running.environment.config.verify:
         check_holds(tree.held_files, held, tree.folder)  # otherwise the commands would be blamed
         whole = audit(found)

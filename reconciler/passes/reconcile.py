@@ -5,29 +5,35 @@ stage, prove, publish. Nothing is live before it is published. The caller record
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from reconciler.config import Update
+from reconciler.config import OnError, Update
 from reconciler.environment.creation import create_environment
 from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.leftovers import left_by, newly_left
 from reconciler.log.logger import get_logger
 from reconciler.passes.agreement import disagreements
-from reconciler.passes.incoming import Incoming, prepare, tell_plan
+from reconciler.passes.incoming import Incoming, decide_without, prepare, tell_plan
 from reconciler.passes.outcome import Outcome, Unready
 from reconciler.passes.prove import prove
+from reconciler.passes.proving import ImportProof, ImportsBroken
 from reconciler.passes.publish import Published, until_unchanged
 from reconciler.passes.running import Pass
-from reconciler.passes.staging import Replacement, clone_live, make_live
+from reconciler.passes.staging import Replacement, Staging, clone_live, discard_stage, make_live
 from reconciler.planning.counterfactual import Unheld
+from reconciler.planning.decision import Decision
 from reconciler.planning.planner import Planner
 from reconciler.planning.pruning import prunable
 from reconciler.planning.resolver import Resolver, project_for
 from reconciler.state.desired import BadFile
-from reconciler.status import Result
+from reconciler.state.installed import Installed
+from reconciler.status import ExpectedEnd, Failure, Result
 from reconciler.trees import generations
+from reconciler.trees.fingerprints import Fingerprints
+from reconciler.trees.tree import Tree
 from reconciler.trees.workspace import Workspace
 
 log = get_logger(__name__)
@@ -145,15 +151,55 @@ def _attempt(running: Pass, snapshot: Snapshot) -> Outcome:
         if decision.is_empty:
             held_back = unheld.held_back(decision)
             return _only_failures(snapshot, Incoming(decision, work, held_back))
-        incoming = prepare(running, unheld, decision, work, pool)
-        if incoming.decision.is_empty:
-            held_back = unheld.held_back(incoming.decision)
-            return _only_failures(snapshot, replace(incoming, held_back=held_back))
-        published = make_live(
-            running, _replacement(snapshot, incoming), staging.result(),
-            lambda tree, held: prove(running, snapshot, incoming.decision, tree, held),
-        )  # fmt: skip
+        proof = ImportProof(running, snapshot, work)
+        for number in count():
+            incoming = prepare(running, unheld, decision, _folder_of(work, number), pool)
+            if incoming.decision.is_empty:
+                held_back = unheld.held_back(incoming.decision)
+                return _only_failures(snapshot, replace(incoming, held_back=held_back))
+            try:
+                published = _prove_and_publish(running, snapshot, incoming, staging.result(), proof)
+                break
+            except ImportsBroken as broken:
+                refused = proof.failures(broken.broken)
+            decision = _decide_without(running, planner, refused, incoming.decision)
+            discard_stage(work)
+            staging = pool.submit(clone_live, running, snapshot, work)
     return _changed(running, snapshot, incoming, published)
+
+
+def _folder_of(work: Path, number: int) -> Path:
+    """Where packages are prepared: again from the start, once changes have been left out."""
+    folder = work / f"again-{number}" if number else work
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _prove_and_publish(
+    running: Pass, snapshot: Snapshot, incoming: Incoming, staging: Staging, imports: ImportProof
+) -> Published:
+    """Build the new tree, and make it live if it is as it should be."""
+    decision = incoming.decision
+
+    def proved(tree: Tree, held: Fingerprints) -> Installed:
+        return prove(running, snapshot, decision, tree, held, imports)
+
+    return make_live(running, _replacement(snapshot, incoming), staging, proved)
+
+
+def _decide_without(
+    running: Pass, planner: Planner, refused: list[Failure], decision: Decision
+) -> Decision:
+    """Decide again, without the changes that break imports.
+
+    Raises:
+        ExpectedEnd: The configuration says to abort.
+    """
+    if not refused:
+        return decision  # what fails now has failed before
+    if running.environment.config.on_error is OnError.ABORT:
+        raise ExpectedEnd(refused[0].message, reason=refused[0].reason)
+    return decide_without(running, planner, refused, decision)
 
 
 def _planner(running: Pass, snapshot: Snapshot, work: Path) -> Planner:

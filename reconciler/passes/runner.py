@@ -216,6 +216,7 @@ class PassRunner:
             message=f"{trouble.reason}: {trouble.message}" if trouble else None,
             phases={name: round(seconds, 4) for name, seconds in running.steps.items()},
             log=redact(running.log.text),
+            proof=running.proof,
         )
         if outcome is None:
             return msgspec.structs.replace(

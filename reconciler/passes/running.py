@@ -19,7 +19,7 @@ from reconciler.holds.held_bytes import HeldBytes, HoldEdited
 from reconciler.log.logger import get_logger
 from reconciler.passes.outcome import Gate, KeepsChanging, Listener, LiveTreeChanged, Unready
 from reconciler.processes import Cancellation
-from reconciler.status import Change
+from reconciler.status import Change, PassProof
 from reconciler.trees.durability import FileSystem
 from reconciler.trees.stage import STAGE
 from reconciler.trees.workspace import PassLock, Workspace
@@ -55,6 +55,8 @@ class Pass:
     """What the last look found, even if the pass failed."""
     held: HeldBytes | None = None
     """The held files as they were when the pass began to change something."""
+    proof: PassProof | None = None
+    """What was imported so far, even if the pass failed; None: nothing."""
     untouched: bool = True
     """Whether the live tree is known to be unchanged. Only `publish` sets it to False."""
     _disk: FileSystem | None = None

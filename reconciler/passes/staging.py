@@ -22,6 +22,7 @@ from reconciler.trees.census import Census
 from reconciler.trees.fingerprints import Fingerprints, fingerprints
 from reconciler.trees.stage import STAGE, StagingImpossible, clone
 from reconciler.trees.tree import Tree
+from reconciler.trees.workspace import remove_tree
 
 log = get_logger(__name__)
 
@@ -75,6 +76,16 @@ def clone_live(running: Pass, snapshot: Snapshot, work: Path) -> Staging:
         return impossible
     running.spent("clone", time.monotonic() - started)
     return stage, census
+
+
+def discard_stage(work: Path) -> None:
+    """Make room for another stage, since this one may not go live.
+
+    Call before the next build starts: it may not write there.
+    """
+    stage = work / STAGE
+    remove_tree(stage)
+    stage.mkdir()
 
 
 def make_live(running: Pass, replacement: Replacement, staging: Staging, prove: Prove) -> Published:

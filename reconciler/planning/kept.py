@@ -19,7 +19,7 @@ from reconciler.files.bounded import read_text
 from reconciler.files.trust import Insecure
 from reconciler.state.locations import local_path
 from reconciler.state.sources import Source
-from reconciler.trees.stage import STAGE
+from reconciler.trees.stage import STAGE, clonable_roots
 from reconciler.trees.workspace import NAME, Workspace
 from reconciler.uv.cached import archives_of, cache_folder
 
@@ -59,6 +59,26 @@ def confinement_of_builds(
             cache.mkdir(parents=True, exist_ok=True)  # it could not do so itself any more
     found = (path for path in kept if path.exists() and not path.is_symlink())
     return Confinement(tuple(Path(os.path.realpath(path)) for path in found), means)
+
+
+def confinement_of_imports(prefix: Path, work: Path | None = None) -> Confinement | None:
+    """What imports may not change: all of the environment, except a folder in which they work.
+
+    Args:
+        prefix: The environment.
+        work: The folder of the pass, with the stage in it; None: there is no pass.
+
+    Returns:
+        None if programs cannot be confined here.
+    """
+    means = best_means()
+    if means is Means.NONE:
+        return None
+    if work is None:
+        return Confinement((prefix,), means, offline=True)
+    places = (*(prefix / name for name in clonable_roots(prefix)), *_ours(prefix, work))
+    kept = (Path(os.path.realpath(p)) for p in places if p.exists() and not p.is_symlink())
+    return Confinement(tuple(kept), means, offline=True)
 
 
 def _means(sources: Collection[Source], prefix: Path) -> Means:

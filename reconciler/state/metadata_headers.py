@@ -9,7 +9,7 @@ from reconciler.patterns import regex
 Headers = dict[str, list[str]]
 """The values of each header in `READ`, in their order; lines that are continued are not joined."""
 
-READ = ("name", "version", "requires-dist", "provides-extra")
+READ = ("name", "version", "requires-dist", "provides-extra", "import-name")
 """The headers that are read, in lower case."""
 
 _HEADER = regex(r"([!-9;-~]+):[ \t]*")

@@ -216,11 +216,46 @@ class PassStatus(msgspec.Struct, frozen=True, kw_only=True):
         _shorten_all(self, "failed")
 
 
+class ProvenImport(msgspec.Struct, frozen=True, kw_only=True):
+    """A module that was imported before the new tree went live."""
+
+    package: str
+    module: str
+    seconds: float
+    because: str | None = None
+    """The changed package that its own one requires; None: its own one changed."""
+
+
+class FailedImport(msgspec.Struct, frozen=True, kw_only=True):
+    """A module that could not be imported in the new tree."""
+
+    package: str
+    module: str
+    error: str
+    because: str | None = None
+    """The change that was left out therefore; None: it fails in the old tree as well."""
+
+    def __post_init__(self) -> None:
+        _shorten(self, "error", MESSAGE)
+
+
+class PassProof(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pass imported before its new tree went live."""
+
+    seconds: float = 0.0
+    imported: tuple[ProvenImport, ...] = ()
+    failed: tuple[FailedImport, ...] = ()
+    not_tried: tuple[str, ...] = ()
+    """The packages for which `proof_budget` left no time."""
+
+
 class PassDetail(PassStatus, frozen=True, kw_only=True):
-    """A pass with its plan and uv's output."""
+    """A pass with its plan, its proof and uv's output."""
 
     plan: tuple[Change, ...] = ()
     log: str = ""
+    proof: PassProof | None = None
+    """None if no import was tried."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -336,8 +371,8 @@ def _shorten_all(struct: msgspec.Struct, field: str) -> None:
 
 
 __all__ = [
-    "SCHEMA", "Change", "Condition", "ConditionType", "EnvironmentStatus", "ExpectedEnd", "Failure",
-    "GenerationStatus", "Gpu", "HeldBack", "Hold", "InterpreterStatus", "Package", "PackageStatus",
-    "PassDetail", "PassStatus", "Phase", "Problem", "Reason", "Result", "ServiceStatus", "Status",
-    "Suspension", "Trigger",
+    "SCHEMA", "Change", "Condition", "ConditionType", "EnvironmentStatus", "ExpectedEnd",
+    "FailedImport", "Failure", "GenerationStatus", "Gpu", "HeldBack", "Hold", "InterpreterStatus",
+    "Package", "PackageStatus", "PassDetail", "PassProof", "PassStatus", "Phase", "Problem",
+    "ProvenImport", "Reason", "Result", "ServiceStatus", "Status", "Suspension", "Trigger",
 ]  # fmt: skip

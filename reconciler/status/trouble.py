@@ -33,6 +33,7 @@ class Reason(StrEnum):
     HELD_BACK_TOO_FAR = "HeldBackTooFar"
     CANNOT_REPAIR = "CannotRepair"
     CANNOT_REPLACE = "CannotReplace"
+    IMPORT_BROKEN = "ImportBroken"
     DISAGREEMENT = "Disagreement"
     # A pass cannot begin.
     BAD_FILE = "BadFile"

@@ -26,6 +26,7 @@ CHECKS = {
     "uv", "builds", "clock", "inotify", "unit", "address", "state", "configuration", "space",
     "interpreter", "writable", "owners", "hard links", "exchange", "installer", "own place",
     "project", "packages", "scripts", "holds", "shared files", "index", "settings",
+    "imports",
 }  # fmt: skip
 
 

@@ -270,10 +270,10 @@ def test_a_package_from_an_index_gives_way_to_the_place_that_is_declared(
     project.write(["thing"])
     environment = environment_for(project)
     reconcile(environment)
-    wheel = make_wheel(tmp_path / "mine", "thing", "1.0", files={"thing.py": "mine"})
+    wheel = make_wheel(tmp_path / "mine", "thing", "1.0", files={"thing.py": "mine = 1\n"})
     project.write([f"thing @ {wheel.as_uri()}"])
     outcome = reconcile(environment)
     assert outcome.result is Result.CHANGED
     assert outcome.snapshot.drift.in_sync
-    assert (site_packages(venv) / "thing.py").read_text() == "mine"
+    assert (site_packages(venv) / "thing.py").read_text() == "mine = 1\n"
     assert not (site_packages(venv) / "thing").exists()

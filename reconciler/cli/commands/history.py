@@ -19,7 +19,7 @@ from reconciler.config import Config, EnvironmentConfig
 from reconciler.environment.interpreter import InterpreterError
 from reconciler.files.trust import Insecure
 from reconciler.journal.history import Journal
-from reconciler.status import GenerationStatus, PassDetail, PassStatus
+from reconciler.status import GenerationStatus, PassDetail, PassProof, PassStatus
 from reconciler.trees import generations
 
 
@@ -146,6 +146,20 @@ def _generation(it: GenerationStatus, *, now_text: str | None) -> tuple[str | No
     return number, now_text, packages, size_of(it.bytes_own) if it.bytes_own is not None else None
 
 
+def _show_proof(proof: PassProof, output: Output) -> None:
+    packages = len({one.package for one in proof.imported})
+    modules = len(proof.imported)
+    output.say(
+        f"Imported before it went live: {modules} modules of {packages} packages, in "
+        f"{proof.seconds:.2f} s.", QUIET
+    )  # fmt: skip
+    for one in proof.failed:
+        why = f"{one.because} is left out" if one.because else "as before"
+        output.say(f"  import {one.module} ({one.package}) fails, {why}: {harmless(one.error)}")
+    if proof.not_tried:
+        output.say(f"  Not tried, for lack of time (`proof_budget`): {', '.join(proof.not_tried)}.")
+
+
 def _show_entry(detail: PassDetail, output: Output) -> None:
     output.say(f"Pass {detail.id}, {detail.trigger}, began {detail.started_at}", bold=True)
     if detail.reason_given:
@@ -157,6 +171,8 @@ def _show_entry(detail: PassDetail, output: Output) -> None:
     if detail.plan and not detail.changes:
         output.say("What was planned:")
         show_changes(detail.plan, output)
+    if detail.proof is not None:
+        _show_proof(detail.proof, output)
     steps = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in detail.phases.items())
     output.say(f"Steps: {steps or 'none'}. Revision {detail.revision or 'unknown'}.", QUIET)
     if detail.log:

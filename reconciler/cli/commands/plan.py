@@ -14,7 +14,7 @@ from reconciler.cli.targets import chosen, configuration
 from reconciler.cli.terminal.changes import show_changes, show_failures, show_held_back
 from reconciler.cli.terminal.output import BAD, DOUBT, GOOD, QUIET, Output, complain
 from reconciler.cli.terminal.progress import following
-from reconciler.config import EnvironmentConfig
+from reconciler.config import EnvironmentConfig, Proof
 from reconciler.environment.environment import Environment
 from reconciler.holds.standing import holds_found
 from reconciler.passes import reconcile
@@ -89,6 +89,8 @@ def _document(target: EnvironmentConfig, outcome: Outcome) -> PlanDocument:
 
 def _unknown(target: EnvironmentConfig, outcome: Outcome) -> Iterator[str]:
     """What a plan cannot know, because nothing is built, installed or run for it."""
+    if target.proof_in_effect is not Proof.OFF and any(change.from_ for change in outcome.plan):
+        yield "Whether what changes, and what requires it, can still be imported shows in `apply`."
     if not any(change.to for change in outcome.plan):
         return
     yield (
