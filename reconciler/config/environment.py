@@ -147,8 +147,9 @@ class EnvironmentConfig(msgspec.Struct, frozen=True, kw_only=True):
         Path,
         key(
             forms.PYPROJECT,
-            "The project whose dependencies should be installed: its pyproject.toml, or the "
-            "folder that has it.",
+            "The project whose dependencies should be installed: its pyproject.toml or its "
+            "requirements.txt, or the folder that has one. In a folder with both, the "
+            "pyproject.toml counts.",
             example="/srv/studio/pyproject.toml",
         ),
     ]

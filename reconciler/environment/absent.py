@@ -35,10 +35,10 @@ def snapshot_of_nothing(config: EnvironmentConfig, environ: Mapping[str, str]) -
     holds = hold_set(config.hold, installed, markers)
     try:
         desired = declared_by(config, markers, environ)
-        settings = settings_for(*desired.configured, holds, environ)
+        settings = settings_for(*desired.configured, holds, environ, desired.options)
     except BadFile as bad:
         return Snapshot(interpreter, None, bad.problem, installed, holds, {}, Drift(()))
-    cautions = tuple(unsupported(*desired.configured, environ))
+    cautions = (*desired.notices, *unsupported(*desired.configured, environ))
     drift = diff(desired, installed, holds, {}, markers, Adjustments.of(settings))
     elsewhere = declared_elsewhere(config, desired)
     return Snapshot(

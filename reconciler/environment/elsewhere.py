@@ -15,6 +15,7 @@ from reconciler.files.bounded import read_head
 from reconciler.files.deciding import read_deciding_text
 from reconciler.files.parsing import toml_of
 from reconciler.state.desired import Desired
+from reconciler.state.project_kinds import ProjectKind, kind_of_project
 from reconciler.status import Problem
 
 _MOST_BYTES = 1 << 20
@@ -26,10 +27,13 @@ def declared_elsewhere(config: EnvironmentConfig, desired: Desired | None) -> Pr
     if desired is None or desired.requirements:
         return None
     try:
-        document = toml_of(read_deciding_text(config.pyproject))
+        if kind_of_project(config.pyproject) is ProjectKind.PYPROJECT:
+            document = toml_of(read_deciding_text(config.pyproject))
+            found = [*_not_selected(document, config), *_of_other_tools(document, config.pyproject)]
+        else:
+            found = list(_in_pyproject_beside(config.pyproject))
     except (OSError, ValueError):
         return None  # saved again since it was read
-    found = [*_not_selected(document, config), *_of_other_tools(document, config.pyproject)]
     if not found:
         return None
     places = "; ".join(place for place, _ in found)
@@ -61,7 +65,10 @@ def _not_selected(
 
 def _of_other_tools(document: Mapping[str, Any], file: Path) -> Iterator[tuple[str, str]]:
     """Tables and files that follow no standard, and that Reconciler does not read."""
-    fix = "Copy what you need to `project.dependencies`, which is what Reconciler follows."
+    fix = (
+        "Copy what you need to `project.dependencies`, which is what counts while `pyproject` "
+        "names this file."
+    )
     poetry = [n for n in _table(document, "tool", "poetry", "dependencies") if n != "python"]
     if poetry:
         yield f"{len(poetry)} packages in [tool.poetry.dependencies]", fix
@@ -70,7 +77,24 @@ def _of_other_tools(document: Mapping[str, Any], file: Path) -> Iterator[tuple[s
         yield "`dev-dependencies` in [tool.uv]", fix
     files = [path.name for path in sorted(file.parent.glob("requirements*.txt")) if _lists(path)]
     if files:
-        yield f"{_listed(files)} beside it", fix
+        which = _which_one(files[0], file.name, "list in its `project.dependencies` what is needed")
+        yield f"{_listed(files)} beside it", which
+
+
+def _in_pyproject_beside(file: Path) -> Iterator[tuple[str, str]]:
+    """What is declared beside a requirements file that declares nothing."""
+    beside = file.with_name("pyproject.toml")
+    project = _table(toml_of(read_deciding_text(beside)), "project")
+    if project.get("dependencies") or "dependencies" in project.get("dynamic", ()):
+        which = _which_one(beside.name, file.name, "list in it what is needed")
+        yield f"[project] in `{beside.name}` beside it", which
+
+
+def _which_one(other: str, own: str, instead: str) -> str:
+    return (
+        f"Which one counts? For `{other}`, let `pyproject` in the configuration, or --pyproject, "
+        f"name it. For `{own}`, {instead}."
+    )
 
 
 def _table(document: Mapping[str, Any], *path: str) -> Mapping[str, Any]:

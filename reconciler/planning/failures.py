@@ -4,7 +4,7 @@ Pure: takes uv's output and the requested items, and returns values.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from packaging.utils import NormalizedName
 
@@ -79,6 +79,22 @@ def failures_of_sources(desired: Desired | None, holds: HoldSet) -> dict[Normali
         for one in (desired.requirements if desired else ())
         if one.unusable is not None and not holds.covers(one.name)
     }  # fmt: skip
+
+
+def failures_of_unlisted(
+    desired: Desired | None, planned: Iterable[NormalizedName], asked: Iterable[Item]
+) -> Iterator[Failure]:
+    """What a plan would install without a hash, though the project demands one of everything."""
+    if desired is None or not desired.requires_hashes:
+        return
+    listed = {item.name for item in asked if item.hashes}
+    for name in planned:
+        if name not in listed:
+            yield Failure(
+                name=name, requirement=name, reason=Reason.BAD_SOURCE,
+                message=f"{desired.file} has no `--hash` for it, though `--require-hashes` is set. "
+                "Add it with its hashes (`uv pip compile --generate-hashes` does so).",
+            )  # fmt: skip
 
 
 def failures_of_excluded(

@@ -19,6 +19,7 @@ from reconciler.planning.failures import (
     failure_of,
     failures_of_excluded,
     failures_of_sources,
+    failures_of_unlisted,
     mentions,
     suspects,
 )
@@ -113,6 +114,11 @@ class Planner:
         plan, kept, cores = self._largest_plan(items)
         failed += [failure_of(items[i], c, items, self.excluded) for i, c in cores.items()]
         install = without_stubs(plan, snapshot.holds)
+        unlisted = list(failures_of_unlisted(snapshot.desired, install, items))
+        for failure in unlisted:
+            self._refuse_or_exclude(failure)
+        if unlisted:
+            return self._decide()
         self._refuse_irreplaceable(install)
         return Decision(
             install=install,
@@ -277,10 +283,13 @@ class Planner:
         Raises:
             ExpectedEnd: The configuration says to abort.
         """
+        self._refuse_or_exclude(failure)
+        self.resolver.leave(canonicalize_name(failure.name))
+
+    def _refuse_or_exclude(self, failure: Failure) -> None:
         if self.environment.config.on_error is OnError.ABORT:
             raise ExpectedEnd(f"{failure.name}: {failure.message}", reason=failure.reason)
         self.exclude(failure, None)
-        self.resolver.leave(canonicalize_name(failure.name))
 
     def _constraints(self) -> list[str]:
         installed = self.snapshot.installed

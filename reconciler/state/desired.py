@@ -5,7 +5,6 @@ touch the disk or start a process. A bad file raises `BadFile`, which says where
 and how to fix it.
 """
 
-import codecs
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,41 +13,31 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import tomli
 from msgspec.structs import replace
 from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
-from reconciler.files.parsing import toml_of
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.bounds import requirement_in, shown, specifier_set_in
 from reconciler.state.declared import Declared, each_once, specifier_in
 from reconciler.state.dependency_groups import BadGroup, requirements_of_group
 from reconciler.state.lowering import BadSource, NotWanted, Sources, section_of
+from reconciler.state.notice import Notice
 from reconciler.state.parts import extras_chosen, groups_chosen, groups_for
 from reconciler.state.phrases import kind_of, nearest
 from reconciler.state.places import Places
 from reconciler.state.position import KeyPath, Position
+from reconciler.state.toml_reading import BadFile, TomlReading
 from reconciler.state.uv_workspace import NO_CONTEXT, ProjectContext, UvWorkspace
 from reconciler.state.variables import expanded
-from reconciler.status import ExpectedEnd, Problem, Reason
+from reconciler.status import Problem
 
 _List = tuple[object, KeyPath]
 """The value of a list of requirements, and its key."""
 
 _LOOKS_LIKE = 'A requirement looks like "numpy>=1.24,<2.0" (PEP 508).'
-
-
-class BadFile(ExpectedEnd):
-    """A file cannot be used; says where, why, and what to do."""
-
-    reason = Reason.BAD_FILE
-    problem: Problem
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(str(problem), problem=problem)
 
 
 class Desired(msgspec.Struct, frozen=True):
@@ -62,12 +51,29 @@ class Desired(msgspec.Struct, frozen=True):
     uv: Mapping[str, Any]
     """The `[tool.uv]` table, unchanged."""
     workspace: UvWorkspace | None = None
+    texts: Mapping[Path, bytes] = msgspec.field(default_factory=dict)
+    """The files that were read besides a `pyproject.toml`; of that, `revision` is enough."""
+    deciding: tuple[Path, ...] = ()
+    """Further files that decide what it means, whether they exist or not."""
+    configured_by: Path | None = None
+    """The file of `uv`, if that is another one."""
+    options: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    """Settings of uv that the project's file has besides; uv's own files come before them."""
+    requires_hashes: bool = False
+    """Whether nothing may be installed without a hash that is listed."""
+    notices: tuple[Notice, ...] = ()
+    """What the file says that does not count."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files besides `file` that decide what is declared."""
+        return (*self.texts, *self.deciding, *(self.workspace.files if self.workspace else ()))
 
     @property
     def configured(self) -> tuple[Path, Mapping[str, Any]]:
         """The project whose uv settings apply, and its `[tool.uv]`: the workspace's root."""
         root = self.workspace
-        return (root.file, root.uv) if root else (self.file, self.uv)
+        return (root.file, root.uv) if root else (self.configured_by or self.file, self.uv)
 
 
 def revision_of(text: bytes, workspace: UvWorkspace | None = None) -> str:
@@ -105,65 +111,24 @@ def parse(
     return _Reader(file, text, markers, context).read(extras, groups)
 
 
-class _Reader:
+class _Reader(TomlReading):
     """One reading of one file; keeps the text to point into it."""
 
     def __init__(
         self, file: Path, text: bytes, markers: Mapping[str, str], context: ProjectContext
     ) -> None:
-        self.file = file
+        super().__init__(file, text)
         self.context = context
         self.revision = revision_of(text, context.workspace)
-        self.bytes = text.removeprefix(codecs.BOM_UTF8)  # some editors write one, and uv ignores it
         self.markers = {**markers, "extra": ""}
-        self.places = Places(self._decode())
-        self.document = self._toml()
         self.extras_read: set[str] = set()
         self.root_places: Places | None = None
 
-    def _decode(self) -> str:
-        try:
-            return self.bytes.decode("utf-8")
-        except UnicodeDecodeError as error:
-            before = self.bytes[: error.start]
-            problem = Problem(
-                file=str(self.file),
-                line=before.count(b"\n") + 1,
-                column=len(before[before.rfind(b"\n") + 1 :].decode("utf-8")) + 1,
-                reason="the file is not UTF-8, as TOML requires",
-                fix="Save it as UTF-8.",
-            )
-            raise BadFile(problem) from error
-
-    def _toml(self) -> dict[str, Any]:
-        try:
-            return toml_of(self.places.text)
-        except tomli.TOMLDecodeError as error:
-            raise self._bad(
-                f"not valid TOML: {error.msg}",
-                "Correct the line; until then, the last good state of the file stays in effect.",
-                Position(error.lineno, error.colno),
-            ) from error
-        except (ValueError, RecursionError) as error:  # a number with 4,300 digits, or nested
-            raise self._bad(
-                f"the TOML is over the bounds of what is read: {error}",
-                "Remove what nobody would write by hand.",
-            ) from error
-
-    def _bad(self, reason: str, fix: str, at: Position | None = None) -> BadFile:
-        line, column = (at.line, at.column) if at else (None, None)
-        text = self.places.line(line)
-        return BadFile(
-            Problem(
-                file=str(self.file), line=line, column=column, reason=reason, fix=fix, text=text
-            )
-        )
-
     def read(self, extras: Sequence[str], groups: Sequence[str]) -> Desired:
         # uv reads the groups of a file that declares no project, such as a workspace's root.
-        self.project = self._table(self.document, "project", required=not groups or bool(extras))
-        project = self.project
         tool_uv = self._table(self._table(self.document, "tool"), "tool", "uv")
+        required = not groups_chosen(groups, tool_uv) or bool(extras)
+        project = self._table(self.document, "project", required=required)
         self._refuse_dynamic(project)
         self._table(tool_uv, "tool", "uv", "sources")
         root = self.context.workspace
@@ -187,29 +152,19 @@ class _Reader:
             workspace=self.context.workspace,
         )
 
-    def _table(
-        self, parent: Mapping[str, Any], *path: str, required: bool = False
-    ) -> dict[str, Any]:
-        key, shown = path[-1], ".".join(path)
-        if key not in parent and not required:
-            return {}
-        table = parent.get(key)
-        if isinstance(table, dict):
-            return table
-        if table is None:
-            raise self._bad(f"there is no [{shown}] table", self._where_else())
-        raise self._bad(
-            f"`{shown}` must be a table, not {kind_of(table)}",
-            f"Write it as [{shown}].",
-            self.places.key(path),
-        )
-
     def _where_else(self) -> str:
         """What to do about a file without a project."""
         if "dependency-groups" in self.document or self.context.workspace is not None:
             return (
                 "Name `groups` of its [dependency-groups] in the configuration, or let `pyproject` "
                 "be the file of a project, such as a member of its workspace."
+            )
+        beside = self.context.requirements_beside
+        if beside:
+            return (
+                f"If `{beside[0]}` beside it is what counts, let `pyproject` in the configuration, "
+                "or --pyproject, name that file. Otherwise declare the project in a [project] "
+                "table (PEP 621)."
             )
         return (
             "Declare the project as in PEP 621: a [project] table with `name`, `version` and "
@@ -383,3 +338,6 @@ class _Reader:
                     self.places.key(("dependency-groups", group)),
                 ) from error
             yield resolved, ("dependency-groups", group)
+
+
+__all__ = ["BadFile", "Desired", "parse", "revision_of"]

@@ -54,6 +54,8 @@ class ProjectContext:
     index_names: frozenset[str] = frozenset()
     without_sources: bool = False
     sourceless: frozenset[NormalizedName] = frozenset()
+    requirements_beside: tuple[str, ...] = ()
+    """The names of the requirements files in the project's folder."""
     exists: Callable[[Path], bool] = field(default=lambda _: True, compare=False)
     endless: Callable[[Path], bool] = field(default=lambda _: False, compare=False)
 

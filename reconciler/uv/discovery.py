@@ -53,9 +53,17 @@ def context_of(file: Path, text: bytes, environ: Mapping[str, str]) -> ProjectCo
         named=dict(_named(tables)),
         environ=environ,
         index_names=_index_names(environ),
+        requirements_beside=_requirements_beside(file, document),
         exists=os.path.lexists,
-        endless=_is_endless,
+        endless=is_endless,
     )
+
+
+def _requirements_beside(file: Path, document: _Document) -> tuple[str, ...]:
+    """The requirements files beside a file without a project; looked for in no other case."""
+    if "project" in document:
+        return ()
+    return tuple(sorted(path.name for path in file.parent.glob("requirements*.txt")))
 
 
 def _names(entries: object) -> Iterator[NormalizedName]:
@@ -64,7 +72,8 @@ def _names(entries: object) -> Iterator[NormalizedName]:
             yield canonicalize_name(entry)
 
 
-def _is_endless(path: Path) -> bool:
+def is_endless(path: Path) -> bool:
+    """Whether it is a pipe, a socket or a device, which uv would wait for."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):

@@ -5,6 +5,7 @@ are, and what cannot be installed is left out, where uv would refuse everything.
 """
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,9 +75,13 @@ class Uv:
         """The project's file without what uv must not be asked for, as long as uv runs."""
         without = self.held | {canonicalize_name(n) for n in self.case.expected.bare.without}
         whole = self.case.file.read_bytes()
-        table = tomli.loads(whole.decode())
-        if _leave_out(table, without):
-            self.case.file.write_text(tomli_w.dumps(table))
+        if self.case.file.suffix == ".txt":
+            lines = whole.decode().splitlines(keepends=True)
+            self.case.file.write_text("".join(line for line in lines if not _names(line, without)))
+        else:
+            table = tomli.loads(whole.decode())
+            if _leave_out(table, without):
+                self.case.file.write_text(tomli_w.dumps(table))
         yield
         if self.case.file.read_bytes() != whole:
             self.case.file.write_bytes(whole)
@@ -100,6 +105,12 @@ class Uv:
         path = self.case.root / name
         path.write_text("\n".join(lines))
         return [option, str(path)]
+
+
+def _names(line: str, names: frozenset[str]) -> bool:
+    """Whether a line of a requirements file begins with one of these names."""
+    found = re.match(r"[A-Za-z0-9._-]+", line)
+    return found is not None and canonicalize_name(found[0]) in names
 
 
 def _leave_out(table: dict[str, Any], names: frozenset[str]) -> bool:
