@@ -55,7 +55,7 @@ def declared_by(
     """
     file = config.pyproject
     if kind_of_project(file) is ProjectKind.PYPROJECT:
-        return _in_pyproject(config, markers, environ, read or read_project)
+        return _in_pyproject(config, markers, environ, read)
     if config.extras or config.groups:
         raise bad_file(
             file,
@@ -67,12 +67,15 @@ def declared_by(
 
 
 def _in_pyproject(
-    config: EnvironmentConfig, markers: Mapping[str, str], environ: Mapping[str, str], read: Read
+    config: EnvironmentConfig,
+    markers: Mapping[str, str],
+    environ: Mapping[str, str],
+    read: Read | None,
 ) -> Desired:
     file = config.pyproject
-    text = read(file)
+    text = (read or read_project)(file)
     redact.register_addresses(text.decode("utf-8", "replace"))
-    context = context_of(file, text, environ)
+    context = context_of(file, text, environ, read or read_deciding)
     return parse(file, text, markers, extras=config.extras, groups=config.groups, context=context)
 
 

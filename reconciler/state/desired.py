@@ -29,6 +29,7 @@ from reconciler.state.parts import extras_chosen, groups_chosen, groups_for
 from reconciler.state.phrases import kind_of, nearest
 from reconciler.state.places import Places
 from reconciler.state.position import KeyPath, Position
+from reconciler.state.requirements_lines import Listed, bad_line
 from reconciler.state.toml_reading import BadFile, TomlReading
 from reconciler.state.uv_workspace import NO_CONTEXT, ProjectContext, UvWorkspace
 from reconciler.state.variables import expanded
@@ -76,14 +77,16 @@ class Desired(msgspec.Struct, frozen=True):
         return (root.file, root.uv) if root else (self.configured_by or self.file, self.uv)
 
 
-def revision_of(text: bytes, workspace: UvWorkspace | None = None) -> str:
+def revision_of(
+    text: bytes, workspace: UvWorkspace | None = None, more: Iterable[bytes] = ()
+) -> str:
     """The revision of a project's file with this content: `sha256:` and a digest.
 
     It is the digest that `sha256sum` prints; for a member of a workspace, that of its file
-    followed by the root's.
+    followed by the root's, and by `more` files that are read with it.
     """
     root = b"" if workspace is None or workspace.text == text else workspace.text
-    return "sha256:" + hashlib.sha256(text + root).hexdigest()
+    return "sha256:" + hashlib.sha256(b"".join((text, root, *more))).hexdigest()
 
 
 def parse(
@@ -119,7 +122,8 @@ class _Reader(TomlReading):
     ) -> None:
         super().__init__(file, text)
         self.context = context
-        self.revision = revision_of(text, context.workspace)
+        self.text = text
+        self.revision = revision_of(text, context.workspace, context.dynamic.texts.values())
         self.markers = {**markers, "extra": ""}
         self.extras_read: set[str] = set()
         self.root_places: Places | None = None
@@ -137,9 +141,13 @@ class _Reader(TomlReading):
         self.name = canonicalize_name(name) if isinstance(name, str) else None
         self.optional = self._table(project, "project", "optional-dependencies")
         self.sources = Sources(self.file, self.name, tool_uv, self.markers, self.context)
+        dynamic = self.context.dynamic
+        listed = dynamic.dependencies or project.get("dependencies", [])
         declared = [
-            *self._requirements([(project.get("dependencies", []), ("project", "dependencies"))]),
-            *self._requirements(self._extras(extras_chosen(extras, tool_uv, self.optional))),
+            *self._requirements([(listed, ("project", "dependencies"))]),
+            *self._requirements(
+                self._extras(extras_chosen(extras, tool_uv, self._extra_keys.values()))
+            ),
             *self._requirements(self._groups(groups_chosen(groups, tool_uv), tool_uv)),
         ]
         return Desired(
@@ -150,6 +158,7 @@ class _Reader(TomlReading):
             requires_python=self._requires_python(project),
             uv=tool_uv,
             workspace=self.context.workspace,
+            texts={self.file: self.text, **dynamic.texts} if dynamic.texts else {},
         )
 
     def _where_else(self) -> str:
@@ -173,11 +182,13 @@ class _Reader(TomlReading):
 
     def _refuse_dynamic(self, project: Mapping[str, Any]) -> None:
         dynamic = project.get("dynamic", [])
-        if isinstance(dynamic, list) and "dependencies" in dynamic:
+        unread = self.context.dynamic.dependencies is None
+        if isinstance(dynamic, list) and "dependencies" in dynamic and unread:
             raise self._bad(
                 "`dependencies` is dynamic, so they are unknown without running the project's "
                 "build backend, which Reconciler never does",
-                "List them in `project.dependencies`, and remove `dependencies` from `dynamic`.",
+                "List them in `project.dependencies` and remove `dependencies` from `dynamic`, or "
+                "let setuptools read them from a `file` in [tool.setuptools.dynamic].",
                 self.places.key(("project", "dynamic")),
             )
 
@@ -209,6 +220,9 @@ class _Reader(TomlReading):
 
     def _in_list(self, values: object, path: KeyPath) -> Iterator[Declared | _List]:
         """The requirements of one list that apply to the target, and the lists it includes."""
+        if isinstance(values, tuple):
+            yield from self._in_file(values, path)
+            return
         origin = ".".join(map(str, path))
         if not isinstance(values, list):
             raise self._bad(
@@ -235,6 +249,25 @@ class _Reader(TomlReading):
             declared = self._lowered(requirement, path, at)
             if declared is not None:
                 yield replace(declared, origin=place, specifier=specifier_in(value))
+
+    def _in_file(self, listed: Iterable[Listed], path: KeyPath) -> Iterator[Declared | _List]:
+        """The same for the lines of a file that the build backend would read."""
+        for one in listed:
+            value, line = one.line.value, one.line.at.line
+            try:
+                requirement = requirement_in(value)
+            except InvalidRequirement as error:
+                reason = f"not a valid requirement, {shown(value)}"
+                raise bad_line(one, reason, _LOOKS_LIKE) from error
+            place = f"{one.file.name}:{line}"
+            if not self._counts(requirement, place, None):
+                continue
+            if self._is_own(requirement):
+                yield from self._extras(sorted(requirement.extras))
+                continue
+            declared = self._lowered(requirement, path, None)
+            if declared is not None:
+                yield replace(declared, origin=place, specifier=specifier_in(value), line=line)
 
     def _requirement(self, value: str, place: str, at: Position | None) -> Requirement:
         try:
@@ -316,11 +349,15 @@ class _Reader(TomlReading):
                 )
             if key not in self.extras_read:
                 self.extras_read.add(key)
-                yield self.optional[key], (*table, key)
+                dynamic = self.context.dynamic.extras
+                known = key in self.optional
+                listed = self.optional[key] if known else dynamic[canonicalize_name(key)]
+                yield listed, (*table, key)
 
     @cached_property
     def _extra_keys(self) -> Mapping[str, str]:
-        return {canonicalize_name(key): key for key in self.optional}
+        names = (*self.context.dynamic.extras, *self.optional)
+        return {canonicalize_name(key): key for key in names}
 
     def _groups(self, groups: Sequence[str], tool_uv: Mapping[str, Any]) -> Iterator[_List]:
         if not groups:

@@ -20,9 +20,8 @@ from reconciler.state.declared import Declared, each_once, specifier_in
 from reconciler.state.locations import local_path
 from reconciler.state.lowering import absolute_address
 from reconciler.state.notice import Notice
-from reconciler.state.requirements_lines import RequirementLine
+from reconciler.state.requirements_lines import Listed, bad_line
 from reconciler.state.sources import Source
-from reconciler.state.toml_reading import BadFile
 from reconciler.state.unnamed import NameOf, Unnamed, is_place, requirement_at, url_of
 from reconciler.state.uv_workspace import ProjectContext
 from reconciler.state.variables import expanded
@@ -34,14 +33,6 @@ _IGNORED = {
     "--use-feature": "Remove it: it is about pip itself.",
     "--prefer-binary": "Use `--only-binary` for packages that must not be built.",
 }
-
-
-class Listed(msgspec.Struct, frozen=True):
-    """One line of a requirements file, and the file; `constraint` if it only bounds versions."""
-
-    file: Path
-    line: RequirementLine
-    constraint: bool = False
 
 
 @dataclass
@@ -221,13 +212,3 @@ class Listing:
 
 def _is_requirement(one: Listed) -> bool:
     return not one.constraint and one.line.option in ("", "--editable")
-
-
-def bad_line(one: Listed, reason: str, fix: str) -> BadFile:
-    """What is wrong with a line."""
-    at = one.line.at
-    text = f"{one.line.option} {one.line.value}".strip()
-    return BadFile(
-        Problem(file=str(one.file), line=at.line, column=at.column, reason=reason, fix=fix,
-                text=text)
-    )  # fmt: skip

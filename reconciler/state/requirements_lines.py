@@ -5,12 +5,15 @@ the whole file.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 
 from reconciler.patterns import regex
 from reconciler.state.bounds import shown
 from reconciler.state.position import Position
+from reconciler.state.toml_reading import BadFile
+from reconciler.status import Problem
 
 _COMMENT = regex(r"(?:^|\s)#.*$")
 _OPTION = regex(r"(--?[A-Za-z][A-Za-z-]*)(?:\s*=\s*|\s+|$)(.*)")
@@ -49,6 +52,24 @@ class BadLine(ValueError):
         self.reason = reason
         self.fix = fix
         self.at = at
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """One line of a requirements file, and the file; `constraint` if it only bounds versions."""
+
+    file: Path
+    line: RequirementLine
+    constraint: bool = False
+
+
+def bad_line(one: Listed, reason: str, fix: str) -> BadFile:
+    """What is wrong with a line."""
+    at = one.line.at
+    text = f"{one.line.option} {one.line.value}".strip()
+    return BadFile(
+        Problem(file=str(one.file), line=at.line, column=at.column, reason=reason, fix=fix,
+                text=text)
+    )  # fmt: skip
 
 
 def lines_of(text: str) -> Iterator[RequirementLine]:

@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 from packaging.utils import NormalizedName
 
+from reconciler.state.requirements_lines import Listed
+
 
 class Member(msgspec.Struct, frozen=True):
     """One project of a workspace."""
@@ -38,6 +40,17 @@ class UvWorkspace(msgspec.Struct, frozen=True):
         return tuple(sorted({self.file, self.file.with_name("uv.toml"), *projects}))
 
 
+class DynamicFiles(msgspec.Struct, frozen=True):
+    """The requirements in files that the project's build backend takes them from.
+
+    `dependencies` is None if it takes them from elsewhere. `texts` are the files.
+    """
+
+    dependencies: tuple[Listed, ...] | None = None
+    extras: Mapping[NormalizedName, tuple[Listed, ...]] = msgspec.field(default_factory=dict)
+    texts: Mapping[Path, bytes] = msgspec.field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class ProjectContext:
     """Everything outside a project's file that decides what the file means.
@@ -56,6 +69,7 @@ class ProjectContext:
     sourceless: frozenset[NormalizedName] = frozenset()
     requirements_beside: tuple[str, ...] = ()
     """The names of the requirements files in the project's folder."""
+    dynamic: DynamicFiles = field(default_factory=DynamicFiles)
     exists: Callable[[Path], bool] = field(default=lambda _: True, compare=False)
     endless: Callable[[Path], bool] = field(default=lambda _: False, compare=False)
 

@@ -25,21 +25,26 @@ from reconciler.state.lowering import BadSource, NotWanted, Section, Sources
 from reconciler.state.sources import Source
 from reconciler.state.uv_workspace import Member, ProjectContext, UvWorkspace
 from reconciler.status import Problem
+from reconciler.uv.dynamic_files import dynamic_files
+from reconciler.uv.requirement_files import Read
 from reconciler.uv.settings import settings_for
 
 _Document = Mapping[str, Any]
 
 
-def context_of(file: Path, text: bytes, environ: Mapping[str, str]) -> ProjectContext:
+def context_of(
+    file: Path, text: bytes, environ: Mapping[str, str], read: Read = read_deciding
+) -> ProjectContext:
     """What decides, besides its own text, what a project's file means.
 
     Args:
         file: The project's `pyproject.toml`.
         text: Its content. If it is not TOML, the file belongs to no workspace.
         environ: The environment variables that uv would see.
+        read: Reads the files that its dependencies are in, if they are dynamic.
 
     Raises:
-        BadFile: The file of the workspace's root cannot be read.
+        BadFile: The file of the workspace's root, or one with dependencies, cannot be used.
     """
     document = _parsed(text)
     redact.register_addresses_of(document)  # a requirement that is not valid is quoted as well
@@ -54,6 +59,7 @@ def context_of(file: Path, text: bytes, environ: Mapping[str, str]) -> ProjectCo
         environ=environ,
         index_names=_index_names(environ),
         requirements_beside=_requirements_beside(file, document),
+        dynamic=dynamic_files(file, document, read),
         exists=os.path.lexists,
         endless=is_endless,
     )

@@ -17,8 +17,7 @@ from reconciler.log.redact import redact
 from reconciler.state.bounds import shown
 from reconciler.state.desired import BadFile
 from reconciler.state.lenient import requirement_of
-from reconciler.state.listed import Listed, bad_line
-from reconciler.state.requirements_lines import BadLine, lines_of
+from reconciler.state.requirements_lines import BadLine, Listed, bad_line, lines_of
 from reconciler.state.variables import expanded
 from reconciler.status import Problem
 

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import tomli
@@ -51,12 +52,17 @@ class Uv:
         """Let it do so."""
         return self._run(*self.case.expected.bare.install)
 
+    @property
+    def _given(self) -> Path:
+        """The file that it reads."""
+        return self.case.root / (self.case.expected.bare.file or self.case.expected.file)
+
     def _run(self, *more: str) -> Answer:
         case, expected = self.case, self.case.expected
         with self._file():
             command = [
                 str(uv_binary()), "pip", "install", "--python", str(case.venv),
-                *([] if expected.bare.only_groups else ["-r", str(case.file)]),
+                *([] if expected.bare.only_groups else ["-r", str(self._given)]),
                 "--output-format", "json",
                 *self._constraints(), *self._excludes(), *expected.bare.arguments, *more,
                 *(word for extra in expected.extras for word in ("--extra", extra)),
@@ -74,17 +80,17 @@ class Uv:
     def _file(self) -> Iterator[None]:
         """The project's file without what uv must not be asked for, as long as uv runs."""
         without = self.held | {canonicalize_name(n) for n in self.case.expected.bare.without}
-        whole = self.case.file.read_bytes()
-        if self.case.file.suffix == ".txt":
+        whole = self._given.read_bytes()
+        if self._given.suffix == ".txt":
             lines = whole.decode().splitlines(keepends=True)
-            self.case.file.write_text("".join(line for line in lines if not _names(line, without)))
+            self._given.write_text("".join(line for line in lines if not _names(line, without)))
         else:
             table = tomli.loads(whole.decode())
             if _leave_out(table, without):
-                self.case.file.write_text(tomli_w.dumps(table))
+                self._given.write_text(tomli_w.dumps(table))
         yield
-        if self.case.file.read_bytes() != whole:
-            self.case.file.write_bytes(whole)
+        if self._given.read_bytes() != whole:
+            self._given.write_bytes(whole)
 
     def _constraints(self) -> list[str]:
         installed = snapshot(self.case.venv)

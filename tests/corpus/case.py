@@ -66,6 +66,8 @@ class Bare(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Further arguments, when it looks and when it installs."""
     install: list[str] = []
     """Further arguments only when it installs."""
+    file: str | None = None
+    """A file that says the same: to read the project's, it would build it with setuptools."""
     only_groups: bool = False
     """Whether it is given no `-r`: it would build a file without [project] to read it."""
     sees_nothing: bool = False

@@ -35,10 +35,8 @@ class Site:
         (self.folder / name).write_text(text)
 
     def environment(self, **settings: object) -> Environment:
-        config = EnvironmentConfig(
-            name="site", pyproject=self.folder / "requirements.txt",
-            python=self.venv / "bin" / "python", **settings,
-        )  # fmt: skip
+        table = {"pyproject": self.folder / "requirements.txt", **settings}
+        config = EnvironmentConfig(name="site", python=self.venv / "bin" / "python", **table)
         return Environment(config, {**os.environ, **FAST})
 
 
@@ -84,6 +82,40 @@ def test_every_file_that_decides_is_followed_and_bad_ones_change_nothing(site: S
     started = site.environment()
     assert declared(started) == ["beta"], "as an earlier process kept it"
     assert f"{site.folder}/more.txt" in targets_of(started.config, started.look()).files
+
+
+def test_the_files_that_setuptools_would_read_are_followed_as_well(site: Site) -> None:
+    site.write(
+        '[project]\nname = "x"\nversion = "1"\ndynamic = ["dependencies"]\n'
+        "[tool.setuptools.dynamic]\ndependencies = { file = 'more.txt' }\n",
+        "pyproject.toml",
+    )
+    site.write("beta\n", "more.txt")
+    environment = site.environment(pyproject=site.folder / "pyproject.toml")
+    assert declared(environment) == ["beta"]
+    environment.workspace.create()
+    environment.remember_good(environment.look())
+    assert environment.look() is environment.look()
+    assert f"{site.folder}/more.txt" in targets_of(environment.config, environment.look()).files
+
+    site.write("beta\ngamma\n", "more.txt")
+    assert declared(environment) == ["beta", "gamma"]
+
+    for text, place, reason in (
+        ("beta\n-r other.txt\n", "more.txt:2:1", "an option, which setuptools refuses"),
+        ("beta=1\n", "more.txt:1:1", "not a valid requirement"),
+        (None, "more.txt", "the file cannot be read"),
+    ):
+        if text is None:
+            (site.folder / "more.txt").unlink()
+        else:
+            site.write(text, "more.txt")
+        problem = environment.look().problem
+        assert problem is not None
+        assert (problem.place, reason in problem.reason) == (f"{site.folder}/{place}", True)
+        assert declared(environment) == ["beta", "gamma"]
+    started = site.environment(pyproject=site.folder / "pyproject.toml")
+    assert declared(started) == ["beta"], "as an earlier process kept it"
 
 
 def test_what_must_have_a_hash_is_not_installed_without_one(site: Site) -> None:
