@@ -13,6 +13,7 @@ from reconciler.status import Problem
 from reconciler.uv.discovery import context_of
 from reconciler.uv.requirement_files import Read
 from reconciler.uv.requirements_project import declared_in_requirements
+from reconciler.uv.script_project import declared_in_script
 
 _MAX_PROJECT_BYTES = 4 * 1024 * 1024
 
@@ -54,15 +55,18 @@ def declared_by(
         BadFile: A file cannot be used: the project's, or one that decides what it means.
     """
     file = config.pyproject
-    if kind_of_project(file) is ProjectKind.PYPROJECT:
+    kind = kind_of_project(file)
+    if kind is ProjectKind.PYPROJECT:
         return _in_pyproject(config, markers, environ, read)
     if config.extras or config.groups:
         raise bad_file(
             file,
-            "a requirements file has neither extras nor groups",
+            "only a pyproject.toml has extras and groups",
             "Remove `extras` and `groups` from the configuration of the environment, or let "
             "`pyproject` be a pyproject.toml.",
         )
+    if kind is ProjectKind.SCRIPT:
+        return declared_in_script(file, (read or read_project)(file), markers, environ)
     return declared_in_requirements(file, markers, environ, read or read_deciding)
 
 

@@ -27,11 +27,14 @@ def declared_elsewhere(config: EnvironmentConfig, desired: Desired | None) -> Pr
     if desired is None or desired.requirements:
         return None
     try:
-        if kind_of_project(config.pyproject) is ProjectKind.PYPROJECT:
+        kind = kind_of_project(config.pyproject)
+        if kind is ProjectKind.PYPROJECT:
             document = toml_of(read_deciding_text(config.pyproject))
             found = [*_not_selected(document, config), *_of_other_tools(document, config.pyproject)]
-        else:
+        elif kind is ProjectKind.REQUIREMENTS:
             found = list(_in_pyproject_beside(config.pyproject))
+        else:
+            return None
     except (OSError, ValueError):
         return None  # saved again since it was read
     if not found:

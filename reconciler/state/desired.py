@@ -5,14 +5,12 @@ touch the disk or start a process. A bad file raises `BadFile`, which says where
 and how to fix it.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
@@ -23,15 +21,15 @@ from reconciler.state.adjustments import Adjustments
 from reconciler.state.bounds import requirement_in, shown, specifier_set_in
 from reconciler.state.declared import Declared, each_once, specifier_in
 from reconciler.state.dependency_groups import BadGroup, requirements_of_group
+from reconciler.state.desired_project import Desired, revision_of
 from reconciler.state.lowering import BadSource, NotWanted, Sources, section_of
-from reconciler.state.notice import Notice
 from reconciler.state.parts import extras_chosen, groups_chosen, groups_for
 from reconciler.state.phrases import kind_of, nearest
 from reconciler.state.places import Places
 from reconciler.state.position import KeyPath, Position
 from reconciler.state.requirements_lines import Listed, bad_line
 from reconciler.state.toml_reading import BadFile, TomlReading
-from reconciler.state.uv_workspace import NO_CONTEXT, ProjectContext, UvWorkspace
+from reconciler.state.uv_workspace import NO_CONTEXT, ProjectContext
 from reconciler.state.variables import expanded
 from reconciler.status import Problem
 
@@ -39,54 +37,6 @@ _List = tuple[object, KeyPath]
 """The value of a list of requirements, and its key."""
 
 _LOOKS_LIKE = 'A requirement looks like "numpy>=1.24,<2.0" (PEP 508).'
-
-
-class Desired(msgspec.Struct, frozen=True):
-    """Everything that the project declares for one target; `revision` as in `revision_of`."""
-
-    file: Path
-    revision: str
-    project: str | None
-    requirements: tuple[Declared, ...]
-    requires_python: SpecifierSet | None
-    uv: Mapping[str, Any]
-    """The `[tool.uv]` table, unchanged."""
-    workspace: UvWorkspace | None = None
-    texts: Mapping[Path, bytes] = msgspec.field(default_factory=dict)
-    """The files that were read besides a `pyproject.toml`; of that, `revision` is enough."""
-    deciding: tuple[Path, ...] = ()
-    """Further files that decide what it means, whether they exist or not."""
-    configured_by: Path | None = None
-    """The file of `uv`, if that is another one."""
-    options: Mapping[str, Any] = msgspec.field(default_factory=dict)
-    """Settings of uv that the project's file has besides; uv's own files come before them."""
-    requires_hashes: bool = False
-    """Whether nothing may be installed without a hash that is listed."""
-    notices: tuple[Notice, ...] = ()
-    """What the file says that does not count."""
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The files besides `file` that decide what is declared."""
-        return (*self.texts, *self.deciding, *(self.workspace.files if self.workspace else ()))
-
-    @property
-    def configured(self) -> tuple[Path, Mapping[str, Any]]:
-        """The project whose uv settings apply, and its `[tool.uv]`: the workspace's root."""
-        root = self.workspace
-        return (root.file, root.uv) if root else (self.configured_by or self.file, self.uv)
-
-
-def revision_of(
-    text: bytes, workspace: UvWorkspace | None = None, more: Iterable[bytes] = ()
-) -> str:
-    """The revision of a project's file with this content: `sha256:` and a digest.
-
-    It is the digest that `sha256sum` prints; for a member of a workspace, that of its file
-    followed by the root's, and by `more` files that are read with it.
-    """
-    root = b"" if workspace is None or workspace.text == text else workspace.text
-    return "sha256:" + hashlib.sha256(b"".join((text, root, *more))).hexdigest()
 
 
 def parse(
@@ -114,8 +64,35 @@ def parse(
     return _Reader(file, text, markers, context).read(extras, groups)
 
 
+def parse_script(
+    file: Path,
+    text: bytes,
+    markers: Mapping[str, str],
+    *,
+    context: ProjectContext = NO_CONTEXT,
+    document: bytes,
+) -> Desired:
+    """Read the metadata of a script (PEP 723).
+
+    Args:
+        file: The script.
+        text: Its content, which decides the revision.
+        markers: The PEP 508 environment of the *target* interpreter.
+        context: Everything outside the file that decides what it means.
+        document: The TOML in it, each character where it is in the script.
+
+    Raises:
+        BadFile: As for `parse`.
+    """
+    found = _ScriptReader(file, document, markers, context).read((), ())
+    return replace(found, revision=revision_of(text))
+
+
 class _Reader(TomlReading):
     """One reading of one file; keeps the text to point into it."""
+
+    within: KeyPath = ("project",)
+    """The table that has the dependencies."""
 
     def __init__(
         self, file: Path, text: bytes, markers: Mapping[str, str], context: ProjectContext
@@ -132,7 +109,7 @@ class _Reader(TomlReading):
         # uv reads the groups of a file that declares no project, such as a workspace's root.
         tool_uv = self._table(self._table(self.document, "tool"), "tool", "uv")
         required = not groups_chosen(groups, tool_uv) or bool(extras)
-        project = self._table(self.document, "project", required=required)
+        project = self._project(required=required)
         self._refuse_dynamic(project)
         self._table(tool_uv, "tool", "uv", "sources")
         root = self.context.workspace
@@ -144,7 +121,7 @@ class _Reader(TomlReading):
         dynamic = self.context.dynamic
         listed = dynamic.dependencies or project.get("dependencies", [])
         declared = [
-            *self._requirements([(listed, ("project", "dependencies"))]),
+            *self._requirements([(listed, (*self.within, "dependencies"))]),
             *self._requirements(
                 self._extras(extras_chosen(extras, tool_uv, self._extra_keys.values()))
             ),
@@ -160,6 +137,9 @@ class _Reader(TomlReading):
             workspace=self.context.workspace,
             texts={self.file: self.text, **dynamic.texts} if dynamic.texts else {},
         )
+
+    def _project(self, *, required: bool) -> dict[str, Any]:
+        return self._table(self.document, "project", required=required)
 
     def _where_else(self) -> str:
         """What to do about a file without a project."""
@@ -202,7 +182,7 @@ class _Reader(TomlReading):
             raise self._bad(
                 f"`requires-python` is not a version specifier: {shown(str(value))}",
                 'Write it as in PEP 440, for example ">=3.11".',
-                self.places.key(("project", "requires-python")),
+                self.places.key((*self.within, "requires-python")),
             ) from error
 
     def _requirements(self, lists: Iterable[_List]) -> Iterator[Declared]:
@@ -377,4 +357,13 @@ class _Reader(TomlReading):
             yield resolved, ("dependency-groups", group)
 
 
-__all__ = ["BadFile", "Desired", "parse", "revision_of"]
+class _ScriptReader(_Reader):
+    """The same for a script, whose document is what is a table in a project's file."""
+
+    within = ()
+
+    def _project(self, *, required: bool) -> dict[str, Any]:  # noqa: ARG002
+        return {k: v for k, v in self.document.items() if k in ("dependencies", "requires-python")}
+
+
+__all__ = ["BadFile", "Desired", "parse", "parse_script", "revision_of"]

@@ -12,12 +12,14 @@ class ProjectKind(Enum):
 
     PYPROJECT = auto()
     REQUIREMENTS = auto()
+    SCRIPT = auto()
 
 
 _BY_SUFFIX = {
     ".toml": ProjectKind.PYPROJECT,
     ".txt": ProjectKind.REQUIREMENTS,
     ".in": ProjectKind.REQUIREMENTS,
+    ".py": ProjectKind.SCRIPT,
 }
 
 

@@ -19,6 +19,7 @@ ROOTS_HOME = pwd.getpwuid(0).pw_dir
         ("../x/gpu.toml", "{}/../x/gpu.toml"),
         ("/srv/studio/requirements.txt", "/srv/studio/requirements.txt"),
         ("requirements/gpu.in", "{}/requirements/gpu.in"),
+        ("tools/report.py", "{}/tools/report.py"),
         ("~root/x", f"{ROOTS_HOME}/x/pyproject.toml"),
     ],
 )

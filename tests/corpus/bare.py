@@ -84,7 +84,7 @@ class Uv:
         if self._given.suffix == ".txt":
             lines = whole.decode().splitlines(keepends=True)
             self._given.write_text("".join(line for line in lines if not _names(line, without)))
-        else:
+        elif self._given.suffix == ".toml":
             table = tomli.loads(whole.decode())
             if _leave_out(table, without):
                 self._given.write_text(tomli_w.dumps(table))

@@ -162,7 +162,7 @@ def set_up(name: str, folder: Path, stock: Stock) -> Case:
 
 
 def _fill_in(places: dict[str, str], root: Path) -> None:
-    for path in (p for p in root.rglob("*") if p.suffix in (".toml", ".txt")):
+    for path in (p for p in root.rglob("*") if p.suffix in (".toml", ".txt", ".py")):
         text = path.read_text()
         for word, place in places.items():
             text = text.replace(word, place)
