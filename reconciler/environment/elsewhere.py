@@ -58,12 +58,23 @@ def _not_selected(
             f"the extras {_listed(extras)} in [project.optional-dependencies]",
             f'Select them with `extras = ["{extras[0]}"]` in the configuration of the environment.',
         )
-    groups = _others(_table(document, "dependency-groups"), config.groups)
-    if groups:
+    tables = {
+        "[dependency-groups]": _table(document, "dependency-groups"),
+        "[tool.poetry.group]": _groups_of_poetry(document),
+    }
+    for place, table in tables.items():
+        groups = _others(table, config.groups)
+        if not groups:
+            continue
         yield (
-            f"the groups {_listed(groups)} in [dependency-groups]",
+            f"the groups {_listed(groups)} in {place}",
             f'Select them with `groups = ["{groups[0]}"]` in the configuration of the environment.',
         )
+
+
+def _groups_of_poetry(document: Mapping[str, Any]) -> dict[str, Any]:
+    tables = _table(document, "tool", "poetry", "group")
+    return {name: _table(tables, name, "dependencies") for name in tables}
 
 
 def _of_other_tools(document: Mapping[str, Any], file: Path) -> Iterator[tuple[str, str]]:
@@ -73,7 +84,8 @@ def _of_other_tools(document: Mapping[str, Any], file: Path) -> Iterator[tuple[s
         "names this file."
     )
     poetry = [n for n in _table(document, "tool", "poetry", "dependencies") if n != "python"]
-    if poetry:
+    project = _table(document, "project")
+    if poetry and project and "dependencies" not in project.get("dynamic", ()):
         yield f"{len(poetry)} packages in [tool.poetry.dependencies]", fix
     older = _table(document, "tool", "uv").get("dev-dependencies")
     if isinstance(older, list) and older:

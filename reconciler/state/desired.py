@@ -108,17 +108,19 @@ class _Reader(TomlReading):
     def read(self, extras: Sequence[str], groups: Sequence[str]) -> Desired:
         # uv reads the groups of a file that declares no project, such as a workspace's root.
         tool_uv = self._table(self._table(self.document, "tool"), "tool", "uv")
-        required = not groups_chosen(groups, tool_uv) or bool(extras)
+        dynamic = self.context.dynamic
+        required = dynamic.dependencies is None and (
+            not groups_chosen(groups, tool_uv) or bool(extras)
+        )
         project = self._project(required=required)
         self._refuse_dynamic(project)
         self._table(tool_uv, "tool", "uv", "sources")
         root = self.context.workspace
         self.overridden = Adjustments.of(root.uv if root else tool_uv).overrides.keys()
-        name = project.get("name")
+        name = project.get("name", dynamic.name)
         self.name = canonicalize_name(name) if isinstance(name, str) else None
         self.optional = self._table(project, "project", "optional-dependencies")
         self.sources = Sources(self.file, self.name, tool_uv, self.markers, self.context)
-        dynamic = self.context.dynamic
         listed = dynamic.dependencies or project.get("dependencies", [])
         declared = [
             *self._requirements([(listed, (*self.within, "dependencies"))]),
@@ -135,6 +137,7 @@ class _Reader(TomlReading):
             requires_python=self._requires_python(project),
             uv=tool_uv,
             workspace=self.context.workspace,
+            notices=dynamic.notices,
             texts={self.file: self.text, **dynamic.texts} if dynamic.texts else {},
         )
 
@@ -173,7 +176,7 @@ class _Reader(TomlReading):
             )
 
     def _requires_python(self, project: Mapping[str, Any]) -> SpecifierSet | None:
-        value = project.get("requires-python")
+        value = project.get("requires-python", self.context.dynamic.requires_python)
         if value is None:
             return None
         try:
@@ -345,6 +348,10 @@ class _Reader(TomlReading):
         tables = self._table(self.document, "dependency-groups")
         tables = groups_for(self.markers["python_full_version"], tables, tool_uv)
         for group in groups:
+            elsewhere = self.context.dynamic.groups.get(canonicalize_name(group))
+            if elsewhere is not None:
+                yield elsewhere, ("dependency-groups", group)
+                continue
             try:
                 resolved = requirements_of_group(tables, group)
             except BadGroup as error:

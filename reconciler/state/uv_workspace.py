@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from packaging.utils import NormalizedName
 
+from reconciler.state.notice import Notice
 from reconciler.state.requirements_lines import Listed
 
 
@@ -41,14 +42,18 @@ class UvWorkspace(msgspec.Struct, frozen=True):
 
 
 class DynamicFiles(msgspec.Struct, frozen=True):
-    """The requirements in files that the project's build backend takes them from.
+    """The requirements that the project's build backend takes from other places.
 
-    `dependencies` is None if it takes them from elsewhere. `texts` are the files.
+    `dependencies` is None if only a build would tell. `texts` are the files, if they are others.
     """
 
     dependencies: tuple[Listed, ...] | None = None
     extras: Mapping[NormalizedName, tuple[Listed, ...]] = msgspec.field(default_factory=dict)
     texts: Mapping[Path, bytes] = msgspec.field(default_factory=dict)
+    groups: Mapping[NormalizedName, tuple[Listed, ...]] = msgspec.field(default_factory=dict)
+    name: str | None = None
+    requires_python: str | None = None
+    notices: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from reconciler.state.sources import Source
 from reconciler.state.uv_workspace import Member, ProjectContext, UvWorkspace
 from reconciler.status import Problem
 from reconciler.uv.dynamic_files import dynamic_files
+from reconciler.uv.poetry_project import poetry_tables
 from reconciler.uv.requirement_files import Read
 from reconciler.uv.settings import settings_for
 
@@ -59,7 +60,7 @@ def context_of(
         environ=environ,
         index_names=_index_names(environ),
         requirements_beside=_requirements_beside(file, document),
-        dynamic=dynamic_files(file, document, read),
+        dynamic=poetry_tables(file, text, document) or dynamic_files(file, document, read),
         exists=os.path.lexists,
         endless=is_endless,
     )

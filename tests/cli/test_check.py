@@ -45,6 +45,8 @@ def test_nothing_declared_is_in_sync_only_if_nothing_is_declared_elsewhere(
             "the groups `dev` in [dependency-groups]", '`groups = ["dev"]`'],
         '[tool.poetry.dependencies]\npython = "^3.11"\nalpha = "*"\n': [
             "1 packages in [tool.poetry.dependencies]", "`project.dependencies`"],
+        '[tool.poetry.group.dev.dependencies]\nalpha = "*"\n': [
+            "the groups `dev` in [tool.poetry.group]", '`groups = ["dev"]`'],
         "": ["`requirements.txt` beside it", "`project.dependencies`"],
     }  # fmt: skip
     wrong = {}

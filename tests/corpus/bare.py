@@ -65,8 +65,7 @@ class Uv:
                 *([] if expected.bare.only_groups else ["-r", str(self._given)]),
                 "--output-format", "json",
                 *self._constraints(), *self._excludes(), *expected.bare.arguments, *more,
-                *(word for extra in expected.extras for word in ("--extra", extra)),
-                *(word for group in expected.groups for word in ("--group", group)),
+                *self._parts(),
             ]  # fmt: skip
             ended = subprocess.run(
                 command, cwd=case.file.parent, env=case.environ, capture_output=True, text=True,
@@ -75,6 +74,14 @@ class Uv:
         rows = json.loads(ended.stdout)["changes"] if ended.stdout.strip() else []
         changes = tuple((row["name"], row.get("version")) for row in rows)
         return Answer(ended.returncode, changes, ended.stderr)
+
+    def _parts(self) -> list[str]:
+        """The parts of the project; another file in its place has none."""
+        expected = self.case.expected
+        if expected.bare.file is not None:
+            return []
+        extras = [word for extra in expected.extras for word in ("--extra", extra)]
+        return extras + [word for group in expected.groups for word in ("--group", group)]
 
     @contextmanager
     def _file(self) -> Iterator[None]:
