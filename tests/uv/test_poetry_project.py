@@ -71,7 +71,8 @@ def test_python_groups_and_sources_of_poetry(tmp_path: Path) -> None:
     file = tmp_path / "pyproject.toml"
     text = (
         f"{HEAD}[tool.poetry.dev-dependencies]\nd = '*'\n"
-        "[tool.poetry.group.Old_Docs.dependencies]\ne = '*'\n[[tool.poetry.source]]\nname = 'x'\nurl = 'https://x.test'\n"
+        "[tool.poetry.group.Old_Docs.dependencies]\ne = '*'\n"
+        "[[tool.poetry.source]]\nname = 'x'\nurl = 'https://x.test'\n"
     ).encode()
 
     found = parse(
