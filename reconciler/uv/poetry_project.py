@@ -3,9 +3,10 @@
 `poetry-core` turns each entry into the requirement that a build would record. Read-only.
 """
 
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from packaging.utils import NormalizedName, canonicalize_name
 
@@ -16,6 +17,9 @@ from reconciler.state.places import Places
 from reconciler.state.position import KeyPath, Position
 from reconciler.state.requirements_lines import Listed, RequirementLine, bad_line
 from reconciler.state.uv_workspace import DynamicFiles
+
+if TYPE_CHECKING:
+    from poetry.core.factory import Factory
 
 _BACKENDS = frozenset({"poetry.core.masonry.api", "poetry.masonry.api"})
 _POETRY = ("tool", "poetry")
@@ -100,13 +104,10 @@ class _Tables:
 
     def _made(self, line: Listed, name: str, entry: Any) -> tuple[str, str]:
         """The requirement and its versions, as Poetry writes them into a package's metadata."""
-        # Slow to import, and only Poetry's projects need it.
-        from poetry.core.factory import Factory  # noqa: PLC0415
-
         if not isinstance(entry, str | dict):
             raise self._bad(line, "it is neither a version nor a table")
         try:
-            made = Factory.create_dependency(name, entry, root_dir=self.file.parent)
+            made = _factory().create_dependency(name, entry, root_dir=self.file.parent)
             return made.to_pep_508(with_extras=False), str(made.constraint)
         except (ValueError, TypeError, RuntimeError, KeyError) as error:
             raise self._bad(line, str(error).splitlines()[0] or type(error).__name__) from error
@@ -130,6 +131,18 @@ class _Tables:
                 f"[[tool.poetry.source]] of {self.file} does not count, as for uv",
                 "Declare the index in [[tool.uv.index]], and name it in [tool.uv.sources].",
             )
+
+
+def _factory() -> "type[Factory]":
+    """Poetry's library: slow to import, and only Poetry's projects need it.
+
+    It puts packages of its own first on the path; they must not come before those installed.
+    """
+    before = list(sys.path)
+    from poetry.core.factory import Factory  # noqa: PLC0415
+
+    sys.path[:] = [*before, *(place for place in sys.path if place not in before)]
+    return Factory
 
 
 def _is_optional(entry: object) -> bool:

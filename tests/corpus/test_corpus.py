@@ -59,8 +59,8 @@ def exists(test: str) -> bool:
     return path.is_file() and f"def {function}(" in path.read_text()
 
 
-def test_there_are_at_least_forty_projects() -> None:
-    assert sum(len(names_on(shelf)) for shelf in shelves()) >= 40
+def test_there_are_at_least_ninety_projects() -> None:
+    assert sum(len(names_on(shelf)) for shelf in shelves()) >= 90
 
 
 @pytest.mark.parametrize("first", [0, pytest.param(1, marks=only)])

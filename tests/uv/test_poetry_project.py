@@ -1,5 +1,7 @@
 """Reading Poetry's own tables: what cannot be used is refused with its place."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
@@ -43,6 +45,20 @@ def test_each_entry_is_what_a_build_would_record(tmp_path: Path) -> None:
     (tmp_path / "library" / "pyproject.toml").write_text('[project]\nname = "a"\nversion = "1"\n')
     found = {entry: made(tmp_path, f"{HEAD}a = {entry}\n") for entry in WRITTEN}
     assert found == WRITTEN
+
+
+def test_what_poetrys_library_brings_comes_after_what_is_installed(tmp_path: Path) -> None:
+    text = f'{HEAD}a = "1"\n'
+    code = f"""
+import sys
+from pathlib import Path
+before = list(sys.path)
+from tests.uv.test_poetry_project import made
+assert made(Path({str(tmp_path)!r}), {text!r}) == ["a (==1)"]
+assert sys.path[: len(before)] == before
+assert len(sys.path) > len(before)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 BAD = {
