@@ -276,7 +276,9 @@ def test_files_that_decide_are_read_in_one_way() -> None:
 
 def test_whoever_parses_toml_reads_it_in_that_way() -> None:
     """A new module that reads a TOML file is found; one that is given the text is named here."""
-    given_the_text = {f"state.{name}" for name in ("build_stamp", "desired", "places", "position")}
+    given_the_text = {
+        f"state.{name}" for name in ("build_stamp", "places", "position", "toml_reading")
+    }
     reading = {m for m in FILES if "reconciler.files.deciding" in {name for name, _ in imports(m)}}
     parsing = {
         module

@@ -71,7 +71,7 @@ def _complete_environment(
 
 _OPTIONS: dict[str, Callable[[], click.Option]] = {
     "config": lambda: _path("config", "FILE", "The configuration file."),
-    "pyproject": lambda: _path("pyproject", "FILE", "The project's pyproject.toml, or its folder."),
+    "pyproject": lambda: _path("pyproject", "FILE", "The project's file, or its folder."),
     "python": lambda: _path("python", "ENV", "The environment: its folder, or its interpreter."),
     "environment": _environment,
     "json": lambda: _flag(["--json"], "Print JSON (docs/cli.md)."),

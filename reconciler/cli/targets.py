@@ -52,8 +52,9 @@ def _of_project(options: Options, environ: Mapping[str, str]) -> Config:
     (environment,) = config.environments.values()
     if not environment.pyproject.is_file() and options.pyproject is None:
         raise NothingHere(
-            f"there is no pyproject.toml in {Path.cwd()}, and no configuration. Go to the "
-            "project's folder, or name it with --pyproject, or name a configuration with --config."
+            f"there is no pyproject.toml in {Path.cwd()}, no requirements.txt, and no "
+            "configuration. Go to the project's folder, or name it with --pyproject, or name a "
+            "configuration with --config."
         )
     return config
 

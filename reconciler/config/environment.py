@@ -148,8 +148,9 @@ class EnvironmentConfig(msgspec.Struct, frozen=True, kw_only=True):
         Path,
         key(
             forms.PYPROJECT,
-            "The project whose dependencies should be installed: its pyproject.toml, or the "
-            "folder that has it.",
+            "The project whose dependencies should be installed: its pyproject.toml, its "
+            "requirements.txt, or a script that lists them (PEP 723); or the folder that has one "
+            "of the first two. In a folder with both, the pyproject.toml counts.",
             example="/srv/studio/pyproject.toml",
         ),
     ]

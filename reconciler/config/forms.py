@@ -203,7 +203,7 @@ def _read_users(value: object, _: Place) -> tuple[str | int, ...]:
 BOOLEAN = Form("true or false", lambda value, _: strict(value, bool, "true or false"))
 PATH = _path("a path", paths.absolute)
 PYPROJECT = _path(
-    "the path of a pyproject.toml or of its folder",
+    "the path of a project's file or of its folder",
     lambda text, place: paths.pyproject_of(paths.absolute(text, place)),
 )
 PYTHON = _path(

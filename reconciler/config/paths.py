@@ -15,6 +15,7 @@ from reconciler.config.problem import Unfit
 from reconciler.log.visible import visible_in_cell
 from reconciler.patterns import regex
 from reconciler.state.bounds import LONGEST_PATH
+from reconciler.state.project_kinds import BY_PREFERENCE, names_a_project
 
 _CONTROL = regex("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """C0, DEL and C1, among them NEL, and Unicode's line and paragraph separators."""
@@ -120,9 +121,12 @@ def _expanded(text: str, place: Place) -> Path:
 
 
 def pyproject_of(path: Path) -> Path:
-    """A project's pyproject.toml; for a folder, the one in it."""
-    names_file = path.suffix == ".toml" and not path.is_dir()
-    return path if names_file else path / "pyproject.toml"
+    """A project's file; for a folder, its pyproject.toml, or else its requirements.txt."""
+    # Path.is_file raises if a folder cannot be entered; os.path.isfile returns False.
+    if os.path.isfile(path) or (names_a_project(path) and not path.is_dir()):  # noqa: PTH113
+        return path
+    inside = [path / name for name in BY_PREFERENCE]
+    return next((file for file in inside if os.path.isfile(file)), inside[0])  # noqa: PTH113
 
 
 def interpreter_of(path: Path) -> Path:

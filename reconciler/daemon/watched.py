@@ -26,7 +26,7 @@ OF_PREFIX = frozenset({"lib", "lib64", "bin", "pyvenv.cfg"})
 class Targets(msgspec.Struct, frozen=True):
     """What to watch, and which changes there matter.
 
-    `files` are the project's file and those of its workspace, the symbolic links on the way to
+    `files` are the project's file and those around it that decide, the symbolic links on the way to
     them and the folder that the project is in; `places` the same of the environment. Both are free
     of symbolic links except the last part, as the kernel names them in a folder that is watched by
     its real path.
@@ -71,7 +71,7 @@ def targets_of(
         snapshot: The environment as it was last seen, if it was.
         held: Remembers where the held packages are, from one time to the next.
     """
-    deciding = [config.pyproject, config.pyproject.with_name("uv.toml"), *_of_workspace(snapshot)]
+    deciding = [config.pyproject, config.pyproject.with_name("uv.toml"), *_beside(snapshot)]
     files = {place for file in deciding for place in _on_the_way(file)}
     files.add(os.path.realpath(config.pyproject.parent))
     if snapshot is not None:
@@ -93,10 +93,15 @@ def targets_of(
     return Targets(found.files, found.places, prefix, found.sites, found.trees, inodes)
 
 
-def _of_workspace(snapshot: Snapshot | None) -> tuple[Path, ...]:
-    """The files of the workspace's root and members, which decide what a member declares."""
-    desired = snapshot.desired if snapshot else None
-    return desired.workspace.files if desired and desired.workspace else ()
+def _beside(snapshot: Snapshot | None) -> Iterator[Path]:
+    """The other files that decide what is declared, and the one that cannot be used now.
+
+    They are those of the workspace's root and members, or those that a requirements file includes.
+    """
+    if snapshot is not None and snapshot.desired is not None:
+        yield from snapshot.desired.files
+    if snapshot is not None and snapshot.problem is not None:
+        yield Path(snapshot.problem.file)
 
 
 def _of_local_sources(snapshot: Snapshot) -> Iterator[str]:

@@ -42,12 +42,12 @@ def snapshot_of_nothing(
     holds = hold_set(config.hold, before, markers, config.hold_closure)
     try:
         desired = declared_by(config, markers, environ)
-        settings = settings_for(*desired.configured, holds, environ)
+        settings = settings_for(*desired.configured, holds, environ, desired.options)
     except BadFile as bad:
         return Snapshot(
             interpreter, None, bad.problem, installed, holds, {}, Drift(()), store=store
         )
-    cautions = tuple(unsupported(*desired.configured, environ))
+    cautions = (*desired.notices, *unsupported(*desired.configured, environ))
     drift = diff(
         desired, installed, holds, {}, markers, Adjustments.of(settings),
         copied=vault.version_to_restore,

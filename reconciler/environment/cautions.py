@@ -27,4 +27,5 @@ def cautions_of(
             f"Recreate the environment ({interpreter.prefix}) with a matching Python, or correct "
             "`requires-python`.",
         )
+    yield from desired.notices
     yield from unsupported(*desired.configured, environ)

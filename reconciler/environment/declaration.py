@@ -9,34 +9,14 @@ from reconciler.files.bounded import NotRegular, TooLarge
 from reconciler.files.deciding import read_deciding
 from reconciler.log.redact import redact
 from reconciler.state.desired import BadFile, Desired, parse
+from reconciler.state.project_kinds import ProjectKind, kind_of_project
 from reconciler.status import Problem
 from reconciler.uv.discovery import context_of
+from reconciler.uv.requirement_files import Read
+from reconciler.uv.requirements_project import declared_in_requirements
+from reconciler.uv.script_project import declared_in_script
 
 _MAX_PROJECT_BYTES = 4 * 1024 * 1024
-
-
-def declared_by(
-    config: EnvironmentConfig,
-    markers: Mapping[str, str],
-    environ: Mapping[str, str],
-    text: bytes | None = None,
-) -> Desired:
-    """What the project of an environment declares.
-
-    Args:
-        config: Which project, and which of its extras and groups.
-        markers: The target's PEP 508 environment.
-        environ: The environment variables.
-        text: The content of the project's file, if it is known; otherwise it is read.
-
-    Raises:
-        BadFile: The file, or that of the workspace's root, cannot be used.
-    """
-    file = config.pyproject
-    text = read_project(file) if text is None else text
-    redact.register_addresses(text.decode("utf-8", "replace"))
-    context = context_of(file, text, environ)
-    return parse(file, text, markers, extras=config.extras, groups=config.groups, context=context)
 
 
 def read_project(file: Path) -> bytes:
@@ -56,6 +36,52 @@ def read_project(file: Path) -> bytes:
         raise bad_file(file, reason, "Point `pyproject` at the project's file.") from error
     except OSError as error:
         raise unreadable(file, error) from error
+
+
+def declared_by(
+    config: EnvironmentConfig,
+    markers: Mapping[str, str],
+    environ: Mapping[str, str],
+    read: Read | None = None,
+) -> Desired:
+    """What the project of an environment declares.
+
+    Args:
+        config: Which project, and which of its extras and groups.
+        markers: The target's PEP 508 environment.
+        environ: The environment variables.
+        read: Reads the project's file and those that it includes, if not from the disk.
+
+    Raises:
+        BadFile: A file cannot be used: the project's, or one that decides what it means.
+    """
+    file = config.pyproject
+    kind = kind_of_project(file)
+    if kind is ProjectKind.PYPROJECT:
+        return _in_pyproject(config, markers, environ, read)
+    if config.extras or config.groups:
+        raise bad_file(
+            file,
+            "only a pyproject.toml has extras and groups",
+            "Remove `extras` and `groups` from the configuration of the environment, or let "
+            "`pyproject` be a pyproject.toml.",
+        )
+    if kind is ProjectKind.SCRIPT:
+        return declared_in_script(file, (read or read_project)(file), markers, environ)
+    return declared_in_requirements(file, markers, environ, read or read_deciding)
+
+
+def _in_pyproject(
+    config: EnvironmentConfig,
+    markers: Mapping[str, str],
+    environ: Mapping[str, str],
+    read: Read | None,
+) -> Desired:
+    file = config.pyproject
+    text = (read or read_project)(file)
+    redact.register_addresses(text.decode("utf-8", "replace"))
+    context = context_of(file, text, environ, read or read_deciding)
+    return parse(file, text, markers, extras=config.extras, groups=config.groups, context=context)
 
 
 def bad_file(file: Path, reason: str, fix: str) -> BadFile:

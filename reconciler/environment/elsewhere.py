@@ -15,6 +15,7 @@ from reconciler.files.bounded import read_head
 from reconciler.files.deciding import read_deciding_text
 from reconciler.files.parsing import toml_of
 from reconciler.state.desired import Desired
+from reconciler.state.project_kinds import ProjectKind, kind_of_project
 from reconciler.status import Problem
 
 _MOST_BYTES = 1 << 20
@@ -26,10 +27,16 @@ def declared_elsewhere(config: EnvironmentConfig, desired: Desired | None) -> Pr
     if desired is None or desired.requirements:
         return None
     try:
-        document = toml_of(read_deciding_text(config.pyproject))
+        kind = kind_of_project(config.pyproject)
+        if kind is ProjectKind.PYPROJECT:
+            document = toml_of(read_deciding_text(config.pyproject))
+            found = [*_not_selected(document, config), *_of_other_tools(document, config.pyproject)]
+        elif kind is ProjectKind.REQUIREMENTS:
+            found = list(_in_pyproject_beside(config.pyproject))
+        else:
+            return None
     except (OSError, ValueError):
         return None  # saved again since it was read
-    found = [*_not_selected(document, config), *_of_other_tools(document, config.pyproject)]
     if not found:
         return None
     places = "; ".join(place for place, _ in found)
@@ -51,26 +58,58 @@ def _not_selected(
             f"the extras {_listed(extras)} in [project.optional-dependencies]",
             f'Select them with `extras = ["{extras[0]}"]` in the configuration of the environment.',
         )
-    groups = _others(_table(document, "dependency-groups"), config.groups)
-    if groups:
+    tables = {
+        "[dependency-groups]": _table(document, "dependency-groups"),
+        "[tool.poetry.group]": _groups_of_poetry(document),
+    }
+    for place, table in tables.items():
+        groups = _others(table, config.groups)
+        if not groups:
+            continue
         yield (
-            f"the groups {_listed(groups)} in [dependency-groups]",
+            f"the groups {_listed(groups)} in {place}",
             f'Select them with `groups = ["{groups[0]}"]` in the configuration of the environment.',
         )
 
 
+def _groups_of_poetry(document: Mapping[str, Any]) -> dict[str, Any]:
+    tables = _table(document, "tool", "poetry", "group")
+    return {name: _table(tables, name, "dependencies") for name in tables}
+
+
 def _of_other_tools(document: Mapping[str, Any], file: Path) -> Iterator[tuple[str, str]]:
     """Tables and files that follow no standard, and that Reconciler does not read."""
-    fix = "Copy what you need to `project.dependencies`, which is what Reconciler follows."
+    fix = (
+        "Copy what you need to `project.dependencies`, which is what counts while `pyproject` "
+        "names this file."
+    )
     poetry = [n for n in _table(document, "tool", "poetry", "dependencies") if n != "python"]
-    if poetry:
+    project = _table(document, "project")
+    if poetry and project and "dependencies" not in project.get("dynamic", ()):
         yield f"{len(poetry)} packages in [tool.poetry.dependencies]", fix
     older = _table(document, "tool", "uv").get("dev-dependencies")
     if isinstance(older, list) and older:
         yield "`dev-dependencies` in [tool.uv]", fix
     files = [path.name for path in sorted(file.parent.glob("requirements*.txt")) if _lists(path)]
     if files:
-        yield f"{_listed(files)} beside it", fix
+        which = _which_one(files[0], file.name, "list in its `project.dependencies` what is needed")
+        yield f"{_listed(files)} beside it", which
+
+
+def _in_pyproject_beside(file: Path) -> Iterator[tuple[str, str]]:
+    """What is declared beside a requirements file that declares nothing."""
+    beside = file.with_name("pyproject.toml")
+    project = _table(toml_of(read_deciding_text(beside)), "project")
+    if project.get("dependencies") or "dependencies" in project.get("dynamic", ()):
+        which = _which_one(beside.name, file.name, "list in it what is needed")
+        yield f"[project] in `{beside.name}` beside it", which
+
+
+def _which_one(other: str, own: str, instead: str) -> str:
+    return (
+        f"Which one counts? For `{other}`, let `pyproject` in the configuration, or --pyproject, "
+        f"name it. For `{own}`, {instead}."
+    )
 
 
 def _table(document: Mapping[str, Any], *path: str) -> Mapping[str, Any]:

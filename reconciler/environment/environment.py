@@ -48,6 +48,7 @@ from reconciler.state.unseen import UnseenReader
 from reconciler.status import Problem
 from reconciler.trees.workspace import Workspace
 from reconciler.uv.program import Uv
+from reconciler.uv.requirement_files import Read
 from reconciler.uv.settings import (
     environ_for_uv,
     settings_for,
@@ -298,7 +299,7 @@ class Environment:
         settings: Mapping[str, Any] = {}
         if desired is not None:
             try:
-                settings = settings_for(*desired.configured, holds, self.environ)
+                settings = settings_for(*desired.configured, holds, self.environ, desired.options)
             except BadFile as bad:
                 problem = problem or bad.problem
                 if self._settings is None:
@@ -343,24 +344,24 @@ class Environment:
         known, last = self._desired or ((), None)
         try:
             identity = (*identity_of(file), id(interpreter), around)
-            if last is not None and known == (*identity, _stamp_of_workspace(last)):
+            if last is not None and known == (*identity, _stamp_around(last)):
                 return last, None
-            desired = self._parse(None, interpreter)
+            desired = self._parse(interpreter)
         except BadFile as bad:
             return last or self._last_good(interpreter), bad.problem
-        identity = (*identity, _stamp_of_workspace(desired))
+        identity = (*identity, _stamp_around(desired))
         if last is not None and last.revision == desired.revision and _same_file(last, desired):
             desired = last  # touched, but not changed
         self._desired = (identity, desired)
         return desired, None
 
-    def _parse(self, text: bytes | None, interpreter: Interpreter) -> Desired:
-        return declared_by(self.config, interpreter.markers, self.environ, text)
+    def _parse(self, interpreter: Interpreter, read: Read | None = None) -> Desired:
+        return declared_by(self.config, interpreter.markers, self.environ, read)
 
     def _last_good(self, interpreter: Interpreter) -> Desired | None:
         """The last good state that an earlier process saved."""
         try:
-            return self._parse(last_good(self.workspace), interpreter)
+            return self._parse(interpreter, last_good(self.workspace, self.config.pyproject))
         except (OSError, BadFile):
             return None
 
@@ -376,14 +377,14 @@ class Environment:
         keep_good(self.workspace, self.config.pyproject, snapshot)
 
 
-def _stamp_of_workspace(desired: Desired) -> object:
-    """What stays equal while the files of the workspace are unchanged.
+def _stamp_around(desired: Desired) -> object:
+    """What stays equal while the other files that decide are unchanged.
 
     Nothing does while a source cannot be used: what it needs may appear anywhere.
     """
     if any(one.unusable for one in desired.requirements):
         return object()
-    return tuple(map(stamp_of_file, desired.workspace.files)) if desired.workspace else ()
+    return tuple(map(stamp_of_file, desired.files))
 
 
 def _same_file(one: Desired, other: Desired) -> bool:

@@ -94,6 +94,22 @@ def failures_of_sources(desired: Desired | None, holds: HoldSet) -> dict[Normali
     }  # fmt: skip
 
 
+def failures_of_unlisted(
+    desired: Desired | None, planned: Iterable[NormalizedName], asked: Iterable[Item]
+) -> Iterator[Failure]:
+    """What a plan would install without a hash, though the project demands one of everything."""
+    if desired is None or not desired.requires_hashes:
+        return
+    listed = {item.name for item in asked if item.hashes}
+    for name in planned:
+        if name not in listed:
+            yield Failure(
+                name=name, requirement=name, reason=Reason.BAD_SOURCE,
+                message=f"{desired.file} has no `--hash` for it, though `--require-hashes` is set. "
+                "Add it with its hashes (`uv pip compile --generate-hashes` does so).",
+            )  # fmt: skip
+
+
 def failures_of_excluded(
     excluded: Mapping[NormalizedName, Failure], declared: Sequence[Item]
 ) -> list[Failure]:

@@ -19,6 +19,7 @@ from reconciler.planning.failures import (
     failure_of,
     failures_of_excluded,
     failures_of_sources,
+    failures_of_unlisted,
     mentions,
     suspects,
 )
@@ -115,6 +116,11 @@ class Planner:
             failure_of(items[i], c, items, self.excluded, snapshot.holds) for i, c in cores.items()
         ]
         install = without_stubs(plan, snapshot.holds)
+        unlisted = list(failures_of_unlisted(snapshot.desired, install, items))
+        for failure in unlisted:
+            self._refuse_or_exclude(failure)
+        if unlisted:
+            return self._decide()
         self._refuse_irreplaceable(install)
         return Decision(
             install=install,
@@ -279,10 +285,13 @@ class Planner:
         Raises:
             ExpectedEnd: The configuration says to abort.
         """
+        self._refuse_or_exclude(failure)
+        self.resolver.leave(canonicalize_name(failure.name))
+
+    def _refuse_or_exclude(self, failure: Failure) -> None:
         if self.environment.config.on_error is OnError.ABORT:
             raise ExpectedEnd(f"{failure.name}: {failure.message}", reason=failure.reason)
         self.exclude(failure, None)
-        self.resolver.leave(canonicalize_name(failure.name))
 
     def _constraints(self) -> list[str]:
         installed = self.snapshot.installed

@@ -33,6 +33,8 @@ class Declared(msgspec.Struct, frozen=True):
     unusable: Problem | None = None
     also: tuple[str, ...] = ()
     """Where else the same is declared."""
+    hashes: tuple[str, ...] = ()
+    """The files that it may be installed from, as `ALGORITHM:DIGEST`; empty means any."""
 
     @property
     def origins(self) -> tuple[str, ...]:
@@ -69,6 +71,7 @@ def each_once(declared: Iterable[Declared], markers: Mapping[str, str]) -> tuple
             repr(source),
             excluded,
             one.unusable,
+            one.hashes,
         )
         if found.setdefault(key, one) is not one:
             also.setdefault(key, []).append(one.origin)

@@ -5,79 +5,38 @@ touch the disk or start a process. A bad file raises `BadFile`, which says where
 and how to fix it.
 """
 
-import codecs
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import tomli
 from msgspec.structs import replace
 from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
-from reconciler.files.parsing import toml_of
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.bounds import requirement_in, shown, specifier_set_in
 from reconciler.state.declared import Declared, each_once, specifier_in
 from reconciler.state.dependency_groups import BadGroup, requirements_of_group
+from reconciler.state.desired_project import Desired, revision_of
 from reconciler.state.lowering import BadSource, NotWanted, Sources, section_of
 from reconciler.state.parts import extras_chosen, groups_chosen, groups_for
 from reconciler.state.phrases import kind_of, nearest
 from reconciler.state.places import Places
 from reconciler.state.position import KeyPath, Position
-from reconciler.state.uv_workspace import NO_CONTEXT, ProjectContext, UvWorkspace
+from reconciler.state.requirements_lines import Listed, bad_line
+from reconciler.state.toml_reading import BadFile, TomlReading
+from reconciler.state.uv_workspace import NO_CONTEXT, ProjectContext
 from reconciler.state.variables import expanded
-from reconciler.status import ExpectedEnd, Problem, Reason
+from reconciler.status import Problem
 
 _List = tuple[object, KeyPath]
 """The value of a list of requirements, and its key."""
 
 _LOOKS_LIKE = 'A requirement looks like "numpy>=1.24,<2.0" (PEP 508).'
-
-
-class BadFile(ExpectedEnd):
-    """A file cannot be used; says where, why, and what to do."""
-
-    reason = Reason.BAD_FILE
-    problem: Problem
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(str(problem), problem=problem)
-
-
-class Desired(msgspec.Struct, frozen=True):
-    """Everything that the project declares for one target; `revision` as in `revision_of`."""
-
-    file: Path
-    revision: str
-    project: str | None
-    requirements: tuple[Declared, ...]
-    requires_python: SpecifierSet | None
-    uv: Mapping[str, Any]
-    """The `[tool.uv]` table, unchanged."""
-    workspace: UvWorkspace | None = None
-
-    @property
-    def configured(self) -> tuple[Path, Mapping[str, Any]]:
-        """The project whose uv settings apply, and its `[tool.uv]`: the workspace's root."""
-        root = self.workspace
-        return (root.file, root.uv) if root else (self.file, self.uv)
-
-
-def revision_of(text: bytes, workspace: UvWorkspace | None = None) -> str:
-    """The revision of a project's file with this content: `sha256:` and a digest.
-
-    It is the digest that `sha256sum` prints; for a member of a workspace, that of its file
-    followed by the root's.
-    """
-    root = b"" if workspace is None or workspace.text == text else workspace.text
-    return "sha256:" + hashlib.sha256(text + root).hexdigest()
 
 
 def parse(
@@ -105,76 +64,69 @@ def parse(
     return _Reader(file, text, markers, context).read(extras, groups)
 
 
-class _Reader:
+def parse_script(
+    file: Path,
+    text: bytes,
+    markers: Mapping[str, str],
+    *,
+    context: ProjectContext = NO_CONTEXT,
+    document: bytes,
+) -> Desired:
+    """Read the metadata of a script (PEP 723).
+
+    Args:
+        file: The script.
+        text: Its content, which decides the revision.
+        markers: The PEP 508 environment of the *target* interpreter.
+        context: Everything outside the file that decides what it means.
+        document: The TOML in it, each character where it is in the script.
+
+    Raises:
+        BadFile: As for `parse`.
+    """
+    found = _ScriptReader(file, document, markers, context).read((), ())
+    return replace(found, revision=revision_of(text))
+
+
+class _Reader(TomlReading):
     """One reading of one file; keeps the text to point into it."""
+
+    within: KeyPath = ("project",)
+    """The table that has the dependencies."""
 
     def __init__(
         self, file: Path, text: bytes, markers: Mapping[str, str], context: ProjectContext
     ) -> None:
-        self.file = file
+        super().__init__(file, text)
         self.context = context
-        self.revision = revision_of(text, context.workspace)
-        self.bytes = text.removeprefix(codecs.BOM_UTF8)  # some editors write one, and uv ignores it
+        self.text = text
+        self.revision = revision_of(text, context.workspace, context.dynamic.texts.values())
         self.markers = {**markers, "extra": ""}
-        self.places = Places(self._decode())
-        self.document = self._toml()
         self.extras_read: set[str] = set()
         self.root_places: Places | None = None
 
-    def _decode(self) -> str:
-        try:
-            return self.bytes.decode("utf-8")
-        except UnicodeDecodeError as error:
-            before = self.bytes[: error.start]
-            problem = Problem(
-                file=str(self.file),
-                line=before.count(b"\n") + 1,
-                column=len(before[before.rfind(b"\n") + 1 :].decode("utf-8")) + 1,
-                reason="the file is not UTF-8, as TOML requires",
-                fix="Save it as UTF-8.",
-            )
-            raise BadFile(problem) from error
-
-    def _toml(self) -> dict[str, Any]:
-        try:
-            return toml_of(self.places.text)
-        except tomli.TOMLDecodeError as error:
-            raise self._bad(
-                f"not valid TOML: {error.msg}",
-                "Correct the line; until then, the last good state of the file stays in effect.",
-                Position(error.lineno, error.colno),
-            ) from error
-        except (ValueError, RecursionError) as error:  # a number with 4,300 digits, or nested
-            raise self._bad(
-                f"the TOML is over the bounds of what is read: {error}",
-                "Remove what nobody would write by hand.",
-            ) from error
-
-    def _bad(self, reason: str, fix: str, at: Position | None = None) -> BadFile:
-        line, column = (at.line, at.column) if at else (None, None)
-        text = self.places.line(line)
-        return BadFile(
-            Problem(
-                file=str(self.file), line=line, column=column, reason=reason, fix=fix, text=text
-            )
-        )
-
     def read(self, extras: Sequence[str], groups: Sequence[str]) -> Desired:
         # uv reads the groups of a file that declares no project, such as a workspace's root.
-        self.project = self._table(self.document, "project", required=not groups or bool(extras))
-        project = self.project
         tool_uv = self._table(self._table(self.document, "tool"), "tool", "uv")
+        dynamic = self.context.dynamic
+        required = dynamic.dependencies is None and (
+            not groups_chosen(groups, tool_uv) or bool(extras)
+        )
+        project = self._project(required=required)
         self._refuse_dynamic(project)
         self._table(tool_uv, "tool", "uv", "sources")
         root = self.context.workspace
         self.overridden = Adjustments.of(root.uv if root else tool_uv).overrides.keys()
-        name = project.get("name")
+        name = project.get("name", dynamic.name)
         self.name = canonicalize_name(name) if isinstance(name, str) else None
         self.optional = self._table(project, "project", "optional-dependencies")
         self.sources = Sources(self.file, self.name, tool_uv, self.markers, self.context)
+        listed = dynamic.dependencies or project.get("dependencies", [])
         declared = [
-            *self._requirements([(project.get("dependencies", []), ("project", "dependencies"))]),
-            *self._requirements(self._extras(extras_chosen(extras, tool_uv, self.optional))),
+            *self._requirements([(listed, (*self.within, "dependencies"))]),
+            *self._requirements(
+                self._extras(extras_chosen(extras, tool_uv, self._extra_keys.values()))
+            ),
             *self._requirements(self._groups(groups_chosen(groups, tool_uv), tool_uv)),
         ]
         return Desired(
@@ -185,24 +137,12 @@ class _Reader:
             requires_python=self._requires_python(project),
             uv=tool_uv,
             workspace=self.context.workspace,
+            notices=dynamic.notices,
+            texts={self.file: self.text, **dynamic.texts} if dynamic.texts else {},
         )
 
-    def _table(
-        self, parent: Mapping[str, Any], *path: str, required: bool = False
-    ) -> dict[str, Any]:
-        key, shown = path[-1], ".".join(path)
-        if key not in parent and not required:
-            return {}
-        table = parent.get(key)
-        if isinstance(table, dict):
-            return table
-        if table is None:
-            raise self._bad(f"there is no [{shown}] table", self._where_else())
-        raise self._bad(
-            f"`{shown}` must be a table, not {kind_of(table)}",
-            f"Write it as [{shown}].",
-            self.places.key(path),
-        )
+    def _project(self, *, required: bool) -> dict[str, Any]:
+        return self._table(self.document, "project", required=required)
 
     def _where_else(self) -> str:
         """What to do about a file without a project."""
@@ -211,6 +151,13 @@ class _Reader:
                 "Name `groups` of its [dependency-groups] in the configuration, or let `pyproject` "
                 "be the file of a project, such as a member of its workspace."
             )
+        beside = self.context.requirements_beside
+        if beside:
+            return (
+                f"If `{beside[0]}` beside it is what counts, let `pyproject` in the configuration, "
+                "or --pyproject, name that file. Otherwise declare the project in a [project] "
+                "table (PEP 621)."
+            )
         return (
             "Declare the project as in PEP 621: a [project] table with `name`, `version` and "
             "`dependencies`. (If the file is being written right now, it will be read again.)"
@@ -218,16 +165,18 @@ class _Reader:
 
     def _refuse_dynamic(self, project: Mapping[str, Any]) -> None:
         dynamic = project.get("dynamic", [])
-        if isinstance(dynamic, list) and "dependencies" in dynamic:
+        unread = self.context.dynamic.dependencies is None
+        if isinstance(dynamic, list) and "dependencies" in dynamic and unread:
             raise self._bad(
                 "`dependencies` is dynamic, so they are unknown without running the project's "
                 "build backend, which Reconciler never does",
-                "List them in `project.dependencies`, and remove `dependencies` from `dynamic`.",
+                "List them in `project.dependencies` and remove `dependencies` from `dynamic`, or "
+                "let setuptools read them from a `file` in [tool.setuptools.dynamic].",
                 self.places.key(("project", "dynamic")),
             )
 
     def _requires_python(self, project: Mapping[str, Any]) -> SpecifierSet | None:
-        value = project.get("requires-python")
+        value = project.get("requires-python", self.context.dynamic.requires_python)
         if value is None:
             return None
         try:
@@ -236,7 +185,7 @@ class _Reader:
             raise self._bad(
                 f"`requires-python` is not a version specifier: {shown(str(value))}",
                 'Write it as in PEP 440, for example ">=3.11".',
-                self.places.key(("project", "requires-python")),
+                self.places.key((*self.within, "requires-python")),
             ) from error
 
     def _requirements(self, lists: Iterable[_List]) -> Iterator[Declared]:
@@ -254,6 +203,9 @@ class _Reader:
 
     def _in_list(self, values: object, path: KeyPath) -> Iterator[Declared | _List]:
         """The requirements of one list that apply to the target, and the lists it includes."""
+        if isinstance(values, tuple):
+            yield from self._in_file(values, path)
+            return
         origin = ".".join(map(str, path))
         if not isinstance(values, list):
             raise self._bad(
@@ -280,6 +232,25 @@ class _Reader:
             declared = self._lowered(requirement, path, at)
             if declared is not None:
                 yield replace(declared, origin=place, specifier=specifier_in(value))
+
+    def _in_file(self, listed: Iterable[Listed], path: KeyPath) -> Iterator[Declared | _List]:
+        """The same for the lines of a file that the build backend would read."""
+        for one in listed:
+            value, line = one.line.value, one.line.at.line
+            try:
+                requirement = requirement_in(value)
+            except InvalidRequirement as error:
+                reason = f"not a valid requirement, {shown(value)}"
+                raise bad_line(one, reason, _LOOKS_LIKE) from error
+            place = f"{one.file.name}:{line}"
+            if not self._counts(requirement, place, None):
+                continue
+            if self._is_own(requirement):
+                yield from self._extras(sorted(requirement.extras))
+                continue
+            declared = self._lowered(requirement, path, None)
+            if declared is not None:
+                yield replace(declared, origin=place, specifier=specifier_in(value), line=line)
 
     def _requirement(self, value: str, place: str, at: Position | None) -> Requirement:
         try:
@@ -361,11 +332,15 @@ class _Reader:
                 )
             if key not in self.extras_read:
                 self.extras_read.add(key)
-                yield self.optional[key], (*table, key)
+                dynamic = self.context.dynamic.extras
+                known = key in self.optional
+                listed = self.optional[key] if known else dynamic[canonicalize_name(key)]
+                yield listed, (*table, key)
 
     @cached_property
     def _extra_keys(self) -> Mapping[str, str]:
-        return {canonicalize_name(key): key for key in self.optional}
+        names = (*self.context.dynamic.extras, *self.optional)
+        return {canonicalize_name(key): key for key in names}
 
     def _groups(self, groups: Sequence[str], tool_uv: Mapping[str, Any]) -> Iterator[_List]:
         if not groups:
@@ -373,6 +348,10 @@ class _Reader:
         tables = self._table(self.document, "dependency-groups")
         tables = groups_for(self.markers["python_full_version"], tables, tool_uv)
         for group in groups:
+            elsewhere = self.context.dynamic.groups.get(canonicalize_name(group))
+            if elsewhere is not None:
+                yield elsewhere, ("dependency-groups", group)
+                continue
             try:
                 resolved = requirements_of_group(tables, group)
             except BadGroup as error:
@@ -383,3 +362,15 @@ class _Reader:
                     self.places.key(("dependency-groups", group)),
                 ) from error
             yield resolved, ("dependency-groups", group)
+
+
+class _ScriptReader(_Reader):
+    """The same for a script, whose document is what is a table in a project's file."""
+
+    within = ()
+
+    def _project(self, *, required: bool) -> dict[str, Any]:  # noqa: ARG002
+        return {k: v for k, v in self.document.items() if k in ("dependencies", "requires-python")}
+
+
+__all__ = ["BadFile", "Desired", "parse", "parse_script", "revision_of"]

@@ -11,6 +11,9 @@ from typing import Any
 import msgspec
 from packaging.utils import NormalizedName
 
+from reconciler.state.notice import Notice
+from reconciler.state.requirements_lines import Listed
+
 
 class Member(msgspec.Struct, frozen=True):
     """One project of a workspace."""
@@ -38,6 +41,21 @@ class UvWorkspace(msgspec.Struct, frozen=True):
         return tuple(sorted({self.file, self.file.with_name("uv.toml"), *projects}))
 
 
+class DynamicFiles(msgspec.Struct, frozen=True):
+    """The requirements that the project's build backend takes from other places.
+
+    `dependencies` is None if only a build would tell. `texts` are the files, if they are others.
+    """
+
+    dependencies: tuple[Listed, ...] | None = None
+    extras: Mapping[NormalizedName, tuple[Listed, ...]] = msgspec.field(default_factory=dict)
+    texts: Mapping[Path, bytes] = msgspec.field(default_factory=dict)
+    groups: Mapping[NormalizedName, tuple[Listed, ...]] = msgspec.field(default_factory=dict)
+    name: str | None = None
+    requires_python: str | None = None
+    notices: tuple[Notice, ...] = ()
+
+
 @dataclass(frozen=True)
 class ProjectContext:
     """Everything outside a project's file that decides what the file means.
@@ -54,6 +72,9 @@ class ProjectContext:
     index_names: frozenset[str] = frozenset()
     without_sources: bool = False
     sourceless: frozenset[NormalizedName] = frozenset()
+    requirements_beside: tuple[str, ...] = ()
+    """The names of the requirements files in the project's folder."""
+    dynamic: DynamicFiles = field(default_factory=DynamicFiles)
     exists: Callable[[Path], bool] = field(default=lambda _: True, compare=False)
     endless: Callable[[Path], bool] = field(default=lambda _: False, compare=False)
 

@@ -13,6 +13,7 @@ import msgspec
 
 from reconciler.config import Config, UnixAddress, load
 from reconciler.config.locate import SYSTEM_CONFIG, find, for_project, xdg_folder
+from reconciler.config.paths import pyproject_of
 from reconciler.patterns import regex
 from reconciler.systemd.units import (
     Service,
@@ -118,13 +119,14 @@ def _config(wanted: Wanted, environ: Mapping[str, str]) -> tuple[Config, tuple[s
     if wanted.config is None and (wanted.pyproject or wanted.python):
         return _project(wanted, environ)
     path = _config_file(wanted, environ)
-    if path is None and Path("pyproject.toml").is_file():
+    if path is None and pyproject_of(Path.cwd()).is_file():
         return _project(wanted, environ)
     if path is None:
         home = "~/.config/reconciler/config.toml" if wanted.own else str(SYSTEM_CONFIG)
         raise CannotInstall(
-            "There is nothing to manage: no configuration, and no pyproject.toml here. "
-            f"Write {home}, or go to the project's folder, or name one with --pyproject."
+            "There is nothing to manage: no configuration, and no pyproject.toml or "
+            f"requirements.txt here. Write {home}, or go to the project's folder, or name one with "
+            "--pyproject."
         )
     # The service acts on it, as its own user; if that is root, `install` checks it.
     config = load(path, _service_environ(wanted, environ), acts=False)

@@ -25,21 +25,27 @@ from reconciler.state.lowering import BadSource, NotWanted, Section, Sources
 from reconciler.state.sources import Source
 from reconciler.state.uv_workspace import Member, ProjectContext, UvWorkspace
 from reconciler.status import Problem
+from reconciler.uv.dynamic_files import dynamic_files
+from reconciler.uv.poetry_project import poetry_tables
+from reconciler.uv.requirement_files import Read
 from reconciler.uv.settings import settings_for
 
 _Document = Mapping[str, Any]
 
 
-def context_of(file: Path, text: bytes, environ: Mapping[str, str]) -> ProjectContext:
+def context_of(
+    file: Path, text: bytes, environ: Mapping[str, str], read: Read = read_deciding
+) -> ProjectContext:
     """What decides, besides its own text, what a project's file means.
 
     Args:
         file: The project's `pyproject.toml`.
         text: Its content. If it is not TOML, the file belongs to no workspace.
         environ: The environment variables that uv would see.
+        read: Reads the files that its dependencies are in, if they are dynamic.
 
     Raises:
-        BadFile: The file of the workspace's root cannot be read.
+        BadFile: The file of the workspace's root, or one with dependencies, cannot be used.
     """
     document = _parsed(text)
     redact.register_addresses_of(document)  # a requirement that is not valid is quoted as well
@@ -53,9 +59,18 @@ def context_of(file: Path, text: bytes, environ: Mapping[str, str]) -> ProjectCo
         named=dict(_named(tables)),
         environ=environ,
         index_names=_index_names(environ),
+        requirements_beside=_requirements_beside(file, document),
+        dynamic=poetry_tables(file, text, document) or dynamic_files(file, document, read),
         exists=os.path.lexists,
-        endless=_is_endless,
+        endless=is_endless,
     )
+
+
+def _requirements_beside(file: Path, document: _Document) -> tuple[str, ...]:
+    """The requirements files beside a file without a project; looked for in no other case."""
+    if "project" in document:
+        return ()
+    return tuple(sorted(path.name for path in file.parent.glob("requirements*.txt")))
 
 
 def _names(entries: object) -> Iterator[NormalizedName]:
@@ -64,7 +79,8 @@ def _names(entries: object) -> Iterator[NormalizedName]:
             yield canonicalize_name(entry)
 
 
-def _is_endless(path: Path) -> bool:
+def is_endless(path: Path) -> bool:
+    """Whether it is a pipe, a socket or a device, which uv would wait for."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):

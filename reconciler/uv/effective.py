@@ -49,6 +49,8 @@ class Item:
     """Everywhere the project declares it."""
     index: Mapping[str, Any] | None = field(default=None, repr=False)
     """The index that the source names."""
+    hashes: tuple[str, ...] = ()
+    """The files that it may be installed from, as `ALGORITHM:DIGEST`; empty means any."""
 
 
 def items_of(
@@ -68,7 +70,10 @@ def items_of(
             # A marker that excludes it here is left to uv, which may have an override for it.
             marker = one.requirement.marker
             text = one.text if applies(marker, markers) else f"{one.text} ; {marker}"
-            found.append(Item(one.name, text, one.origin, source, origins=one.origins, index=index))
+            found.append(
+                Item(one.name, text, one.origin, source, origins=one.origins, index=index,
+                     hashes=one.hashes)
+            )  # fmt: skip
     return tuple(found)
 
 
@@ -161,9 +166,10 @@ class EffectiveProject(msgspec.Struct, frozen=True):
         excluded = sorted(self.missing | (set(self.holds.held) if free else set()))
         settings = self._settings(folder, stubs=held)
         requirements = [item.text for item in items] + self._stubs(folder, held)
+        bounds = [*(h.pin for h in held), *constraints, *_with_hashes(items)]
         arguments = [
             # The stubs already pin; the constraints make uv's explanations name the pins.
-            *self._list(folder, "-c", "constraints.txt", [*(h.pin for h in held), *constraints]),
+            *self._list(folder, "-c", "constraints.txt", bounds),
             *self._list(folder, "--excludes", "excludes.txt", excluded),
             *self._build_arguments(folder),
             *(f"--reinstall-package={name}" for name in reinstall),
@@ -194,7 +200,13 @@ class EffectiveProject(msgspec.Struct, frozen=True):
         sources = [item for name, item in placed.items() if name in names]
         project = _write_project(folder, requirements, sources)
         settings = self._settings(folder)
-        return self._ask(folder, project, settings, self._build_arguments(folder))
+        hashes = [
+            f"{_exact(p, None, {}) if p.url is None else item.text}{_options(item)}"
+            for p in planned for item in items if item.name == p.name and item.hashes
+        ]  # fmt: skip
+        arguments = [*self._list(folder, "-c", "hashes.txt", hashes),
+                     *self._build_arguments(folder)]  # fmt: skip
+        return self._ask(folder, project, settings, arguments)
 
     def _ask(self, folder: Path, project: Path, settings: Path, arguments: Sequence[str]) -> Ask:
         return Ask(
@@ -241,6 +253,15 @@ class EffectiveProject(msgspec.Struct, frozen=True):
         with naming(path):
             path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         return [flag, str(path)]
+
+
+def _with_hashes(items: Iterable[Item]) -> Iterator[str]:
+    """The items that list their hashes, as a constraint: a pyproject.toml cannot have any."""
+    return (f"{item.text}{_options(item)}" for item in items if item.hashes)
+
+
+def _options(item: Item) -> str:
+    return "".join(f" --hash={digest}" for digest in item.hashes)
 
 
 def _extend(settings: dict[str, Any], key: str, more: Sequence[object]) -> None:

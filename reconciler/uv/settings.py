@@ -59,6 +59,7 @@ def settings_for(
     project_uv: Mapping[str, Any],
     holds: HoldSet,
     environ: Mapping[str, str],
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """One table of uv settings, merged as uv would merge them, and filtered.
 
@@ -69,13 +70,15 @@ def settings_for(
         project_uv: Its `[tool.uv]` table.
         holds: What no setting may name.
         environ: The service's environment variables; they decide where the files are.
+        options: What the project's requirements file sets; everything else comes before it.
 
     Raises:
         BadFile: A uv configuration file is not TOML, or a file that a variable names is
             missing or malformed.
     """
     merged: dict[str, Any] = {}
-    for layer in layers_of(project_file, project_uv, environ):
+    layers = [*layers_of(project_file, project_uv, environ), Layer(project_file, options or {})]
+    for layer in layers:
         for part in (_of_pip(_table(layer.table.get("pip"))), layer.table):
             for key, value in part.items():
                 if key in COUNTING:
@@ -173,6 +176,15 @@ def _project_layer(project_file: Path, project_uv: Mapping[str, Any]) -> Layer:
         if found:
             return Layer(folder / "pyproject.toml", found)
     return Layer(project_file, {})
+
+
+def uv_table_of(file: Path) -> dict[str, Any]:
+    """The `[tool.uv]` table of a `pyproject.toml`; empty if there is no such file.
+
+    Raises:
+        BadFile: It is not TOML.
+    """
+    return _table(_table(_read(file).get("tool")).get("uv"))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -76,6 +76,8 @@ def test_nothing_declared_is_in_sync_only_if_nothing_is_declared_elsewhere(
             "the groups `dev` in [dependency-groups]", '`groups = ["dev"]`'],
         '[tool.poetry.dependencies]\npython = "^3.11"\nalpha = "*"\n': [
             "1 packages in [tool.poetry.dependencies]", "`project.dependencies`"],
+        '[tool.poetry.group.dev.dependencies]\nalpha = "*"\n': [
+            "the groups `dev` in [tool.poetry.group]", '`groups = ["dev"]`'],
         "": ["`requirements.txt` beside it", "`project.dependencies`"],
     }  # fmt: skip
     wrong = {}
@@ -94,6 +96,16 @@ def test_nothing_declared_is_in_sync_only_if_nothing_is_declared_elsewhere(
     (project / "requirements.txt").unlink()
     studio.project.write_text(head)
     assert studio.ok("check").startswith("studio is in sync: 0 of 0 requirements satisfied")
+
+
+def test_a_file_without_a_project_names_the_requirements_beside_it(studio: Studio) -> None:
+    studio.project.write_text("[tool.ruff]\nline-length = 100\n")
+    (studio.project.path.parent / "requirements.txt").write_text("alpha\n")
+
+    ran = studio.run("check")
+
+    assert ran.returncode == 1
+    assert "If `requirements.txt` beside it is what counts, let `pyproject`" in ran.stderr
 
 
 def test_a_missing_package_is_drift(studio: Studio) -> None:

@@ -17,6 +17,9 @@ ROOTS_HOME = pwd.getpwuid(0).pw_dir
         ("~", "/home/alice/pyproject.toml"),
         (".", "{}/pyproject.toml"),
         ("../x/gpu.toml", "{}/../x/gpu.toml"),
+        ("/srv/studio/requirements.txt", "/srv/studio/requirements.txt"),
+        ("requirements/gpu.in", "{}/requirements/gpu.in"),
+        ("tools/report.py", "{}/tools/report.py"),
         ("~root/x", f"{ROOTS_HOME}/x/pyproject.toml"),
     ],
 )
@@ -25,6 +28,17 @@ def test_where_the_project_is(read, file, written, expected):
 
     wanted = Path(expected.format(file.parent)).resolve()
     assert config.environments["a"].pyproject == wanted
+
+
+def test_in_a_folder_the_requirements_count_only_without_a_pyproject(read, file):
+    folder = file.parent / "tool"
+    folder.mkdir()
+    (folder / "requirements.txt").touch()
+    text = '[environments.a]\npyproject = "tool"'
+    assert read(text).environments["a"].pyproject == folder / "requirements.txt"
+
+    (folder / "pyproject.toml").touch()
+    assert read(text).environments["a"].pyproject == folder / "pyproject.toml"
 
 
 def test_a_folder_that_is_called_like_a_file_is_a_folder(read, file):

@@ -5,10 +5,12 @@ are, and what cannot be installed is left out, where uv would refuse everything.
 """
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import tomli
@@ -50,16 +52,20 @@ class Uv:
         """Let it do so."""
         return self._run(*self.case.expected.bare.install)
 
+    @property
+    def _given(self) -> Path:
+        """The file that it reads."""
+        return self.case.root / (self.case.expected.bare.file or self.case.expected.file)
+
     def _run(self, *more: str) -> Answer:
         case, expected = self.case, self.case.expected
         with self._file():
             command = [
                 str(uv_binary()), "pip", "install", "--python", str(case.venv),
-                *([] if expected.bare.only_groups else ["-r", str(case.file)]),
+                *([] if expected.bare.only_groups else ["-r", str(self._given)]),
                 "--output-format", "json",
                 *self._constraints(), *self._excludes(), *expected.bare.arguments, *more,
-                *(word for extra in expected.extras for word in ("--extra", extra)),
-                *(word for group in expected.groups for word in ("--group", group)),
+                *self._parts(),
             ]  # fmt: skip
             ended = subprocess.run(
                 command, cwd=case.file.parent, env=case.environ, capture_output=True, text=True,
@@ -69,17 +75,29 @@ class Uv:
         changes = tuple((row["name"], row.get("version")) for row in rows)
         return Answer(ended.returncode, changes, ended.stderr)
 
+    def _parts(self) -> list[str]:
+        """The parts of the project; another file in its place has none."""
+        expected = self.case.expected
+        if expected.bare.file is not None:
+            return []
+        extras = [word for extra in expected.extras for word in ("--extra", extra)]
+        return extras + [word for group in expected.groups for word in ("--group", group)]
+
     @contextmanager
     def _file(self) -> Iterator[None]:
         """The project's file without what uv must not be asked for, as long as uv runs."""
         without = self.held | {canonicalize_name(n) for n in self.case.expected.bare.without}
-        whole = self.case.file.read_bytes()
-        table = tomli.loads(whole.decode())
-        if _leave_out(table, without):
-            self.case.file.write_text(tomli_w.dumps(table))
+        whole = self._given.read_bytes()
+        if self._given.suffix == ".txt":
+            lines = whole.decode().splitlines(keepends=True)
+            self._given.write_text("".join(line for line in lines if not _names(line, without)))
+        elif self._given.suffix == ".toml":
+            table = tomli.loads(whole.decode())
+            if _leave_out(table, without):
+                self._given.write_text(tomli_w.dumps(table))
         yield
-        if self.case.file.read_bytes() != whole:
-            self.case.file.write_bytes(whole)
+        if self._given.read_bytes() != whole:
+            self._given.write_bytes(whole)
 
     def _constraints(self) -> list[str]:
         installed = snapshot(self.case.venv)
@@ -100,6 +118,12 @@ class Uv:
         path = self.case.root / name
         path.write_text("\n".join(lines))
         return [option, str(path)]
+
+
+def _names(line: str, names: frozenset[str]) -> bool:
+    """Whether a line of a requirements file begins with one of these names."""
+    found = re.match(r"[A-Za-z0-9._-]+", line)
+    return found is not None and canonicalize_name(found[0]) in names
 
 
 def _leave_out(table: dict[str, Any], names: frozenset[str]) -> bool:

@@ -1,7 +1,7 @@
 """One project of the corpus: its files, what they mean, and how to set it up.
 
 `projects/SHELF/NAME` is the project as someone would have it, with `expected.toml` beside its
-pyproject.toml. Its words `@index@`, `@house@`, `@flat@` ... stand for places of the stock, and
+file. Its words `@index@`, `@house@`, `@flat@` ... stand for places of the stock, and
 `@root@` for the project's own folder.
 """
 
@@ -66,6 +66,8 @@ class Bare(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Further arguments, when it looks and when it installs."""
     install: list[str] = []
     """Further arguments only when it installs."""
+    file: str | None = None
+    """A file that says the same: to read the project's, it would build it with setuptools."""
     only_groups: bool = False
     """Whether it is given no `-r`: it would build a file without [project] to read it."""
     sees_nothing: bool = False
@@ -160,7 +162,7 @@ def set_up(name: str, folder: Path, stock: Stock) -> Case:
 
 
 def _fill_in(places: dict[str, str], root: Path) -> None:
-    for path in root.rglob("*.toml"):
+    for path in (p for p in root.rglob("*") if p.suffix in (".toml", ".txt", ".py")):
         text = path.read_text()
         for word, place in places.items():
             text = text.replace(word, place)

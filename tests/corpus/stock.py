@@ -3,6 +3,7 @@
 Every package is a few lines long. The index's torch and triton are bait.
 """
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ class Stock:
     """A folder of wheels, for `--find-links`."""
     gpu: Path
     """A folder with the GPU build of torch, which no index has."""
+    built: Path
+    """The folder that the files of `index` were built in."""
 
     def places(self) -> dict[str, str]:
         """What the words in the corpus's files stand for."""
@@ -34,6 +37,7 @@ class Stock:
             "@house-files@": self.house.file_url(""),
             "@flat@": str(self.flat),
             "@gpu@": str(self.gpu),
+            **{f"@sha256:{path.name}@": _sha256(path) for path in self.built.iterdir()},
         }
 
 
@@ -50,7 +54,11 @@ def open_stock(folder: Path) -> Iterator[Stock]:
         index.add(*_wheels(folder / "index"), *_sdists(folder / "index"))
         index.add(*_machine_learning(folder / "index"))
         house.add(*_house(folder / "house"))
-        yield Stock(index, house, flat, gpu)
+        yield Stock(index, house, flat, gpu, folder / "index")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _wheels(into: Path) -> Iterator[Path]:

@@ -23,11 +23,13 @@ from reconciler.processes import Cancellation
 from reconciler.state.declared import Declared
 from reconciler.status import ExpectedEnd
 from tests.corpus.bare import Uv
-from tests.corpus.case import Case, names_on, set_up, shelves
+from tests.corpus.case import EXPECTED, PROJECTS, Case, names_on, set_up, shelves
 from tests.corpus.stock import Stock, open_stock
 from tests.support.environments import site_packages, snapshot
 from tests.support.passes import Follower, reconcile
 from tests.support.thorough import only
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +38,29 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stock]:
         yield opened
 
 
-def test_there_are_at_least_forty_projects() -> None:
-    assert sum(len(names_on(shelf)) for shelf in shelves()) >= 40
+def test_every_row_of_the_table_of_projects_names_its_tests() -> None:
+    page = (ROOT / "docs" / "projects.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ") and "| Test |" not in line]
+    assert len(rows) > 15
+    wrong = []
+    for row in rows:
+        form, _, tests = (cell.strip() for cell in row.strip("|").rsplit("|", 2))
+        named = re.findall(r"`([^`]+)`", tests)
+        wrong += [f"{form}: {test}" for test in named or ["none"] if not exists(test)]
+    assert wrong == []
+
+
+def exists(test: str) -> bool:
+    """Whether there is this test, or this project of the corpus."""
+    file, _, function = test.partition("::")
+    if not function:
+        return (PROJECTS / file / EXPECTED).is_file()
+    path = ROOT / file
+    return path.is_file() and f"def {function}(" in path.read_text()
+
+
+def test_there_are_at_least_ninety_projects() -> None:
+    assert sum(len(names_on(shelf)) for shelf in shelves()) >= 90
 
 
 @pytest.mark.parametrize("first", [0, pytest.param(1, marks=only)])

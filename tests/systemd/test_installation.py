@@ -60,7 +60,9 @@ def test_the_user_s_configuration_comes_before_the_project(project, environ):
 def test_nothing_to_look_after_is_said_with_what_to_do(tmp_path, monkeypatch, environ):
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(CannotInstall, match=r"no configuration, and no pyproject.toml here"):
+    with pytest.raises(
+        CannotInstall, match=r"no configuration, and no pyproject.toml or requirements.txt here"
+    ):
         plan(Wanted(own=True), environ)
 
 

@@ -86,7 +86,7 @@ def test_what_a_named_file_says_in_vain_is_named(layers):
     layers.write(
         file,
         "# one\n\n--index-url https://x.test/simple\n"
-        "six==1.0 \\\n    --hash=sha256:00\n"
+        f"six==1.0 \\\n    --hash=sha256:{0:064}\n"
         "-c https://me:hunter22@x.test/c.txt\n",
     )
     layers.environ["UV_CONSTRAINT"] = "limits.txt"

@@ -1,0 +1,7 @@
+# /// script
+# dependencies = ["alpha", "eta", "gamma"]
+#
+# [tool.uv]
+# extra-index-url = ["@house@"]
+# constraint-dependencies = ["alpha<2"]
+# ///
