@@ -11,14 +11,12 @@ import time
 from collections.abc import Callable
 
 from msgspec.structs import replace
-from packaging.utils import NormalizedName
 
-from reconciler.config import Mode, OnHoldBroken
 from reconciler.daemon import memory
 from reconciler.daemon.announcements import Announcements
 from reconciler.daemon.claim import Claim
 from reconciler.daemon.departures import Departures
-from reconciler.daemon.execution import carry_out, generations_of
+from reconciler.daemon.execution import generations_of
 from reconciler.daemon.follower import Emit, PassFollower
 from reconciler.daemon.gpu_check import GpuCheck
 from reconciler.daemon.inbox import Inbox, Order
@@ -26,26 +24,21 @@ from reconciler.daemon.knowledge import Knowledge, Publish
 from reconciler.daemon.known import Known, after_failure, after_outcome, idle
 from reconciler.daemon.newcomers import Newcomers
 from reconciler.daemon.notifications import Notices
+from reconciler.daemon.pass_work import PassWork
 from reconciler.daemon.requests import Restore
 from reconciler.daemon.steady import SteadyTimes
 from reconciler.daemon.timetable import Timetable
 from reconciler.daemon.turns import Turns
 from reconciler.environment.environment import Environment
-from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.monitor import HoldMonitor
 from reconciler.journal.history import Journal, State, iso, without_log
 from reconciler.log.logger import context, get_logger
 from reconciler.passes.endings import JOURNAL_FIX, Trouble
 from reconciler.passes.gates import Gates
-from reconciler.passes.outcome import Outcome
-from reconciler.passes.publish import until_unchanged
-from reconciler.passes.reconcile import observe, plan, reconcile
-from reconciler.passes.restore import restore
 from reconciler.passes.runner import PassRunner, Recorded, is_worth_telling
-from reconciler.passes.running import Pass
 from reconciler.passes.sweeping import sweep
 from reconciler.processes import Cancellation, Cancelled
-from reconciler.status import Hold, PassDetail, PassStatus, Reason, Trigger
+from reconciler.status import PassDetail, PassStatus, Reason, Trigger
 
 log = get_logger(__name__)
 
@@ -54,8 +47,6 @@ _TOLD_AFTER_SECONDS = 0.5
 _SHORT_SECONDS = 0.1
 """A pass that takes longer has read files or run uv, and leaves freed memory behind."""
 _JOURNAL_SECONDS = 2.0
-_AT_ONCE = frozenset({Trigger.MANUAL, Trigger.RETRY, Trigger.RESUME, Trigger.START, Trigger.RELOAD})
-"""What makes a pass try again though the last one for the same files has just failed."""
 
 OnRecorded = Callable[[str, PassDetail, Reason | None], None]
 
@@ -83,8 +74,10 @@ class Worker:
         self._timetable = Timetable(times, clock)
         self.knowledge = Knowledge(environment, journal, publish, clock, times)
         self.monitor = HoldMonitor(environment)
+        self._work = PassWork(
+            self.monitor, journal, claim, self.knowledge, self._timetable, self.inbox
+        )
         self.on_recorded: OnRecorded = lambda _name, _detail, _reason: None
-        self._claim = claim
         self._emit = emit
         self._gate = Gates(suspension=lambda: self.known.state.suspension)
         notices = Notices(environment.config.name, environment.config.notify)
@@ -94,11 +87,7 @@ class Worker:
         self.gpu = GpuCheck(environment, self.knowledge, self._cancel)
         self._newcomers = Newcomers(environment, self.knowledge, self._cancel)
         self._thread = threading.Thread(target=self._run, name=f"worker-{self.name}", daemon=True)
-        self._planned_for: tuple[str | None, object] | None = None
-        self._audit_due = True
         self._ordering = threading.Lock()
-        self._unsettled = True
-        """Whether passes of an earlier process may still look as if they ran."""
         self.beat = time.monotonic()
         """When the worker last made progress (monotonic seconds)."""
         self.busy = False
@@ -271,9 +260,9 @@ class Worker:
             id=number, trigger=order.trigger, result=None, started_at=iso(started),
             reason_given=order.reason,
         )  # fmt: skip
-        self._audit_due |= order.audit
+        self._work.audit_due |= order.audit
         recorded = recorder.run(
-            lambda running: self._work(running, order),
+            lambda running: self._work.do(running, order),
             trigger=order.trigger,
             pass_id=number,
             cancel=self._cancel,
@@ -290,77 +279,7 @@ class Worker:
             return isinstance(order.special, Restore)
         if not self.environment.exists:  # nothing to look at, but an edit ends a rollback
             self.knowledge.settle(self.environment.saved_revision)
-        return order.forced or self._may_apply
-
-    def _work(self, running: Pass, order: Order) -> Outcome:
-        """What a pass may do now: what it was asked for, reconcile, or only look."""
-        self._claim.take()
-        self.knowledge.reload()  # a rollback of a process that was killed may be known only now
-        if self._unsettled:
-            self.journal.close_interrupted(self.environment.key)
-            self._unsettled = False
-        if order.special is not None:
-            self.inbox.wake(Trigger.INTERVAL)  # what else there is to do shows afterwards
-            return carry_out(order.special, running, self.monitor, self.knowledge)
-        audit = self._is_audit_due()
-        compare = audit or order.compare
-        snapshot, holds = until_unchanged(running, lambda: self._see(running, audit, compare))
-        before = self.known.snapshot
-        source_changed = before is not None and before.local != snapshot.local
-        self.knowledge.update(lambda known: replace(known, snapshot=snapshot, holds=holds))
-        broken = self._to_restore(snapshot, order)
-        if broken is not None:
-            self.inbox.wake(Trigger.ENVIRONMENT)
-            return restore(running, broken)
-        # A failed build of a local project is worth another try as soon as someone edits it.
-        at_once = source_changed and self._may_apply
-        if order.forced or at_once or self._may_change(snapshot, order.trigger):
-            return reconcile(running, audit=False)
-        return self._only_look(running, snapshot)
-
-    def _see(self, running: Pass, audit: bool, compare: bool) -> tuple[Snapshot, tuple[Hold, ...]]:
-        """What is there, and how each hold is."""
-        snapshot = running.look(audit=audit)
-        self._audit_due = False
-        self.knowledge.settle(snapshot.revision)  # a rollback, once the files have changed
-        if audit:
-            self.monitor.sample(snapshot, running.cancel)
-        holds = self.monitor.keep(
-            snapshot, running.lock, compare=compare, refuse_moved=running.refuse_moved
-        )
-        return snapshot, holds
-
-    def _only_look(self, running: Pass, snapshot: Snapshot) -> Outcome:
-        """Report the drift; and the plan, once for each revision and set of packages."""
-        seen = (snapshot.revision, snapshot.installed)
-        if snapshot.drift.in_sync or self._planned_for == seen or self._waits(snapshot):
-            return observe(snapshot)
-        outcome = plan(running, audit=False)
-        self._planned_for = seen
-        self.knowledge.update(lambda known: replace(known, planned=outcome.plan))
-        return outcome
-
-    def _to_restore(self, snapshot: Snapshot, order: Order) -> NormalizedName | None:
-        """The broken hold that is to be put back without being asked, if any."""
-        wanted = self.environment.config.on_hold_broken is OnHoldBroken.RESTORE
-        if not wanted or not self._may_change(snapshot, order.trigger):
-            return None
-        return self.monitor.first_broken(snapshot)
-
-    def _is_audit_due(self) -> bool:
-        last, every = self.environment.audited_at, self.environment.config.audit_interval
-        return self._audit_due or last is None or time.monotonic() - last >= every
-
-    def _may_change(self, snapshot: Snapshot, trigger: Trigger) -> bool:
-        return self._may_apply and (trigger in _AT_ONCE or not self._waits(snapshot))
-
-    @property
-    def _may_apply(self) -> bool:
-        suspended = self.known.state.suspension is not None
-        return not suspended and self.environment.config.mode is Mode.APPLY
-
-    def _waits(self, snapshot: Snapshot) -> bool:
-        return self._timetable.waits_for_retry(self.known, snapshot)
+        return order.forced or self._work.may_apply
 
     def _record(self, recorded: Recorded, order: Order, began: float) -> None:
         detail, trouble = recorded.detail, recorded.trouble
@@ -399,5 +318,5 @@ class Worker:
         outcome = recorded.outcome
         if outcome is None or outcome.attempted or recorded.trouble is not None:
             return recorded.trouble
-        stays = not outcome.snapshot.drift.in_sync and self._waits(outcome.snapshot)
+        stays = not outcome.snapshot.drift.in_sync and self._work.waits(outcome.snapshot)
         return self.known.trouble if stays else None
