@@ -85,7 +85,7 @@ def _of_other_tools(document: Mapping[str, Any], file: Path) -> Iterator[tuple[s
     )
     poetry = [n for n in _table(document, "tool", "poetry", "dependencies") if n != "python"]
     project = _table(document, "project")
-    if poetry and project and "dependencies" not in project.get("dynamic", ()):
+    if poetry and project and not _is_dynamic(project):
         yield f"{len(poetry)} packages in [tool.poetry.dependencies]", fix
     older = _table(document, "tool", "uv").get("dev-dependencies")
     if isinstance(older, list) and older:
@@ -100,7 +100,7 @@ def _in_pyproject_beside(file: Path) -> Iterator[tuple[str, str]]:
     """What is declared beside a requirements file that declares nothing."""
     beside = file.with_name("pyproject.toml")
     project = _table(toml_of(read_deciding_text(beside)), "project")
-    if project.get("dependencies") or "dependencies" in project.get("dynamic", ()):
+    if project.get("dependencies") or _is_dynamic(project):
         which = _which_one(beside.name, file.name, "list in it what is needed")
         yield f"[project] in `{beside.name}` beside it", which
 
@@ -110,6 +110,11 @@ def _which_one(other: str, own: str, instead: str) -> str:
         f"Which one counts? For `{other}`, let `pyproject` in the configuration, or --pyproject, "
         f"name it. For `{own}`, {instead}."
     )
+
+
+def _is_dynamic(project: Mapping[str, Any]) -> bool:
+    dynamic = project.get("dynamic")
+    return isinstance(dynamic, list) and "dependencies" in dynamic
 
 
 def _table(document: Mapping[str, Any], *path: str) -> Mapping[str, Any]:

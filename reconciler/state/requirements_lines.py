@@ -18,7 +18,7 @@ from reconciler.status import Problem
 _COMMENT = regex(r"(?:^|\s)#.*$")
 _OPTION = regex(r"(--?[A-Za-z][A-Za-z-]*)(?:\s*=\s*|\s+|$)(.*)")
 _OF_REQUIREMENT = regex(r"\s--")
-_HASH = regex(r"\s+--hash(?:\s*=\s*|\s+)(\S+)")
+_HASH = regex(r"(?<=\s)--hash(?:\s*=\s*|\s+)(\S+)")
 _DIGEST = regex(r"(?:md5|sha256|sha384|sha512|blake2b):[0-9a-fA-F]+")
 _DIGITS = {"md5": 32, "sha256": 64, "sha384": 96, "sha512": 128, "blake2b": 64}
 

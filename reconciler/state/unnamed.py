@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs, unquote
 
-from packaging.markers import InvalidMarker, Marker
+from packaging.markers import InvalidMarker
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import (
     InvalidSdistFilename,
@@ -26,7 +26,6 @@ from reconciler.state.locations import from_home, parts_of
 
 _SCHEME = regex(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _ARCHIVES = (".whl", ".tar.gz", ".tgz", ".zip", ".tar.bz2", ".tar.xz", ".tar.zst")
-_MARKER = regex(r"\s+;\s*|;\s+")
 _EXTRAS = regex(r"(?P<place>.*[^\s\]])\s*\[(?P<extras>[^\[\]]*)\]")
 _NO_NAME = regex(r"[^a-z0-9]+")
 
@@ -48,7 +47,7 @@ class Unnamed(Exception):
 
 def is_place(text: str) -> bool:
     """Whether a requirement gives a place and no name, by its looks, as for uv."""
-    place = _EXTRAS.sub(r"\g<place>", _MARKER.split(text, maxsplit=1)[0].strip())
+    place = _without_extras(_without_marker(text)[0])[0]
     if _SCHEME.match(place) or place.startswith("."):
         return True
     before_url = place.partition("@")[0]
@@ -67,16 +66,15 @@ def requirement_at(text: str, folder: Path, name_of: NameOf) -> Requirement:
         InvalidRequirement: It is no place.
         Unnamed: Nobody knows its name.
     """
-    before, *after = _MARKER.split(text.strip(), maxsplit=1)
-    found = _EXTRAS.fullmatch(before)
-    place, extras = (found["place"], found["extras"]) if found else (before, "")
+    before, marker = _without_marker(text)
+    place, extras = _without_extras(before)
     url = url_of(place, folder)
     name = _name_in(url, name_of)
     written = name or _guess(url)
     suffix = f"[{extras}]" if extras.strip() else ""
     try:
         requirement = requirement_in(f"{written}{suffix} @ {url}")
-        requirement.marker = _marker(after)
+        requirement.marker = marker_in(marker) if marker else None
     except (InvalidRequirement, InvalidMarker) as error:
         raise InvalidRequirement(f"{shown(text)} is not a place of a package: {error}") from error
     if name is None:
@@ -93,8 +91,19 @@ def url_of(place: str, folder: Path) -> str:
     return Path(os.path.normpath(folder / from_home(place))).as_uri()
 
 
-def _marker(written: list[str]) -> Marker | None:
-    return marker_in(written[0]) if written else None
+def _without_marker(text: str) -> tuple[str, str]:
+    """The place and the marker; between them is a semicolon with a blank at a side."""
+    at = text.find(";")
+    while at >= 0:
+        if text[at - 1 : at].isspace() or text[at + 1 : at + 2].isspace():
+            return text[:at].strip(), text[at + 1 :].strip()
+        at = text.find(";", at + 1)
+    return text.strip(), ""
+
+
+def _without_extras(text: str) -> tuple[str, str]:
+    found = _EXTRAS.fullmatch(text)
+    return (found["place"], found["extras"]) if found else (text, "")
 
 
 def _name_in(url: str, name_of: NameOf) -> str | None:

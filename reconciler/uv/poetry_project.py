@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.utils import NormalizedName, canonicalize_name
 
-from reconciler.state.bounds import shown
+from reconciler.patterns import regex
+from reconciler.state.bounds import marker_in, requirement_in, shown
 from reconciler.state.desired import BadFile
 from reconciler.state.notice import Notice
 from reconciler.state.places import Places
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _BACKENDS = frozenset({"poetry.core.masonry.api", "poetry.masonry.api"})
 _POETRY = ("tool", "poetry")
+_PLATFORM = regex(r"[A-Za-z0-9_.-]+")
 _FIX = "Write it as in Poetry's documentation on dependency specification."
 
 
@@ -42,7 +44,8 @@ def poetry_tables(file: Path, text: bytes, document: Mapping[str, Any]) -> Dynam
     backend = _table(document.get("build-system")).get("build-backend")
     if not poetry or backend not in (None, *_BACKENDS):
         return None
-    if project and "dependencies" not in project.get("dynamic", ()):
+    dynamic = project.get("dynamic")
+    if project and not (isinstance(dynamic, list) and "dependencies" in dynamic):
         return None
     return _Tables(file, poetry, Places(text.decode("utf-8-sig", "replace"))).read()
 
@@ -91,7 +94,8 @@ class _Tables:
     ) -> Iterator[tuple[NormalizedName, tuple[Listed, ...]]]:
         known = {canonicalize_name(name): name for name in main}
         for extra, names in _table(self.poetry.get("extras")).items():
-            found = [known.get(canonicalize_name(str(n))) for n in names if isinstance(names, list)]
+            listed = map(str, names) if isinstance(names, list) else ()
+            found = (known.get(canonicalize_name(name)) for name in listed)
             wanted = {name: main[name] for name in found if name is not None}
             yield canonicalize_name(extra), self._all(wanted, "dependencies")
 
@@ -106,10 +110,17 @@ class _Tables:
         """The requirement and its versions, as Poetry writes them into a package's metadata."""
         if not isinstance(entry, str | dict):
             raise self._bad(line, "it is neither a version nor a table")
+        # Markers stay out of it: what its parser raises for a bad one is not documented.
+        rest = (
+            {k: v for k, v in entry.items() if k != "markers"} if isinstance(entry, dict) else entry
+        )
+        markers = entry.get("markers") if isinstance(entry, dict) else None
         try:
-            made = _factory().create_dependency(name, entry, root_dir=self.file.parent)
-            return made.to_pep_508(with_extras=False), str(made.constraint)
-        except (ValueError, TypeError, RuntimeError, KeyError) as error:
+            if isinstance(entry, dict) and not _PLATFORM.fullmatch(entry.get("platform", "any")):
+                raise self._bad(line, "its `platform` is not a name")
+            made = _factory().create_dependency(name, rest, root_dir=self.file.parent)
+            return _with_marker(made.to_pep_508(with_extras=False), markers), str(made.constraint)
+        except (ValueError, TypeError, RuntimeError, LookupError, AttributeError) as error:
             raise self._bad(line, str(error).splitlines()[0] or type(error).__name__) from error
 
     def _bad(self, line: Listed, reason: str) -> BadFile:
@@ -131,6 +142,15 @@ class _Tables:
                 f"[[tool.poetry.source]] of {self.file} does not count, as for uv",
                 "Declare the index in [[tool.uv.index]], and name it in [tool.uv.sources].",
             )
+
+
+def _with_marker(text: str, marker: str | None) -> str:
+    if marker is None:
+        return text
+    requirement = requirement_in(text)
+    own = requirement.marker
+    requirement.marker = marker_in(f"({own}) and ({marker})" if own else marker)
+    return str(requirement)
 
 
 def _factory() -> "type[Factory]":

@@ -30,7 +30,7 @@ from reconciler.state.adjustments import Adjustments
 from reconciler.state.build_stamp import BuildStamp, ProjectFile
 from reconciler.state.culprits import Core
 from reconciler.state.declared import specifier_in
-from reconciler.state.desired import BadFile, parse
+from reconciler.state.desired import BadFile, Desired, parse
 from reconciler.state.distribution import read_distribution, read_record, read_recorded_paths
 from reconciler.state.drift import diff
 from reconciler.state.holds import HoldSet
@@ -51,8 +51,11 @@ from reconciler.trees.relocatable import rewrite_scripts
 from reconciler.trees.workspace import Workspace
 from reconciler.uv.answers import BuildFailed, UvError, UvMissing, failure, read_plan
 from reconciler.uv.cached import pack_cached
+from reconciler.uv.discovery import context_of
 from reconciler.uv.effective import Item
 from reconciler.uv.program import Uv
+from reconciler.uv.requirements_project import declared_in_requirements
+from reconciler.uv.script_project import declared_in_script
 from reconciler.uv.settings import settings_for
 from reconciler.uv.unsupported import unsupported
 from tests.fuzz.studio import (
@@ -117,6 +120,27 @@ REQUIREMENTS = (
     b"numpy[a,b]>=1.24,<2; python_version > '3.8' and extra == 'x'",
     b"near @ git+https://git.example/it.git@v1#subdirectory=sub ; os_name == 'posix'",
     b"torch==2.3.1+rocm5.7",
+)
+LISTED = (
+    b"# comment\n-r more.txt\n--index-url=https://x.test/simple\n--no-binary a,b\n-e ./here[x]\n"
+    b"near @ https://x.test/near-1.0.tar.gz ; os_name == 'posix'\nnumpy==1.0 \\\n    --hash=sha256:"
+    b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef # pinned\n"
+)
+BLOCK = (
+    b"# /// script\n# requires-python = '>=3.8'\n# dependencies = [\n#   'numpy>=1',\n# ]\n"
+    b"# [tool.uv.sources]\n# numpy = { git = 'https://x.test/n.git' }\n# ///\nprint()\n"
+)
+POETRY = (
+    b"[tool.poetry]\nname = 'a'\n[tool.poetry.dependencies]\npython = '^3.8'\nnumpy = '^1.0'\n"
+    b"near = { git = 'https://x.test/n.git', branch = 'main', optional = true }\n"
+    b"far = [{ version = '~1', python = '<3.9' }, { version = '2.*', platform = 'linux', "
+    b"markers = \"os_name == 'x'\" }]\n"
+    b"[tool.poetry.extras]\nweb = ['near']\n[tool.poetry.group.dev.dependencies]\nold = '*'\n"
+)
+SETUPTOOLS = (
+    b"[project]\nname = 'a'\ndynamic = ['dependencies', 'optional-dependencies']\n"
+    b"[tool.setuptools.dynamic]\ndependencies = { file = ['requirements.txt'] }\n"
+    b"optional-dependencies.web = { file = 'requirements.txt' }\n"
 )
 MOUNTS = b"36 35 98:0 /mnt1 /mnt2\\040x rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n"
 
@@ -210,6 +234,37 @@ def _of_a_project(folder: Path) -> Iterator[Reader]:
     yield Reader("cache keys", ProjectFile.of, (PROJECT,))
     yield Reader("a build stamp", BuildStamp.from_json, (UV_CACHE,))
     yield Reader("entry points", lambda raw: list(entry_points_in(_text(raw))), (ENTRY_POINTS,))
+
+    yield from _of_other_forms(folder)
+
+
+def _of_other_forms(folder: Path) -> Iterator[Reader]:
+    folder.mkdir(exist_ok=True)
+    listed, script = folder / "requirements.txt", folder / "script.py"
+
+    def read_listed(content: bytes) -> None:
+        listed.write_bytes(content)
+        _declared(declared_in_requirements(listed, LINUX_39, {"HOME": "/"}))
+
+    def read_script(content: bytes) -> None:
+        _declared(declared_in_script(script, content, LINUX_39, {}))
+
+    def read_dynamic(content: bytes) -> None:
+        listed.write_bytes(b"numpy>=1\nnear\n")
+        file = folder / "pyproject.toml"
+        context = context_of(file, content, {})
+        _declared(parse(file, content, LINUX_39, extras=["web"], context=context))
+
+    yield Reader("a requirements file", read_listed, (LISTED,), (BadFile,))
+    yield Reader("a script's metadata", read_script, (BLOCK,), (BadFile,))
+    yield Reader("dynamic dependencies", read_dynamic, (SETUPTOOLS,), (BadFile,))
+    yield Reader("Poetry's tables", read_dynamic, (POETRY,), (BadFile,), share=0.1)
+
+
+def _declared(desired: Desired) -> None:
+    drift = diff(desired, Installed({}), HoldSet((), {}), {}, LINUX_39)
+    _said([[row.name, row.required, message_of(row), row.origins] for row in drift.rows])
+    tomli_w.dumps(settings_for(*desired.configured, HoldSet((), {}), {}, desired.options))
 
 
 def _project(file: Path, content: bytes) -> None:

@@ -39,6 +39,7 @@ from tests.state.reading import FILE, PROJECT_WITH_EXTRAS, declaring, names, pro
         ("[project]\nname='a'\ndynamic = ['dependencies']\n", 3, 1, "dynamic"),
         ("", None, None, "there is no [project] table"),
         ("[tool.poetry]\nname = 'x'\n", None, None, "there is no [project] table"),
+        ("lock-version = '1.0'\npackages = []\n", None, None, "there is no [project] table"),
     ],
 )
 def test_a_bad_file_is_told_with_its_place(text, line, column, reason):

@@ -36,6 +36,9 @@ WRITTEN = {
     '{ url = "https://x.test/a-1.0.tar.gz" }': ["a @ https://x.test/a-1.0.tar.gz"],
     '{ path = "library", develop = true }': ["a @ file://./library"],
     '{ version = "*", optional = true }': [],
+    """{ version = "1", python = "<3.9", markers = "os_name == 'x' or os_name == 'y'" }""": [
+        'a==1; python_version < "3.9" and (os_name == "x" or os_name == "y")'
+    ],
     '{ version = "1", python = "<3.9" }': ['a (==1) ; python_version < "3.9"'],
 }
 
@@ -65,6 +68,8 @@ BAD = {
     "a = '@'": (5, 1, "not a dependency of Poetry's"),
     "a = 3": (5, 1, "neither a version nor a table"),
     "b = '*'\na = { version = 'x y' }": (6, 1, "not a dependency of Poetry's"),
+    "a = { version = '1', markers = 'o((' }": (5, 1, "not a dependency of Poetry's"),
+    "a = { version = '1', platform = 'x y' }": (5, 1, "not a dependency of Poetry's"),
     "a = '^1 || ^3'": (5, 1, "not a valid requirement"),
 }
 
