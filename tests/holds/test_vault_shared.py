@@ -249,3 +249,35 @@ def test_where_it_is(tmp_path: Path) -> None:
     assert store_for(root, VaultPlaces(here)) == root.parent / BESIDE
     os.chown(root.parent / BESIDE, 65534, 65534)
     assert store_for(root, VaultPlaces(here)) == here / "vault"
+
+
+def test_while_another_environment_writes_its_copies_this_one_goes_without(
+    tmp_path: Path, torch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.vault.store._WAIT_SECONDS", 0.2)
+    project, other = Project(tmp_path / "p", "http://x"), Project(tmp_path / "other", "http://x")
+    places = VaultPlaces(tmp_path / "data")
+    for one in (project, other):
+        one.write([])
+        make_venv(one.venv)
+        install(one.venv, torch)
+    store = environment_in(other, places).look().vault.store
+    store.create()
+    with store.alone(Cancellation()):
+        row = keep(environment_in(project, places))["torch"]
+        assert (row.intact, row.vaulted) == (True, False)
+        assert contents_in(store.root) == []
+    assert keep(environment_in(project, places))["torch"].vaulted
+
+    # What a killed process left of its copy harms nobody else's, and goes with the next pass.
+    package = store.package("torch")
+    (package / "unfinished").touch()
+    (package / "files" / ".new-half").write_text("half")
+    (package / "files" / ("0" * 40)).write_text("of a copy that was never complete")
+    whole = set(contents_in(store.root))
+    assert keep(environment_in(other, places))["torch"].vaulted
+    assert not (package / "unfinished").exists()
+    assert {path.name for path in whole - set(contents_in(store.root))} == {".new-half", "0" * 40}
+    for one in (project, other):
+        vault = environment_in(one, places).look().vault
+        vault.check(vault.current()["torch"])
