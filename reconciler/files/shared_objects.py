@@ -6,7 +6,6 @@ do harm, says nothing. Nothing is loaded or run.
 
 import os
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from io import SEEK_CUR, SEEK_END, SEEK_SET
 from itertools import islice
 from pathlib import Path
@@ -17,11 +16,13 @@ import msgspec
 from reconciler.files.bounded import open_regular
 
 _MAGIC = b"\x7fELF"
-_MOST_READ = 4 * 1024 * 1024
-"""Bytes of one file. The longest that we have seen, with torch's 2 GB of code, needs 100,000."""
-_MOST_READS = 50_000
+_MOST_READ = 1024 * 1024
+_MOST_READS = 20_000
+"""Of one file. libtorch_cuda.so needs the most that we have seen: 4,000 bytes in 370 pieces."""
 _MOST_TAGS = 2_000
 _MOST_KNOWN = 4_096
+_known: "dict[tuple[int, ...], SharedObject | None]" = {}
+"""What was read of each file, whatever its path: a stage has the same files as the live tree."""
 
 
 class SharedObject(msgspec.Struct, frozen=True):
@@ -44,11 +45,14 @@ def read_shared_object(path: str | Path) -> SharedObject | None:
     except OSError:
         return None
     stamp = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
-    return _known(stamp, str(path))
+    if stamp not in _known:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        _known[stamp] = _read(path)
+    return _known[stamp]
 
 
-@lru_cache(_MOST_KNOWN)
-def _known(_stamp: tuple[int, ...], path: str) -> SharedObject | None:
+def _read(path: str | Path) -> SharedObject | None:
     try:
         descriptor = open_regular(path)
     except OSError:
@@ -80,7 +84,10 @@ def _parsed(descriptor: int) -> SharedObject | None:
 
 
 def _dynamic(file: Any) -> SharedObject:
-    """Its dynamic segment. The sections are not needed to run it, and may be stripped."""
+    """Its dynamic segment."""
+    # The linker uses no section. pyelftools would read all of them first: for libtriton.so, 66,000
+    # numbers one by one.
+    file.header["e_shoff"] = 0
     tags: dict[str, list[str]] = {}
     for segment in _all(file.num_segments, file.get_segment):
         if segment["p_type"] == "PT_DYNAMIC":

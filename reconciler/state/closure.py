@@ -29,7 +29,7 @@ _DEEPEST = 20
 """Metapackages of metapackages; more than three have not been seen."""
 
 
-class Member(msgspec.Struct, frozen=True):
+class HeldWith(msgspec.Struct, frozen=True):
     """A package that is held because of a hold."""
 
     through: NormalizedName
@@ -40,7 +40,7 @@ class Member(msgspec.Struct, frozen=True):
 class Closure(msgspec.Struct, frozen=True):
     """The members, in the order in which they were found, and the extras that are asked for."""
 
-    members: Mapping[NormalizedName, Member]
+    members: Mapping[NormalizedName, HeldWith]
     extras: Mapping[NormalizedName, frozenset[NormalizedName]]
 
 
@@ -83,7 +83,7 @@ class _Search:
         self._roots = frozenset(roots)
         self._installed = installed
         self._markers = markers
-        self.members: dict[NormalizedName, Member] = {}
+        self.members: dict[NormalizedName, HeldWith] = {}
         self.extras: dict[NormalizedName, set[NormalizedName]] = {}
         self._asked: dict[NormalizedName, set[NormalizedName]] = {}
         self._open: dict[NormalizedName, list[_Edge]] = {}
@@ -141,7 +141,7 @@ class _Search:
             self._ask(name, edge.requirement.extras)
 
     def _add(self, name: NormalizedName, through: NormalizedName, because: Because) -> None:
-        self.members[name] = Member(through, because)
+        self.members[name] = HeldWith(through, because)
         self._waiting.append(name)
         for edge in self._open.pop(name, ()):
             if not edge.optional:

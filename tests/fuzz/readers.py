@@ -16,6 +16,7 @@ from reconciler.config.problem import ConfigRejected
 from reconciler.environment.gpu import probe
 from reconciler.environment.interpreter import InterpreterError, inspect
 from reconciler.files.parsing import toml_of
+from reconciler.files.shared_objects import read_shared_object
 from reconciler.journal.history import Journal, State
 from reconciler.log.redact import redact, without_secrets
 from reconciler.planning.failures import (
@@ -68,6 +69,7 @@ from tests.fuzz.studio import (
     Studio,
 )
 from tests.state.markers import LINUX_39
+from tests.support.elf import shared_library
 
 LOG = b"""\
 Resolved 3 packages in 12ms
@@ -249,8 +251,15 @@ def _of_a_distribution(site: Path) -> Iterator[Reader]:
         yield Reader(f"a distribution's {name}", read, (document,))
     read = partial(_distribution, project, None)
     yield Reader("an egg-info by itself", read, (METADATA,))
+    library = shared_library(soname="a.so", needed=["b.so.1", "c.so"], runpath=["$ORIGIN/../b"])
+    yield Reader("a shared library", partial(_library, site / "numpy.so"), (library,))
     script = partial(_script, site / "script")
     yield Reader("a script by itself", script, (SCRIPT, SCRIPT_OF_SHELL, SCRIPT_BESIDE))
+
+
+def _library(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    _said(read_shared_object(file))
 
 
 def _distribution(file: Path, document: bytes | None, content: bytes) -> None:

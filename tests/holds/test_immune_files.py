@@ -121,7 +121,8 @@ class TestFiles:
         install(stand.venv, fake_triton(tmp_path, "triton", "2.3.1"))
         same = {
             path.relative_to(site_packages(stand.venv)).as_posix(): path.read_bytes()
-            for path in (site_packages(stand.venv) / "triton").glob("*.py")
+            for path in (site_packages(stand.venv) / "triton").rglob("*")
+            if path.suffix in (".py", ".so")
         }
         install(stand.venv, make_wheel(tmp_path, "pytorch-triton-rocm", "2.3.1", files=same))
         before = stand.fingerprint()

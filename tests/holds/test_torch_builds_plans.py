@@ -75,9 +75,9 @@ def one_of(build: Build) -> str:
 
 
 @pytest.mark.parametrize("build", BUILDS)
-def test_no_plan_touches_a_member(tempted, tmp_path, build: Build) -> None:
+def test_no_plan_touches_a_member(tempted, build: Build) -> None:
     site = Site(site_packages(tempted.venv))
-    put(build, site, tmp_path)
+    put(build, site)
     site.add("leftover")
     wanted = f"wants-{one_of(build)}"
 

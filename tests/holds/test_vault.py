@@ -263,7 +263,7 @@ class TestBroken:
 
 
 class TestCompanions:
-    """What a CUDA torch of today pins: through an extra of a package that has no files."""
+    """What a CUDA torch of today needs: through an extra of a package that has no files."""
 
     TOOLKIT = "cuda-toolkit"
 
@@ -299,11 +299,9 @@ class TestCompanions:
         assert "tqdm" not in cuda.packages()
         pinned = {n: h.pinned_by for n, h in keep(cuda).items()}
         assert pinned == {
-            "torch": None,
-            "cuda-toolkit": "torch",
-            "nvidia-cublas": "cuda-toolkit",
+            "torch": None, "cuda-toolkit": "torch", "nvidia-cublas": "cuda-toolkit",
             "nvidia-nvjitlink": "cuda-toolkit",
-        }
+        }  # fmt: skip
 
     def test_another_build_takes_them_along_and_all_come_back(self, cuda, tmp_path):
         keep(cuda)

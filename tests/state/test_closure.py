@@ -1,7 +1,6 @@
 """What a hold needs to run on the accelerator is held with it, and nothing else (runtime)."""
 
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from reconciler.state.holds import hold_set
 from reconciler.state.installed import InstalledReader
 from tests.state.markers import LINUX_39
 from tests.state.site import Site
+from tests.support.elf import shared_library
 
 PURE = {"thing.py": "1\n"}
 LIBRARY = {"thing/lib/libthing.so.1": "1\n", "thing/__init__.py": ""}
@@ -144,53 +144,51 @@ def test_what_is_installed_of_any_extra_is_held_if_it_is_for_the_accelerator(sit
 class TestLinked:
     """nvidia-cusparse-cu12 requires any nvidia-nvjitlink-cu12, and its library loads it."""
 
-    def library(self, site: Site, path: str, *options: str) -> None:
-        """Compile a shared library in place of the file of a distribution."""
-        file = site.folder / path
-        file.unlink()
-        command = ["cc", "-shared", "-nostdlib", "-o", str(file), *options]
-        subprocess.run([*command, "-xc", "/dev/null"], check=True, capture_output=True)
+    NAME = "libnvJitLink.so.12"
 
-    def jitlink(self, site: Site, requires: Sequence[str] = ("jitlink",)) -> None:
+    def stack(self, site: Site, *, requires: Sequence[str] = ("jitlink",), **paths: object) -> None:
         site.add("torch", requires=["cusparse==12.5"])
-        site.add("cusparse", "12.5", requires=requires, files={"nvidia/sparse/libcusparse.so": "1"})
-        files = {"nvidia/jit/libjitlink.so.12": "1", "nvidia/jit/_m.abi3.so": "1"}
+        site.add("cusparse", "12.5", requires=requires, files={"nvidia/sparse/libcusparse.so": ""})
+        files = {f"nvidia/jit/{self.NAME}": "1", "nvidia/jit/_m.abi3.so": "1"}
         site.add("jitlink", "12.9", files=files)
-        self.library(site, "nvidia/jit/libjitlink.so.12", "-Wl,-soname,libjitlink.so.12")
-
-    def uses(self, site: Site, *options: str, library: str = "jit/libjitlink.so.12") -> None:
-        needed = site.folder / "nvidia" / library
-        self.library(site, "nvidia/sparse/libcusparse.so", "-Wl,--no-as-needed", *options,
-                     str(needed))  # fmt: skip
+        library = shared_library(needed=["libc.so.6", self.NAME], **paths)
+        (site.folder / "nvidia/sparse/libcusparse.so").write_bytes(library)
 
     @pytest.mark.parametrize(
-        "search",
-        ["-Wl,-rpath,$ORIGIN/../jit", "-Wl,--disable-new-dtags,-rpath,/x:$ORIGIN:${ORIGIN}/../jit"],
+        "paths",
+        [
+            {"runpath": ["$ORIGIN/../jit"]},
+            {"rpath": ["/usr/lib", "$ORIGIN", "${ORIGIN}/../jit/."]},
+            {"runpath": ["$ORIGIN/../jit"], "rpath": ["$ORIGIN"]},
+        ],
     )
-    def test_what_a_library_needs_is_held(self, site, search) -> None:
-        self.jitlink(site)
-        self.uses(site, search)
+    def test_what_a_library_needs_is_held(self, site, paths) -> None:
+        self.stack(site, **paths)
         assert because(site)["jitlink"] == ("cusparse", "linked")
 
-    def test_a_name_alone_is_not_enough(self, site) -> None:
+    @pytest.mark.parametrize(
+        "paths",
+        [
+            {},
+            {"runpath": ["$ORIGIN"]},
+            {"runpath": ["$ORIGINAL/../jit"]},
+            {"runpath": ["$ORIGIN"], "rpath": ["$ORIGIN/../jit"]},  # RUNPATH makes RPATH void
+        ],
+    )
+    def test_a_name_alone_is_not_enough(self, site, paths) -> None:
         """numpy and pillow need a `libz.so.1`, as torchvision bundles one (uv-facts 36)."""
-        self.jitlink(site)
-        self.uses(site, "-Wl,-rpath,$ORIGIN")
+        self.stack(site, **paths)
         assert "jitlink" not in because(site)
 
     def test_what_no_hold_requires_is_not_looked_at(self, site) -> None:
-        self.jitlink(site, requires=())
-        self.uses(site, "-Wl,-rpath,$ORIGIN/../jit")
+        self.stack(site, requires=(), runpath=["$ORIGIN/../jit"])
         assert "jitlink" not in because(site)
 
     def test_what_is_needed_may_need_more(self, site) -> None:
-        self.jitlink(site, requires=("jitlink", "deeper"))
+        self.stack(site, requires=("jitlink", "deeper"), runpath=["$ORIGIN/../jit"])
         site.add("deeper", files={"deeper/libdeeper.so": "1"})
-        self.library(site, "deeper/libdeeper.so", "-Wl,-soname,libdeeper.so")
-        self.uses(site, "-Wl,-rpath,$ORIGIN/../jit")
-        deeper = str(site.folder / "deeper/libdeeper.so")
-        self.library(site, "nvidia/jit/libjitlink.so.12", "-Wl,--no-as-needed",
-                     "-Wl,-rpath,$ORIGIN/../../deeper", deeper)  # fmt: skip
+        library = shared_library(needed=["libdeeper.so"], runpath=["$ORIGIN/../../deeper"])
+        (site.folder / "nvidia/jit" / self.NAME).write_bytes(library)
         assert because(site)["deeper"] == ("jitlink", "linked")
 
 

@@ -25,7 +25,7 @@ def test_what_each_build_needs_on_the_accelerator_is_held_and_nothing_else(tmp_p
     wrong: dict[str, set[object]] = {}
     for number, build in enumerate(data().builds):
         site = Site(tmp_path / str(number) / "lib" / "python3.11" / "site-packages")
-        put(build, site, tmp_path)
+        put(build, site)
         installed = InstalledReader([site.folder]).read()
         held = hold_set(ROOTS, installed, MARKERS).held
         found = {name: str(one.because) for name, one in held.items() if name not in ROOTS}

@@ -1,13 +1,13 @@
 """Real builds of torch, as facts: tests/data/torch_builds.json says where they come from."""
 
 import json
-import subprocess
 from functools import cache
 from pathlib import Path
 
 import msgspec
 
 from tests.state.site import Site
+from tests.support.elf import shared_library
 
 ROOTS = ("torch", "torchvision")
 _DATA = Path(__file__).parents[1] / "data" / "torch_builds.json"
@@ -67,40 +67,13 @@ def data() -> _Data:
     return msgspec.convert(json.loads(_DATA.read_text(encoding="utf-8")), _Data)
 
 
-def put(build: Build, site: Site, compiled: Path) -> None:
-    """Write a build into a site-packages folder.
-
-    Args:
-        build: The build.
-        site: The folder.
-        compiled: A folder for libraries that are compiled once.
-    """
+def put(build: Build, site: Site) -> None:
+    """Write a build into a site-packages folder."""
     for pin in build.packages:
         wheel = data().packages[pin]
         name, version = pin.split("==")
         files = dict.fromkeys(wheel.files, "")
         site.add(name, version, requires=wheel.requires, extras=wheel.extras, files=files)
         for path, library in wheel.libraries.items():
-            (site.folder / path).write_bytes(_bytes_of(library, compiled))
-
-
-@cache
-def _bytes_of(library: Library, folder: Path) -> bytes:
-    """A shared library that needs the same, and nothing else."""
-    target = folder / "library.so"
-    needed = [_stand_in(soname, folder) for soname in library.needed]
-    search = f"-Wl,-rpath,{':'.join(library.search)}"
-    _compile(target, search, "-Wl,--no-as-needed", *map(str, needed))
-    return target.read_bytes()
-
-
-@cache
-def _stand_in(soname: str, folder: Path) -> Path:
-    target = folder / soname
-    _compile(target, f"-Wl,-soname,{soname}")
-    return target
-
-
-def _compile(target: Path, *options: str) -> None:
-    command = ["cc", "-shared", "-nostdlib", "-xc", "/dev/null", "-xnone", *options, "-o", target]
-    subprocess.run(command, check=True, capture_output=True)
+            content = shared_library(needed=library.needed, rpath=library.search)
+            (site.folder / path).write_bytes(content)
