@@ -8,7 +8,10 @@ from tests.cli.conftest import Studio
 from tests.support.environments import snapshot, tree_fingerprint
 from tests.support.index import PackageIndex
 
-KEYS = {"environment", "revision", "changes", "failed", "held_back", "holds", "problem", "unknown"}
+KEYS = {
+    "environment", "revision", "changes", "failed", "held_back", "holds", "problem", "unknown",
+    "warnings",
+}  # fmt: skip
 
 
 def test_changes_are_listed_and_none_is_made(applied: Studio) -> None:
