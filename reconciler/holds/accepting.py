@@ -22,6 +22,7 @@ from reconciler.state.installed import (
     record_of,
 )
 from reconciler.status import ExpectedEnd, Reason
+from reconciler.vault.breaks import find_breaks
 from reconciler.vault.copies import Vault
 from reconciler.vault.manifest import Manifest
 from reconciler.vault.writer import Unkept, VaultWriter
@@ -139,11 +140,21 @@ class Acceptance(msgspec.Struct, frozen=True):
     def _copies(self, held: Held, fresh: HoldSet) -> Iterator[Unkept]:
         added = strays(self.snapshot, self.vault)
         for one in (held, *companions_of(held.name, fresh.held.values())):
+            if one is not held and one.name not in added and self._is_kept(one):
+                continue
             if one.distribution.legacy:
                 self.writer.forget(one.name)  # it has no RECORD, so there can be no copy
             elif one is held or self._defect(one.distribution) is None:
                 files = (*added.get(one.name, ()), *self._unrecorded(one.distribution))
                 yield self.writer.copy(one, as_found=True, added=files)
+
+    def _is_kept(self, held: Held) -> bool:
+        """Whether it is just as its copy: then there is no need to read it all again."""
+        manifest = self.vault.current().get(held.name)
+        if manifest is None or manifest.pinned_by != held.pinned_by:
+            return False
+        prefix, installed = self.snapshot.interpreter.prefix, self.snapshot.installed
+        return not find_breaks(self.vault, installed, prefix, [held.name])
 
     def _forget_all(self, copies: list[Manifest], fresh: HoldSet) -> None:
         for copy in copies:

@@ -49,16 +49,18 @@ def copy_of(vault: Vault, manifest: Manifest, snapshot: Snapshot) -> CopyHere:
         return CopyHere(manifest, files, files, in_place=False)
     real = RealFolders(prefix)
     elsewhere = {file.path for file in files if not real.has(_folder_of(file.path))}
-    lacking = tuple(f for f in files if f.path in elsewhere or not _is_known(prefix / f.path, f))
+    lacking = tuple(
+        f for f in files if f.path in elsewhere or not _is_known(f"{prefix}/{f.path}", f)
+    )
     if not elsewhere and next(unlike(lacking, prefix), None) is None:
         lacking = ()  # other files with the same bytes: where the vault cannot share them, say
     return CopyHere(manifest, files, lacking, not lacking and _has_links(manifest, prefix))
 
 
-def _is_known(path: Path, file: SeenFile) -> bool:
+def _is_known(path: str, file: SeenFile) -> bool:
     """Whether it is the file that was copied, or the vault's; it is not opened."""
     try:
-        found = os.stat(path)  # noqa: PTH116 -- 14,600 files of torch
+        found = os.stat(path)  # noqa: PTH116 -- thousands of times
     except OSError:
         return False
     return (found.st_ino, found.st_size, found.st_mtime_ns) in file.identities
@@ -89,11 +91,13 @@ def take_out(vault: Vault, copy: CopyHere, prefix: Path, incoming: Path) -> None
     """Link a copy into the folder of incoming packages; what is in place, from there."""
     folders: set[str] = set()
     lacking = {file.path for file in copy.lacking}
-    for file in copy.files:
+    contents = vault.store.contents(copy.manifest.name)
+    for file in copy.files:  # thousands
         _make_folder(incoming, file.path, folders)
-        content = vault.content(copy.manifest, file) if file.path in lacking else prefix / file.path
+        missing = file.path in lacking
+        content = f"{contents}/{file.key}" if missing else f"{prefix}/{file.path}"
         with suppress(FileExistsError):  # another copy has it, too: `nvidia/__init__.py`
-            link_or_copy(content, incoming / file.path)
+            link_or_copy(content, f"{incoming}/{file.path}")
     for path, target in copy.manifest.links.items():
         _make_folder(incoming, path, folders)
         (incoming / path).symlink_to(target)

@@ -224,10 +224,12 @@ class Vault:
         """
         files = self.files(manifest) if files is None else files
 
+        folder = str(self.store.contents(manifest.name))
+
         def is_bad(file: VaultFile) -> bool:
-            path = self.content(manifest, file)
+            path = f"{folder}/{file.key}"
             try:
-                return path.is_symlink() or digest_of(path) != file.sha256
+                return os.path.islink(path) or digest_of(Path(path)) != file.sha256  # noqa: PTH114
             except OSError:
                 return True
 

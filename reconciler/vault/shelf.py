@@ -126,7 +126,7 @@ def known_contents(files: Iterable[VaultFile]) -> dict[str, Identity]:
     return {file.key: (file.inode, file.size, file.mtime) for file in files}
 
 
-def link_or_copy(source: Path, target: Path) -> None:
+def link_or_copy(source: Path | str, target: Path | str) -> None:
     """Have a file in another place, without taking space if that is possible.
 
     Raises:

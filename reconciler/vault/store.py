@@ -114,9 +114,13 @@ class Store:
         """The folder of a copy."""
         return self.package(name) / "copies" / copy
 
+    def contents(self, name: str) -> Path:
+        """The folder with the contents of a package's files, each under its key."""
+        return self.package(name) / "files"
+
     def content(self, name: str, file: VaultFile) -> Path:
         """Where the content of a copy's file is."""
-        return self.package(name) / "files" / file.key
+        return self.contents(name) / file.key
 
     def environment(self, prefix: Path) -> Path:
         """The folder about an environment: found by its path, so a recreated one is the same."""

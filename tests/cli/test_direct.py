@@ -196,6 +196,13 @@ def test_holds_are_listed(applied: Studio) -> None:
         "torchvision            0.18.1+rocm5.7  intact  in `hold`        yes",
     ]
 
+    uninstall(applied.venv, "torch", "pytorch-triton-rocm")
+    for words in (["hold", "list"], ["check"]):
+        said = applied.run(*words).stdout
+        assert "Also broken: 1 package held with torch. `--verbose` says how." in said
+        assert "pytorch-triton-rocm 2.3.1 has been removed" not in said
+        assert "pytorch-triton-rocm 2.3.1 has been removed" in applied.run(*words, "-v").stdout
+
 
 def test_a_replaced_hold_is_shown_and_restored_offline(
     applied: Studio, small: PackageIndex, tmp_path: Path

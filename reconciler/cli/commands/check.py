@@ -11,6 +11,7 @@ from reconciler.cli.opening import holds_seen, opened, refuse_interrupted
 from reconciler.cli.options import Options
 from reconciler.cli.targets import chosen, configuration
 from reconciler.cli.terminal.changes import places_shown
+from reconciler.cli.terminal.hold_table import show_broken_holds
 from reconciler.cli.terminal.output import BAD, DOUBT, GOOD, QUIET, Output, complain
 from reconciler.environment.absent import snapshot_of_nothing
 from reconciler.status import Hold, Package, PackageStatus
@@ -101,13 +102,6 @@ def show_packages(packages: Sequence[Package], holds: Sequence[Hold], output: Ou
 
 def _broken(holds: Sequence[Hold]) -> set[str]:
     return {hold.name for hold in holds if not hold.intact}
-
-
-def show_broken_holds(holds: Sequence[Hold], output: Output) -> None:
-    """Show what happened to each broken hold, and what to do."""
-    for hold in holds:
-        if not hold.intact:
-            output.say(f"Hold broken: {hold.message}", BAD)
 
 
 def _conclude(document: Check, output: Output, wrong: list[Package]) -> None:

@@ -1,7 +1,7 @@
 """Shows the holds: below each one that is configured, what is held because of it."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from reconciler.cli.terminal.output import BAD, GOOD, Output
 from reconciler.status import Because, Hold
@@ -24,9 +24,33 @@ def show_holds(holds: Sequence[Hold], output: Output) -> None:
         [GOOD if hold.intact else BAD for _, hold in grouped],
         spare=("Because",),
     )
-    for _, hold in grouped:
-        if not hold.intact:
-            output.say(f"{hold.name}: {hold.message}", BAD)
+    _explain(holds, output, lambda hold: f"{hold.name}: {hold.message}")
+
+
+def show_broken_holds(holds: Sequence[Hold], output: Output) -> None:
+    """Show what happened to each broken hold, and what to do."""
+    _explain(holds, output, lambda hold: f"Hold broken: {hold.message}")
+
+
+def _explain(holds: Sequence[Hold], output: Output, sentence: Callable[[Hold], str]) -> None:
+    """Say what is wrong; of what is broken with the hold that needs it, only how much."""
+    broken = {hold.name: hold for hold in holds if not hold.intact}
+    with_others = [] if output.options.verbose else [
+        hold for hold in broken.values() if hold.pinned_by in broken
+    ]  # fmt: skip
+    for hold in broken.values():
+        if hold not in with_others:
+            output.say(sentence(hold), BAD)
+    if with_others:
+        packages = "1 package" if len(with_others) == 1 else f"{len(with_others)} packages"
+        holders = ", ".join(sorted({_root(hold, broken) for hold in with_others}))
+        output.say(f"Also broken: {packages} held with {holders}. `--verbose` says how.", BAD)
+
+
+def _root(hold: Hold, broken: Mapping[str, Hold]) -> str:
+    while hold.pinned_by is not None and hold.pinned_by in broken:
+        hold = broken[hold.pinned_by]
+    return hold.name
 
 
 def _grouped(holds: Sequence[Hold]) -> Iterator[tuple[int, Hold]]:

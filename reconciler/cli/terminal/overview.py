@@ -2,8 +2,9 @@
 
 from datetime import UTC, datetime
 
-from reconciler.cli.commands.check import show_broken_holds, show_packages
+from reconciler.cli.commands.check import show_packages
 from reconciler.cli.terminal.changes import show_failures, show_held_back
+from reconciler.cli.terminal.hold_table import show_broken_holds
 from reconciler.cli.terminal.output import BAD, DOUBT, GOOD, QUIET, Output
 from reconciler.status import EnvironmentStatus, Phase, Status, Suspension
 
