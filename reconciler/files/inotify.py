@@ -9,6 +9,7 @@ import os
 import struct
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -73,9 +74,11 @@ class Watches:
         """
         if not self._add(folder, deep=deep) or not deep:
             return
-        for parent, names, _ in os.walk(folder):
-            for name in names:
-                self._add(f"{parent}/{name}", deep=True)
+        waiting = [folder]
+        while waiting:  # not os.walk, which keeps the names of all files
+            with suppress(OSError), os.scandir(waiting.pop()) as entries:
+                folders = (e.path for e in entries if e.is_dir(follow_symlinks=False))
+                waiting += [path for path in folders if self._add(path, deep=True)]
 
     def _add(self, folder: str, *, deep: bool) -> bool:
         with self._lock:
