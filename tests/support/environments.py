@@ -108,8 +108,11 @@ def install(venv: Path, *arguments: str | Path) -> None:
 
     Dependencies are left out: a test says what it wants installed.
     """
-    command = ["pip", "install", *_offline(venv), "--no-deps", *map(str, arguments)]
-    ready_made.install(venv, arguments, lambda: run_uv(*command))
+
+    def by_uv() -> str:
+        return run_uv("pip", "install", *_offline(venv), "--no-deps", *map(str, arguments))
+
+    ready_made.install(venv, arguments, by_uv)
 
 
 def uninstall(venv: Path, *names: str) -> None:

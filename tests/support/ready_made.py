@@ -78,7 +78,7 @@ def _key(*words: str) -> tuple[str, ...] | None:
 
 def _place() -> Path:
     cache = Path(os.environ["UV_CACHE_DIR"])
-    place = cache.with_name(f"{cache.name}-ready-made") / str(len(_kept))
+    place = cache.with_name(f"{cache.name}-ready-made") / f"{os.getpid()}-{len(_kept)}"
     place.parent.mkdir(exist_ok=True)
     return place
 

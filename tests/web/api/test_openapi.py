@@ -15,7 +15,7 @@ from reconciler.web.api.problems import HttpReason
 from tests.web.hosting import DEADLINE, Host
 from tests.web.steered import environment
 
-EXAMPLES = int(os.environ.get("RECONCILER_TEST_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("RECONCILER_TEST_EXAMPLES", "2"))
 """How many requests are tried for each operation."""
 
 
