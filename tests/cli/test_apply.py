@@ -24,6 +24,7 @@ from tests.support.torch import fake_torch
 PASS_KEYS = {
     "id", "trigger", "result", "started_at", "duration_seconds", "revision", "generation",
     "changes", "failed", "held_back", "message", "reason_given", "phases", "plan", "log",
+    "proof",
 }  # fmt: skip
 
 
