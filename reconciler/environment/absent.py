@@ -12,17 +12,16 @@ from packaging.markers import default_environment
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.declaration import declared_by
 from reconciler.environment.elsewhere import declared_elsewhere
+from reconciler.environment.holding import holds_in
 from reconciler.environment.interpreter import Interpreter
 from reconciler.environment.snapshot import Snapshot, vault_of
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.desired import BadFile
 from reconciler.state.drift import diff
-from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed
 from reconciler.state.rows import Drift
 from reconciler.uv.settings import settings_for
 from reconciler.uv.unsupported import unsupported
-from reconciler.vault.copies import expected
 
 
 def snapshot_of_nothing(
@@ -38,8 +37,7 @@ def snapshot_of_nothing(
     interpreter = _to_be(config)
     markers, installed = interpreter.markers, Installed({})
     vault = vault_of(interpreter, store)
-    before = expected(installed, config.hold, vault)
-    holds = hold_set(config.hold, before, markers, config.hold_closure)
+    holds = holds_in(config, installed, markers, vault)
     try:
         desired = declared_by(config, markers, environ)
         settings = settings_for(*desired.configured, holds, environ, desired.options)

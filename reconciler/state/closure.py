@@ -53,7 +53,10 @@ class _Edge(msgspec.Struct, frozen=True):
 
 
 def closure_of(
-    roots: Iterable[NormalizedName], installed: Installed, markers: Mapping[str, str]
+    roots: Iterable[NormalizedName],
+    installed: Installed,
+    markers: Mapping[str, str],
+    settled: Mapping[NormalizedName, NormalizedName],
 ) -> Closure:
     """What the roots need to run.
 
@@ -61,8 +64,9 @@ def closure_of(
         roots: The installed packages that the configuration holds.
         installed: The environment.
         markers: The target's PEP 508 environment.
+        settled: Packages of which it is known that a library of a hold loads theirs, and the hold.
     """
-    return _Runtime(list(roots), installed, markers).found()
+    return _Runtime(list(roots), installed, markers, settled).found()
 
 
 def closure_of_pins(
@@ -160,6 +164,16 @@ class _Pins(_Search):
 
 
 class _Runtime(_Search):
+    def __init__(
+        self,
+        roots: list[NormalizedName],
+        installed: Installed,
+        markers: Mapping[str, str],
+        settled: Mapping[NormalizedName, NormalizedName],
+    ) -> None:
+        super().__init__(roots, installed, markers)
+        self._settled = settled
+
     def _reason(self, edge: _Edge) -> Because | None:
         because = bound_of(edge.requirement.specifier, edge.target.version)
         if because is None:
@@ -207,8 +221,9 @@ class _Runtime(_Search):
             if not public or name in self.members:
                 continue
             holders = dict.fromkeys((*(edge.holder for edge in edges), *self._held()))
-            for holder in holders:
-                if self._needs(holder, public):
+            known = self._settled.get(name)
+            for holder in [known] if known in holders else holders:
+                if holder == known or self._needs(holder, public):
                     self._add(name, holder, Because.LINKED)
                     break
 

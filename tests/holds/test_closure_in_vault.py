@@ -8,7 +8,8 @@ from reconciler.holds.monitor import NothingToAccept
 from reconciler.state.holds import HoldClosure
 from tests.holds.stand import Stand
 from tests.holds.test_vault import accept, keep, put_back
-from tests.support.environments import install, tree_fingerprint, uninstall
+from tests.support.elf import shared_library
+from tests.support.environments import install, site_packages, tree_fingerprint, uninstall
 from tests.support.torch import fake_torch
 from tests.support.wheels import make_wheel
 
@@ -63,3 +64,20 @@ def test_what_no_longer_belongs_to_a_hold_is_released_and_never_broken(cuda, tmp
     assert {name: hold.intact for name, hold in holds.items()} == {"torch": True}
     vault = cuda.venv / ".reconciler" / "vault"
     assert {path.name for path in vault.iterdir()} == {"torch"}
+
+
+def test_no_library_is_read_again_of_what_has_a_copy(cuda, tmp_path) -> None:
+    """A process that has just started knows it from the vault: as for torch 2.1 to 2.4."""
+    library = shared_library(needed=["libjit.so.12"], runpath=["$ORIGIN/../jit"])
+    install(
+        cuda.venv, fake_torch(tmp_path / "t", "2.3.1", requires=["sparse==12.1"]),
+        make_wheel(tmp_path, "sparse", "12.1", requires=["jit"],
+                   files={"sparse/libsparse.so": library}),
+        make_wheel(tmp_path, "jit", "12.9", files={"jit/libjit.so.12": "x"}),
+    )  # fmt: skip
+    first = keep(cuda)
+    assert (first["jit"].because, first["jit"].pinned_by) == ("linked", "sparse")
+    (site_packages(cuda.venv) / "sparse" / "libsparse.so").unlink()
+    assert "jit" in cuda.environment().look().holds.held
+    put_back(cuda, "torch")
+    assert keep(cuda) == first
