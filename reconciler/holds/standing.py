@@ -117,10 +117,23 @@ def _fix(broken: Break, snapshot: Snapshot) -> str:
     holds = snapshot.holds
     fresh = hold_set(holds.patterns, snapshot.installed, snapshot.markers, holds.closure)
     restore = f"`reconciler hold restore {broken.name}` restores {broken.expected}, offline"
+    if _holder_is_replaced(held, snapshot):
+        return f"{restore}. It is held because {held.why}."
     if broken.name in fresh.held:
         accept = f"`reconciler hold accept {broken.name}` holds what is installed as it is"
         return f"{restore}; {accept}."
     return f"{restore}. It is held because {held.why}."
+
+
+def _holder_is_replaced(held: Held, snapshot: Snapshot) -> bool:
+    """Whether another build of what it belongs to is there: then they can only go together."""
+    known, seen = snapshot.holds.held, {held.name}
+    while held.pinned_by is not None and held.pinned_by in known and held.pinned_by not in seen:
+        held = known[held.pinned_by]
+        seen.add(held.name)
+        if snapshot.installed.version(held.name) != held.version:
+            return True
+    return False
 
 
 def _is_from_lock(broken: Break, snapshot: Snapshot) -> bool:

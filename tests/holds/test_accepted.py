@@ -25,7 +25,8 @@ ONES = ("other", "slim", "edited", "bare", "bare-copied", "gone", "twice", "empt
 
 def held(folder: Path, name: str, version: str = "1.0", requires: Sequence[str] = ()) -> Path:
     module = name.replace("-", "_")
-    files = {f"gpu_{module}/{part}": f"# {name} {version}\n" for part in ("__init__.py", "a.py")}
+    parts = ("__init__.py", "a.py", f"lib{module}.so")
+    files = {f"gpu_{module}/{part}": f"# {name} {version}\n" for part in parts}
     return make_wheel(folder, f"gpu-{name}", version, files=files, requires=requires)
 
 
