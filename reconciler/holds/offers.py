@@ -1,4 +1,4 @@
-"""Which copies fit an environment that has not held them: it is new, or was moved.
+"""Which copies are restored together; also in an environment that is new and has held nothing.
 
 The vault is shared, so copies that another environment made are as good. Only looks.
 """
@@ -13,6 +13,24 @@ from reconciler.state.holds import matches, requires_of
 from reconciler.state.installed import Distribution
 from reconciler.vault.copies import Vault
 from reconciler.vault.manifest import Manifest
+
+
+def held_with(snapshot: Snapshot, vault: Vault, name: NormalizedName) -> list[Manifest]:
+    """What was held here of a package, with what belongs to it; none if it was not held.
+
+    Another hold that it requires comes with it if that is gone altogether: torch with torchvision.
+    """
+    wanted = vault.companions(name)
+    names = {manifest.name for manifest in wanted}
+    for manifest in wanted:  # which grows
+        distribution = vault.distribution(manifest)
+        for requirement in _required(distribution, snapshot, {}) if distribution else ():
+            needed = canonicalize_name(requirement.name)
+            if needed not in names and snapshot.installed.get(needed) is None:
+                more = [one for one in vault.companions(needed) if one.name not in names]
+                names |= {one.name for one in more}
+                wanted += more
+    return wanted
 
 
 def offered_with(snapshot: Snapshot, vault: Vault, name: NormalizedName) -> list[Manifest]:

@@ -13,7 +13,7 @@ from packaging.version import Version
 from reconciler.environment.snapshot import Snapshot
 from reconciler.holds.intruders import Intruders, beside_restored, words_of_rest
 from reconciler.holds.lacking import CopyHere, check, copy_of, take_out
-from reconciler.holds.offers import offered_with
+from reconciler.holds.offers import held_with, offered_with
 from reconciler.holds.strays import strays
 from reconciler.log.logger import get_logger
 from reconciler.passes.outcome import Outcome
@@ -130,7 +130,7 @@ def _wanted(snapshot: Snapshot, vault: Vault, name: NormalizedName) -> list[Mani
     """
     held = vault.current().get(name)
     unfit = vault.unfit(held) if held is not None else None
-    wanted = vault.companions(name) if unfit is None else []
+    wanted = held_with(snapshot, vault, name) if unfit is None else []
     wanted = wanted or offered_with(snapshot, vault, name)
     if not wanted:
         unfit = unfit or next((why for _, why in vault.offered(name) if why), None)
