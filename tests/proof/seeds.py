@@ -208,5 +208,6 @@ def extension_with_an_undefined_symbol(folder: Path) -> bytes:
         "void *PyInit_lib_symbol(void) { return nobody_defines_this(); }\n"
     )
     library = folder / "broken.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True, timeout=60)
+    command = ["cc", "-shared", "-fPIC", "-nostdlib", "-o", library, source]
+    subprocess.run(command, check=True, timeout=60)
     return library.read_bytes()

@@ -42,6 +42,7 @@ class Program(NamedTuple):
 
 
 PROGRAMS = (
+    Program("cc", "gcc", ("tests/proof/",)),
     Program("chromium-headless-shell", "chromium-headless-shell", ("tests/browser/",)),
     Program("curl", "curl", ("tests/systemd/",)),
     Program("dbus-daemon", "dbus", ("tests/systemd/",)),
