@@ -10,6 +10,7 @@ from pathlib import Path
 
 from reconciler.passes.outcome import Result
 from reconciler.passes.recovery import recover
+from reconciler.passes.sweeping import sweep
 from tests.powercut.cuts import Cut
 from tests.powercut.disk import plugged_in
 from tests.powercut.recording import (
@@ -75,6 +76,7 @@ def _judged(recording: Recording, cut: Cut, index: PackageIndex, folder: Path, o
     with locked(environment):
         recover(environment)
         again = recover(environment)
+    sweep(environment)
     wrong = [] if again is None else [f"a second start had more to do: {again}"]
     found = truth(project.venv)
     answered = (cut.epoch, cut.writes) >= recording.answered
