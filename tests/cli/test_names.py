@@ -130,7 +130,7 @@ def test_a_bad_configuration_is_said_with_its_place(studio: Studio) -> None:
 
 
 def test_every_command_explains_itself() -> None:
-    groups = ("hold", "service")
+    groups = ("hold", "service", "vault")
     wanting = []
     for name, words in COMMANDS.items():
         ran = CliRunner().invoke(reconciler_command, [name, "--help"], prog_name="reconciler")

@@ -98,8 +98,7 @@ def test_of_an_environment_whose_project_is_gone_the_copies_may_go(applied: Stud
 def test_doctor_says_where_the_vault_is_and_whether_links_work(applied: Studio) -> None:
     def finding(check: str = "vault") -> dict[str, object]:
         findings = json.loads(applied.run("doctor", "--json").stdout)["findings"]
-        (found,) = [it for it in findings if it["check"] == check]
-        return dict(found)
+        return next(dict(it) for it in findings if it["check"] == check)
 
     assert finding()["verdict"] == "ok"
     assert str(applied.home / "state" / "vault") in str(finding()["message"])

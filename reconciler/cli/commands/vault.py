@@ -180,15 +180,20 @@ def prune(
     gone = [(store, _pruned(store, limits, dry_run=dry_run)) for store in _stores(options)]
     output.json(_document(gone))
     for store, entries in gone:
-        verb = "would be removed from" if dry_run else "were removed from"
-        freed = sum(entry.frees for entry in entries)
         if not entries:
             output.say(f"No copy in {store.root} is beyond these limits.")
             continue
         _show(entries, output)
-        output.say(f"{len(entries)} copies {verb} {store.root} ({size_of(freed)} that nothing else "
-                   "shared).")  # fmt: skip
+        output.say(_words_of(entries, store, dry_run=dry_run))
     return 0
+
+
+def _words_of(gone: list[Entry], store: Store, *, dry_run: bool) -> str:
+    count = "1 copy" if len(gone) == 1 else f"{len(gone)} copies"
+    freed = size_of(sum(entry.frees for entry in gone))
+    if dry_run:
+        return f"{count} would be removed from {store.root}; that would free {freed}."
+    return f"{count} removed from {store.root}; that frees {freed}."
 
 
 def _pruned(store: Store, limits: Limits, *, dry_run: bool) -> list[Entry]:
