@@ -25,6 +25,7 @@ from reconciler.environment.deciding import (
 )
 from reconciler.environment.declaration import declared_by, identity_of
 from reconciler.environment.elsewhere import declared_elsewhere
+from reconciler.environment.holding import holds_in
 from reconciler.environment.interpreter import Interpreter, InterpreterCache
 from reconciler.environment.last_good import keep_good, last_good
 from reconciler.environment.leads_out import refuse_packages_elsewhere
@@ -40,7 +41,6 @@ from reconciler.state.adjustments import Adjustments
 from reconciler.state.build_stamp import LocalSource
 from reconciler.state.desired import BadFile, Desired
 from reconciler.state.drift import diff
-from reconciler.state.holds import hold_set
 from reconciler.state.installed import Installed, InstalledReader, MetadataCache, audit
 from reconciler.state.rows import Drift
 from reconciler.state.shared_files import SharedFiles, shared_files
@@ -56,7 +56,6 @@ from reconciler.uv.settings import (
     stamp_of_file,
     without_holds,
 )
-from reconciler.vault.copies import expected
 from reconciler.vault.whereabouts import VaultPlaces, store_for
 
 
@@ -293,9 +292,7 @@ class Environment:
         local: Mapping[NormalizedName, LocalSource],
     ) -> Snapshot:
         vault = vault_of(interpreter, self.store)
-        patterns = self.config.hold
-        there = expected(installed, patterns, vault)
-        holds = hold_set(patterns, there, interpreter.markers, self.config.hold_closure)
+        holds = holds_in(self.config, installed, interpreter.markers, vault)
         defects = vault.defects(installed)
         doubled = dict.fromkeys(installed.duplicates, "it has a second dist-info folder")
         stale = {n: why for n, why in self._stale.broken.items() if not holds.covers(n)}

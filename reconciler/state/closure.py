@@ -19,14 +19,12 @@ from reconciler.files.shared_objects import SharedObject, read_shared_object
 from reconciler.state.bounds import version_in
 from reconciler.state.distribution import Distribution
 from reconciler.state.installed import Installed
-from reconciler.state.payload import Payload, payload_of
+from reconciler.state.payload import payload_of
 from reconciler.status import Because
 
 _FULL_RELEASE = 3
 """With at least this many numbers, a version before `.*` may be a complete one."""
 _ORIGIN = ("$ORIGIN", "${ORIGIN}")
-_DEEPEST = 20
-"""Metapackages of metapackages; more than three have not been seen."""
 
 
 class HeldWith(msgspec.Struct, frozen=True):
@@ -45,7 +43,7 @@ class Closure(msgspec.Struct, frozen=True):
 
 
 class _Edge(msgspec.Struct, frozen=True):
-    """A requirement of a held package that an installed one satisfies."""
+    """A requirement of a held package on an installed one."""
 
     holder: NormalizedName
     requirement: Requirement
@@ -55,7 +53,10 @@ class _Edge(msgspec.Struct, frozen=True):
 
 
 def closure_of(
-    roots: Iterable[NormalizedName], installed: Installed, markers: Mapping[str, str]
+    roots: Iterable[NormalizedName],
+    installed: Installed,
+    markers: Mapping[str, str],
+    settled: Mapping[NormalizedName, NormalizedName],
 ) -> Closure:
     """What the roots need to run.
 
@@ -63,8 +64,9 @@ def closure_of(
         roots: The installed packages that the configuration holds.
         installed: The environment.
         markers: The target's PEP 508 environment.
+        settled: Packages of which it is known that a library of a hold loads theirs, and the hold.
     """
-    return _Runtime(list(roots), installed, markers).found()
+    return _Runtime(list(roots), installed, markers, settled).found()
 
 
 def closure_of_pins(
@@ -80,7 +82,7 @@ class _Search:
     def __init__(
         self, roots: list[NormalizedName], installed: Installed, markers: Mapping[str, str]
     ) -> None:
-        self._roots = frozenset(roots)
+        self._roots = dict.fromkeys(roots)
         self._installed = installed
         self._markers = markers
         self.members: dict[NormalizedName, HeldWith] = {}
@@ -116,42 +118,39 @@ class _Search:
         if not first and not fresh:
             return
         for requirement in holder.requires.applying(self._markers, sorted(fresh), first=first):
-            yield from self._edge(holder, requirement, optional=False)
+            target = self._installed.get(requirement.name)
+            if target is not None:
+                yield _Edge(holder.name, requirement, target, optional=False)
         if first:
             known = self._installed.distributions
             for requirement in holder.requires.of_any_extra(known, self._markers):
-                yield from self._edge(holder, requirement, optional=True)
-
-    def _edge(
-        self, holder: Distribution, requirement: Requirement, *, optional: bool
-    ) -> Iterator[_Edge]:
-        target = self._installed.get(requirement.name)
-        if target is not None and requirement.specifier.contains(target.version, prereleases=True):
-            yield _Edge(holder.name, requirement, target, optional)
+                target = known[canonicalize_name(requirement.name)]
+                yield _Edge(holder.name, requirement, target, optional=True)
 
     def _follow(self, edge: _Edge) -> None:
         name = edge.target.name
         if name not in self._roots and name not in self.members:
+            if not edge.requirement.specifier.contains(edge.target.version, prereleases=True):
+                return
             because = self._reason(edge)
             if because is None:
                 self._open.setdefault(name, []).append(edge)
                 return
             self._add(name, edge.holder, because)
         if not edge.optional:  # torch requires `cuda-toolkit[cublas]==13.0.3`
-            self._ask(name, edge.requirement.extras)
+            self._ask(name, _extras_of(edge.requirement))
 
     def _add(self, name: NormalizedName, through: NormalizedName, because: Because) -> None:
         self.members[name] = HeldWith(through, because)
         self._waiting.append(name)
         for edge in self._open.pop(name, ()):
             if not edge.optional:
-                self._ask(name, edge.requirement.extras)
+                self._ask(name, _extras_of(edge.requirement))
 
-    def _ask(self, name: NormalizedName, extras: Iterable[str]) -> None:
-        more = {canonicalize_name(extra) for extra in extras}
+    def _ask(self, name: NormalizedName, extras: frozenset[NormalizedName]) -> None:
         known = self.extras.setdefault(name, set())
-        if not more <= known:
-            known |= more
+        if not extras <= known:
+            known |= extras
             self._waiting.append(name)
 
 
@@ -165,6 +164,16 @@ class _Pins(_Search):
 
 
 class _Runtime(_Search):
+    def __init__(
+        self,
+        roots: list[NormalizedName],
+        installed: Installed,
+        markers: Mapping[str, str],
+        settled: Mapping[NormalizedName, NormalizedName],
+    ) -> None:
+        super().__init__(roots, installed, markers)
+        self._settled = settled
+
     def _reason(self, edge: _Edge) -> Because | None:
         because = bound_of(edge.requirement.specifier, edge.target.version)
         if because is None:
@@ -172,8 +181,8 @@ class _Runtime(_Search):
         payload = payload_of(edge.target)
         if edge.optional and because is not Because.PINNED and not payload.for_others:
             return None  # `cython<3.2` for an extra with tests
-        extras = frozenset(canonicalize_name(extra) for extra in edge.requirement.extras)
-        if not self._is_runtime(edge.target, payload, extras):
+        whole = payload.native or not payload.modules  # the latter is a metapackage, or a licence
+        if not whole and not self._is_metapackage(edge.target, _extras_of(edge.requirement)):
             return None
         holder = self.members.get(edge.holder)
         for_devices = (
@@ -183,29 +192,27 @@ class _Runtime(_Search):
         )
         return Because.DEVICE if for_devices else because
 
-    def _is_runtime(
-        self,
-        distribution: Distribution,
-        payload: Payload,
-        extras: frozenset[NormalizedName],
-        depth: int = 0,
+    def _is_metapackage(
+        self, distribution: Distribution, extras: frozenset[NormalizedName]
     ) -> bool:
-        """Whether it is native, or a metapackage of native ones."""
-        if payload.native or not payload.modules:
-            return True
-        if depth > _DEEPEST:
-            return False
-        for requirement in distribution.requires.applying(self._markers, sorted(extras)):
-            found = self._installed.get(requirement.name)
-            if (
-                found is None
-                or found.name in self._roots
-                or bound_of(requirement.specifier, found.version) is None
-            ):
-                continue
-            asked = frozenset(canonicalize_name(extra) for extra in requirement.extras)
-            if self._is_runtime(found, payload_of(found), asked, depth + 1):
-                return True
+        """Whether it has no compiled code, but requires such as closely as a hold does."""
+        waiting = [(distribution, extras)]
+        seen = {(distribution.name, extras)}
+        for one, asked in waiting:
+            for requirement in one.requires.applying(self._markers, sorted(asked)):
+                found = self._installed.get(requirement.name)
+                if (
+                    found is None
+                    or found.name in self._roots
+                    or bound_of(requirement.specifier, found.version) is None
+                ):
+                    continue
+                if payload_of(found).native:
+                    return True
+                key = (found.name, _extras_of(requirement))
+                if key not in seen:
+                    seen.add(key)
+                    waiting.append((found, key[1]))
         return False
 
     def _add_linked(self) -> None:
@@ -214,8 +221,9 @@ class _Runtime(_Search):
             if not public or name in self.members:
                 continue
             holders = dict.fromkeys((*(edge.holder for edge in edges), *self._held()))
-            for holder in holders:
-                if self._needs(holder, public):
+            known = self._settled.get(name)
+            for holder in [known] if known in holders else holders:
+                if holder == known or self._needs(holder, public):
                     self._add(name, holder, Because.LINKED)
                     break
 
@@ -232,6 +240,10 @@ class _Runtime(_Search):
             if library is not None and not public.isdisjoint(_leads_to(library, path)):
                 return True
         return False
+
+
+def _extras_of(requirement: Requirement) -> frozenset[NormalizedName]:
+    return frozenset(canonicalize_name(extra) for extra in requirement.extras)
 
 
 def _leads_to(library: SharedObject, path: str) -> Iterator[str]:

@@ -108,6 +108,7 @@ def hold_set(
     installed: Installed,
     markers: Mapping[str, str],
     closure: HoldClosure = HoldClosure.RUNTIME,
+    settled: Mapping[NormalizedName, NormalizedName] | None = None,
 ) -> HoldSet:
     """The hold set: what `patterns` match and, transitively, what belongs to that.
 
@@ -116,10 +117,13 @@ def hold_set(
         installed: The environment.
         markers: The target's PEP 508 environment.
         closure: How much belongs to a hold.
+        settled: What is known to belong to which hold, so that no library is read for it.
     """
     names = [name for name in installed.distributions if matches(name, patterns)]
-    find = closure_of if closure is HoldClosure.RUNTIME else closure_of_pins
-    found = find(names, installed, markers)
+    if closure is HoldClosure.RUNTIME:
+        found = closure_of(names, installed, markers, settled or {})
+    else:
+        found = closure_of_pins(names, installed, markers)
     held = {name: _held(name, found, installed) for name in (*names, *found.members)}
     return HoldSet(tuple(patterns), held, closure)
 

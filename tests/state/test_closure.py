@@ -214,3 +214,16 @@ def test_deleted_and_damaged_libraries_are_no_error(site, tmp_path: Path) -> Non
     site.add("other", files={"other/libother.so": "1"})
     (site.folder / "thing/libb.so").unlink()
     assert set(because(site)) == {"torch", "thing"}
+
+
+def test_metapackages_that_require_each_other_end(site) -> None:
+    names = [f"meta{number}" for number in range(40)]
+    everything = [f"{name}==1.0" for name in names]
+    site.add("torch", requires=everything)
+    for name in names:
+        site.add(name, requires=everything)
+    assert set(because(site)) == {"torch"}
+    site.add("kernels", files=LIBRARY)
+    shutil.rmtree(site.folder / "meta7-1.0.dist-info")
+    site.add("meta7", requires=["kernels==1.0"])
+    assert set(because(site)) == {"torch", "kernels", *names}
