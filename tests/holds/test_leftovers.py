@@ -11,6 +11,7 @@ from reconciler.holds.standing import holds_found
 from reconciler.status import Result
 from tests.holds.stand import HELD, Stand
 from tests.holds.test_intruders import command, findings, verdicts, warnings
+from tests.support.elf import shared_library
 from tests.support.environments import (
     assert_whole,
     install,
@@ -20,7 +21,6 @@ from tests.support.environments import (
     uv_binary,
 )
 from tests.support.processes import run_cli
-from tests.support.shared_library import shared_library
 from tests.support.torch import fake_torch, fake_triton
 from tests.support.wheels import make_wheel
 
@@ -184,7 +184,7 @@ def test_what_is_in_use_is_not_left_over(stand: Stand, tmp_path: Path) -> None:
     # jax needs cudnn, and that needs cublas; what needs CUDA 12 may need its compiler as well.
     assert left() == ""
     uninstall(stand.venv, "jax")
-    files = {"onnxruntime/libcuda.so": shared_library(["libc.so.6", "libcublas12.so"])}
+    files = {"onnxruntime/libcuda.so": shared_library(needed=["libc.so.6", "libcublas12.so"])}
     install(stand.venv, make_wheel(tmp_path, "onnxruntime-gpu", "1.0", files=files))
     assert left() == ""  # nothing requires cublas, but something loads it
     uninstall(stand.venv, "onnxruntime-gpu")
