@@ -4,7 +4,7 @@ Pure: decides from values. An intruder claims files of a held package with other
 It goes if nothing that stays requires it; a held package never does.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -12,6 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
 from reconciler.environment.snapshot import Snapshot
+from reconciler.holds.lacking import CopyHere
 from reconciler.state.adjustments import Adjustments
 from reconciler.state.holds import HoldSet, hold_set
 from reconciler.state.installed import Distribution, Installed
@@ -111,20 +112,20 @@ def needs_of(snapshot: Snapshot, restored: Mapping[NormalizedName, Distribution]
     )
 
 
-def beside_restored(snapshot: Snapshot, vault: Vault, wanted: Iterable[Manifest]) -> Intruders:
+def beside_restored(snapshot: Snapshot, vault: Vault, copies: Sequence[CopyHere]) -> Intruders:
     """The intruders beside what is about to be restored from the vault."""
-    wanted = list(wanted)
+    wanted = [copy.manifest for copy in copies]
     names = {NormalizedName(manifest.name) for manifest in wanted}
     prefix = snapshot.interpreter.prefix
     digests = {
         f"{prefix}/{file.path}": file.sha256
-        for manifest in wanted
-        for file in vault.files(manifest)
+        for copy in copies
+        for file in copy.files
         if is_code(f"{prefix}/{file.path}")
     }
     others = {n: d for n, d in snapshot.installed.distributions.items() if n not in names}
-    copies = {NormalizedName(m.name): vault.distribution(m) for m in wanted}
-    restored = {name: copy for name, copy in copies.items() if copy is not None}
+    told = {NormalizedName(m.name): vault.distribution(m) for m in wanted}
+    restored = {name: copy for name, copy in told.items() if copy is not None}
     needs = needs_of(snapshot, restored)
     found = intruders(claimants(Installed(others), digests), snapshot.holds, needs)
     return replace(found, rest=_rest(found, snapshot, wanted, needs))

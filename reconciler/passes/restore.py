@@ -82,7 +82,7 @@ def _attempt(running: Pass, name: NormalizedName) -> Outcome:
         staging = clone_live(running, snapshot, work)
         with running.step("check"):
             checking.result()
-        found = beside_restored(snapshot, vault, [copy.manifest for copy in copies])
+        found = beside_restored(snapshot, vault, copies)
         added = strays(snapshot, vault)
         changed = [one for one in copies if one.manifest.name in added or not one.in_place]
         if not changed and not found.leaving:

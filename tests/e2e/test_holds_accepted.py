@@ -36,6 +36,11 @@ def broken(row: Json) -> bool:
     return condition(row, "HoldsIntact")["status"] == "False" and row["current_pass"] is None
 
 
+def contents_of(venv: Path, package: str) -> dict[str, str]:
+    """Without the inodes: the vault has what two builds have in common once."""
+    return {path: state.sha256 for path, state in tree_fingerprint(venv, package).items()}
+
+
 def intact_at(version: str, row: Json) -> bool:
     torch = holds(row).get("torch")
     return torch is not None and (torch["version"], torch["intact"]) == (version, True)
@@ -69,12 +74,12 @@ def test_the_new_build_is_accepted_and_held_from_then_on(
     assert held.events("hold.accepted")[0]["version"] == "2.4.0"
 
     # Now this is the build that is put back.
-    before = tree_fingerprint(project.venv, "torch")
+    before = contents_of(project.venv, "torch")
     uninstall(project.venv, "torch")
     held.wait_for_environment(broken)
     universe.down()
     ask(held, "holds/torch/restore")
-    assert tree_fingerprint(project.venv, "torch") == before
+    assert contents_of(project.venv, "torch") == before
     assert snapshot(project.venv)["torch"] == "2.4.0"
 
 

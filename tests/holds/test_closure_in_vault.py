@@ -11,6 +11,7 @@ from tests.holds.test_vault import accept, keep, put_back
 from tests.support.elf import shared_library
 from tests.support.environments import install, site_packages, tree_fingerprint, uninstall
 from tests.support.torch import fake_torch
+from tests.support.vaults import held_in
 from tests.support.wheels import make_wheel
 
 
@@ -62,8 +63,7 @@ def test_what_no_longer_belongs_to_a_hold_is_released_and_never_broken(cuda, tmp
     uninstall(cuda.venv, "nvidia-nvjitlink")
     holds = keep(cuda)
     assert {name: hold.intact for name, hold in holds.items()} == {"torch": True}
-    vault = cuda.venv / ".reconciler" / "vault"
-    assert {path.name for path in vault.iterdir()} == {"torch"}
+    assert held_in(cuda.store, cuda.venv).keys() == {"torch"}
 
 
 def test_no_library_is_read_again_of_what_has_a_copy(cuda, tmp_path) -> None:

@@ -152,4 +152,5 @@ def test_the_real_torch_is_kept_and_comes_back_with_its_triton(
     assert contents(venv, iter(holds)) == before
     assert run_python(venv, CODE) == "tensor(2.)"
     assert drift(project) == drifted
-    assert taken <= 1.5 * hashed
+    if BUILT is not None:  # of the wheel's 190 MB, the rest of a pass is half
+        assert taken <= 1.5 * hashed
