@@ -11,7 +11,7 @@ import tomli_w
 from tests.powercut.disk import Epochs, mark, plugged_in, recorded
 from tests.support.environments import install, make_venv, snapshot, tree_fingerprint, uninstall
 from tests.support.index import PackageIndex
-from tests.support.processes import run_cli
+from tests.support.processes import run_cli, wait_until
 from tests.support.projects import Project
 from tests.support.torch import gpu_stack
 from tests.support.wheels import bulk_files, make_wheel
@@ -77,10 +77,11 @@ def mounted(kind: str, device: Path, folder: Path) -> Iterator[Path]:
         run("umount", str(folder))
 
 
-def run(*command: str) -> None:
-    """Run a program of the system; fail with its words."""
+def run(*command: str) -> str:
+    """Run a program of the system, and return its words; fail with them."""
     answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert answer.returncode == 0, f"{' '.join(command)}: {answer.stdout}{answer.stderr}"
+    return answer.stdout
 
 
 def truth(venv: Path) -> Truth:
@@ -172,6 +173,8 @@ def record(kind: str, scenario: str, index: PackageIndex, place: Path) -> Record
         command(project, "apply")
         before(project)
         old = truth(project.venv)
+    # Another test's mount namespace may have a copy of the mount, and what it writes comes later.
+    wait_until(lambda: not run("losetup", "--associated", str(image)), timeout=60)
     with (
         plugged_in(image, place / "disk", log=log) as device,
         mounted(kind, device, mount_point),
