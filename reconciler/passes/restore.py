@@ -130,7 +130,8 @@ def _wanted(snapshot: Snapshot, vault: Vault, name: NormalizedName) -> list[Mani
     """
     held = vault.current().get(name)
     unfit = vault.unfit(held) if held is not None else None
-    wanted = held_with(snapshot, vault, name) if unfit is None else []
+    # Without a record of the hold itself, what belongs to it would come back alone.
+    wanted = held_with(snapshot, vault, name) if held is not None and unfit is None else []
     wanted = wanted or offered_with(snapshot, vault, name)
     if not wanted:
         unfit = unfit or next((why for _, why in vault.offered(name) if why), None)

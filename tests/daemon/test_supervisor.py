@@ -14,7 +14,7 @@ import pytest
 
 from reconciler.config import Config, EnvironmentConfig, HttpConfig, Notify, Occasion, ServiceConfig
 from reconciler.daemon.actions import Refusal, RequestRefused
-from reconciler.daemon.requests import Accept, Pause, Reconcile, Restore, Rollback
+from reconciler.daemon.requests import Pause, Reconcile, Rollback
 from reconciler.daemon.supervisor import Supervisor
 from reconciler.log.logger import configure, tapped
 from tests.support.environments import make_venv
@@ -86,8 +86,6 @@ def test_what_cannot_be_done_is_refused_with_its_reason(folder) -> None:
     async def main() -> None:
         async with supervising(config(folder, "studio")) as supervisor:
             assert await refusal(supervisor, "lab", Reconcile()) is Refusal.UNKNOWN_ENVIRONMENT
-            for asked in (Restore(package="torch"), Accept(package="torch")):
-                assert await refusal(supervisor, "studio", asked) is Refusal.UNKNOWN_HOLD
             asked = Rollback(generation=7)
             assert await refusal(supervisor, "studio", asked) is Refusal.UNKNOWN_GENERATION
         assert await refusal(supervisor, "studio", Pause()) is Refusal.STOPPING

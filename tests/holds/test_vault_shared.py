@@ -11,11 +11,10 @@ import pytest
 from reconciler.config import EnvironmentConfig
 from reconciler.environment.environment import Environment
 from reconciler.holds.monitor import HoldMonitor
-from reconciler.passes.restore import restore
+from reconciler.passes.restore import NothingToRestore, restore
 from reconciler.passes.running import Pass
 from reconciler.processes import Cancellation
 from reconciler.status import Hold, Result
-from reconciler.vault.copies import CopyUnfit
 from reconciler.vault.whereabouts import BESIDE, VaultPlaces, store_for
 from tests.support.environments import (
     assert_whole,
@@ -196,7 +195,9 @@ def test_a_copy_for_another_python_is_refused(tmp_path: Path, torch: Path) -> No
     text = json.loads(description.read_text())
     text["target"] |= {"python": "3.8", "library": "lib/python3.8/site-packages"}
     description.write_text(json.dumps(text))
-    with pytest.raises(CopyUnfit, match=r"is for cpython 3\.8 on linux .*, and this environment"):
+    with pytest.raises(
+        NothingToRestore, match=r"is for cpython 3\.8 on linux .*, and this environment"
+    ):
         put_back(environment_in(project, VaultPlaces()), "torch")
 
 

@@ -7,6 +7,7 @@ import pytest
 from reconciler.config import Build, Update
 from reconciler.passes.reconcile import plan
 from reconciler.passes.running import Pass
+from reconciler.passes.sweeping import sweep
 from reconciler.processes import Cancellation
 from reconciler.status import Result
 from reconciler.trees import generations
@@ -132,7 +133,9 @@ def test_without_builds_only_wheels_are_installed(project, venv, index, tmp_path
 def test_a_plan_says_what_would_change_and_changes_nothing(project, held):
     project.write(["accelerate", "numpy<2", "gone-forever"])
     before = tree_fingerprint(held)
-    outcome = plan(Pass(environment_for(project), Cancellation(), Follower()))
+    environment = environment_for(project)
+    outcome = plan(Pass(environment, Cancellation(), Follower()))
+    sweep(environment)
     assert {c.name for c in outcome.plan} == {"accelerate", "numpy", "packaging"}
     assert [f.name for f in outcome.failed] == ["gone-forever"]
     assert [b.name for b in outcome.held_back] == ["accelerate"]

@@ -170,7 +170,7 @@ def interrupted(project: Project) -> None:
 
 def test_commands_recover_first_or_say_that_it_waits(site, service: ServiceFactory, tmp_path):
     def command(*words: str) -> CompletedProcess[str]:
-        return run_cli(*words, cwd=site.directory, env={"XDG_STATE_HOME": str(tmp_path)})
+        return run_cli(*words, cwd=site.directory, env={"STATE_DIRECTORY": str(tmp_path / "state")})
 
     interrupted(site)
     listing = sorted(site.venv.rglob("*"))

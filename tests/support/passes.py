@@ -10,6 +10,7 @@ from reconciler.passes import reconcile as passes
 from reconciler.passes.outcome import Outcome
 from reconciler.passes.recovery import recover
 from reconciler.passes.running import Pass
+from reconciler.passes.sweeping import sweep
 from reconciler.processes import Cancellation
 from reconciler.trees.workspace import PassLock
 from tests.support.projects import Project
@@ -51,7 +52,10 @@ def reconcile(
 ) -> Outcome:
     """One pass, from looking to its outcome."""
     running = Pass(environment, cancel or Cancellation(), follower or Follower())
-    return passes.reconcile(running, audit=audit)
+    try:
+        return passes.reconcile(running, audit=audit)
+    finally:
+        sweep(environment)  # as the service and the commands do once they have reported
 
 
 @contextmanager
