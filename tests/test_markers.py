@@ -53,3 +53,10 @@ def test_the_page_and_the_script_name_every_marker(markers: list[str]) -> None:
     for file in ("docs/architecture.md", ".ci/thorough"):
         text = (ROOT / file).read_text()
         assert [name for name in markers if not re.search(rf"\b{name}\b", text)] == [], file
+
+
+@pytest.mark.xdist_group("source")
+def test_tests_of_a_group_stay_with_one_worker(request: pytest.FixtureRequest) -> None:
+    """pytest-xdist goes by the end of the name; where that is missing, it says nothing."""
+    on_a_worker = hasattr(request.config, "workerinput")
+    assert request.node.nodeid.endswith("@source") == on_a_worker

@@ -26,12 +26,28 @@ def everything(folder: Path, but: Path | None = None) -> set[str]:
     }
 
 
-def test_in_sync_is_0(applied: Studio) -> None:
+def test_in_sync_is_0_and_the_json_document_has_just_these_fields(applied: Studio) -> None:
     ran = applied.run("check")
 
     assert ran.returncode == 0
     assert ran.stdout == "studio is in sync: 3 of 3 requirements satisfied, 3 held.\n"
     assert ran.stderr == ""
+    assert "alpha        <2" in applied.ok("check", "--verbose"), "every package"
+
+    document = applied.json("check")
+
+    assert document.keys() == KEYS
+    assert document["environment"] == "studio"
+    assert document["pyproject"] == str(applied.project.path)
+    assert document["python"] == str(applied.venv / "bin" / "python")
+    assert document["in_sync"] is True
+    assert document["problem"] is None
+    assert {row["name"]: row["status"] for row in document["packages"]} == {
+        "torch": "held", "torchvision": "held", "alpha": "ok",
+    }  # fmt: skip
+    assert [(h["name"], h["intact"], h["vaulted"]) for h in document["holds"]] == [
+        ("torch", True, True), ("torchvision", True, True), ("pytorch-triton-rocm", True, True),
+    ]  # fmt: skip
 
 
 def test_holds_that_were_there_are_missed_without_a_service(applied: Studio) -> None:
@@ -166,23 +182,6 @@ def test_a_replaced_hold_is_drift_and_says_how_to_mend_it(applied: Studio, tmp_p
     assert "`reconciler apply` fixes it" not in ran.stdout
 
 
-def test_the_json_document_has_just_these_fields(applied: Studio) -> None:
-    document = applied.json("check")
-
-    assert document.keys() == KEYS
-    assert document["environment"] == "studio"
-    assert document["pyproject"] == str(applied.project.path)
-    assert document["python"] == str(applied.venv / "bin" / "python")
-    assert document["in_sync"] is True
-    assert document["problem"] is None
-    assert {row["name"]: row["status"] for row in document["packages"]} == {
-        "torch": "held", "torchvision": "held", "alpha": "ok",
-    }  # fmt: skip
-    assert [(h["name"], h["intact"], h["vaulted"]) for h in document["holds"]] == [
-        ("torch", True, True), ("torchvision", True, True), ("pytorch-triton-rocm", True, True),
-    ]  # fmt: skip
-
-
 def test_a_bad_file_is_an_error_with_its_place(studio: Studio) -> None:
     studio.project.write_text("[project]\nname = 'x'\ndependencies = [\n  'alpha >> 1',\n]\n")
 
@@ -312,10 +311,6 @@ def test_it_asks_no_index_starts_no_uv_and_writes_nothing(
 
     assert applied.run("check").returncode == 2
     assert everything(applied.project.directory) | everything(applied.home) == before
-
-
-def test_verbose_shows_every_package(applied: Studio) -> None:
-    assert "alpha        <2" in applied.ok("check", "--verbose")
 
 
 def test_quiet_says_it_by_the_status_alone(studio: Studio) -> None:

@@ -268,14 +268,9 @@ def test_what_is_bound_to_the_gpu_build_and_not_held(studio: Studio, tmp_path: P
     assert findings(studio, 0, "companions") == []
 
 
-def test_a_damaged_journal(applied: Studio) -> None:
-    (applied.home / "state" / "journal.sqlite3").write_bytes(b"no database" * 1000)
-
-    assert "damaged" in one(applied, 0, "state")["message"]
-
-
-def test_a_journal_of_a_newer_version(applied: Studio) -> None:
-    with sqlite3.connect(applied.home / "state" / "journal.sqlite3") as connection:
+def test_a_journal_of_a_newer_version_and_a_damaged_one(applied: Studio) -> None:
+    journal = applied.home / "state" / "journal.sqlite3"
+    with sqlite3.connect(journal) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
 
@@ -283,6 +278,9 @@ def test_a_journal_of_a_newer_version(applied: Studio) -> None:
 
     assert "was written by a newer Reconciler (schema 99)" in found["message"]
     assert found["mend"] == "Use that version, or move the file away."
+
+    journal.write_bytes(b"no database" * 1000)
+    assert "damaged" in one(applied, 0, "state")["message"]
 
 
 def test_an_address_that_is_taken(studio: Studio) -> None:

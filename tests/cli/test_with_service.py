@@ -83,15 +83,13 @@ def test_the_status_can_be_asked_for_where_there_is_no_project(tmp_path: Path) -
     assert ran.returncode == 0 or "127.0.0.1:8765" in ran.stderr
 
 
-def test_status_is_a_table(served: Studio) -> None:
+def test_the_status_is_what_the_service_says(served: Studio) -> None:
     shown = served.ok("status")
 
     head, row = shown.splitlines()[:2]
     assert head.split()[:3] == ["Environment", "Phase", "Satisfied"]
     assert row.split()[:4] == ["studio", "InSync", "3/3", "3"]
 
-
-def test_status_in_json_is_what_the_service_says(served: Studio) -> None:
     transport = httpx.HTTPTransport(uds=str(served.socket))
     with httpx.Client(transport=transport, base_url="http://localhost") as client:
         wait_until(  # the last thing that comes in by itself
@@ -102,12 +100,32 @@ def test_status_in_json_is_what_the_service_says(served: Studio) -> None:
     assert served.json("status")["environments"] == document["environments"]
     assert served.json("status", "-e", "studio") == document["environments"][0]
 
-
-def test_an_unknown_environment_of_the_service(served: Studio) -> None:
     ran = served.run("status", "-e", "studoi")
 
     assert ran.returncode == 1
     assert ran.stderr == ("Error: The service has no environment 'studoi'. Did you mean studio?\n")
+
+
+def test_passes_and_pauses_are_asked_of_the_service(served: Studio) -> None:
+    number = served.json("trigger")["id"]
+
+    document = served.json("history")
+
+    assert document["passes"][0]["id"] == number
+    assert served.json("history", str(number))["trigger"] == "manual"
+
+    begun = served.json("trigger", "--no-wait")
+
+    assert begun.keys() == {"environment", "pass"}
+    wait_until(lambda: served.run("history", str(begun["pass"])).returncode == 0, what="its entry")
+
+    served.ok("pause", "--reason", "a demo", "--for", "2h")
+
+    shown = served.ok("status")
+    assert "Paused" in shown
+    assert "a demo" in shown
+    served.ok("resume")
+    assert "Paused" not in served.ok("status")
 
 
 def test_watching_prints_a_document_for_each_change(served: Studio) -> None:
@@ -168,25 +186,6 @@ def test_trigger_waits_for_the_pass(served: Studio) -> None:
     assert snapshot(served.venv)["alpha"] == "2.0"
 
 
-def test_trigger_without_waiting_names_the_pass(served: Studio) -> None:
-    document = served.json("trigger", "--no-wait")
-
-    assert document.keys() == {"environment", "pass"}
-    wait_until(
-        lambda: served.run("history", str(document["pass"])).returncode == 0, what="its entry"
-    )
-
-
-def test_pause_and_resume_reach_the_service(served: Studio) -> None:
-    served.ok("pause", "--reason", "a demo", "--for", "2h")
-
-    shown = served.ok("status")
-    assert "Paused" in shown
-    assert "a demo" in shown
-    served.ok("resume")
-    assert "Paused" not in served.ok("status")
-
-
 def test_a_pause_without_the_service_is_kept_to_by_the_next_one(applied: Studio) -> None:
     applied.ok("pause", "--reason", "long job")
     applied.declare("alpha>=2")
@@ -208,15 +207,6 @@ def test_rollback_is_done_by_the_service(served: Studio) -> None:
     assert "generation 1 is live" in shown
     assert tree_fingerprint(served.venv) == before
     assert "rolled back to generation 1: beta is bad" in served.ok("status")
-
-
-def test_history_comes_from_the_service(served: Studio) -> None:
-    number = served.json("trigger")["id"]
-
-    document = served.json("history")
-
-    assert document["passes"][0]["id"] == number
-    assert served.json("history", str(number))["trigger"] == "manual"
 
 
 def test_a_broken_hold_is_shown_and_restored_by_the_service(served: Studio, tmp_path: Path) -> None:

@@ -3,14 +3,11 @@
 import os
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.asking import condition, in_sync_with, statuses, versions
 from tests.support.environments import snapshot, tree_fingerprint, uninstall
 from tests.support.index import PackageIndex
 from tests.support.projects import Project
 from tests.support.service import Json, ServiceFactory, ServiceProcess
-from tests.support.thorough import sample
 
 
 def has_problem(row: Json) -> bool:
@@ -60,98 +57,90 @@ def test_bad_toml_is_shown_with_line_and_column_and_the_last_good_state_stays(
     assert len(running.events("file.problem")) == 1, "said once, not at every look"
 
 
-@pytest.mark.parametrize(
-    ("dependency", "said"),
-    sample(
-        every=3,
-        family=[
-            ("beta >> 1", "beta >> 1"),
-            ("beta==1.0 extra words", "extra words"),
-            ("==1.0", "==1.0"),
-        ],
-    ),
-)
-def test_a_bad_requirement_is_shown_where_it_stands(
-    dependency: str, said: str, running: ServiceProcess, project: Project
-) -> None:
-    text = project.text(["alpha", dependency])
-
-    project.save(["alpha", dependency])  # in one step: no half file is ever seen
-    row = running.wait_for_environment(has_problem)
-
-    assert row["problem"]["line"] == text[: text.index(dependency)].count("\n") + 1
-    assert row["problem"]["column"] == len("    ") + 1
-    assert "project.dependencies[1]" in row["problem"]["reason"]
-    assert said in row["problem"]["reason"]
-    assert versions(row) == {"alpha": "2.0"}
+BAD_REQUIREMENTS = {
+    "beta >> 1": "beta >> 1",
+    "beta==1.0 extra words": "extra words",
+    "==1.0": "==1.0",
+}
+NO_PROJECTS = {
+    b"": "no [project] table",
+    b"[project]\nname = 'studio'\ndependencies = 'alpha'\n": "must be a list",
+    b"[project]\nname = 'studio'\ndependencies = [1]\n": "must be a string",
+    b"[project]\nname = '\xff'\n": "not UTF-8",
+}
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    sample(
-        every=2,
-        family=[
-            pytest.param(b"", "no [project] table", id="empty"),
-            pytest.param(
-                b"[project]\nname = 'studio'\ndependencies = 'alpha'\n",
-                "must be a list",
-                id="no-list",
-            ),
-            pytest.param(
-                b"[project]\nname = 'studio'\ndependencies = [1]\n",
-                "must be a string",
-                id="no-string",
-            ),
-            pytest.param(b"[project]\nname = '\xff'\n", "not UTF-8", id="no-utf-8"),
-        ],
-    ),
-)
-def test_a_file_that_is_no_project_changes_nothing(
-    content: bytes, reason: str, running: ServiceProcess, project: Project
-) -> None:
-    before = running.environment()
-
-    project.path.write_bytes(content)
-    row = running.wait_for_environment(has_problem)
-
-    assert reason in row["problem"]["reason"]
-    assert row["problem"]["mend"]
-    assert row["revision"] == before["revision"]
-    assert row["generation"] == before["generation"]
-
-
-def test_a_half_written_file_is_waited_for(running: ServiceProcess, project: Project) -> None:
-    """A slow writer: the first half lies there until the second comes."""
-    text = project.text(["alpha", "beta"])
-    half = text.index('"beta') + 3
-    with project.path.open("w") as file:
-        file.write(text[:half])
-        file.flush()
-        os.fsync(file.fileno())
-        row = running.wait_for_environment(has_problem)
-        assert versions(row) == {"alpha": "2.0"}
-        file.write(text[half:])
-
-    row = running.wait_for_environment(lambda row: in_sync_with(row, ["alpha", "beta"]))
-
-    assert row["problem"] is None
-
-
-def test_a_deleted_file_changes_nothing_until_it_is_back(
+def test_what_is_no_good_file_is_shown_and_changes_nothing(
     running: ServiceProcess, project: Project
 ) -> None:
     before = running.environment()
+    wrong = []
 
-    project.path.unlink()
-    row = running.wait_for_environment(has_problem)
+    def problem_of(content: bytes) -> Json:
+        """Save it in one step, so that no half file is ever seen; then save the good one."""
+        new = project.directory / "new"
+        new.write_bytes(content)
+        new.replace(project.path)
+        row = running.wait_for_environment(has_problem)
+        if (row["revision"], row["generation"]) != (before["revision"], before["generation"]):
+            wrong.append(f"changed by {content!r}")
+        project.save(["alpha"])
+        running.wait_for_environment(lambda row: not has_problem(row))
+        assert versions(row) == {"alpha": "2.0"}
+        return row["problem"]
 
-    assert "does not exist" in row["problem"]["reason"]
+    for dependency, said in BAD_REQUIREMENTS.items():
+        text = project.text(["alpha", dependency])
+        line = text[: text.index(dependency)].count("\n") + 1
+        problem = problem_of(text.encode())
+        if (problem["line"], problem["column"]) != (line, len("    ") + 1):
+            wrong.append(f"{dependency} is elsewhere: {problem}")
+        if not all(it in problem["reason"] for it in ("project.dependencies[1]", said)):
+            wrong.append(f"{dependency}: {problem}")
+    for content, said in NO_PROJECTS.items():
+        problem = problem_of(content)
+        if said not in problem["reason"] or not problem["mend"]:
+            wrong.append(f"{content!r}: {problem}")
+
+    assert wrong == []
+
+
+def test_a_file_that_is_not_there_or_not_whole_is_waited_for(
+    running: ServiceProcess, project: Project, tmp_path: Path
+) -> None:
+    before = running.environment()
+
+    # A folder in its place stands for whatever cannot be read: tests may run as root.
+    project.path.rename(tmp_path / "kept.toml")
+    project.path.mkdir()
+    row = running.wait_for_environment(lambda row: "regular file" in reason(row))
+    assert row["problem"]["file"] == str(project.path)
+
+    project.path.rmdir()
+    row = running.wait_for_environment(lambda row: "does not exist" in reason(row))
     assert row["problem"]["line"] is None
     assert row["revision"] == before["revision"]
     assert snapshot(project.venv).keys() == {"alpha"}
     project.write(["alpha", "gamma"])
     row = running.wait_for_environment(lambda row: in_sync_with(row, ["alpha", "gamma"]))
     assert row["problem"] is None
+
+    # A slow writer: the first half lies there until the second comes.
+    text = project.text(["alpha", "gamma", "beta"])
+    half = text.index('"beta') + 3
+    with project.path.open("w") as file:
+        file.write(text[:half])
+        file.flush()
+        os.fsync(file.fileno())
+        row = running.wait_for_environment(has_problem)
+        assert versions(row) == {"alpha": "2.0", "gamma": "2.0"}
+        file.write(text[half:])
+    row = running.wait_for_environment(lambda row: in_sync_with(row, ["alpha", "gamma", "beta"]))
+    assert row["problem"] is None
+
+
+def reason(row: Json) -> str:
+    return row["problem"]["reason"] if has_problem(row) else ""
 
 
 def test_the_last_good_state_survives_a_restart_with_a_bad_file(
@@ -185,16 +174,3 @@ def test_a_file_that_never_was_good_makes_no_environment(
     project.write(["alpha"])
     process.wait_for_environment(lambda row: in_sync_with(row, ["alpha"]))
     assert snapshot(project.venv).keys() == {"alpha"}
-
-
-def test_a_file_that_the_service_may_not_read_is_named(
-    running: ServiceProcess, project: Project, tmp_path: Path
-) -> None:
-    """A directory in its place stands for whatever cannot be read: tests may run as root."""
-    project.path.rename(tmp_path / "kept.toml")
-    project.path.mkdir()
-
-    row = running.wait_for_environment(has_problem)
-
-    assert row["problem"]["file"] == str(project.path)
-    assert "regular file" in row["problem"]["reason"]

@@ -72,6 +72,61 @@ def test_nothing_moves_while_nothing_changes(running: ServiceProcess, project: P
     number = quiet(running)
     assert {running.status()["generation"] for _ in range(20)} == {number}
 
+    # A dead connection disturbs nobody.
+    with (
+        httpx.Client(base_url=running.url, trust_env=False, timeout=0.2) as impatient,
+        pytest.raises(httpx.ReadTimeout),
+    ):
+        impatient.get("/status", params={"since": number, "wait": 30})
+
+    assert running.status()["ready"] is True
+
+    # A reader is woken by news, and only by news.
+    project.save(["alpha", "beta"])
+    answer = running.client.get("/status", params={"since": number, "wait": 30})
+
+    assert answer.json()["generation"] > number
+
+
+def test_what_is_asked_of_a_service_at_rest(running: ServiceProcess) -> None:
+    """Its times are UTC, what cannot be done is refused with a reason, and the rest is seen."""
+    row = running.environment()
+    document = running.status()
+
+    for moment in (
+        document["service"]["started_at"],
+        row["next_check_at"],
+        row["last_pass"]["started_at"],
+        *(c["last_transition_time"] for c in row["conditions"]),
+    ):
+        assert moment.endswith("Z")
+        assert abs(seconds(moment) - datetime.now(UTC).timestamp()) < 2 * 3600
+
+    refused = {
+        ("nobody/reconcile", None): (404, "UnknownEnvironment"),
+        ("studio/rollback", '{"generation": 99}'): (404, "UnknownGeneration"),
+        ("studio/holds/alpha/restore", None): (404, "UnknownHold"),
+        ("studio/holds/alpha/accept", None): (404, "UnknownHold"),
+    }
+    for (path, body), (status, reason) in refused.items():
+        answer = running.client.post(
+            f"/environments/{path}", content=body, headers={"Content-Type": "application/json"}
+        )
+
+        assert answer.status_code == status, answer.text
+        assert answer.json()["reason"] == reason
+        assert answer.json()["detail"]
+    assert running.environment()["suspended"] is False
+
+    # Anyone who pauses and then looks sees it paused: the answer comes after the deed.
+    for _ in range(5):
+        post(running, "pause", reason="looking")
+        row = running.environment()
+        assert row["suspended"] is True
+        assert row["suspension"]["reason"] == "looking"
+        post(running, "resume")
+        assert running.environment()["suspended"] is False
+
 
 def test_conditions_say_when_they_turned(running: ServiceProcess, project: Project) -> None:
     before = running.environment()
@@ -87,28 +142,6 @@ def test_conditions_say_when_they_turned(running: ServiceProcess, project: Proje
     for found in row["conditions"]:
         assert found["reason"].isalnum(), "one word, for scripts"
         assert found["message"]
-
-
-def test_a_reader_is_woken_by_news_and_only_by_news(
-    running: ServiceProcess, project: Project
-) -> None:
-    number = quiet(running)
-
-    project.save(["alpha", "beta"])
-    answer = running.client.get("/status", params={"since": number, "wait": 30})
-
-    assert answer.json()["generation"] > number
-
-
-def test_what_was_asked_for_shows_at_once(running: ServiceProcess) -> None:
-    """Whoever pauses and then looks sees it paused: the answer comes after the deed."""
-    for _ in range(5):
-        post(running, "pause", reason="looking")
-        row = running.environment()
-        assert row["suspended"] is True
-        assert row["suspension"]["reason"] == "looking"
-        post(running, "resume")
-        assert running.environment()["suspended"] is False
 
 
 def test_the_next_check_comes_by_interval(
@@ -147,47 +180,3 @@ def test_the_history_has_every_pass_that_did_something(
     assert "beta" in detail["log"]
     assert [c["name"] for c in detail["plan"]] == ["beta"]
     assert set(detail["phases"]) >= {"look", "plan", "install", "verify", "exchange"}
-
-
-def test_what_cannot_be_done_is_refused_with_a_reason(running: ServiceProcess) -> None:
-    refused = {
-        ("nobody/reconcile", None): (404, "UnknownEnvironment"),
-        ("studio/rollback", '{"generation": 99}'): (404, "UnknownGeneration"),
-        ("studio/holds/alpha/restore", None): (404, "UnknownHold"),
-        ("studio/holds/alpha/accept", None): (404, "UnknownHold"),
-    }
-    for (path, body), (status, reason) in refused.items():
-        answer = running.client.post(
-            f"/environments/{path}", content=body, headers={"Content-Type": "application/json"}
-        )
-
-        assert answer.status_code == status, answer.text
-        assert answer.json()["reason"] == reason
-        assert answer.json()["detail"]
-    assert running.environment()["suspended"] is False
-
-
-def test_times_are_utc(running: ServiceProcess) -> None:
-    row = running.environment()
-    document = running.status()
-
-    for moment in (
-        document["service"]["started_at"],
-        row["next_check_at"],
-        row["last_pass"]["started_at"],
-        *(c["last_transition_time"] for c in row["conditions"]),
-    ):
-        assert moment.endswith("Z")
-        assert abs(seconds(moment) - datetime.now(UTC).timestamp()) < 2 * 3600
-
-
-def test_a_dead_connection_disturbs_nobody(running: ServiceProcess) -> None:
-    number = quiet(running)
-
-    with (
-        httpx.Client(base_url=running.url, trust_env=False, timeout=0.2) as impatient,
-        pytest.raises(httpx.ReadTimeout),
-    ):
-        impatient.get("/status", params={"since": number, "wait": 30})
-
-    assert running.status()["ready"] is True

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -91,18 +92,16 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [*quick, make_wheel(folder, "slow", "1.0", files=bulk_files("slow", 200))]
 
 
-@pytest.fixture
-def index(machine: Machine, wheels: list[Path]) -> Iterator[PackageIndex]:
-    """An index on the machine's own network."""
+@contextmanager
+def _index(machine: Machine, wheels: list[Path]) -> Iterator[PackageIndex]:
     index = machine.within_network(PackageIndex)
     index.add(*wheels)
     yield index
     index.close()
 
 
-@pytest.fixture
-def user(machine: Machine) -> Iterator[str]:
-    """A user of the machine, with a home."""
+@contextmanager
+def _user(machine: Machine) -> Iterator[str]:
     machine.add_user("studio")
     yield "studio"
     machine.run("loginctl", "disable-linger", "studio", check=False)
@@ -110,9 +109,8 @@ def user(machine: Machine) -> Iterator[str]:
     machine.run("userdel", "--remove", "--force", "studio")
 
 
-@pytest.fixture
-def studio(machine: Machine, index: PackageIndex, user: str) -> Iterator[Studio]:
-    """A project of that user in /srv/studio, with an empty environment, in the configuration."""
+@contextmanager
+def _studio(machine: Machine, index: PackageIndex, user: str) -> Iterator[Studio]:
     machine.begin_journal()
     yield Studio(machine, index, user, "/srv/studio")
     machine.run(PROGRAM, "service", "uninstall", check=False)
@@ -121,8 +119,42 @@ def studio(machine: Machine, index: PackageIndex, user: str) -> Iterator[Studio]
 
 
 @pytest.fixture
+def index(machine: Machine, wheels: list[Path]) -> Iterator[PackageIndex]:
+    """An index on the machine's own network."""
+    with _index(machine, wheels) as index:
+        yield index
+
+
+@pytest.fixture
+def user(machine: Machine) -> Iterator[str]:
+    """A user of the machine, with a home."""
+    with _user(machine) as user:
+        yield user
+
+
+@pytest.fixture
+def studio(machine: Machine, index: PackageIndex, user: str) -> Iterator[Studio]:
+    """A project of that user in /srv/studio, with an empty environment, in the configuration."""
+    with _studio(machine, index, user) as studio:
+        yield studio
+
+
+@pytest.fixture
 def service(studio: Studio) -> Studio:
     """The same, with the service of the machine installed, and in sync."""
     studio.install()
     studio.wait_for_phase("InSync")
     return studio
+
+
+@pytest.fixture(scope="class")
+def lasting_service(machine: Machine, wheels: list[Path]) -> Iterator[Studio]:
+    """One such service for all tests of a class: each begins with `start_over`."""
+    with (
+        _index(machine, wheels) as index,
+        _user(machine) as user,
+        _studio(machine, index, user) as studio,
+    ):
+        studio.install()
+        studio.wait_for_phase("InSync")
+        yield studio

@@ -85,6 +85,27 @@ class Studio:
         words = [PROGRAM, "service", "install", "--config", self.config, *options]
         return self.machine.run(*words, user=user).stdout
 
+    def start_over(self, index: PackageIndex) -> None:
+        """Bring the installed service back to an empty environment and its own configuration.
+
+        Args:
+            index: One that was never asked, so that uv has nothing of it in its cache.
+        """
+        before = (self.environment() or {}).get("revision")
+        self.index = index
+        self.declare()
+        self.configure()
+        self.machine.systemctl("reload", UNIT)
+        self.wait_until(lambda: self._has_taken_up_another(before), "the file is seen")
+        if installed := self.packages:
+            uninstall = ["/opt/uv/uv", "pip", "uninstall", "--python", self.venv, *installed]
+            self.machine.run(*uninstall, user=self.owner)
+        self.machine.begin_journal()
+
+    def _has_taken_up_another(self, revision: str | None) -> bool:
+        row = self.environment() or {"revision": revision}
+        return row["revision"] != revision and row["phase"] == "InSync"
+
     # --- how it is ---
 
     @property

@@ -19,82 +19,84 @@ def trace(machine: Machine, user: str) -> set[str]:
 
 
 def test_install_enables_starts_and_says_so(studio: Studio) -> None:
+    path = "/etc/systemd/system/reconciler.service"
+    shown = studio.machine.run(PROGRAM, "service", "show", "--config", studio.config).stdout
+    assert not studio.machine.path(path).exists(), "it only shows"
+
     said = studio.install()
 
     assert "Wrote /etc/systemd/system/reconciler.service." in said
     assert "Enabled and started: reconciler.service." in said
     assert "It runs as studio" in said
+    header, _, text = shown.partition("\n")
+    assert header == f"# {path}"
+    assert text.rstrip() == studio.machine.path(path).read_text().rstrip()
     state = studio.unit("ActiveState", "UnitFileState", "User")
     assert state == {"ActiveState": "active", "UnitFileState": "enabled", "User": "studio"}
     studio.declare("quick<2")
     studio.wait_for_packages(quick="1.0")
 
 
-def test_what_is_installed_is_clean_and_hardened(service: Studio) -> None:
-    machine = service.machine
-    path = "/etc/systemd/system/reconciler.service"
+class TestInstalled:
+    """What changes nothing for good: the tests share a service."""
 
-    verify = machine.run("systemd-analyze", "verify", path)
-    security = machine.run("systemd-analyze", "security", "--no-pager", "--threshold=18", UNIT)
+    @pytest.fixture
+    def service(self, lasting_service: Studio, index: PackageIndex) -> Studio:
+        lasting_service.start_over(index)
+        return lasting_service
 
-    assert verify.stdout + verify.stderr == ""
-    assert "Overall exposure level" in security.stdout
+    def test_what_is_installed_is_clean_and_hardened(self, service: Studio) -> None:
+        machine = service.machine
+        path = "/etc/systemd/system/reconciler.service"
 
+        verify = machine.run("systemd-analyze", "verify", path)
+        security = machine.run("systemd-analyze", "security", "--no-pager", "--threshold=18", UNIT)
 
-def test_a_second_install_changes_nothing(service: Studio) -> None:
-    pid = service.main_pid
+        assert verify.stdout + verify.stderr == ""
+        assert "Overall exposure level" in security.stdout
 
-    said = service.install()
+    def test_a_second_install_changes_nothing(self, service: Studio) -> None:
+        pid = service.main_pid
 
-    assert "/etc/systemd/system/reconciler.service is up to date." in said
-    assert "Already enabled and running: reconciler.service." in said
-    assert "reconciler.service has reloaded its configuration." in said
-    assert service.main_pid == pid
+        said = service.install()
 
+        assert "/etc/systemd/system/reconciler.service is up to date." in said
+        assert "Already enabled and running: reconciler.service." in said
+        assert "reconciler.service has reloaded its configuration." in said
+        assert service.main_pid == pid
 
-def test_a_new_environment_is_made_writable_by_installing_again(service: Studio) -> None:
-    lab = {"pyproject": "/srv/studio", "python": "/srv/lab/.venv"}
-    machine = service.machine
-    machine.run("install", "-d", "-o", "studio", "/srv/lab")
-    service.declare("quick<2")
-    service.wait_for_packages(quick="1.0")
-    service.configure(lab=lab)
-    machine.systemctl("reload", UNIT)
-    row = service.wait_for_phase("Failed", name="lab")
-    assert row["conditions"][0]["reason"] == "NotWritable"
-    assert "`reconciler service install` again" in row["conditions"][0]["message"]
-    wait_until(lambda: machine.curl("/readyz")[0] == 503)  # while it is tried again it may be 200
+    def test_a_new_environment_is_made_writable_by_installing_again(self, service: Studio) -> None:
+        lab = {"pyproject": "/srv/studio", "python": "/srv/lab/.venv"}
+        machine = service.machine
+        machine.run("install", "-d", "-o", "studio", "/srv/lab")
+        service.declare("quick<2")
+        service.wait_for_packages(quick="1.0")
+        service.configure(lab=lab)
+        machine.systemctl("reload", UNIT)
+        row = service.wait_for_phase("Failed", name="lab")
+        assert row["conditions"][0]["reason"] == "NotWritable"
+        assert "`reconciler service install` again" in row["conditions"][0]["message"]
+        wait_until(
+            lambda: machine.curl("/readyz")[0] == 503
+        )  # while it is tried again it may be 200
 
-    said = service.install()
+        said = service.install()
 
-    assert "Wrote" in said
-    service.wait_for_phase("InSync", name="lab")
-    assert machine.path("/srv/lab/.venv").is_dir()
-    machine.run("rm", "-r", "/srv/lab")
+        assert "Wrote" in said
+        service.wait_for_phase("InSync", name="lab")
+        assert machine.path("/srv/lab/.venv").is_dir()
+        machine.run("rm", "-r", "/srv/lab")
 
+    def test_doctor_of_root_starts_nothing_of_another_user_and_says_who_should_run_it(
+        self,
+        service: Studio,
+    ) -> None:
+        words = [PROGRAM, "doctor", "--config", service.config]
 
-def test_doctor_of_root_starts_nothing_of_another_user_and_says_who_should_run_it(
-    service: Studio,
-) -> None:
-    words = [PROGRAM, "doctor", "--config", service.config]
+        said = service.machine.run(*words, check=False).stdout
 
-    said = service.machine.run(*words, check=False).stdout
-
-    assert "studio: interpreter" not in said
-    assert "`sudo -u studio reconciler ...` for a command" in said
-
-
-def test_show_prints_what_install_writes(studio: Studio) -> None:
-    shown = studio.machine.run(PROGRAM, "service", "show", "--config", studio.config).stdout
-    assert not studio.machine.path("/etc/systemd/system/reconciler.service").exists()
-
-    studio.install()
-
-    header, _, text = shown.partition("\n")
-    assert header == "# /etc/systemd/system/reconciler.service"
-    assert text.rstrip() == (
-        studio.machine.path("/etc/systemd/system/reconciler.service").read_text().rstrip()
-    )
+        assert "studio: interpreter" not in said
+        assert "`sudo -u studio reconciler ...` for a command" in said
 
 
 def test_uninstall_leaves_no_trace(studio: Studio) -> None:

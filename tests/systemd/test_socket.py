@@ -10,37 +10,7 @@ from tests.systemd.studio import PROGRAM, UNIT, Studio
 SOCKET = "reconciler.socket"
 
 
-@pytest.mark.parametrize(
-    ("listen", "base", "options"),
-    [
-        ("127.0.0.1:8765", "http://127.0.0.1:8765", []),
-        ("unix:/run/reconciler.sock", "http://localhost", ["/run/reconciler.sock"]),
-        ("unix:/run/reconciler/http.sock", "http://localhost", ["/run/reconciler/http.sock"]),
-    ],
-    ids=["port", "unix", "unix in the runtime directory"],
-)
-def test_the_first_question_starts_the_service(
-    studio: Studio, listen: str, base: str, options: list[str]
-) -> None:
-    machine = studio.machine
-    studio.configure(http={"listen": listen})
-    studio.install("--socket")
-    machine.systemctl("stop", UNIT)
-    assert machine.systemctl("is-active", SOCKET) == "active"
-    arguments = [word for path in options for word in ("--unix-socket", path)]
-
-    code, body = machine.curl("/status", *arguments, base=base)
-
-    assert code == 200
-    assert json.loads(body)["service"]["pid"] == studio.main_pid
-    studio.wait_until(lambda: studio.unit("ActiveState")["ActiveState"] == "active", "it is up")
-    for path in options:
-        machine.systemctl("restart", UNIT)
-        assert machine.path(path).is_socket(), "systemd's socket outlives the service"
-        assert machine.curl("/livez", *arguments, base=base)[0] == 200
-
-
-def test_status_is_answered_from_boot_on(studio: Studio) -> None:
+def test_a_port_is_listened_on_from_boot_on_until_installing_without_it(studio: Studio) -> None:
     machine = studio.machine
     studio.install("--socket")
 
@@ -48,11 +18,7 @@ def test_status_is_answered_from_boot_on(studio: Studio) -> None:
     wants = machine.path("/etc/systemd/system/sockets.target.wants") / SOCKET
     assert wants.is_symlink()
     assert "basic.target" in machine.show(UNIT, "After")["After"]
-
-
-def test_installing_without_it_takes_the_socket_away(studio: Studio) -> None:
-    machine = studio.machine
-    studio.install("--socket")
+    assert_starts_at_the_first_question(studio)
 
     said = studio.install()
 
@@ -62,25 +28,39 @@ def test_installing_without_it_takes_the_socket_away(studio: Studio) -> None:
     assert machine.curl("/livez")[0] == 200
 
 
-def test_any_user_may_read_over_the_unix_socket_and_only_some_may_change(studio: Studio) -> None:
-    machine = studio.machine
-    path = "/run/reconciler.sock"
+@pytest.mark.parametrize("path", ["/run/reconciler.sock", "/run/reconciler/http.sock"])
+def test_a_unix_socket_outlives_the_service(studio: Studio, path: str) -> None:
+    """Any user may read over it, and only some may change; also in the runtime directory."""
+    machine, base, over = studio.machine, "http://localhost", ["--unix-socket", path]
     studio.configure(http={"listen": f"unix:{path}"})
     studio.install("--socket")
+    assert_starts_at_the_first_question(studio, *over, base=base)
+
+    machine.systemctl("restart", UNIT)
+    assert machine.path(path).is_socket(), "systemd's socket outlives the service"
+    assert machine.curl("/livez", *over, base=base)[0] == 200
+
     machine.add_user("guest")
-    over = ["--unix-socket", path]
-    ask = [*over, "--request", "POST", "--header", "Origin: http://localhost"]
-
-    read = machine.curl("/status", *over, base="http://localhost", user="guest")
-    change = machine.curl(
-        "/environments/studio/reconcile", *ask, base="http://localhost", user="guest"
-    )
-    own = machine.curl(
-        "/environments/studio/reconcile", *ask, base="http://localhost", user="studio"
-    )
-
+    ask = [*over, "--request", "POST", "--header", f"Origin: {base}"]
+    read = machine.curl("/status", *over, base=base, user="guest")
+    change = machine.curl("/environments/studio/reconcile", *ask, base=base, user="guest")
+    own = machine.curl("/environments/studio/reconcile", *ask, base=base, user="studio")
     assert (read[0], change[0], own[0]) == (200, 403, 202)
     machine.run("userdel", "--remove", "guest")
+
+
+def assert_starts_at_the_first_question(
+    studio: Studio, *over: str, base: str = "http://127.0.0.1:8765"
+) -> None:
+    machine = studio.machine
+    machine.systemctl("stop", UNIT)
+    assert machine.systemctl("is-active", SOCKET) == "active"
+
+    code, body = machine.curl("/status", *over, base=base)
+
+    assert code == 200
+    assert json.loads(body)["service"]["pid"] == studio.main_pid
+    studio.wait_until(lambda: studio.unit("ActiveState")["ActiveState"] == "active", "it is up")
 
 
 def test_the_socket_unit_and_the_service_agree(studio: Studio) -> None:
