@@ -183,6 +183,7 @@ class LiveEdit(msgspec.Struct, frozen=True):
             self.check_holds(workspace.prefix)
             with running.step("verify"):
                 self.prove(self.tree)
+            running.refuse_edited()  # again: verify commands have run since
             change.commit()
         except BaseException as error:
             _undo(change, error)
