@@ -2,11 +2,14 @@
 
 import os
 
+from reconciler.passes.reconcile import reconcile
+from reconciler.passes.running import Pass
 from reconciler.passes.sweeping import sweep
+from reconciler.processes import Cancellation
 from reconciler.status import Result
 from reconciler.trees import generations
 from tests.support.environments import assert_whole, snapshot
-from tests.support.passes import environment_for, locked, reconcile
+from tests.support.passes import Follower, environment_for, locked
 from tests.support.processes import run_cli
 from tests.support.wheels import make_wheel
 
@@ -18,7 +21,7 @@ def test_what_a_pass_discards_is_removed_after_it(project, venv, index, tmp_path
     for version in ("1.0", "2.0", "3.0"):
         index.add(make_wheel(tmp_path, "thing", version))
         project.write([f"thing=={version}"])
-        assert reconcile(environment).result is Result.CHANGED
+        assert reconcile(Pass(environment, Cancellation(), Follower())).result is Result.CHANGED
     workspace = environment.workspace
     assert [g.number for g in generations.kept(workspace)] == [2]
     left = workspace.discarded()
@@ -54,7 +57,7 @@ def test_a_command_removes_what_an_earlier_one_was_killed_before(project, venv, 
     project.write([])
     for command in ("apply", "plan"):
         (root / "gone-z").mkdir()
-        ran = run_cli(command, cwd=project.directory)
+        ran = run_cli(command, cwd=project.directory, env={"STATE_DIRECTORY": str(tmp_path / "s")})
         assert ran.returncode == 0, ran.stderr
         assert "ecovered" not in ran.stdout + ran.stderr, "nothing was interrupted"
         assert [p.name for p in root.iterdir() if p.name.startswith(("gone-", "work-"))] == []

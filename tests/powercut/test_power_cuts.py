@@ -22,7 +22,7 @@ from tests.powercut.recording import SCENARIOS, SIZES, fill, record
 from tests.support.attacks import COUNTED
 from tests.support.index import PackageIndex
 
-_ORDINARY = 108
+_ORDINARY = 210
 _STATES = int(os.environ.get("RECONCILER_TEST_POWER_CUTS", _ORDINARY))
 _SEED = int(os.environ.get("RECONCILER_TEST_POWER_CUT_SEED", "1"))
 _ONE = os.environ.get("RECONCILER_TEST_POWER_CUT", "")
