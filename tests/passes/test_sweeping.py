@@ -21,7 +21,8 @@ def test_what_a_pass_discards_is_removed_after_it(project, venv, index, tmp_path
     for version in ("1.0", "2.0", "3.0"):
         index.add(make_wheel(tmp_path, "thing", version))
         project.write([f"thing=={version}"])
-        assert reconcile(Pass(environment, Cancellation(), Follower())).result is Result.CHANGED
+        running = Pass(environment, Cancellation(), Follower())
+        assert reconcile(running, audit=True).result is Result.CHANGED
     workspace = environment.workspace
     assert [g.number for g in generations.kept(workspace)] == [2]
     left = workspace.discarded()
