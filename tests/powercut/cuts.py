@@ -1,7 +1,7 @@
 """Power cuts: what may be on a disk that lost its power, of the writes that it was sent.
 
 What was written before a flush that ended is there. Of what came after it, any part may be there,
-in any order, and of the last write only some sectors.
+in any order, and of the last write only some blocks.
 """
 
 import random
@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from tests.powercut.disk import Epochs, Write
 
-_SECTOR = 512
+_BLOCK = 4096
+"""What a disk writes whole. XFS needs that: its recovery goes by the first sector of a block."""
 
 
 class Cut(NamedTuple):
@@ -54,11 +55,11 @@ class Cut(NamedTuple):
 
 
 def _torn(write: Write, chance: random.Random) -> Write:
-    """One write in ten stops at some sector."""
-    sectors = len(write.data) // _SECTOR
-    if sectors < 2 or chance.random() < 0.9:
+    """One write in ten stops at some block."""
+    blocks = len(write.data) // _BLOCK
+    if blocks < 2 or chance.random() < 0.9:
         return write
-    return Write(write.offset, write.data[: chance.randrange(1, sectors) * _SECTOR])
+    return Write(write.offset, write.data[: chance.randrange(1, blocks) * _BLOCK])
 
 
 def at_each_flush(epochs: Epochs, begun: tuple[int, int]) -> Iterator[Cut]:
