@@ -165,8 +165,9 @@ def test_one_missing_requirement_does_not_block_the_others(
     assert row["last_pass"]["result"] == "partial"
 
     # The verdict outlives a look, and ends when the package can be had.
+    count = len(passes(impatient, "file"))
     project.path.touch()
-    impatient.wait_for(lambda _: len(passes(impatient, "file")) >= 2)
+    impatient.wait_for(lambda _: len(passes(impatient, "file")) > count)
     assert impatient.wait_for_phase("Degraded")["packages"] == row["packages"]
     small.add(make_wheel(project.directory, "never-published", "9.0"))
     impatient.wait_for_phase("InSync", timeout=90)

@@ -49,7 +49,10 @@ def test_everything_is_answered_while_a_download_stands_still(
     # A look that is due since the first pass has exchanged folders may see the save first.
     assert row["current_pass"]["trigger"] in ("file", "environment", "interval")
     assert row["current_pass"]["result"] is None
-    assert {p["name"]: p["status"] for p in row["packages"]} == {"alpha": "ok", "beta": "missing"}
+    shown = {p["name"]: p["status"] for p in row["packages"]}
+    # Such a look shows the new table only with its result.
+    assert shown.items() <= {"alpha": "ok", "beta": "missing"}.items()
+    assert row["current_pass"]["trigger"] != "file" or "beta" in shown
     small.heal()
     done = finished(running, row["current_pass"]["id"])
     assert done["result"] == "changed"
