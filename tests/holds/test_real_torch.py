@@ -44,6 +44,8 @@ WHEELS = [
 ]
 BUILT = os.environ.get("RECONCILER_TEST_TORCH")
 REPLACED = ("torch", "triton")
+pytestmark = [] if WHEELS and BUILT is None else [pytest.mark.real_torch]
+"""Where the wheel is there, as on the machines of CI, every run has it."""
 CODE = "import warnings; warnings.simplefilter('ignore'); import torch; print(torch.ones(2).sum())"
 
 
@@ -115,7 +117,6 @@ def seconds_to_hash_and_link(store: Path, scratch: Path) -> float:
     return time.process_time() - started
 
 
-@pytest.mark.real_torch
 def test_the_real_torch_is_kept_and_comes_back_with_its_triton(
     project: Project, tmp_path: Path
 ) -> None:
