@@ -21,7 +21,9 @@ _PASSED_OVER = frozenset({
 """What an interrupted uv leaves in its own cache is uv's. The lock of the service stays once it is
 there; its socket is replaced by the next service."""
 _HISTORY = re.compile(r"/[.]reconciler/(generations|live[.]json)")
-_EMPTY = re.compile(r"^tmp/(?:reconciler-proof-)?[a-z0-9_#]{1,8}$|^project/[.]venv/[.]tmp[A-Za-z0-9#]{1,6}$")
+_EMPTY = re.compile(
+    r"^tmp/(?:reconciler-proof-)?[a-z0-9_#]{1,8}$|^project/[.]venv/[.]tmp[A-Za-z0-9#]{1,6}$"
+)
 """Python writes a file to find out whether it may; uv makes its lock under such a name."""
 _IN_PART = re.compile("could not be satisfied|package[.]failed")
 """What a pass says that has left one package out, and has installed the others."""
