@@ -65,11 +65,14 @@ class Newcomers:
             try:
                 while names := self._next():
                     self._prove(names)
-            except (Cancelled, OSError) as error:
+            except Exception as error:
                 with self._lock:
                     self.busy = False
-                if not isinstance(error, Cancelled):
-                    log.warning("proof.incomplete", reason=str(error))
+                if isinstance(error, Cancelled):
+                    return
+                if not isinstance(error, OSError):
+                    raise  # a defect, which the thread reports
+                log.warning("proof.incomplete", reason=str(error))
 
     def _next(self) -> frozenset[NormalizedName]:
         with self._lock:

@@ -98,10 +98,14 @@ class TestOneService:
         assert "uv" in service.processes()
         service.index.heal()
         service.wait_for_packages(slow="1.0", quick="2.0")
-        passes = service.machine.journal("-u", UNIT, "ENVIRONMENT=studio", "EVENT=pass.finished")
-        assert [entry["RESULT"] for entry in passes if entry["RESULT"] != "unchanged"] == [
-            "changed"
-        ]
+
+        def ended() -> list[str]:
+            found = service.machine.journal("-u", UNIT, "ENVIRONMENT=studio", "EVENT=pass.finished")
+            return [entry["RESULT"] for entry in found if entry["RESULT"] != "unchanged"]
+
+        # The packages are there before the pass is recorded.
+        service.wait_until(lambda: ended() != [], "the end of the pass")
+        assert ended() == ["changed"]
 
     def test_a_reload_that_changes_an_environment_in_mid_pass_lets_it_finish(
         self, service: Studio

@@ -16,6 +16,7 @@ from reconciler.cli.nearest import nearest
 from reconciler.cli.opening import holds_seen, opened, refuse_interrupted
 from reconciler.cli.options import Options
 from reconciler.cli.reach import Served, refuse_claimed, refuse_observed, served
+from reconciler.cli.suggesting import SuggestingGroup
 from reconciler.cli.targets import chosen, configuration
 from reconciler.cli.terminal.hold_table import show_holds
 from reconciler.cli.terminal.output import Output
@@ -31,22 +32,8 @@ from reconciler.passes.runner import Recorded
 from reconciler.state.holds import matches
 from reconciler.status import Hold
 
-_ACTIONS = ("list", "restore", "accept")
 
-
-class HoldGroup(click.Group):
-    """Suggests the nearest name for a mistyped one."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Do what click does otherwise."""
-        if args[0] not in _ACTIONS and not args[0].startswith("-"):
-            ctx.fail(f"There is no command {args[0]!r}. {nearest(args[0], _ACTIONS)}")
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=HoldGroup)
+@click.group(cls=SuggestingGroup)
 def hold() -> None:
     """Show held packages, restore a broken one, or accept what is installed.
 

@@ -24,6 +24,7 @@ from reconciler.cli.nearest import nearest
 from reconciler.cli.opening import opened
 from reconciler.cli.options import Options
 from reconciler.cli.sizes import bytes_of, size_of
+from reconciler.cli.suggesting import SuggestingGroup
 from reconciler.cli.targets import chosen, configuration, several
 from reconciler.cli.terminal.output import GOOD, QUIET, Output
 from reconciler.environment.environment import Environment
@@ -39,22 +40,9 @@ from reconciler.vault.retention import prune as remove
 from reconciler.vault.store import Store
 
 T = TypeVar("T")
-_ACTIONS = ("list", "export", "import", "prune")
 
 
-class VaultGroup(click.Group):
-    """Suggests the nearest name for a mistyped one."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Do what click does otherwise."""
-        if args[0] not in _ACTIONS and not args[0].startswith("-"):
-            ctx.fail(f"There is no command {args[0]!r}. {nearest(args[0], _ACTIONS)}")
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=VaultGroup)
+@click.group(cls=SuggestingGroup)
 def vault() -> None:
     """List, export, import and prune the copies of held packages.
 
